@@ -1,0 +1,47 @@
+// Package load delivers events to their destination: the ingest service, a
+// collector, a file or standard output. Each kind is one file and one entry in
+// the table of kinds.
+package load
+
+import "context"
+
+// Destination takes batches of events. Implementations may be called from
+// several goroutines; the number of requests in flight is bounded for all of
+// them together.
+type Destination interface {
+	// Deliver returns nil once the destination has accepted every event but the
+	// refused ones, which it will never take. Until then it retries: a
+	// destination that is down, slow, throttling or refusing the credentials
+	// costs time, never an event. An event that was accepted is not sent again
+	// by the same call. The error is that of ctx, or of a destination that can
+	// never work (a closed pipe); the caller must then take the whole batch for
+	// undelivered.
+	Deliver(ctx context.Context, events [][]byte) (refused []Refused, err error)
+	// Name is what the destination is called in logs: "ingest", "collector",
+	// "file", "stdout".
+	Name() string
+	// BatchEvents and BatchBytes are how much one call to Deliver should hold.
+	BatchEvents() int
+	BatchBytes() int
+	// State is how the destination does, for health, heartbeat and status.
+	State() State
+	Close() error
+}
+
+// Refused is an event that the destination will never accept.
+type Refused struct {
+	Index  int // in the batch
+	Status int // HTTP status, 0 if none
+	Reason string
+}
+
+// State is how a destination does.
+type State struct {
+	OK        bool   // the last attempt was accepted, or none was made yet
+	LastError string // of the last failed attempt, empty when OK
+	InFlight  int
+	Requests  int64
+	Retries   int64
+	Events    int64 // accepted
+	Refused   int64
+}
