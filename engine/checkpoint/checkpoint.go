@@ -3,7 +3,28 @@
 // delivery changes is written in one atomic, durable commit.
 package checkpoint
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// What a caller decides by; the errors that carry them say what happened, where,
+// and what to do.
+var (
+	// ErrLocked: another process has the state directory open.
+	ErrLocked = errors.New("the state directory is in use")
+	// ErrDamaged: what was stored cannot be read back. Close the store and open
+	// it again: Open sets the damaged state aside and begins a new one.
+	ErrDamaged = errors.New("the state is damaged")
+	// ErrDiskFull: there is no space to write to. The store stays usable, and
+	// commits succeed again once there is space.
+	ErrDiskFull = errors.New("the disk is full")
+	// ErrStopped: writing failed in a way that leaves the store unusable.
+	// Nothing acknowledged is lost; close it and open it again.
+	ErrStopped = errors.New("the state store has stopped")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("the state store is closed")
+)
 
 // Key names a record, or a listed item, within a feed: a 128-bit hash of
 // the feed's name and of the record's own key.
@@ -43,13 +64,43 @@ type Counts struct {
 	DeadLettered int64 `json:"dead_lettered"`
 }
 
-// Entry is the ledger's account of one window of one partition.
+// Difference is how far the account is from balancing: of the items, and of
+// the records. Both are 0 for a window that was read to its end, unless something
+// was lost (above 0) or counted twice (below 0).
+func (c *Counts) Difference() (items, records int64) {
+	items = c.Items - c.ItemsFetched - c.ItemsDuplicate - c.ItemsSkipped
+	records = c.Fetched - c.Delivered - c.Duplicate - c.Skipped - c.DeadLettered
+	if c.Items == 0 && c.Listed != c.Fetched {
+		// Nothing but the listing offers records, so what was listed and
+		// never taken up is missing from the account as well.
+		records += c.Listed - c.Fetched
+	}
+	return items, records
+}
+
+// Add adds d to c, member by member.
+func (c *Counts) Add(d *Counts) {
+	c.Items += d.Items
+	c.ItemsFetched += d.ItemsFetched
+	c.ItemsDuplicate += d.ItemsDuplicate
+	c.ItemsSkipped += d.ItemsSkipped
+	c.Listed += d.Listed
+	c.Fetched += d.Fetched
+	c.Delivered += d.Delivered
+	c.Duplicate += d.Duplicate
+	c.Skipped += d.Skipped
+	c.DeadLettered += d.DeadLettered
+}
+
+// Entry is the ledger's account of one window of one partition, or of one day's
+// windows, once they are old.
 type Entry struct {
 	Feed      string    `json:"feed"`
 	Partition string    `json:"partition"`
 	From      time.Time `json:"from"`
 	To        time.Time `json:"to"`
 	Complete  bool      `json:"complete"` // the window was read to its end
+	Windows   int64     `json:"windows,omitempty"` // how many windows a daily total sums; 0 for a single window
 	Counts
 	Reasons map[string]int64 `json:"reasons,omitempty"` // of what was skipped
 }
@@ -70,15 +121,20 @@ type Store interface {
 	Position(feed, partition string) (p Position, ok bool, err error)
 	// Positions of every partition ever committed, by feed and partition.
 	Positions() (map[[2]string]Position, error)
-	// Seen reports whether the key is remembered.
-	Seen(key Key) (bool, error)
+	// Seen reports whether the key is remembered, and until when at least. A key
+	// past that time stays remembered until a sweep takes it.
+	Seen(key Key) (expires time.Time, ok bool, err error)
 	// Commit writes all of c or nothing. When it returns nil, c survives a kill
-	// and a power cut.
+	// and a power cut. After an error c may have been written or not, never in
+	// part, and committing it again is safe. A key that is remembered already
+	// takes the new expiry.
 	Commit(c *Commit) error
-	// Ledger is every entry kept of a feed ("" for all), oldest first.
+	// Ledger is every entry kept of a feed ("" for all), oldest first: windows,
+	// and the daily totals of older windows.
 	Ledger(feed string) ([]Entry, error)
-	// Sweep forgets the keys that expired before now, and folds ledger entries
-	// older than their keys into daily totals. It may take long; it does not block commits.
+	// Sweep forgets the keys that expired before now, and folds old ledger
+	// entries into daily totals. It may take long; it does not block commits.
 	Sweep(now time.Time) error
+	// Close waits for the calls in progress. Calls after it return ErrClosed.
 	Close() error
 }
