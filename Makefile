@@ -1,0 +1,40 @@
+# build  the binary, in bin/          test   what the README promises
+# lint   gofmt, vet, staticcheck      golden rewrite the expected events, then test
+# bench  the figures of docs/performance.md
+# demo   the whole connector against a simulated tenant
+# image  build the container image and check what is in it
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BINARY  := bin/s60-m365-connector
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
+
+.PHONY: build test lint golden bench demo image ci
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) ./cmd/s60-m365-connector
+
+test:
+	go test ./...
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted" >&2; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+# The packages whose tests compare with golden files are those that know -update.
+golden:
+	go test $$(git grep -l --untracked goldie -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
+	go test ./...
+
+bench:
+	go test -run '^$$' -bench . -benchmem -cpu 1 ./...
+
+demo: build
+	$(BINARY) demo
+
+image:
+	.ci/image
+
+ci:
+	.ci/run
