@@ -143,6 +143,7 @@ const (
 	ThenGate         = "gate"
 	ThenFail         = "fail"
 	ThenResetWindow  = "reset_window"
+	ThenSubscribe    = "subscribe" // run the feed's subscribe step again, respecting its wait
 )
 
 // ErrorRule says what an answer means. The first whose When holds wins, before

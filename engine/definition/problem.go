@@ -1,5 +1,14 @@
 package definition
 
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
 // Pos is a place in a file. Line and Column count from 1; Column counts
 // characters.
 type Pos struct {
@@ -8,25 +17,77 @@ type Pos struct {
 	Column int
 }
 
+// String is file:line:column, the form that editors and terminals make
+// clickable.
+func (p Pos) String() string {
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
 // Problem is something wrong in a definition file.
 type Problem struct {
 	Pos
 	Length  int    // characters to underline, at least 1
 	Message string // what is wrong and what would be right
 	Source  string // the whole source line
+	Warning bool   // worth saying, but what was loaded is valid
 }
 
-// Text is a YAML scalar that knows its place in the file.
-type Text struct {
-	Value string
-	// unexported: place and the map from an offset in Value to the file
+// String is the problem as shown to a person: file:line:col: message, then
+// the source line and a line of carets under the span. It ends without a line
+// feed.
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.Line > 0 {
+		fmt.Fprintf(&b, "%s: ", p.Pos)
+	} else if p.File != "" {
+		fmt.Fprintf(&b, "%s: ", p.File)
+	}
+	if p.Warning {
+		b.WriteString("warning: ")
+	}
+	b.WriteString(p.Message)
+	if strings.TrimSpace(p.Source) == "" {
+		return b.String()
+	}
+	fmt.Fprintf(&b, "\n    %s\n    ", p.Source)
+	// A tab in the source is repeated, so that the carets line up however wide
+	// the terminal shows it.
+	column := 1
+	for _, c := range p.Source {
+		if column >= p.Column {
+			break
+		}
+		if c == '\t' {
+			b.WriteByte('\t')
+		} else {
+			b.WriteByte(' ')
+		}
+		column++
+	}
+	rest := utf8.RuneCountInString(p.Source) - p.Column + 1
+	b.WriteString(strings.Repeat("^", max(1, min(p.Length, rest))))
+	return b.String()
 }
 
-// Problem is a problem at a span of the text: offset and length in characters
-// within Value. A length of 0 underlines the whole text.
-func (t Text) Problem(offset, length int, message string) Problem {
-	return Problem{Message: message}
+// Invalid reports whether any of the problems is more than a warning.
+func Invalid(problems []Problem) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return !p.Warning })
 }
 
-// Pos is where the text starts.
-func (t Text) Pos() Pos { return Pos{} }
+// Sort orders problems by file and place.
+func Sort(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Column, b.Column), cmp.Compare(a.Message, b.Message))
+	})
+}
+
+// Print writes problems to w, each as [Problem.String] shows it.
+func Print(w io.Writer, problems []Problem) error {
+	for _, p := range problems {
+		if _, err := fmt.Fprintln(w, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

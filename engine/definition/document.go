@@ -1,0 +1,196 @@
+package definition
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxFile is the largest definition file that is read. The largest real ones
+// are tables of some tens of kilobytes.
+const maxFile = 1 << 20
+
+// document is one file: its lines, for places and source lines, and its YAML.
+type document struct {
+	file     string
+	lines    []string
+	root     *yaml.Node // nil when the file is no readable YAML
+	problems []Problem
+}
+
+// readFile reads a file of at most maxFile bytes.
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("the file is larger than %d KiB, the most a definition may have", maxFile>>10)
+	}
+	return data, nil
+}
+
+// parse reads one YAML document. What the two languages do not allow in any
+// place (anchors, tags, a second document) is reported here.
+func parse(file string, data []byte) *document {
+	d := &document{file: file}
+	text := strings.TrimPrefix(string(data), "\ufeff")
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	if len(data) > maxFile {
+		d.report(1, 1, 1, fmt.Sprintf("the file is larger than %d KiB, the most a definition may have", maxFile>>10))
+		return d
+	}
+	d.lines = strings.Split(text, "\n")
+	if !d.plainText() {
+		return d
+	}
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	var root yaml.Node
+	switch err := decode(decoder, &root); {
+	case errors.Is(err, io.EOF):
+		d.report(1, 1, 1, "the file is empty")
+		return d
+	case err != nil:
+		d.syntax(err)
+		return d
+	}
+	var second yaml.Node
+	switch err := decode(decoder, &second); {
+	case err == nil:
+		node := &second
+		if len(second.Content) > 0 {
+			node = second.Content[0]
+		}
+		d.report(node.Line, node.Column, 1, "a second document in the file: write one definition a file")
+	case !errors.Is(err, io.EOF):
+		d.syntax(err)
+		return d
+	}
+	if root.Kind != yaml.DocumentNode || len(root.Content) == 0 || root.Content[0].Tag == "!!null" {
+		d.report(1, 1, 1, "the file is empty")
+		return d
+	}
+	d.root = root.Content[0]
+	d.walk(d.root)
+	return d
+}
+
+// decode keeps a fault of the YAML library from ending the process: a file
+// that a user mounts must never do that.
+func decode(decoder *yaml.Decoder, node *yaml.Node) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("yaml: %v", fault)
+		}
+	}()
+	return decoder.Decode(node)
+}
+
+// plainText reports what cannot stand in a definition: bytes that are not
+// UTF-8, and control characters, among them the rarer line ends, which YAML
+// and editors count differently.
+func (d *document) plainText() bool {
+	for i, line := range d.lines {
+		column := 0
+		for offset, c := range line {
+			column++
+			switch {
+			case c == utf8.RuneError && !strings.HasPrefix(line[offset:], "\ufffd"):
+				d.lines[i] = strings.ToValidUTF8(line, "\ufffd")
+				d.report(i+1, column, 1, fmt.Sprintf("byte 0x%02X is not UTF-8: save the file as UTF-8", line[offset]))
+				return false
+			case c < ' ' && c != '\t', c >= 0x7f && c < 0xa0, c == '\u2028', c == '\u2029', c == '\ufeff', c == '\ufffe', c == '\uffff':
+				name := fmt.Sprintf("U+%04X", c)
+				d.lines[i] = strings.Map(visible, line)
+				d.report(i+1, column, 1, fmt.Sprintf("control character %s: remove it, or write it as an escape in double quotes", name))
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func visible(c rune) rune {
+	if c != '\t' && (c < ' ' || c >= 0x7f && c < 0xa0 || c == '\u2028' || c == '\u2029' || c == '\ufeff') {
+		return '\ufffd'
+	}
+	return c
+}
+
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
+
+// syntax reports what the YAML library could not read. It knows the line only.
+func (d *document) syntax(err error) {
+	message := err.Error()
+	match := yamlLine.FindStringSubmatch(message)
+	message = strings.TrimPrefix(message, match[0])
+	line, _ := strconv.Atoi(match[1])
+	line = min(max(line, 1), len(d.lines))
+	source := d.line(line)
+	indent := len(source) - len(strings.TrimLeft(source, " \t"))
+	length := utf8.RuneCountInString(strings.TrimSpace(source))
+	hint := "look at the indentation, the quotes and the brackets here and in the lines that follow"
+	switch {
+	case strings.Contains(source[:indent], "\t"):
+		hint = "indent with spaces, not tabs"
+	case strings.Contains(message, "mapping values are not allowed"):
+		hint = `a text that holds ": " must be in quotes, such as 'a ? b : c'`
+	}
+	d.report(line, indent+1, length, fmt.Sprintf("not YAML: %s; %s", message, hint))
+}
+
+// walk refuses anchors, aliases, tags and merge keys wherever they stand.
+func (d *document) walk(node *yaml.Node) {
+	if node.Anchor != "" {
+		d.report(node.Line, node.Column, 1+utf8.RuneCountInString(node.Anchor), "YAML anchors are not allowed here: write the value out in each place")
+	}
+	if node.Kind == yaml.AliasNode {
+		d.report(node.Line, node.Column, 1+utf8.RuneCountInString(node.Value), "YAML aliases are not allowed here: write the value out")
+		return // what it refers to may hold it again
+	}
+	if node.Style&yaml.TaggedStyle != 0 {
+		d.report(node.Line, node.Column, utf8.RuneCountInString(node.Tag), fmt.Sprintf("YAML tags such as %s are not allowed here", node.Tag))
+	}
+	for _, child := range node.Content {
+		d.walk(child)
+	}
+}
+
+func (d *document) line(n int) string {
+	if n < 1 || n > len(d.lines) {
+		return ""
+	}
+	return d.lines[n-1]
+}
+
+// problem makes a problem at a place, moved into the file where a line or
+// column lies outside of it.
+func (d *document) problem(line, column, length int, message string) Problem {
+	line = min(max(line, 1), max(len(d.lines), 1))
+	source := d.line(line)
+	width := utf8.RuneCountInString(source)
+	column = min(max(column, 1), width+1)
+	length = max(1, min(length, width-column+1))
+	return Problem{Pos: Pos{d.file, line, column}, Length: length, Message: message, Source: source}
+}
+
+func (d *document) report(line, column, length int, message string) {
+	d.problems = append(d.problems, d.problem(line, column, length, message))
+}
+
+// text is a scalar with its place.
+func (d *document) text(node *yaml.Node) Text {
+	return Text{Value: node.Value, doc: d, line: node.Line, column: node.Column, style: node.Style}
+}

@@ -1,0 +1,428 @@
+package definition
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/secure60/s60-m365-connector/engine/expression"
+	"gopkg.in/yaml.v3"
+)
+
+// reader turns the nodes of one document into values. It reports and goes on:
+// a value that is wrong is left zero.
+//
+// Which keys an object knows is what its reader asks for: a key that nobody
+// asked for is unknown. So the message that lists the keys, and the test that
+// compares them with the JSON Schema, cannot differ from what is read.
+type reader struct {
+	*document
+	settings map[string]any
+	asked    map[string]*shape // by kind of object, for the test of the schemas
+}
+
+// shape is what a reader asks of one kind of object.
+type shape struct {
+	keys, required []string
+}
+
+func newReader(d *document, settings map[string]any) *reader {
+	return &reader{document: d, settings: settings, asked: map[string]*shape{}}
+}
+
+func (r *reader) at(t Text, format string, args ...any) {
+	r.problems = append(r.problems, t.Problem(0, 0, fmt.Sprintf(format, args...)))
+}
+
+// node reports at a node that need not be a scalar.
+func (r *reader) node(node *yaml.Node, format string, args ...any) {
+	if node.Kind == yaml.ScalarNode {
+		r.at(r.text(node), format, args...)
+		return
+	}
+	length := 1
+	if node.Kind == yaml.MappingNode && node.Style&yaml.FlowStyle == 0 && len(node.Content) > 0 {
+		length = utf8.RuneCountInString(node.Content[0].Value)
+	}
+	r.report(node.Line, node.Column, length, fmt.Sprintf(format, args...))
+}
+
+// object is a mapping of known keys.
+type object struct {
+	*reader
+	shape  *shape
+	name   string // what messages call it
+	key    *yaml.Node
+	pairs  map[string]pair
+	broken bool // not a mapping: say nothing about its keys
+}
+
+type pair struct{ key, value *yaml.Node }
+
+// object opens a mapping of the given kind. key is the key it stands under, nil
+// for the document.
+func (r *reader) object(kind string, key, node *yaml.Node) *object {
+	o := &object{reader: r, shape: &shape{}, name: kind, key: key, pairs: map[string]pair{}}
+	if r.asked[kind] == nil {
+		r.asked[kind] = o.shape
+	}
+	if node == nil || node.Kind == yaml.AliasNode {
+		o.broken = true
+		return o
+	}
+	if node.Kind != yaml.MappingNode {
+		o.broken = true
+		r.node(node, "%s is %s, but must be a mapping of keys to values", quoteKey(kind, key), describe(node))
+		return o
+	}
+	if key == nil {
+		o.key = node
+	}
+	r.entries(node, func(key, value *yaml.Node) { o.pairs[key.Value] = pair{key, value} })
+	return o
+}
+
+// entries calls f for each key of a mapping, without those that are given
+// twice or are no text.
+func (r *reader) entries(node *yaml.Node, f func(key, value *yaml.Node)) {
+	first := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		switch {
+		case key.Kind == yaml.AliasNode: // reported
+		case key.Kind != yaml.ScalarNode:
+			r.node(key, "a key is %s, but must be a text", describe(key))
+		case key.Tag == "!!merge":
+			r.node(key, "YAML merge keys are not allowed here: write the values out")
+		case first[key.Value] != nil:
+			before := first[key.Value]
+			r.node(key, "%q is given twice: the first is at %d:%d", key.Value, before.Line, before.Column)
+		default:
+			first[key.Value] = key
+			f(key, value)
+		}
+	}
+}
+
+// take is the value of a key, nil where the file does not give it.
+func (o *object) take(key string) *yaml.Node {
+	o.shape.keys = append(o.shape.keys, key)
+	p, ok := o.pairs[key]
+	if !ok {
+		return nil
+	}
+	if p.value.Tag == "!!null" && p.value.Kind == yaml.ScalarNode {
+		o.node(p.key, "%q has no value: give it one or remove the key", key)
+		delete(o.pairs, key)
+		o.pairs["\x00"+key] = p // given, though unusable
+		return nil
+	}
+	return p.value
+}
+
+// must is take for a key that the file has to give.
+func (o *object) must(key string) *yaml.Node {
+	o.shape.required = append(o.shape.required, key)
+	value := o.take(key)
+	if _, empty := o.pairs["\x00"+key]; value == nil && !empty && !o.broken {
+		o.node(o.key, "%s lacks the key %q", o.describe(), key)
+	}
+	return value
+}
+
+func (o *object) describe() string {
+	if o.key != nil && o.key.Kind == yaml.ScalarNode {
+		return strconv.Quote(o.key.Value)
+	}
+	return "the " + o.name
+}
+
+// done reports the keys that nobody asked for.
+func (o *object) done() {
+	unknown := make([]*yaml.Node, 0)
+	for name, p := range o.pairs {
+		if !strings.HasPrefix(name, "\x00") && !slices.Contains(o.shape.keys, name) {
+			unknown = append(unknown, p.key)
+		}
+	}
+	for _, key := range unknown {
+		o.node(key, "unknown key %q%s", key.Value, choose(key.Value, o.shape.keys))
+	}
+}
+
+// choose ends a message about a word that is not one of those expected.
+func choose(given string, expected []string) string {
+	list := strings.Join(expected, ", ")
+	if near := nearest(given, expected); near != "" {
+		return fmt.Sprintf(": did you mean %q? Expected one of %s", near, list)
+	}
+	return ": expected one of " + list
+}
+
+func quoteKey(kind string, key *yaml.Node) string {
+	if key != nil && key.Kind == yaml.ScalarNode {
+		return strconv.Quote(key.Value)
+	}
+	return "the " + kind
+}
+
+// describe names what a node is to a person.
+func describe(node *yaml.Node) string {
+	switch node.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	switch node.Tag {
+	case "!!int", "!!float":
+		return "a number"
+	case "!!bool":
+		return "a boolean"
+	case "!!null":
+		return "empty"
+	}
+	return "a text"
+}
+
+// word is a text that YAML reads as one: a name, a path, a description.
+func (o *object) word(key string, node *yaml.Node) Text {
+	if node == nil || node.Kind == yaml.AliasNode {
+		return Text{}
+	}
+	if node.Kind != yaml.ScalarNode {
+		o.node(node, "%q is %s, but must be a text", key, describe(node))
+		return Text{}
+	}
+	if node.Tag != "!!str" && node.Tag != "!!timestamp" {
+		o.node(node, "%q is %s, but must be a text: write it in quotes, \"%s\"", key, describe(node), node.Value)
+		return Text{}
+	}
+	if strings.TrimSpace(node.Value) == "" {
+		o.node(node, "%q is empty", key)
+		return Text{}
+	}
+	return o.text(node)
+}
+
+// scalar is the text of any scalar as it is written: expressions and templates
+// may be 1 or true.
+func (o *object) scalar(key string, node *yaml.Node) (Text, bool) {
+	if node == nil || node.Kind == yaml.AliasNode {
+		return Text{}, false
+	}
+	if node.Kind != yaml.ScalarNode {
+		o.node(node, "%q is %s, but must be a text", key, describe(node))
+		return Text{}, false
+	}
+	return o.text(node), true
+}
+
+// words is a list of texts. Where single is set, one text stands for a list of one.
+func (o *object) words(key string, node *yaml.Node, single bool) []Text {
+	switch {
+	case node == nil || node.Kind == yaml.AliasNode:
+		return nil
+	case node.Kind == yaml.ScalarNode && single:
+		if t := o.word(key, node); t.Value != "" {
+			return []Text{t}
+		}
+		return nil
+	case node.Kind != yaml.SequenceNode:
+		o.node(node, "%q is %s, but must be a list: write [a, b]", key, describe(node))
+		return nil
+	case len(node.Content) == 0:
+		o.node(node, "%q is an empty list: give it a value or remove the key", key)
+		return nil
+	}
+	var list []Text
+	for _, item := range node.Content {
+		if t := o.word(key, item); t.Value != "" {
+			if i := slices.IndexFunc(list, func(u Text) bool { return u.Value == t.Value }); i >= 0 {
+				o.node(item, "%q is given twice", t.Value)
+				continue
+			}
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// values are the plain strings of texts.
+func values(list []Text) []string {
+	var out []string
+	for _, t := range list {
+		out = append(out, t.Value)
+	}
+	return out
+}
+
+// count is a whole number of at least least.
+func (o *object) count(key string, node *yaml.Node, otherwise, least int) int {
+	if node == nil || node.Kind == yaml.AliasNode {
+		return otherwise
+	}
+	n, err := strconv.Atoi(node.Value)
+	if node.Kind != yaml.ScalarNode || node.Tag != "!!int" || err != nil || n < least || strconv.Itoa(n) != node.Value {
+		hint := ""
+		if err == nil && node.Tag == "!!str" {
+			hint = ", without quotes"
+		}
+		o.node(node, "%q must be a whole number of at least %d%s", key, least, hint)
+		return otherwise
+	}
+	return n
+}
+
+// duration is a length of time such as 5m, 1h30m or 7d.
+func (o *object) duration(key string, node *yaml.Node, otherwise, least time.Duration) time.Duration {
+	if node == nil || node.Kind == yaml.AliasNode {
+		return otherwise
+	}
+	d, ok := time.Duration(0), false
+	if node.Kind == yaml.ScalarNode && node.Tag == "!!str" {
+		d, ok = ParseDuration(node.Value)
+	}
+	if !ok {
+		o.node(node, "%q must be a duration with a unit: 30s, 5m, 1h30m or 7d", key)
+		return otherwise
+	}
+	if d < least {
+		if least == 1 {
+			o.node(node, "%q must be longer than 0s", key)
+		} else {
+			o.node(node, "%q must be at least %s", key, least)
+		}
+		return otherwise
+	}
+	return d
+}
+
+// ParseDuration reads a duration as Go writes it, with d for a day of 24
+// hours: 90s, 1h30m, 7d, 1d12h.
+func ParseDuration(s string) (time.Duration, bool) {
+	total := time.Duration(0)
+	if days, rest, ok := strings.Cut(s, "d"); ok {
+		n, err := strconv.ParseFloat(days, 64)
+		if err != nil || n < 0 || n > 36500 || math.IsNaN(n) || strings.ContainsAny(days, "xXeEpP_+-iInN") {
+			return 0, false
+		}
+		total = time.Duration(n * float64(24*time.Hour))
+		if rest == "" {
+			return total, true
+		}
+		s = rest
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || total+d < 0 || strings.ContainsAny(s, "+-") {
+		return 0, false
+	}
+	return total + d, true
+}
+
+// scope is what an expression may name.
+type scope struct {
+	names    []string
+	any      bool // further names are known only when it runs
+	expected string
+}
+
+func (s scope) options() expression.Options {
+	if s.any {
+		return expression.Options{}
+	}
+	return expression.Options{
+		Allowed:  func(name string) bool { return slices.Contains(s.names, name) },
+		Expected: s.expected,
+	}
+}
+
+// program compiles an expression.
+func (o *object) program(key string, node *yaml.Node, s scope) *expression.Program {
+	t, ok := o.expressionText(key, node)
+	if !ok {
+		return nil
+	}
+	p, err := expression.Compile(t.Value, s.options())
+	if err != nil {
+		offset, length, message := compileError(err)
+		o.problems = append(o.problems, t.Problem(offset, length, message))
+		return nil
+	}
+	return p
+}
+
+// expressionText is the text of an expression, in a form of scalar in which
+// the place of a character is known.
+func (o *object) expressionText(key string, node *yaml.Node) (Text, bool) {
+	t, ok := o.scalar(key, node)
+	if !ok {
+		return t, false
+	}
+	if strings.TrimSpace(t.Value) == "" {
+		o.node(node, "%q is empty, but must be an expression", key)
+		return t, false
+	}
+	if len(t.places()) == 0 && node.Anchor == "" && node.Style&yaml.TaggedStyle == 0 {
+		o.node(node, "%q is an expression over several folded lines: write it on one line, or as a block after |", key)
+		return t, false
+	}
+	return t, true
+}
+
+func compileError(err error) (offset, length int, message string) {
+	if e, ok := err.(*expression.Error); ok {
+		return e.Offset, max(e.Length, 1), e.Message
+	}
+	return 0, 0, err.Error()
+}
+
+// template compiles a text with expressions in ${…}.
+func (o *object) template(key string, node *yaml.Node, s scope) *Template {
+	t, ok := o.scalar(key, node)
+	if !ok {
+		return nil
+	}
+	if strings.TrimSpace(t.Value) == "" {
+		o.node(node, "%q is empty", key)
+		return nil
+	}
+	if strings.Contains(t.Value, "${") && len(t.places()) == 0 && node.Anchor == "" && node.Style&yaml.TaggedStyle == 0 {
+		o.node(node, "%q holds an expression over several folded lines: write it on one line, or as a block after |", key)
+		return nil
+	}
+	template, errs := parseTemplate(t.Value, s.options())
+	for _, e := range errs {
+		o.problems = append(o.problems, t.Problem(e.Offset, max(e.Length, 1), e.Message))
+	}
+	if len(errs) > 0 {
+		return nil
+	}
+	return template
+}
+
+// fields are a mapping of names to templates, in file order.
+func (o *object) fields(key string, node *yaml.Node, s scope) []Field {
+	if node == nil || node.Kind == yaml.AliasNode {
+		return nil
+	}
+	if node.Kind != yaml.MappingNode {
+		o.node(node, "%q is %s, but must be a mapping of names to texts", key, describe(node))
+		return nil
+	}
+	var list []Field
+	o.entries(node, func(name, value *yaml.Node) {
+		if value.Tag == "!!null" && value.Kind == yaml.ScalarNode {
+			o.node(name, "%q has no value: give it one or remove the key", name.Value)
+			return
+		}
+		if t := o.template(name.Value, value, s); t != nil {
+			list = append(list, Field{Name: name.Value, Value: t})
+		}
+	})
+	return list
+}

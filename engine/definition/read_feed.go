@@ -1,0 +1,583 @@
+package definition
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/expression"
+	"gopkg.in/yaml.v3"
+)
+
+// feedFile is a feed with the places that checks across files report.
+type feedFile struct {
+	feed    *Feed
+	name    Text
+	mapping Text
+	bucket  *yaml.Node // of rate_limit, or the rate limit itself
+	reader  *reader
+}
+
+var (
+	definitionName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+	identifier     = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
+	headerName     = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	methodName     = regexp.MustCompile(`^(GET|POST|PUT|PATCH|DELETE)$`)
+)
+
+// answerNames are what an expression over an answer may name.
+var answerNames = []string{"status", "error", "body", "headers"}
+
+// thens are what an error rule may ask for.
+var thens = []string{ThenRetry, ThenThrottle, ThenRefreshToken, ThenSkip, ThenGate, ThenFail, ThenResetWindow, ThenSubscribe}
+
+// pagingKeys are the parameters of each paging style: those it needs, and
+// those it may have.
+var pagingKeys = map[string]struct{ needs, takes []string }{
+	PagingNone:   {},
+	PagingOData:  {},
+	PagingHeader: {needs: []string{"header"}},
+	PagingLink:   {},
+	PagingBody:   {needs: []string{"path"}, takes: []string{"param"}},
+	PagingOffset: {needs: []string{"param", "size"}, takes: []string{"size_param"}},
+	PagingPage:   {needs: []string{"param", "size"}, takes: []string{"size_param", "start"}},
+}
+
+var pagingStyles = []string{PagingNone, PagingOData, PagingHeader, PagingLink, PagingBody, PagingOffset, PagingPage}
+
+// Defaults of what a feed does not say.
+const (
+	defaultConfirm     = 3
+	defaultRecheck     = 6 * time.Hour
+	defaultWait        = 15 * time.Minute
+	defaultConcurrency = 4
+	defaultMax         = 24 * time.Hour
+	defaultRetention   = 7 * 24 * time.Hour
+)
+
+// feed reads a whole feed. base is the name of its file without the extension.
+func (r *reader) feed(base string) *feedFile {
+	o := r.object("feed", nil, r.root)
+	f := &Feed{File: r.file}
+	file := &feedFile{feed: f, reader: r}
+
+	file.name = o.definitionName(base)
+	f.Name = file.name.Value
+	f.Description = o.word("description", o.take("description")).Value
+	f.Docs = o.word("docs", o.take("docs")).Value
+	f.Enabled = o.enabled(o.take("enabled"))
+
+	settings := r.settingsScope()
+	partition := settings
+	if node := o.take("for_each"); node != nil {
+		f.ForEach = o.forEach(node, settings)
+		if f.ForEach != nil {
+			partition = settings.with("the for_each value", f.ForEach.Variable)
+		}
+	}
+	// Whether there is a window decides what the request may name, so its key is
+	// asked for here, and read below in the order of the file format.
+	request := partition
+	if o.has("window") || o.has("cursor") {
+		request = partition.with("window", "window")
+	}
+	if node := o.take("auth"); node != nil {
+		auth := r.object("auth", o.pairs["auth"].key, node)
+		f.Scope = auth.template("scope", auth.must("scope"), partition)
+		auth.done()
+	}
+	f.Permissions = values(o.words("permissions", o.take("permissions"), false))
+	if node := o.take("licence"); node != nil {
+		f.Licence = o.licence(node)
+	}
+	if node := o.take("subscribe"); node != nil {
+		f.Subscribe = o.subscribe(node, partition)
+	}
+	f.Request = o.request("request", o.must("request"), request)
+	if node := o.take("hosts"); node != nil {
+		f.Hosts = o.hosts(node, partition)
+	}
+	f.Paging = Paging{Style: PagingNone}
+	if node := o.take("paging"); node != nil {
+		f.Paging = o.paging(node)
+	}
+	f.Records = o.records(o.take("records"))
+	if node := o.take("expand"); node != nil {
+		f.Expand = o.expand(node, request)
+	}
+	if node := o.take("cursor"); node != nil {
+		f.Cursor = o.cursor(node)
+	}
+	if node := o.take("window"); node != nil {
+		f.Window = o.window(node)
+		if !o.has("cursor") {
+			o.node(o.pairs["window"].key, `"window" needs a cursor: add cursor: {field: …}, the time field of the records`)
+		}
+	} else if f.Cursor != nil {
+		f.Window = &Window{Max: defaultMax, Retention: defaultRetention}
+	}
+	f.Key = values(o.paths("key", o.must("key"), true))
+	if node := o.take("rate_limit"); node != nil {
+		f.RateLimit, file.bucket = o.rateLimit(node, f.Name)
+	}
+	if node := o.take("errors"); node != nil {
+		f.Errors = o.errorRules(node, f)
+	}
+	file.mapping = o.word("mapping", o.must("mapping"))
+	f.Mapping = file.mapping.Value
+	o.done()
+	return file
+}
+
+func (o *object) has(key string) bool {
+	_, ok := o.pairs[key]
+	return ok
+}
+
+// definitionName is the name of a feed or mapping, which is that of its file.
+func (o *object) definitionName(base string) Text {
+	t := o.word("name", o.must("name"))
+	switch {
+	case t.Value == "":
+	case !definitionName.MatchString(t.Value):
+		o.at(t, "the name %q may hold only a-z, 0-9, - and _", t.Value)
+	case base != "" && t.Value != base:
+		o.at(t, "the name %q is not the file's: write %q, or call the file %s.yaml", t.Value, base, t.Value)
+	}
+	return t
+}
+
+// enabled is an expression over the settings, or true or false. A feed without
+// it is on.
+func (o *object) enabled(node *yaml.Node) *expression.Program {
+	if node == nil {
+		p, _ := expression.Compile("true", expression.Options{})
+		return p
+	}
+	p := o.program("enabled", node, o.settingsScope())
+	if p == nil || o.settings == nil {
+		return p
+	}
+	if _, err := p.Bool(o.settings); err != nil {
+		o.node(node, "%q is neither true nor false: %v", "enabled", err)
+	}
+	return p
+}
+
+func (r *reader) settingsScope() scope {
+	names := slices.Sorted(maps.Keys(r.settings))
+	return scope{names: names, any: r.settings == nil, expected: "a setting: " + strings.Join(names, ", ")}
+}
+
+func (s scope) with(what string, name string) scope {
+	s.names = append(slices.Clip(s.names), name)
+	if what == name {
+		s.expected = name + ", " + s.expected
+	} else {
+		s.expected = name + " (" + what + "), " + s.expected
+	}
+	return s
+}
+
+// answers is the scope of expressions over an answer.
+func answers() scope {
+	return scope{names: answerNames, expected: strings.Join(answerNames, ", ")}
+}
+
+func (o *object) licence(node *yaml.Node) *Licence {
+	l := o.object("licence", o.pairs["licence"].key, node)
+	out := &Licence{
+		Requires: l.word("requires", l.must("requires")).Value,
+		Missing:  l.program("missing", l.must("missing"), answers()),
+		Confirm:  l.count("confirm", l.take("confirm"), defaultConfirm, 1),
+		Recheck:  l.duration("recheck", l.take("recheck"), defaultRecheck, time.Minute),
+	}
+	l.done()
+	return out
+}
+
+func (o *object) forEach(node *yaml.Node, s scope) *ForEach {
+	o.asked["for_each"] = &shape{}
+	if node.Kind != yaml.MappingNode {
+		if node.Kind != yaml.AliasNode {
+			o.node(node, `"for_each" is %s, but must be a mapping of one name to an expression, such as {region: REGIONS}`, describe(node))
+		}
+		return nil
+	}
+	var out *ForEach
+	n := 0
+	o.entries(node, func(key, value *yaml.Node) {
+		n++
+		switch name := key.Value; {
+		case n > 1:
+			o.node(key, `"for_each" holds a second name: it takes one`)
+		case !identifier.MatchString(name):
+			o.node(key, "%q is no name for a variable: it may hold letters, digits and _, and begins with a letter", name)
+		case slices.Contains(answerNames, name) || name == "window":
+			o.node(key, "%q has a meaning of its own in a feed: choose another name", name)
+		case o.settings[name] != nil:
+			o.node(key, "%q is the name of a setting: choose another name", name)
+		default:
+			p := o.program(name, value, s)
+			if p == nil {
+				return
+			}
+			out = &ForEach{Variable: name, Values: p}
+			o.checkValues(value, p)
+		}
+	})
+	if n == 0 {
+		o.node(o.pairs["for_each"].key, `"for_each" is empty: write {name: expression}`)
+	}
+	return out
+}
+
+// checkValues runs the expression of for_each over the settings at hand.
+func (o *object) checkValues(node *yaml.Node, p *expression.Program) {
+	if o.settings == nil {
+		return
+	}
+	value, err := p.Eval(o.settings)
+	if err != nil {
+		o.node(node, `"for_each": %v`, err)
+		return
+	}
+	if _, err := Strings(value); err != nil {
+		o.node(node, `"for_each" needs a list of texts: %s gives %v`, p, err)
+	}
+}
+
+// Strings is the result of an expression as a list of texts. The error says
+// what it is instead.
+func Strings(value any) ([]string, error) {
+	switch list := value.(type) {
+	case []string:
+		return list, nil
+	case []any:
+		out := make([]string, 0, len(list))
+		for _, item := range list {
+			s, ok := item.(string)
+			if !ok {
+				return nil, fmt.Errorf("a list that holds a %T", item)
+			}
+			out = append(out, s)
+		}
+		return out, nil
+	case nil:
+		return nil, fmt.Errorf("nothing")
+	}
+	return nil, fmt.Errorf("a %T", value)
+}
+
+func (o *object) request(key string, node *yaml.Node, s scope) Request {
+	q := o.object("request", o.pairs[key].key, node)
+	r := Request{Method: "GET"}
+	if node := q.take("method"); node != nil {
+		if t := q.word("method", node); t.Value != "" {
+			r.Method = t.Value
+			if !methodName.MatchString(t.Value) {
+				q.at(t, "unknown method %q: expected one of GET, POST, PUT, PATCH, DELETE", t.Value)
+			}
+		}
+	}
+	node = q.must("url")
+	r.URL = q.template("url", node, s)
+	if r.URL != nil {
+		q.checkURL(node, r.URL)
+	}
+	r.Headers = q.headers(q.take("headers"), s)
+	r.Query = q.fields("query", q.take("query"), s)
+	q.done()
+	return r
+}
+
+// checkURL refuses what cannot become the URL of a request.
+func (o *object) checkURL(node *yaml.Node, t *Template) {
+	if len(t.parts) > 0 && t.parts[0].program == nil {
+		if text := t.parts[0].text; !strings.HasPrefix(text, "https://") && !strings.HasPrefix(text, "http://") {
+			o.node(node, "a URL begins with https:// or with a setting that holds the base, such as ${API_BASE}/…")
+		}
+	}
+	if strings.ContainsAny(t.source, "#\n\r\t") {
+		for _, p := range t.parts {
+			if strings.ContainsAny(p.text, "#\n\r\t") {
+				o.node(node, "a URL may not hold #, tabs or line ends")
+				return
+			}
+		}
+	}
+}
+
+func (o *object) headers(node *yaml.Node, s scope) []Field {
+	list := o.fields("headers", node, s)
+	if node == nil || node.Kind != yaml.MappingNode {
+		return list
+	}
+	o.entries(node, func(key, _ *yaml.Node) {
+		switch {
+		case !headerName.MatchString(key.Value):
+			o.node(key, "%q is no name of an HTTP header", key.Value)
+		case strings.EqualFold(key.Value, "Authorization"):
+			o.node(key, "the engine sets Authorization from auth.scope: remove it here")
+		}
+	})
+	return list
+}
+
+func (o *object) subscribe(node *yaml.Node, s scope) *Subscribe {
+	b := o.object("subscribe", o.pairs["subscribe"].key, node)
+	out := &Subscribe{
+		List: b.request("list", b.must("list"), s),
+		// The members of what the service lists are not known here.
+		Active: b.program("active", b.must("active"), scope{any: true}),
+		Start:  b.request("start", b.must("start"), s),
+	}
+	if node := b.take("already"); node != nil {
+		out.Already = b.program("already", node, answers())
+	}
+	out.Wait = b.duration("wait", b.take("wait"), defaultWait, 0)
+	b.done()
+	return out
+}
+
+func (o *object) hosts(node *yaml.Node, s scope) []*Template {
+	if node.Kind != yaml.SequenceNode {
+		if node.Kind != yaml.AliasNode {
+			o.node(node, `"hosts" is %s, but must be a list of host names: write [host.example]`, describe(node))
+		}
+		return nil
+	}
+	var list []*Template
+	for _, item := range node.Content {
+		if t := o.template("hosts", item, s); t != nil {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+func (o *object) paging(node *yaml.Node) Paging {
+	g := o.object("paging", o.pairs["paging"].key, node)
+	p := Paging{Style: PagingNone}
+	style := g.word("style", g.must("style"))
+	p.Header = g.word("header", g.take("header")).Value
+	p.Path = g.path("path", g.take("path")).Value
+	p.Param = g.word("param", g.take("param")).Value
+	p.SizeParam = g.word("size_param", g.take("size_param")).Value
+	p.Size = g.count("size", g.take("size"), 0, 1)
+	p.Start = g.count("start", g.take("start"), 0, 0)
+	p.Keep = values(g.words("keep", g.take("keep"), false))
+	if style.Value == PagingPage && !g.has("start") {
+		p.Start = 1
+	}
+	g.done()
+	if style.Value == "" {
+		return p
+	}
+	keys, ok := pagingKeys[style.Value]
+	if !ok {
+		g.at(style, "unknown paging style %q%s", style.Value, choose(style.Value, pagingStyles))
+		return p
+	}
+	p.Style = style.Value
+	for _, key := range keys.needs {
+		if !g.has(key) && !g.has("\x00"+key) {
+			g.at(style, "paging style %q needs %q", p.Style, key)
+		}
+	}
+	for _, key := range g.shape.keys {
+		allowed := key == "style" || slices.Contains(keys.needs, key) || slices.Contains(keys.takes, key) ||
+			key == "keep" && p.followsLink()
+		if g.has(key) && !allowed {
+			g.node(g.pairs[key].key, "paging style %q takes no %q%s", p.Style, key, pagingTakes(keys.needs, keys.takes))
+		}
+	}
+	return p
+}
+
+// followsLink reports whether the next page is a URL out of an answer.
+func (p Paging) followsLink() bool {
+	return p.Style == PagingOData || p.Style == PagingHeader || p.Style == PagingLink || p.Style == PagingBody && p.Param == ""
+}
+
+func pagingTakes(needs, takes []string) string {
+	all := append(slices.Clone(needs), takes...)
+	if len(all) == 0 {
+		return ""
+	}
+	return ": it takes " + strings.Join(all, ", ")
+}
+
+// path is a gjson path to a value: names joined with dots.
+func (o *object) path(key string, node *yaml.Node) Text {
+	t := o.word(key, node)
+	switch {
+	case t.Value == "":
+		return t
+	case strings.TrimSpace(t.Value) != t.Value || strings.HasPrefix(t.Value, ".") || strings.HasSuffix(t.Value, ".") && !strings.HasSuffix(t.Value, `\.`) || strings.Contains(t.Value, ".."):
+		o.at(t, "%q is no path: write names joined with dots, such as data.items", t.Value)
+	case strings.HasPrefix(t.Value, "$."):
+		o.at(t, "%q is a JSONPath, but must be a path of names joined with dots: write %q", t.Value, t.Value[2:])
+	}
+	return t
+}
+
+func (o *object) paths(key string, node *yaml.Node, single bool) []Text {
+	list := o.words(key, node, single)
+	if node != nil && node.Kind == yaml.SequenceNode {
+		for _, item := range node.Content {
+			if item.Kind == yaml.ScalarNode && item.Tag == "!!str" && item.Value != "" {
+				o.path(key, item)
+			}
+		}
+	} else if len(list) == 1 {
+		o.path(key, node)
+	}
+	return list
+}
+
+// records is the path to the records in a body.
+func (o *object) records(node *yaml.Node) string {
+	if node == nil {
+		return "@this"
+	}
+	t := o.path("records", node)
+	// Bodies are read as a stream, so that their size does not matter: what
+	// gjson can only do with a whole body at hand is not possible here.
+	if t.Value != "" && t.Value != "@this" && strings.ContainsAny(strings.ReplaceAll(t.Value, `\`, ""), "#*?|{[!@") && !strings.Contains(t.Value, `\`) {
+		o.at(t, `%q is no path to an array: write names joined with dots, such as data.items, or "@this" for the body itself`, t.Value)
+	}
+	return t.Value
+}
+
+func (o *object) expand(node *yaml.Node, s scope) *Expand {
+	e := o.object("expand", o.pairs["expand"].key, node)
+	out := &Expand{
+		URL:         e.path("url", e.must("url")).Value,
+		Query:       e.fields("query", e.take("query"), s),
+		Key:         e.path("key", e.must("key")).Value,
+		Records:     e.records(e.take("records")),
+		Concurrency: e.count("concurrency", e.take("concurrency"), defaultConcurrency, 1),
+	}
+	if out.Concurrency > 64 {
+		e.node(e.pairs["concurrency"].value, `"concurrency" must be at most 64`)
+	}
+	e.done()
+	return out
+}
+
+func (o *object) cursor(node *yaml.Node) *Cursor {
+	c := o.object("cursor", o.pairs["cursor"].key, node)
+	out := &Cursor{Field: c.path("field", c.must("field")).Value, Format: "rfc3339"}
+	if t := c.word("format", c.take("format")); t.Value != "" {
+		out.Format = t.Value
+		c.checkFormat(t)
+	}
+	c.done()
+	return out
+}
+
+func (o *object) checkFormat(t Text) {
+	if slices.Contains([]string{"rfc3339", "unix", "unix_ms"}, t.Value) {
+		return
+	}
+	// A window is in whole seconds of UTC. A layout that loses any of that would
+	// ask for another window than the one that is accounted for.
+	moment := time.Date(2031, 7, 24, 19, 48, 53, 0, time.UTC)
+	back, err := time.Parse(t.Value, moment.Format(t.Value))
+	if err != nil || !back.Equal(moment) {
+		o.at(t, `%q is neither rfc3339, unix, unix_ms nor a Go time layout down to the second: write it as 2006-01-02T15:04:05 would be`, t.Value)
+	}
+}
+
+func (o *object) window(node *yaml.Node) *Window {
+	w := o.object("window", o.pairs["window"].key, node)
+	out := &Window{
+		Max:       w.duration("max", w.take("max"), defaultMax, time.Second),
+		Delay:     w.duration("delay", w.take("delay"), 0, 0),
+		Overlap:   w.duration("overlap", w.take("overlap"), 0, 0),
+		Retention: w.duration("retention", w.take("retention"), defaultRetention, time.Minute),
+	}
+	w.done()
+	if out.Overlap >= out.Max {
+		at := w.pairs["overlap"].value
+		if at == nil {
+			at = w.key
+		}
+		if at != nil {
+			w.node(at, `"overlap" (%s) must be smaller than "max" (%s): else a window would never reach beyond what was read before`, short(out.Overlap), short(out.Max))
+		}
+	}
+	for _, key := range []string{"max", "overlap", "delay"} {
+		d := map[string]time.Duration{"max": out.Max, "overlap": out.Overlap, "delay": out.Delay}[key]
+		if w.has(key) && d > out.Retention {
+			w.node(w.pairs[key].value, "%q (%s) must not be longer than \"retention\" (%s), how far back the service keeps data", key, short(d), short(out.Retention))
+		}
+	}
+	return out
+}
+
+// short writes a duration without its zero units.
+func short(d time.Duration) string {
+	if d > 0 && d%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func (o *object) rateLimit(node *yaml.Node, feed string) (*RateLimit, *yaml.Node) {
+	l := o.object("rate_limit", o.pairs["rate_limit"].key, node)
+	out := &RateLimit{
+		Requests: l.count("requests", l.must("requests"), 1, 1),
+		Per:      l.duration("per", l.must("per"), time.Second, time.Millisecond),
+		Bucket:   feed, // a budget of its own
+	}
+	at := node
+	if bucket := l.take("bucket"); bucket != nil {
+		if t := l.word("bucket", bucket); t.Value != "" {
+			out.Bucket, at = t.Value, bucket
+		}
+	}
+	l.done()
+	return out, at
+}
+
+func (o *object) errorRules(node *yaml.Node, f *Feed) []ErrorRule {
+	if node.Kind != yaml.SequenceNode {
+		if node.Kind != yaml.AliasNode {
+			o.node(node, `"errors" is %s, but must be a list of {when: …, then: …}`, describe(node))
+		}
+		return nil
+	}
+	var rules []ErrorRule
+	for _, item := range node.Content {
+		e := o.object("errors", nil, item)
+		rule := ErrorRule{When: e.program("when", e.must("when"), answers())}
+		then := e.word("then", e.must("then"))
+		rule.Then = then.Value
+		e.done()
+		switch {
+		case rule.Then == "":
+		case !slices.Contains(thens, rule.Then):
+			e.at(then, "unknown then %q%s", rule.Then, choose(rule.Then, thens))
+		case rule.Then == ThenSubscribe && f.Subscribe == nil:
+			e.at(then, `then %q needs the key "subscribe", which says how`, rule.Then)
+		case rule.Then == ThenGate && f.Licence == nil:
+			e.at(then, `then %q needs the key "licence", which says what the gate stands for`, rule.Then)
+		case rule.Then == ThenResetWindow && !o.has("window") && !o.has("cursor"):
+			e.at(then, `then %q needs the key "window"`, rule.Then)
+		}
+		rules = append(rules, rule)
+	}
+	return rules
+}
