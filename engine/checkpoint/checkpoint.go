@@ -99,7 +99,7 @@ type Entry struct {
 	Partition string    `json:"partition"`
 	From      time.Time `json:"from"`
 	To        time.Time `json:"to"`
-	Complete  bool      `json:"complete"` // the window was read to its end
+	Complete  bool      `json:"complete"`          // the window was read to its end
 	Windows   int64     `json:"windows,omitempty"` // how many windows a daily total sums; 0 for a single window
 	Counts
 	Reasons map[string]int64 `json:"reasons,omitempty"` // of what was skipped

@@ -1,0 +1,470 @@
+// Package storetest is the conformance suite of checkpoint.Store: what every
+// implementation must do, whatever it keeps the state in.
+package storetest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+)
+
+// Open opens the state of one test. A second call, after the store of the first was closed,
+// opens the same state again.
+type Open func() (checkpoint.Store, error)
+
+// Run runs the suite. place makes room for one test's state, empty, and says how to open it.
+func Run(t *testing.T, place func(t *testing.T) Open) {
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, open Open)
+	}{
+		{"an empty store knows nothing", empty},
+		{"positions survive a reopening", positions},
+		{"names that run together stay apart", names},
+		{"keys are remembered until their time at least", keys},
+		{"a key committed again takes the new expiry", refresh},
+		{"a commit may hold anything or nothing", shapes},
+		{"many keys in one commit", manyKeys},
+		{"the ledger lists windows in order and replaces them", ledger},
+		{"a sweep forgets expired keys and nothing else", sweepKeys},
+		{"a sweep folds old windows into days and loses no count", sweepLedger},
+		{"sweeping again changes nothing", sweepTwice},
+		{"commits, look-ups and sweeps run side by side", concurrent},
+		{"a refresh during a sweep is not lost", refreshDuringSweep},
+		{"a closed store says so", closed},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, place(t)) })
+	}
+}
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func opened(t *testing.T, open Open) checkpoint.Store {
+	t.Helper()
+	s, err := open()
+	must(t, err)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func key(n int) checkpoint.Key {
+	return checkpoint.KeyOf("feed", binary.BigEndian.AppendUint64(nil, uint64(n)))
+}
+
+func wantSeen(t *testing.T, s checkpoint.Store, k checkpoint.Key, want bool) time.Time {
+	t.Helper()
+	expires, ok, err := s.Seen(k)
+	must(t, err)
+	if ok != want {
+		t.Fatalf("Seen(%x) = %v, want %v", k, ok, want)
+	}
+	return expires
+}
+
+func empty(t *testing.T, open Open) {
+	s := opened(t, open)
+	wantSeen(t, s, key(1), false)
+	if p, ok, err := s.Position("feed", "a"); ok || err != nil {
+		t.Errorf("Position = %v %v %v, want none", p, ok, err)
+	}
+	if all, err := s.Positions(); len(all) != 0 || err != nil {
+		t.Errorf("Positions = %v %v, want none", all, err)
+	}
+	if l, err := s.Ledger(""); len(l) != 0 || err != nil {
+		t.Errorf("Ledger = %v %v, want none", l, err)
+	}
+	must(t, s.Sweep(noon))
+}
+
+func positions(t *testing.T, open Open) {
+	s := opened(t, open)
+	full := checkpoint.Position{
+		Cursor: noon.Add(123456789), ReadAt: noon.Add(time.Minute), Start: noon.Add(-24 * time.Hour),
+		SubscribedAt: noon.Add(-time.Hour), GateUntil: noon.Add(6 * time.Hour), GateReason: "licence \"P1\" missing\n",
+		Forwarded: 1 << 60, LastSuccess: noon, LastError: "é\x00", LastErrorAt: noon.Add(-time.Second),
+	}
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Position: &full}))
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "b", Position: &checkpoint.Position{Cursor: noon}}))
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "b", Position: &checkpoint.Position{Cursor: noon.Add(time.Hour)}}))
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "b", Keys: []checkpoint.Key{key(1)}, Expires: noon}))
+	want := map[[2]string]checkpoint.Position{
+		{"feed", "a"}: full,
+		{"feed", "b"}: {Cursor: noon.Add(time.Hour)},
+	}
+	check := func(s checkpoint.Store) {
+		t.Helper()
+		all, err := s.Positions()
+		must(t, err)
+		if !reflect.DeepEqual(all, want) {
+			t.Errorf("Positions = %+v\nwant %+v", all, want)
+		}
+		for name, w := range want {
+			p, ok, err := s.Position(name[0], name[1])
+			must(t, err)
+			if !ok || p != w {
+				t.Errorf("Position(%q) = %+v %v\nwant %+v", name, p, ok, w)
+			}
+		}
+	}
+	check(s)
+	must(t, s.Close())
+	check(opened(t, open))
+}
+
+func names(t *testing.T, open Open) {
+	s := opened(t, open)
+	pairs := [][2]string{{"", ""}, {"a", ""}, {"", "a"}, {"ab", "c"}, {"a", "bc"}, {"a\x00", "b"}, {"a", "\x00b"}, {"é", "ü/1"}}
+	for i, p := range pairs {
+		must(t, s.Commit(&checkpoint.Commit{Feed: p[0], Partition: p[1],
+			Position: &checkpoint.Position{Forwarded: int64(i + 1)},
+			Entry:    &checkpoint.Entry{Feed: p[0], Partition: p[1], From: noon, To: noon, Counts: checkpoint.Counts{Listed: int64(i + 1)}}}))
+	}
+	all, err := s.Positions()
+	must(t, err)
+	if len(all) != len(pairs) {
+		t.Errorf("%d positions, want %d", len(all), len(pairs))
+	}
+	for i, p := range pairs {
+		if all[p].Forwarded != int64(i+1) {
+			t.Errorf("position of %q is %d, want %d", p, all[p].Forwarded, i+1)
+		}
+	}
+	l, err := s.Ledger("a")
+	must(t, err)
+	if len(l) != 3 {
+		t.Errorf("the ledger of a has %d entries, want 3: %v", len(l), l)
+	}
+}
+
+func keys(t *testing.T, open Open) {
+	s := opened(t, open)
+	for _, expires := range []time.Time{noon, noon.Add(time.Nanosecond), noon.Add(59 * time.Minute), noon.Add(7 * 24 * time.Hour)} {
+		k := checkpoint.KeyOf("feed", expires.String())
+		wantSeen(t, s, k, false)
+		must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Keys: []checkpoint.Key{k}, Expires: expires}))
+		if got := wantSeen(t, s, k, true); got.Before(expires) || got.After(expires.Add(time.Hour)) {
+			t.Errorf("expires %v, want at %v or up to an hour later", got, expires)
+		}
+	}
+	must(t, s.Close())
+	s = opened(t, open)
+	wantSeen(t, s, checkpoint.KeyOf("feed", noon.String()), true)
+	wantSeen(t, s, checkpoint.KeyOf("other", noon.String()), false)
+}
+
+func refresh(t *testing.T, open Open) {
+	s := opened(t, open)
+	k := key(1)
+	for _, expires := range []time.Time{noon, noon.Add(48 * time.Hour)} {
+		must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Keys: []checkpoint.Key{k}, Expires: expires}))
+		if got := wantSeen(t, s, k, true); !got.Equal(expires) {
+			t.Errorf("expires %v, want %v", got, expires)
+		}
+	}
+	must(t, s.Sweep(noon.Add(24*time.Hour)))
+	wantSeen(t, s, k, true)
+}
+
+func shapes(t *testing.T, open Open) {
+	s := opened(t, open)
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed"}))
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Keys: []checkpoint.Key{}}))
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Keys: []checkpoint.Key{key(1), key(1)}, Expires: noon}))
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Keys: []checkpoint.Key{key(2)}})) // no expiry: past
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Entry: &checkpoint.Entry{Feed: "feed"}}))
+	wantSeen(t, s, key(1), true)
+	wantSeen(t, s, key(2), true)
+	all, err := s.Positions()
+	must(t, err)
+	if len(all) != 0 {
+		t.Errorf("positions %v, want none", all)
+	}
+}
+
+func manyKeys(t *testing.T, open Open) {
+	s := opened(t, open)
+	const n = 100_000 // a document of the largest kind, and more than fits a buffer
+	all := make([]checkpoint.Key, n)
+	for i := range all {
+		all[i] = key(i)
+	}
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Position: &checkpoint.Position{Cursor: noon}, Keys: all, Expires: noon}))
+	must(t, s.Close())
+	s = opened(t, open)
+	for i := 0; i < n; i += 97 {
+		wantSeen(t, s, key(i), true)
+		wantSeen(t, s, key(n+i), false)
+	}
+	if p, ok, err := s.Position("feed", "a"); !ok || err != nil || !p.Cursor.Equal(noon) {
+		t.Errorf("Position = %v %v %v", p, ok, err)
+	}
+}
+
+func window(feed, partition string, from time.Time, n int64) *checkpoint.Entry {
+	return &checkpoint.Entry{Feed: feed, Partition: partition, From: from, To: from.Add(time.Hour), Complete: true,
+		Counts:  checkpoint.Counts{Items: 2, ItemsFetched: 1, ItemsSkipped: 1, Listed: 2, Fetched: n + 3, Delivered: n, Duplicate: 1, Skipped: 1, DeadLettered: 1},
+		Reasons: map[string]int64{"gone": 1}}
+}
+
+func commitEntry(t *testing.T, s checkpoint.Store, e *checkpoint.Entry) {
+	t.Helper()
+	must(t, s.Commit(&checkpoint.Commit{Feed: e.Feed, Partition: e.Partition, Entry: e}))
+}
+
+func ledger(t *testing.T, open Open) {
+	s := opened(t, open)
+	var want []checkpoint.Entry
+	for i := range 5 {
+		e := window("feed", "a", noon.Add(time.Duration(i)*time.Hour), int64(i))
+		want = append(want, *e)
+	}
+	for _, i := range []int{3, 0, 4, 2, 1} {
+		part := want[i]
+		part.Complete, part.Delivered = false, 0 // the window's first batch
+		commitEntry(t, s, &part)
+		commitEntry(t, s, &want[i])
+	}
+	commitEntry(t, s, window("other", "", noon.Add(-time.Hour), 7))
+	check := func(s checkpoint.Store) {
+		t.Helper()
+		got, err := s.Ledger("feed")
+		must(t, err)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("Ledger = %+v\nwant %+v", got, want)
+		}
+		for _, e := range got {
+			if items, records := e.Difference(); items != 0 || records != 0 {
+				t.Errorf("difference %d, %d", items, records)
+			}
+		}
+		all, err := s.Ledger("")
+		must(t, err)
+		if len(all) != 6 || all[0].Feed != "other" {
+			t.Errorf("the whole ledger: %+v", all)
+		}
+	}
+	check(s)
+	must(t, s.Close())
+	check(opened(t, open))
+}
+
+func sweepKeys(t *testing.T, open Open) {
+	s := opened(t, open)
+	const n = 30_000
+	for day := range 3 {
+		all := make([]checkpoint.Key, 0, n)
+		for i := day; i < n; i += 3 {
+			all = append(all, key(i))
+		}
+		must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Position: &checkpoint.Position{Cursor: noon},
+			Keys: all, Expires: noon.Add(time.Duration(day) * 24 * time.Hour)}))
+	}
+	check := func(s checkpoint.Store, gone int) {
+		t.Helper()
+		for i := range n {
+			wantSeen(t, s, key(i), i%3 >= gone)
+		}
+	}
+	must(t, s.Sweep(noon)) // what expires now has not expired before now
+	check(s, 0)
+	must(t, s.Sweep(noon.Add(time.Second)))
+	check(s, 1)
+	must(t, s.Sweep(noon.Add(25*time.Hour)))
+	must(t, s.Close())
+	s = opened(t, open)
+	check(s, 2)
+	if _, ok, err := s.Position("feed", "a"); !ok || err != nil {
+		t.Errorf("the position went with the keys: %v %v", ok, err)
+	}
+}
+
+func total(entries []checkpoint.Entry) (c checkpoint.Counts, windows, gone int64) {
+	for i := range entries {
+		c.Add(&entries[i].Counts)
+		windows += max(entries[i].Windows, 1)
+		gone += entries[i].Reasons["gone"]
+	}
+	return c, windows, gone
+}
+
+func sweepLedger(t *testing.T, open Open) {
+	s := opened(t, open)
+	start := noon.Add(-12 * time.Hour)
+	const days, parts = 20, 7
+	for h := range days * 24 {
+		for p := range parts {
+			e := window("feed", fmt.Sprint(p), start.Add(time.Duration(h)*time.Hour), int64(h*parts+p))
+			e.Complete = h%24 != 5
+			commitEntry(t, s, e)
+		}
+	}
+	before, err := s.Ledger("")
+	must(t, err)
+	now := start.Add(days*24*time.Hour + time.Second)
+	must(t, s.Sweep(now.Add(-3*24*time.Hour)))
+	must(t, s.Sweep(now))
+	after, err := s.Ledger("")
+	must(t, err)
+	c1, w1, g1 := total(before)
+	c2, w2, g2 := total(after)
+	if c1 != c2 || w1 != w2 || g1 != g2 {
+		t.Errorf("totals %+v %d %d\nbefore %+v %d %d", c2, w2, g2, c1, w1, g1)
+	}
+	folded := 0
+	for i, e := range after {
+		if i > 0 && e.From.Before(after[i-1].From) {
+			t.Fatalf("entry %d is older than the one before", i)
+		}
+		if e.Windows == 0 {
+			continue
+		}
+		folded++
+		if e.To.Sub(e.From) != 24*time.Hour || e.From != e.From.Truncate(24*time.Hour) {
+			t.Errorf("a total of %v to %v, want a day", e.From, e.To)
+		}
+		if want := int64(23); e.Complete && e.Windows != want || !e.Complete && e.Windows != 1 {
+			t.Errorf("a day's total of %d windows (complete: %v)", e.Windows, e.Complete)
+		}
+	}
+	if want := (days - 7) * parts * 2; folded != want {
+		t.Errorf("%d daily totals, want %d", folded, want)
+	}
+}
+
+func sweepTwice(t *testing.T, open Open) {
+	s := opened(t, open)
+	for h := range 48 {
+		commitEntry(t, s, window("feed", "a", noon.Add(time.Duration(h)*time.Hour), 1))
+	}
+	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
+	first, err := s.Ledger("")
+	must(t, err)
+	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
+	second, err := s.Ledger("")
+	must(t, err)
+	if !reflect.DeepEqual(first, second) || len(first) != 3 {
+		t.Errorf("first %+v\nthen %+v", first, second)
+	}
+	// A window that comes late to a folded day joins its total.
+	commitEntry(t, s, window("feed", "a", noon, 10))
+	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
+	third, err := s.Ledger("")
+	must(t, err)
+	if len(third) != 3 || third[0].Delivered != first[0].Delivered+10 || third[0].Windows != first[0].Windows+1 {
+		t.Errorf("then %+v", third)
+	}
+}
+
+func concurrent(t *testing.T, open Open) {
+	s := opened(t, open)
+	const writers, rounds, batch = 8, 12, 50
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			part := fmt.Sprint(w)
+			for r := range rounds {
+				ks := make([]checkpoint.Key, batch)
+				for i := range ks {
+					ks[i] = key((w*rounds+r)*batch + i)
+				}
+				e := window("feed", part, noon.Add(time.Duration(r)*time.Hour), 1)
+				if err := s.Commit(&checkpoint.Commit{Feed: "feed", Partition: part, Keys: ks, Expires: noon.Add(time.Hour),
+					Position: &checkpoint.Position{Forwarded: int64(r + 1)}, Entry: e}); err != nil {
+					t.Error(err)
+					return
+				}
+				for _, k := range ks {
+					if _, ok, err := s.Seen(k); !ok || err != nil {
+						t.Errorf("a committed key: %v %v", ok, err)
+						return
+					}
+				}
+				if p, _, err := s.Position("feed", part); err != nil || p.Forwarded != int64(r+1) {
+					t.Errorf("position %v %v", p, err)
+				}
+			}
+		})
+	}
+	for range 2 {
+		wg.Go(func() {
+			for range 3 {
+				if err := s.Sweep(noon); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Ledger("feed"); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Positions(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range writers * rounds * batch {
+		wantSeen(t, s, key(i), true)
+	}
+}
+
+// refreshDuringSweep renews keys, all of them expired, while sweeps run: one that
+// was renewed must stay.
+func refreshDuringSweep(t *testing.T, open Open) {
+	s := opened(t, open)
+	const n = 3000
+	all := make([]checkpoint.Key, n)
+	for i := range all {
+		all[i] = key(i)
+	}
+	for range 3 {
+		must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Keys: all, Expires: noon.Add(-24 * time.Hour)}))
+		rand.Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := s.Sweep(noon); err != nil {
+				t.Error(err)
+			}
+		})
+		for i := 0; i < n; i += 100 {
+			must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Keys: all[i : i+100], Expires: noon.Add(24 * time.Hour)}))
+		}
+		wg.Wait()
+		for _, k := range all {
+			wantSeen(t, s, k, true)
+		}
+	}
+}
+
+func closed(t *testing.T, open Open) {
+	s := opened(t, open)
+	must(t, s.Close())
+	_, _, errPosition := s.Position("feed", "a")
+	_, errPositions := s.Positions()
+	_, _, errSeen := s.Seen(key(1))
+	_, errLedger := s.Ledger("")
+	for name, err := range map[string]error{
+		"Position": errPosition, "Positions": errPositions, "Seen": errSeen, "Ledger": errLedger,
+		"Commit": s.Commit(&checkpoint.Commit{Feed: "feed"}), "Sweep": s.Sweep(noon), "Close": s.Close(),
+	} {
+		if !errors.Is(err, checkpoint.ErrClosed) {
+			t.Errorf("%s: %v, want ErrClosed", name, err)
+		}
+	}
+}
