@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/expr-lang/expr/ast"
 	"github.com/secure60/s60-m365-connector/engine/expression"
 	"gopkg.in/yaml.v3"
 )
@@ -161,6 +162,25 @@ func choose(given string, expected []string) string {
 		return fmt.Sprintf(": did you mean %q? Expected one of %s", near, list)
 	}
 	return ": expected one of " + list
+}
+
+// nearest is the word that was most likely meant, "" if none is near: few
+// letters differ, or the words begin alike.
+func nearest(given string, words []string) string {
+	if near := expression.Nearest(given, words); near != "" {
+		return near
+	}
+	best, longest := "", 3
+	for _, word := range words {
+		n := 0
+		for n < min(len(given), len(word)) && given[n] == word[n] {
+			n++
+		}
+		if n > longest {
+			best, longest = word, n
+		}
+	}
+	return best
 }
 
 func quoteKey(kind string, key *yaml.Node) string {
@@ -331,14 +351,51 @@ type scope struct {
 	expected string
 }
 
-func (s scope) options() expression.Options {
-	if s.any {
-		return expression.Options{}
+// compile compiles an expression that may name what is in scope.
+func (s scope) compile(source string) (*expression.Program, *expression.Error) {
+	options := expression.Options{Names: s.names, Expected: s.expected}
+	if !s.any {
+		options.Allowed = func(name string) bool { return slices.Contains(s.names, name) }
 	}
-	return expression.Options{
-		Allowed:  func(name string) bool { return slices.Contains(s.names, name) },
-		Expected: s.expected,
+	program, err := expression.Compile(source, options)
+	if err != nil {
+		e, ok := err.(*expression.Error)
+		if !ok {
+			e = &expression.Error{Message: err.Error()}
+		}
+		return nil, e
 	}
+	if e := checkWindow(program.Syntax()); e != nil && slices.Contains(s.names, "window") {
+		return nil, e
+	}
+	return program, nil
+}
+
+// checkWindow finds the first use of window other than its two members, which
+// would be nothing.
+func checkWindow(syntax ast.Node) *expression.Error {
+	var found windowUse
+	ast.Walk(&syntax, &found)
+	return found.err
+}
+
+type windowUse struct{ err *expression.Error }
+
+// Visit looks at each node, as ast.Walk asks.
+func (w *windowUse) Visit(node *ast.Node) {
+	member, ok := (*node).(*ast.MemberNode)
+	if !ok || w.err != nil {
+		return
+	}
+	of, ok := member.Node.(*ast.IdentifierNode)
+	if !ok || of.Value != "window" {
+		return
+	}
+	name, ok := member.Property.(*ast.StringNode)
+	if !ok || name.Value == "from" || name.Value == "to" {
+		return
+	}
+	w.err = &expression.Error{Message: fmt.Sprintf("window has no %s: it has from and to", name.Value), Offset: name.Location().From, Length: utf8.RuneCountInString(name.Value)}
 }
 
 // program compiles an expression.
@@ -347,10 +404,9 @@ func (o *object) program(key string, node *yaml.Node, s scope) *expression.Progr
 	if !ok {
 		return nil
 	}
-	p, err := expression.Compile(t.Value, s.options())
+	p, err := s.compile(t.Value)
 	if err != nil {
-		offset, length, message := compileError(err)
-		o.problems = append(o.problems, t.Problem(offset, length, message))
+		o.problems = append(o.problems, t.Problem(err.Offset, max(err.Length, 1), err.Message))
 		return nil
 	}
 	return p
@@ -374,13 +430,6 @@ func (o *object) expressionText(key string, node *yaml.Node) (Text, bool) {
 	return t, true
 }
 
-func compileError(err error) (offset, length int, message string) {
-	if e, ok := err.(*expression.Error); ok {
-		return e.Offset, max(e.Length, 1), e.Message
-	}
-	return 0, 0, err.Error()
-}
-
 // template compiles a text with expressions in ${…}.
 func (o *object) template(key string, node *yaml.Node, s scope) *Template {
 	t, ok := o.scalar(key, node)
@@ -395,7 +444,7 @@ func (o *object) template(key string, node *yaml.Node, s scope) *Template {
 		o.node(node, "%q holds an expression over several folded lines: write it on one line, or as a block after |", key)
 		return nil
 	}
-	template, errs := parseTemplate(t.Value, s.options())
+	template, errs := parseTemplate(t.Value, s.compile)
 	for _, e := range errs {
 		o.problems = append(o.problems, t.Problem(e.Offset, max(e.Length, 1), e.Message))
 	}

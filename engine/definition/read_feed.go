@@ -411,13 +411,15 @@ func pagingTakes(needs, takes []string) string {
 	return ": it takes " + strings.Join(all, ", ")
 }
 
-// path is a gjson path to a value: names joined with dots.
+// path is a gjson path: mostly names joined with dots.
 func (o *object) path(key string, node *yaml.Node) Text {
 	t := o.word(key, node)
+	// A path that begins with ".." reads a body of one JSON value a line.
+	names := strings.TrimPrefix(t.Value, "..")
 	switch {
 	case t.Value == "":
 		return t
-	case strings.TrimSpace(t.Value) != t.Value || strings.HasPrefix(t.Value, ".") || strings.HasSuffix(t.Value, ".") && !strings.HasSuffix(t.Value, `\.`) || strings.Contains(t.Value, ".."):
+	case strings.TrimSpace(t.Value) != t.Value || strings.HasPrefix(names, ".") || strings.HasSuffix(names, ".") && !strings.HasSuffix(names, `\.`) || strings.Contains(names, ".."):
 		o.at(t, "%q is no path: write names joined with dots, such as data.items", t.Value)
 	case strings.HasPrefix(t.Value, "$."):
 		o.at(t, "%q is a JSONPath, but must be a path of names joined with dots: write %q", t.Value, t.Value[2:])
@@ -444,13 +446,7 @@ func (o *object) records(node *yaml.Node) string {
 	if node == nil {
 		return "@this"
 	}
-	t := o.path("records", node)
-	// Bodies are read as a stream, so that their size does not matter: what
-	// gjson can only do with a whole body at hand is not possible here.
-	if t.Value != "" && t.Value != "@this" && strings.ContainsAny(strings.ReplaceAll(t.Value, `\`, ""), "#*?|{[!@") && !strings.Contains(t.Value, `\`) {
-		o.at(t, `%q is no path to an array: write names joined with dots, such as data.items, or "@this" for the body itself`, t.Value)
-	}
-	return t.Value
+	return o.path("records", node).Value
 }
 
 func (o *object) expand(node *yaml.Node, s scope) *Expand {
@@ -572,8 +568,6 @@ func (o *object) errorRules(node *yaml.Node, f *Feed) []ErrorRule {
 			e.at(then, "unknown then %q%s", rule.Then, choose(rule.Then, thens))
 		case rule.Then == ThenSubscribe && f.Subscribe == nil:
 			e.at(then, `then %q needs the key "subscribe", which says how`, rule.Then)
-		case rule.Then == ThenGate && f.Licence == nil:
-			e.at(then, `then %q needs the key "licence", which says what the gate stands for`, rule.Then)
 		case rule.Then == ThenResetWindow && !o.has("window") && !o.has("cursor"):
 			e.at(then, `then %q needs the key "window"`, rule.Then)
 		}

@@ -25,7 +25,7 @@ type part struct {
 // NewTemplate compiles a template whose expressions may use any name. The
 // error is an [*expression.Error], its offset in the template.
 func NewTemplate(source string) (*Template, error) {
-	t, errs := parseTemplate(source, expression.Options{})
+	t, errs := parseTemplate(source, scope{any: true}.compile)
 	if len(errs) > 0 {
 		return nil, errs[0]
 	}
@@ -75,7 +75,7 @@ func (t *Template) Expand(env map[string]any) (string, error) {
 
 // parseTemplate splits a template and compiles its expressions. Offsets and
 // lengths of the errors count characters of the template.
-func parseTemplate(source string, options expression.Options) (*Template, []*expression.Error) {
+func parseTemplate(source string, compile func(string) (*expression.Program, *expression.Error)) (*Template, []*expression.Error) {
 	t := &Template{source: source}
 	var errs []*expression.Error
 	rest, at := source, 0 // at counts the characters before rest
@@ -95,9 +95,8 @@ func parseTemplate(source string, options expression.Options) (*Template, []*exp
 		inner := after[:end]
 		if strings.TrimSpace(inner) == "" {
 			errs = append(errs, &expression.Error{Message: "${} is empty: write an expression between the braces", Offset: at, Length: 3 + utf8.RuneCountInString(inner)})
-		} else if p, err := expression.Compile(inner, options); err != nil {
-			offset, length, message := compileError(err)
-			errs = append(errs, &expression.Error{Message: message, Offset: at + 2 + offset, Length: length})
+		} else if p, err := compile(inner); err != nil {
+			errs = append(errs, &expression.Error{Message: err.Message, Offset: at + 2 + err.Offset, Length: err.Length})
 		} else {
 			t.parts = append(t.parts, part{program: p})
 		}
