@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/expression"
 )
 
 // Options are what every event of a mapping has in common.
@@ -24,35 +25,61 @@ type Constant struct {
 	Value any
 }
 
-// Mapping is a compiled mapping. It is immutable and may be shared.
-type Mapping struct {
-	definition *definition.Mapping
-}
-
-// Compile compiles a mapping. A mapping with problems is nil.
-func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Problem) {
-	return &Mapping{definition: m}, nil
-}
-
-// Mapper applies a mapping. It holds scratch space: each goroutine needs one of
-// its own.
-type Mapper struct{}
-
-// NewMapper makes a mapper whose events carry the given further constants
-// (source_name, the partition's own).
-func (m *Mapping) NewMapper(constants ...Constant) *Mapper { return &Mapper{} }
-
 // FieldError is a computed field that failed on a record. The event lacks the
 // field and names the failure in error_mapping.
 type FieldError struct {
-	Field string
+	Field string // of a case's condition: "when" and its place
 	Cause string
 }
 
-// Append appends the event of a record to dst, as one line of compact JSON
-// without a line feed. record is valid JSON in UTF-8. A record is never
-// refused: what fails is in the event's error_mapping and in failed, which is
-// valid until the next call.
-func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) {
-	return dst, nil
+// Mapping is a compiled mapping. It is immutable and may be shared.
+//
+// Its rules stand in the order in which they apply: the fields of the mapping,
+// then those of each mapping that it includes and of their cases, then its own
+// cases. A rule that applies later wins, even when it gives nil.
+type Mapping struct {
+	name        string
+	options     Options
+	pairs       map[string]bool
+	tables      map[string]any
+	fields      []string       // names of computed fields, in order of appearance
+	fieldOf     map[string]int // name -> index in fields
+	read        []bool         // by field: another expression reads it
+	rules       []rule
+	base        []int // by field: the rule that applies unconditionally at first, or -1
+	steps       []step
+	late        []step // steps whose conditions read computed fields, in the order in which they can be answered
+	expressions []*compiled
+	slotOf      map[string]int
+}
+
+// rule is one expression for one field.
+type rule struct {
+	field      int
+	expression *compiled
+	origin     Origin
+}
+
+// Origin is where in a mapping something stands.
+type Origin struct {
+	Mapping string         // name of the mapping, which may be an included one
+	Pos     definition.Pos // of the expression
+	Source  string         // the expression; empty for what no expression gave
+	Case    string         // the condition of the case it belongs to, empty if none
+}
+
+// compiled is an expression, or a condition, of a mapping.
+type compiled struct {
+	program *expression.Program
+	text    definition.Text
+	mapping *definition.Mapping
+	label   string // "field user_name", "when"
+}
+
+// step applies rules if its conditions hold.
+type step struct {
+	when  []*compiled // all must hold, beside those of the groups around
+	all   []*compiled // with those of the groups around
+	rules []int
+	skip  int // steps to pass over where the first step of a group does not apply
 }

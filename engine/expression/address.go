@@ -1,0 +1,111 @@
+package expression
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// AppendIP appends the bare address that s holds, alone or in a list: without
+// port, brackets, zone or IPv4-in-IPv6 prefix, an IPv6 one in its canonical
+// form. ok is false if there is none, as where it is redacted (203.0.113.XXX).
+func AppendIP(dst []byte, s string) (out []byte, ok bool) {
+	address, _, ok := splitAddress(s)
+	if !ok {
+		return dst, false
+	}
+	return address.AppendTo(dst), true
+}
+
+// Port is the port that s names beside an address or a host, or is itself.
+func Port(s string) (int, bool) {
+	_, port, ok := splitAddress(s)
+	if !ok {
+		s = strings.TrimSpace(s)
+		port = s[strings.LastIndexByte(s, ':')+1:]
+		if len(port) != len(s) && strings.ContainsAny(s, " /@") {
+			return 0, false
+		}
+	}
+	if port == "" || !isDigit(port[0]) {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return int(n), err == nil && n > 0
+}
+
+// splitAddress parses the first address of a list.
+func splitAddress(s string) (address netip.Addr, port string, ok bool) {
+	for s != "" {
+		item := s
+		if comma := strings.IndexAny(s, ",;"); comma >= 0 {
+			item, s = s[:comma], s[comma+1:]
+		} else {
+			s = ""
+		}
+		if address, port, ok = parseAddress(trimSpace(item)); ok {
+			return address, port, true
+		}
+	}
+	return netip.Addr{}, "", false
+}
+
+func trimSpace(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	return strings.TrimRight(s, " \t\r\n")
+}
+
+func parseAddress(s string) (address netip.Addr, port string, ok bool) {
+	if s == "" {
+		return address, "", false
+	}
+	if s[0] == '[' {
+		end := strings.IndexByte(s, ']')
+		if end < 0 {
+			return address, "", false
+		}
+		rest := s[end+1:]
+		if rest != "" && rest[0] != ':' {
+			return address, "", false
+		}
+		address, ok = bare(s[1:end])
+		return address, strings.TrimPrefix(rest, ":"), ok
+	}
+	colons := strings.Count(s, ":")
+	if colons == 1 {
+		colon := strings.IndexByte(s, ':')
+		address, ok = bare(s[:colon])
+		return address, s[colon+1:], ok
+	}
+	if address, ok = bare(s); ok || colons < 2 {
+		return address, "", ok
+	}
+	// An IPv6 address and a port without brackets is told by its ninth group,
+	// or by the IPv4 address before the port.
+	colon := strings.LastIndexByte(s, ':')
+	address, ok = bare(s[:colon])
+	return address, s[colon+1:], ok
+}
+
+// bare parses an address without its zone. ParseAddr's error is an
+// allocation, so what cannot be an address never gets there.
+func bare(s string) (netip.Addr, bool) {
+	if zone := strings.IndexByte(s, '%'); zone >= 0 {
+		s = s[:zone]
+	}
+	if len(s) < 2 || len(s) > 45 {
+		return netip.Addr{}, false
+	}
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !isDigit(c) && c != '.' && c != ':' && (c|0x20 < 'a' || c|0x20 > 'f') {
+			return netip.Addr{}, false
+		}
+	}
+	address, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	return address.Unmap(), true
+}

@@ -1,0 +1,104 @@
+package expression
+
+import (
+	"strings"
+)
+
+// AppendKebab appends s in lower kebab-case, ASCII letters and digits only:
+// "Add member to role." gives add-member-to-role, "FileAccessedExtended"
+// file-accessed-extended, "MCASLogin" mcas-login. A digit belongs to the word
+// before it. ok is false if nothing remains.
+func AppendKebab(dst []byte, s string) (out []byte, ok bool) {
+	start := len(dst)
+	apart := false // the next letter begins a word
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '\'': // user's is one word
+			continue
+		case isUpper(c):
+			if !apart && i > 0 {
+				before := s[i-1]
+				apart = isLower(before) || isDigit(before) || isUpper(before) && beginsWord(s, i)
+			}
+		case isLower(c), isDigit(c):
+		default:
+			if strings.HasPrefix(s[i:], "\u2019") { // the typographic apostrophe
+				i += len("\u2019") - 1
+				continue
+			}
+			apart = true
+			continue
+		}
+		if apart && len(dst) > start {
+			dst = append(dst, '-')
+		}
+		apart = false
+		if isUpper(c) {
+			c += 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst, len(dst) > start
+}
+
+// beginsWord says whether the capital s[i], after another one, is the first
+// letter of a word and not part of an acronym: the L of MCASLogin, but neither
+// the D of GUIDs nor the A of OAuth.
+func beginsWord(s string, i int) bool {
+	if i+1 >= len(s) || !isLower(s[i+1]) {
+		return false
+	}
+	if s[i+1] == 's' && (i+2 == len(s) || !isLower(s[i+2])) {
+		return false
+	}
+	return !(s[i-1] == 'O' && strings.HasPrefix(s[i:], "Auth"))
+}
+
+func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
+func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// AppendDomain appends the domain, in lower case, of an e-mail address, a user
+// principal name, a URL or a plain host name with a dot in it. ok is false if
+// there is none.
+func AppendDomain(dst []byte, s string) (out []byte, ok bool) {
+	s = strings.TrimSpace(s)
+	if _, rest, found := strings.Cut(s, "://"); found {
+		if end := strings.IndexAny(rest, "/?#\\"); end >= 0 {
+			rest = rest[:end]
+		}
+		rest = rest[strings.LastIndexByte(rest, '@')+1:] // user:password@
+		if colon := strings.LastIndexByte(rest, ':'); colon >= 0 && !strings.HasSuffix(rest, "]") {
+			rest = rest[:colon]
+		}
+		return appendHost(dst, rest, false)
+	}
+	if at := strings.LastIndexByte(s, '@'); at >= 0 {
+		if at == 0 {
+			return dst, false
+		}
+		return appendHost(dst, strings.TrimSuffix(s[at+1:], ">"), false)
+	}
+	return appendHost(dst, s, true)
+}
+
+// appendHost appends a host name in lower case if it is one.
+func appendHost(dst []byte, host string, dotted bool) (out []byte, ok bool) {
+	host = strings.TrimSuffix(host, ".")
+	if host == "" || host[0] == '.' || dotted && strings.IndexByte(host, '.') < 0 {
+		return dst, false
+	}
+	start := len(dst)
+	for i := 0; i < len(host); i++ {
+		switch c := host[i]; {
+		case isUpper(c):
+			dst = append(dst, c+'a'-'A')
+		case isLower(c), isDigit(c), c == '-', c == '.', c == '_', c >= 0x80, !dotted && (c == ':' || c == '[' || c == ']'):
+			dst = append(dst, c)
+		default:
+			return dst[:start], false
+		}
+	}
+	return dst, true
+}

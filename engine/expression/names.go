@@ -1,0 +1,240 @@
+package expression
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+)
+
+// checkNames walks a tree as parsed, refuses what is not known, and collects
+// the names that it reads.
+type checkNames struct {
+	options Options
+	names   []Name
+	scope   []string // variables of let
+	depth   int      // loops around
+	loops   bool
+	err     *Error
+}
+
+func (c *checkNames) fail(at ast.Node, length int, format string, args ...any) {
+	if c.err == nil {
+		location := at.Location()
+		if length == 0 {
+			length = max(location.To-location.From, 1)
+		}
+		c.err = &Error{Message: fmt.Sprintf(format, args...), Offset: location.From, Length: length}
+	}
+}
+
+func (c *checkNames) node(n ast.Node) {
+	switch n := n.(type) {
+	case *ast.IdentifierNode:
+		c.identifier(n)
+	case *ast.UnaryNode:
+		c.node(n.Node)
+	case *ast.BinaryNode:
+		c.node(n.Left)
+		c.node(n.Right)
+	case *ast.ChainNode:
+		c.node(n.Node)
+	case *ast.MemberNode:
+		c.member(n)
+	case *ast.SliceNode:
+		c.node(n.Node)
+		if n.From != nil {
+			c.node(n.From)
+		}
+		if n.To != nil {
+			c.node(n.To)
+		}
+	case *ast.CallNode:
+		c.call(n)
+	case *ast.BuiltinNode:
+		c.loops = true
+		c.depth++
+		if c.depth > maxLoops {
+			c.fail(n, 0, "%s is the fourth loop within another; three are allowed", n.Name)
+		}
+		for _, arg := range n.Arguments {
+			c.node(arg)
+		}
+		c.depth--
+	case *ast.PredicateNode:
+		c.node(n.Node)
+	case *ast.ConditionalNode:
+		c.node(n.Cond)
+		c.node(n.Exp1)
+		c.node(n.Exp2)
+	case *ast.VariableDeclaratorNode:
+		c.node(n.Value)
+		c.scope = append(c.scope, n.Name)
+		c.node(n.Expr)
+		c.scope = c.scope[:len(c.scope)-1]
+	case *ast.SequenceNode:
+		c.all(n.Nodes)
+	case *ast.ArrayNode:
+		c.all(n.Nodes)
+	case *ast.MapNode:
+		c.all(n.Pairs)
+	case *ast.PairNode:
+		c.node(n.Key)
+		c.node(n.Value)
+	}
+}
+
+func (c *checkNames) all(nodes []ast.Node) {
+	for _, n := range nodes {
+		c.node(n)
+	}
+}
+
+func (c *checkNames) identifier(n *ast.IdentifierNode) {
+	name := n.Value
+	if slices.Contains(c.scope, name) {
+		return
+	}
+	if _, ok := c.options.Constants[name]; ok {
+		return
+	}
+	length := len([]rune(name))
+	if name == "$env" || c.options.Allowed != nil && !c.options.Allowed(name) {
+		message := "unknown name " + name
+		if _, ok := functions[name]; ok {
+			message = name + " is a function: write " + name + "(…)"
+		} else if near := nearest(name, c.suggestions()); near != "" {
+			message += "; did you mean " + near + "?"
+		} else if c.options.Expected != "" {
+			message += "; expected " + c.options.Expected
+		}
+		c.fail(n, length, "%s", message)
+		return
+	}
+	c.names = append(c.names, Name{Name: name, Offset: n.Location().From, Length: length})
+}
+
+func (c *checkNames) suggestions() []string {
+	out := slices.Concat(c.options.Names, c.scope)
+	for name := range c.options.Constants {
+		out = append(out, name)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// member checks that a member of a constant exists: a table that is not there
+// is a mistake, a key that a table lacks is not.
+func (c *checkNames) member(n *ast.MemberNode) {
+	c.node(n.Property)
+	id, ok := n.Node.(*ast.IdentifierNode)
+	if !ok || slices.Contains(c.scope, id.Value) {
+		c.node(n.Node)
+		return
+	}
+	of, isConstant := c.options.Constants[id.Value].(map[string]any)
+	property, literal := n.Property.(*ast.StringNode)
+	if !isConstant || !literal {
+		c.node(n.Node)
+		return
+	}
+	if _, ok := of[property.Value]; ok {
+		return
+	}
+	message := fmt.Sprintf("%s has no %s", id.Value, property.Value)
+	known := names(of)
+	if near := nearest(property.Value, known); near != "" {
+		message += "; did you mean " + near + "?"
+	} else if len(known) > 0 && len(known) <= 20 {
+		message += "; it has " + strings.Join(known, ", ")
+	}
+	c.fail(n.Property, 0, "%s", message)
+}
+
+func (c *checkNames) call(n *ast.CallNode) {
+	callee, ok := n.Callee.(*ast.IdentifierNode)
+	if !ok {
+		c.fail(n.Callee, 0, "values have no methods; call a function instead, as in lower(x)")
+		return
+	}
+	name := callee.Value
+	f, ok := functions[name]
+	if !ok {
+		message := "unknown function " + name
+		if near := nearest(name, functionNames()); near != "" {
+			message += "; did you mean " + near + "?"
+		}
+		c.fail(n, len([]rune(name)), "%s", message)
+		return
+	}
+	if got := len(n.Arguments); got < f.min || f.max != many && got > f.max {
+		want := fmt.Sprint(f.min)
+		switch {
+		case f.max == many:
+			want = fmt.Sprintf("at least %d", f.min)
+		case f.max != f.min:
+			want = fmt.Sprintf("%d to %d", f.min, f.max)
+		}
+		plural := "s"
+		if want == "1" {
+			plural = ""
+		}
+		c.fail(n, len([]rune(name)), "%s takes %s argument%s, not %d", name, want, plural, got)
+	}
+	c.all(n.Arguments)
+}
+
+func functionNames() []string {
+	var out []string
+	for name := range functions {
+		out = append(out, name)
+	}
+	for name := range predicates {
+		out = append(out, name)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// Nearest is the known name that a person most likely meant by a misspelt
+// one, "" if none is near.
+func Nearest(name string, known []string) string { return nearest(name, known) }
+
+func nearest(name string, known []string) string {
+	best, least := "", max(1, len(name)/4)+1
+	for _, candidate := range known {
+		if d := distance(strings.ToLower(name), strings.ToLower(candidate), least); d < least {
+			best, least = candidate, d
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to insert, delete, change or swap with
+// their neighbour to turn a into b, or limit if it is that much at least.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return min(last[len(b)], limit)
+}

@@ -1,0 +1,374 @@
+package transform
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/expression"
+)
+
+// Compile compiles a mapping with all that it includes. A mapping with
+// problems is nil. Problems stand in the order of their places.
+func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Problem) {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	c := compiler{
+		m: &Mapping{
+			name:    m.Name,
+			options: options,
+			pairs:   make(map[string]bool),
+			tables:  make(map[string]any),
+			fieldOf: make(map[string]int),
+			slotOf:  make(map[string]int),
+		},
+		done: make(map[textKey]*compiled),
+		seen: make(map[*definition.Mapping]bool),
+	}
+	c.declare(m)
+	c.names = append(c.names, c.m.fields...)
+	sort.Strings(c.names)
+	c.group(m, nil, true)
+	c.defaults(m)
+	if len(c.problems) == 0 {
+		c.order()
+	}
+	if len(c.problems) > 0 {
+		sort.SliceStable(c.problems, func(i, j int) bool { return before(c.problems[i].Pos, c.problems[j].Pos) })
+		return nil, c.problems
+	}
+	return c.m, nil
+}
+
+func before(a, b definition.Pos) bool {
+	if a.File != b.File {
+		return a.File < b.File
+	}
+	if a.Line != b.Line {
+		return a.Line < b.Line
+	}
+	return a.Column < b.Column
+}
+
+// alwaysFields are in every event; what each is where no mapping and no
+// constant gives it.
+var alwaysFields = []string{"timestamp", "operation", "outcome", "source_type", "message_text"}
+
+// textKey tells expressions apart: one mapping may be included on several ways.
+type textKey struct {
+	mapping *definition.Mapping
+	index   int // in order of appearance
+}
+
+type compiler struct {
+	m        *Mapping
+	problems []definition.Problem
+	names    []string
+	done     map[textKey]*compiled
+	seen     map[*definition.Mapping]bool
+}
+
+func (c *compiler) problem(t definition.Text, offset, length int, format string, args ...any) {
+	p := t.Problem(offset, length, fmt.Sprintf(format, args...))
+	c.problems = append(c.problems, p)
+}
+
+// declare collects the tables, pairs and field names of a mapping and of what
+// it includes.
+func (c *compiler) declare(m *definition.Mapping) {
+	if c.seen[m] {
+		return
+	}
+	c.seen[m] = true
+	for name, table := range m.Tables {
+		rows := make(map[string]any, len(table))
+		for k, v := range table {
+			rows[k] = v
+		}
+		c.m.tables[name] = rows
+	}
+	for _, pair := range m.Pairs {
+		path := flatName(pair.Value)
+		c.m.pairs[path] = true
+		c.m.pairs[strings.TrimPrefix(path, prefix+"_")] = true
+	}
+	for _, field := range m.Fields {
+		c.field(field)
+	}
+	for _, included := range m.Include {
+		c.declare(included)
+	}
+	for _, one := range m.Cases {
+		for _, field := range one.Fields {
+			c.field(field)
+		}
+	}
+}
+
+func (c *compiler) field(f definition.MappingField) {
+	name := f.Name.Value
+	switch {
+	case name == "":
+		c.problem(f.Name, 0, 0, "a field needs a name")
+	case strings.HasPrefix(name, "_"):
+		c.problem(f.Name, 0, 1, `the name %s begins with "_", which is reserved`, name)
+	case strings.HasPrefix(name, prefix+"_"):
+		c.problem(f.Name, 0, 0, "%s is a name for fields of the record: a computed field needs another", name)
+	case name == errorField:
+		c.problem(f.Name, 0, 0, "%s is written by the engine when an expression fails", name)
+	case flatName(name) != name || isDigit(name[0]):
+		c.problem(f.Name, 0, 0, "the name %s may hold only letters, digits and _, and begin with a letter", name)
+	default:
+		c.addField(name)
+	}
+}
+
+func (c *compiler) addField(name string) int {
+	i, ok := c.m.fieldOf[name]
+	if !ok {
+		i = len(c.m.fields)
+		c.m.fields = append(c.m.fields, name)
+		c.m.fieldOf[name] = i
+		c.m.base = append(c.m.base, -1)
+		c.m.read = append(c.m.read, false)
+	}
+	return i
+}
+
+// errorField is where an event says which expressions failed.
+const errorField = "error_mapping"
+
+// group adds the rules of a mapping, which apply where its guards hold.
+func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
+	index := 0
+	next := func(t definition.Text, label string) *compiled {
+		index++
+		return c.expression(m, index, t, label)
+	}
+	var own []*compiled
+	if m.When.Value != "" {
+		when := next(m.When, "when")
+		if !top && when != nil {
+			own = []*compiled{when}
+			guards = append(guards[:len(guards):len(guards)], when)
+		}
+	}
+	first := len(c.m.steps)
+	var rules []int
+	for _, field := range m.Fields {
+		rules = c.rule(rules, m, field, "", next)
+	}
+	if top {
+		for _, r := range rules {
+			c.m.base[c.m.rules[r].field] = r
+		}
+	} else {
+		c.m.steps = append(c.m.steps, step{when: own, all: guards, rules: rules})
+	}
+	for _, included := range m.Include {
+		c.group(included, guards, false)
+	}
+	for _, one := range m.Cases {
+		when := next(one.When, "when")
+		var rules []int
+		for _, field := range one.Fields {
+			rules = c.rule(rules, m, field, one.When.Value, next)
+		}
+		if when != nil {
+			c.m.steps = append(c.m.steps, step{when: []*compiled{when}, all: append(guards[:len(guards):len(guards)], when), rules: rules})
+		}
+	}
+	if !top {
+		c.m.steps[first].skip = len(c.m.steps) - first - 1
+	}
+}
+
+func (c *compiler) rule(rules []int, m *definition.Mapping, f definition.MappingField, when string, next func(definition.Text, string) *compiled) []int {
+	e := next(f.Expr, "field "+f.Name.Value)
+	field, ok := c.m.fieldOf[f.Name.Value]
+	if e == nil || !ok {
+		return rules
+	}
+	c.m.rules = append(c.m.rules, rule{field: field, expression: e, origin: Origin{Mapping: m.Name, Pos: f.Expr.Pos(), Source: f.Expr.Value, Case: when}})
+	return append(rules, len(c.m.rules)-1)
+}
+
+// expression compiles one expression, once however often its mapping is
+// included.
+func (c *compiler) expression(m *definition.Mapping, index int, t definition.Text, label string) *compiled {
+	key := textKey{m, index}
+	if e, ok := c.done[key]; ok {
+		return e
+	}
+	program, err := expression.Compile(t.Value, expression.Options{
+		Allowed: func(name string) bool {
+			_, computed := c.m.fieldOf[name]
+			return computed || strings.HasPrefix(name, prefix+"_")
+		},
+		Expected:  "a name that begins with event_, a computed field, tables or a function",
+		Names:     c.names,
+		Constants: map[string]any{"tables": c.m.tables},
+	})
+	if err != nil {
+		var at *expression.Error
+		if errors.As(err, &at) {
+			c.problem(t, at.Offset, at.Length, "%s", at.Message)
+		} else {
+			c.problem(t, 0, 0, "%s", err)
+		}
+		c.done[key] = nil
+		return nil
+	}
+	e := c.use(program)
+	e.text, e.mapping, e.label = t, m, label
+	c.done[key] = e
+	return e
+}
+
+// use gives the fields that an expression reads their slots.
+func (c *compiler) use(program *expression.Program) *compiled {
+	e := &compiled{program: program}
+	for _, name := range program.Names() {
+		if field, ok := c.m.fieldOf[name.Name]; ok {
+			c.m.read[field] = true
+		} else if _, ok := c.m.slotOf[name.Name]; !ok {
+			c.m.slotOf[name.Name] = len(c.m.slotOf)
+		}
+	}
+	c.m.expressions = append(c.m.expressions, e)
+	return e
+}
+
+// defaults makes sure that the always-fields are computed fields. What they
+// are when no rule gives them a value is up to the mapper, which knows the
+// constants.
+func (c *compiler) defaults(m *definition.Mapping) {
+	for _, name := range alwaysFields {
+		c.addField(name)
+	}
+}
+
+// order finds the steps whose conditions read computed fields, and an order in
+// which all can be answered.
+func (c *compiler) order() {
+	m := c.m
+	o := ordering{c: c, fields: make([]int, len(m.fields)), busy: make(map[int]bool)}
+	for i := range o.fields {
+		o.fields[i] = -1
+	}
+	o.definers = make([][]int, len(m.fields))
+	o.rules = make([][]int, len(m.fields))
+	for i, s := range m.steps {
+		for _, r := range s.rules {
+			f := m.rules[r].field
+			o.definers[f] = append(o.definers[f], i)
+			o.rules[f] = append(o.rules[f], r)
+		}
+	}
+	for f, r := range m.base {
+		if r >= 0 {
+			o.rules[f] = append(o.rules[f], r)
+		}
+	}
+	for f := range m.fields {
+		o.field(f)
+	}
+	if len(c.problems) > 0 {
+		return
+	}
+	levels := make([]int, len(m.steps))
+	most := 0
+	for i, s := range m.steps {
+		levels[i] = o.step(s)
+		most = max(most, levels[i])
+	}
+	for level := 1; level <= most; level++ {
+		for i, s := range m.steps {
+			if levels[i] == level {
+				m.late = append(m.late, step{when: s.all, rules: s.rules})
+			}
+		}
+	}
+	// A late step stays where it is, so that skips stay right, but does nothing.
+	for i := range m.steps {
+		if levels[i] > 0 {
+			m.steps[i] = step{}
+		}
+	}
+}
+
+// ordering computes how many rounds of conditions come before a field or a
+// step is known.
+type ordering struct {
+	c        *compiler
+	fields   []int // by field: its level, -1 not known yet
+	busy     map[int]bool
+	path     []int
+	definers [][]int // by field: steps that may set it
+	rules    [][]int
+}
+
+func (o *ordering) field(f int) int {
+	if o.fields[f] >= 0 {
+		return o.fields[f]
+	}
+	if o.busy[f] {
+		return 0
+	}
+	o.busy[f] = true
+	o.path = append(o.path, f)
+	level := 0
+	for _, s := range o.definers[f] {
+		level = max(level, o.step(o.c.m.steps[s]))
+	}
+	for _, r := range o.rules[f] {
+		level = max(level, o.reads(o.c.m.rules[r].expression, 0))
+	}
+	o.path = o.path[:len(o.path)-1]
+	delete(o.busy, f)
+	o.fields[f] = level
+	return level
+}
+
+func (o *ordering) step(s step) int {
+	level := 0
+	for _, when := range s.all {
+		level = max(level, o.reads(when, 1))
+	}
+	return level
+}
+
+// reads is the level of an expression: that of the fields it reads, and more.
+func (o *ordering) reads(e *compiled, more int) int {
+	level := 0
+	for _, name := range e.program.Names() {
+		f, ok := o.c.m.fieldOf[name.Name]
+		if !ok {
+			continue
+		}
+		if o.busy[f] {
+			o.cycle(e, name, f)
+			continue
+		}
+		level = max(level, o.field(f)+more)
+	}
+	return level
+}
+
+func (o *ordering) cycle(e *compiled, name expression.Name, f int) {
+	m := o.c.m
+	var chain []string
+	for i, g := range o.path {
+		if g == f {
+			for _, h := range o.path[i:] {
+				chain = append(chain, m.fields[h])
+			}
+		}
+	}
+	chain = append(chain, m.fields[f])
+	o.c.problem(e.text, name.Offset, name.Length, "%s depends on itself: %s", name.Name, strings.Join(chain, " reads "))
+}

@@ -1,0 +1,367 @@
+package transform
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// This file flattens a record. One pass over its bytes validates it, appends
+// each scalar to the event as it stands under its flat name, and notes the
+// values that expressions read. Nothing is decoded that no expression asks for.
+//
+// The names are learned: a trie holds a node for each path that was met, with
+// the flat name ready to be appended and the member that followed it last
+// time, which is tried before any search.
+
+const (
+	// maxDepth is how many objects within each other get fields of their own;
+	// what lies deeper is kept as JSON text.
+	maxDepth = 64
+	// The trie is forgotten when it holds more than this, as it may where names
+	// are free-form: it then learns anew.
+	maxNodes   = 16 << 10
+	maxLearned = 8 << 20 // bytes of names
+)
+
+// node is a path in records.
+type node struct {
+	member string // `key":` as in the record, after its opening quote
+	key    string // the key as in the record, escapes and all
+	name   string // flat name
+	depth  int
+	pairs  bool // an array here is spread by the names of its elements
+	leaf   *leaf
+	kids   map[string]*node // by key
+	first  *node            // the member that came first last time
+	next   *node            // the member of the same object that followed last time
+}
+
+// leaf is a field of the event.
+type leaf struct {
+	out   string // `,"name":`
+	name  string
+	slot  int    // of the expressions that read it, or -1
+	event uint64 // the last event that has it
+	twins int    // fields of that event that arrived at its name later
+}
+
+// slot holds a field of the record that some expression reads. Its bytes are
+// those of the record.
+type slot struct {
+	event uint64 // the event that it belongs to
+	kind  slotKind
+	raw   []byte
+}
+
+type slotKind uint8
+
+const (
+	slotText    slotKind = iota // raw: between the quotes, without escapes
+	slotEscaped                 // raw: between the quotes
+	slotNumber
+	slotTrue
+	slotFalse
+	slotJSON // raw: the text of an array, or of an object that lies too deep
+)
+
+// flattener holds what is learned and the event being written.
+type flattener struct {
+	slotOf map[string]int  // flat name -> slot
+	pairs  map[string]bool // flat names, without event_, of arrays that are spread
+
+	root    *node
+	leaves  map[string]*leaf
+	learned int // bytes
+	nodes   int
+
+	scan  scanner
+	event uint64
+	slots []slot
+	in    []byte
+	out   []byte
+	text  []byte // scratch
+}
+
+const prefix = "event"
+
+func (f *flattener) forget() {
+	f.root = &node{name: prefix}
+	f.leaves = make(map[string]*leaf)
+	f.learned, f.nodes = 0, 0
+}
+
+// flatten appends the fields of a record to dst, each with a comma before it.
+// ok is false for what is not valid JSON; dst is then as before.
+func (f *flattener) flatten(dst, record []byte) (out []byte, ok bool) {
+	if f.nodes > maxNodes || f.learned > maxLearned {
+		f.forget()
+	}
+	f.event++
+	f.in, f.out = record, dst
+	i := skipSpace(record, 0)
+	if i < len(record) && record[i] == '{' {
+		i = f.object(f.root, i)
+	} else {
+		i = f.value(f.child(f.root, "value"), i)
+	}
+	out = f.out
+	f.in, f.out = nil, nil
+	if i == bad || skipSpace(record, i) != len(record) {
+		f.event++ // no slot holds
+		return out[:len(dst)], false
+	}
+	return out, true
+}
+
+// object flattens the object at i.
+func (f *flattener) object(n *node, i int) int {
+	b := f.in
+	i = skipSpace(b, i+1)
+	if i < len(b) && b[i] == '}' {
+		return i + 1
+	}
+	var last *node
+	for {
+		var kid *node
+		if kid, i = f.member(n, last, i); i == bad {
+			return bad
+		}
+		last = kid
+		if i = f.value(kid, i); i == bad {
+			return bad
+		}
+		if i < len(b) && b[i] <= ' ' {
+			i = skipSpace(b, i)
+		}
+		if i >= len(b) {
+			return bad
+		}
+		switch b[i] {
+		case '}':
+			return i + 1
+		case ',':
+			i++
+			if i < len(b) && b[i] <= ' ' {
+				i = skipSpace(b, i)
+			}
+		default:
+			return bad
+		}
+	}
+}
+
+// member reads a name and its colon, and gives the node of the member and the
+// position of its value. last is the member before it, nil for the first.
+func (f *flattener) member(n, last *node, i int) (*node, int) {
+	b := f.in
+	if i >= len(b) || b[i] != '"' {
+		return nil, bad
+	}
+	i++
+	guess := n.first
+	if last != nil {
+		guess = last.next
+	}
+	if guess != nil && len(b)-i >= len(guess.member) && string(b[i:i+len(guess.member)]) == guess.member {
+		i += len(guess.member)
+		if i < len(b) && b[i] <= ' ' {
+			i = skipSpace(b, i)
+		}
+		return guess, i
+	}
+	end, _ := scanString(b, i)
+	if end == bad {
+		return nil, bad
+	}
+	kid := n.kids[string(b[i:end])]
+	if kid == nil {
+		kid = f.child(n, string(b[i:end]))
+	}
+	if last != nil {
+		last.next = kid
+	} else {
+		n.first = kid
+	}
+	i = skipSpace(b, end+1)
+	if i >= len(b) || b[i] != ':' {
+		return nil, bad
+	}
+	return kid, skipSpace(b, i+1)
+}
+
+// child is the node of a member, made if it is not there. key is as in JSON,
+// escapes and all.
+func (f *flattener) child(n *node, key string) *node {
+	if kid := n.kids[key]; kid != nil {
+		return kid
+	}
+	text := key
+	if strings.IndexByte(key, '\\') >= 0 {
+		text = string(unescape(nil, []byte(key)))
+	}
+	kid := &node{key: key, member: key + `":`, name: n.name + "_" + flatName(text), depth: n.depth + 1}
+	path := strings.TrimPrefix(kid.name, prefix+"_")
+	kid.pairs = f.pairs[path]
+	if n.kids == nil {
+		n.kids = make(map[string]*node)
+	}
+	n.kids[key] = kid
+	f.nodes++
+	f.learned += 2*len(key) + len(kid.name) + 200
+	return kid
+}
+
+// flatName keeps ASCII letters, digits and "_" of a name; every other character
+// becomes a "_".
+func flatName(name string) string {
+	clean := true
+	for i := 0; i < len(name); i++ {
+		if !isNameByte(name[i]) {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return name
+	}
+	out := make([]byte, 0, len(name))
+	for _, r := range name {
+		if r < utf8.RuneSelf && isNameByte(byte(r)) {
+			out = append(out, byte(r))
+		} else {
+			out = append(out, '_')
+		}
+	}
+	return string(out)
+}
+
+func isNameByte(c byte) bool { return c == '_' || isDigit(c) || c|0x20-'a' < 26 }
+
+// value flattens the value at i under the name of n.
+func (f *flattener) value(n *node, i int) int {
+	b := f.in
+	if i >= len(b) {
+		return bad
+	}
+	switch b[i] {
+	case '"':
+		end, class := scanString(b, i+1)
+		if end == bad {
+			return bad
+		}
+		l := f.field(n)
+		switch class {
+		case plain:
+			f.note(l, slotText, b[i+1:end])
+		default:
+			f.note(l, slotEscaped, b[i+1:end])
+			if class == lone {
+				f.text = unescape(f.text[:0], b[i+1:end])
+				f.out = appendText(f.out, f.text)
+				return end + 1
+			}
+		}
+		f.out = append(f.out, b[i:end+1]...)
+		return end + 1
+	case '{':
+		if n.depth >= maxDepth {
+			return f.json(n, i)
+		}
+		return f.object(n, i)
+	case '[':
+		if n.pairs {
+			return f.spread(n, i)
+		}
+		return f.json(n, i)
+	case 't':
+		return f.word(n, i, "true", slotTrue)
+	case 'f':
+		return f.word(n, i, "false", slotFalse)
+	case 'n':
+		return scanWord(b, i, "null")
+	}
+	end := scanNumber(b, i)
+	if end == bad {
+		return bad
+	}
+	f.note(f.field(n), slotNumber, b[i:end])
+	f.out = append(f.out, b[i:end]...)
+	return end
+}
+
+func (f *flattener) word(n *node, i int, word string, kind slotKind) int {
+	end := scanWord(f.in, i, word)
+	if end == bad {
+		return bad
+	}
+	f.note(f.field(n), kind, nil)
+	f.out = append(f.out, word...)
+	return end
+}
+
+// json keeps the value at i as its compact JSON text.
+func (f *flattener) json(n *node, i int) int {
+	end, compact := f.scan.value(f.in, i)
+	if end == bad {
+		return bad
+	}
+	raw := f.in[i:end]
+	f.note(f.field(n), slotJSON, raw)
+	if !compact {
+		f.text = compactJSON(f.text[:0], raw)
+		raw = f.text
+	}
+	f.out = quoteJSON(f.out, raw)
+	return end
+}
+
+// field appends the name of the field at n, the first of its name in this
+// event or with a suffix that makes it so.
+func (f *flattener) field(n *node) *leaf {
+	l := n.leaf
+	if l == nil {
+		l = f.leaf(n.name)
+		n.leaf = l
+	}
+	if l.event == f.event {
+		l = f.twin(l)
+	}
+	l.event, l.twins = f.event, 0
+	f.out = append(f.out, l.out...)
+	return l
+}
+
+func (f *flattener) leaf(name string) *leaf {
+	l := f.leaves[name]
+	if l == nil {
+		l = &leaf{name: name, out: `,"` + name + `":`, slot: -1}
+		if slot, ok := f.slotOf[name]; ok {
+			l.slot = slot
+		}
+		f.leaves[name] = l
+		f.learned += 2*len(name) + 150
+	}
+	return l
+}
+
+// twin is the field for a further value that arrives at the name of l.
+func (f *flattener) twin(l *leaf) *leaf {
+	if l.twins == 0 {
+		l.twins = 1
+	}
+	for {
+		l.twins++
+		t := f.leaf(l.name + "_" + strconv.Itoa(l.twins))
+		if t.event != f.event {
+			f.nodes++ // so that they count towards forgetting
+			return t
+		}
+	}
+}
+
+func (f *flattener) note(l *leaf, kind slotKind, raw []byte) {
+	if l.slot >= 0 {
+		f.slots[l.slot] = slot{event: f.event, kind: kind, raw: raw}
+	}
+}

@@ -1,0 +1,124 @@
+package transform
+
+// This file spreads arrays of named values, such as
+//
+//	"Parameters": [{"Name": "Identity", "Value": "x"}, …]
+//
+// into fields: event_Parameters_Identity.
+
+// isNameKey and isValueKey are the names that such elements give their members.
+func isNameKey(key []byte) bool {
+	switch string(key) {
+	case "name", "Name", "key", "Key":
+		return true
+	}
+	return false
+}
+
+func isValueKey(key string) bool { return key == "value" || key == "Value" }
+
+// spread flattens the array at i by the names of its elements. If an element
+// has no name, or nothing but one, the array is kept as JSON text too.
+func (f *flattener) spread(n *node, i int) int {
+	b, start := f.in, i
+	fits := true
+	i = skipSpace(b, i+1)
+	if i < len(b) && b[i] == ']' {
+		return i + 1
+	}
+	for {
+		if i >= len(b) {
+			return bad
+		}
+		spread := false
+		if b[i] == '{' {
+			end, name := f.elementName(i)
+			if end == bad {
+				return bad
+			}
+			if len(name) > 0 {
+				spread = f.element(f.child(n, string(name)), i)
+			}
+			i = end
+		} else {
+			end, _ := f.scan.value(b, i)
+			if end == bad {
+				return bad
+			}
+			i = end
+		}
+		fits = fits && spread
+		i = skipSpace(b, i)
+		if i >= len(b) {
+			return bad
+		}
+		if b[i] == ']' {
+			break
+		}
+		if b[i] != ',' {
+			return bad
+		}
+		i = skipSpace(b, i+1)
+	}
+	if !fits {
+		return f.json(n, start)
+	}
+	return i + 1
+}
+
+// elementName validates the object at i and gives the text, as in JSON, of the
+// member that names it; name is empty if there is none.
+func (f *flattener) elementName(i int) (end int, name []byte) {
+	b := f.in
+	end, _ = f.scan.value(b, i)
+	if end == bad {
+		return bad, nil
+	}
+	i = skipSpace(b, i+1)
+	for i < end && b[i] == '"' {
+		keyEnd, _ := scanString(b, i+1)
+		key := b[i+1 : keyEnd]
+		i = skipSpace(b, skipSpace(b, keyEnd+1)+1)
+		if isNameKey(key) && b[i] == '"' {
+			valueEnd, _ := scanString(b, i+1)
+			return end, b[i+1 : valueEnd]
+		}
+		i, _ = f.scan.value(b, i)
+		i = skipSpace(b, skipSpace(b, i)+1)
+	}
+	return end, nil
+}
+
+// element flattens the members of the object at i, which is valid, but its
+// name: the value under the name of n, the others below it. It reports whether
+// there were any.
+func (f *flattener) element(n *node, i int) (any bool) {
+	b := f.in
+	named := false
+	i = skipSpace(b, i+1)
+	for b[i] == '"' {
+		keyEnd, _ := scanString(b, i+1)
+		key := b[i+1 : keyEnd]
+		i = skipSpace(b, skipSpace(b, keyEnd+1)+1)
+		switch {
+		case !named && isNameKey(key) && b[i] == '"':
+			named = true
+			i, _ = f.scan.value(b, i)
+		default:
+			any = true
+			at := n
+			if !isValueKey(string(key)) {
+				if at = n.kids[string(key)]; at == nil {
+					at = f.child(n, string(key))
+				}
+			}
+			i = f.value(at, i)
+		}
+		i = skipSpace(b, i)
+		if b[i] == '}' {
+			break
+		}
+		i = skipSpace(b, i+1)
+	}
+	return any
+}

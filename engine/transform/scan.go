@@ -1,0 +1,374 @@
+package transform
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
+
+// This file validates JSON text as it walks over it. Positions are indexes
+// into the text; bad (-1) is the position of what is not JSON, and every
+// function that is given bad is never called.
+
+const bad = -1
+
+// What a string holds, from the least to the most work it makes.
+const (
+	plain   = iota // can be copied as it stands, and read as it stands
+	escaped        // has escapes
+	lone           // has an escaped half of a surrogate pair, which no UTF-8 can say
+)
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// special marks the bytes of a word that end or complicate a string: a quote, a
+// backslash, a control character, the first byte of a longer character. Only
+// the lowest mark is exact.
+func special(w uint64) uint64 {
+	quote := w ^ ones*'"'
+	backslash := w ^ ones*'\\'
+	return ((quote-ones) & ^quote | (backslash-ones) & ^backslash | (w - ones*' ') | w) & highs
+}
+
+// scanString walks over a string from the position after its opening quote to
+// that of its closing one.
+func scanString(b []byte, i int) (end, class int) {
+	for {
+		for i+8 <= len(b) {
+			if marks := special(binary.LittleEndian.Uint64(b[i:])); marks != 0 {
+				i += bits.TrailingZeros64(marks) >> 3
+				break
+			}
+			i += 8
+		}
+		if i >= len(b) {
+			return bad, class
+		}
+		switch c := b[i]; {
+		case c == '"':
+			return i, class
+		case c == '\\':
+			size, kind := scanEscape(b, i)
+			if size == 0 {
+				return bad, class
+			}
+			class = max(class, kind)
+			i += size
+		case c < ' ':
+			return bad, class
+		case c >= utf8.RuneSelf:
+			r, size := utf8.DecodeRune(b[i:])
+			if r == utf8.RuneError && size == 1 {
+				return bad, class
+			}
+			i += size
+		default:
+			i++
+		}
+	}
+}
+
+// scanEscape gives the length of the escape at i, 0 if it is none. A surrogate
+// pair is one escape.
+func scanEscape(b []byte, i int) (size, class int) {
+	if i+1 >= len(b) {
+		return 0, 0
+	}
+	switch b[i+1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2, escaped
+	case 'u':
+		r := hex4(b, i+2)
+		switch {
+		case r < 0:
+			return 0, 0
+		case r < 0xd800 || r > 0xdfff:
+			return 6, escaped
+		case r < 0xdc00 && i+7 < len(b) && b[i+6] == '\\' && b[i+7] == 'u':
+			if low := hex4(b, i+8); low >= 0xdc00 && low <= 0xdfff {
+				return 12, escaped
+			}
+		}
+		return 6, lone
+	}
+	return 0, 0
+}
+
+// hex4 is the number that four hexadecimal digits write, -1 if they do not.
+func hex4(b []byte, i int) rune {
+	if i+4 > len(b) {
+		return -1
+	}
+	var r rune
+	for _, c := range b[i : i+4] {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return -1
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}
+
+// unescape appends the text that the inside of a valid string stands for, in
+// valid UTF-8: a lone surrogate becomes U+FFFD.
+func unescape(dst, raw []byte) []byte {
+	for i := 0; i < len(raw); {
+		c := raw[i]
+		if c != '\\' {
+			dst = append(dst, c)
+			i++
+			continue
+		}
+		switch c = raw[i+1]; c {
+		case 'u':
+			r := hex4(raw, i+2)
+			i += 6
+			if r >= 0xd800 && r <= 0xdfff {
+				low := rune(-1)
+				if r < 0xdc00 && i+1 < len(raw) && raw[i] == '\\' && raw[i+1] == 'u' {
+					low = hex4(raw, i+2)
+				}
+				if low >= 0xdc00 && low <= 0xdfff {
+					r = (r-0xd800)<<10 | (low - 0xdc00) + 0x10000
+					i += 6
+				} else {
+					r = utf8.RuneError
+				}
+			}
+			dst = utf8.AppendRune(dst, r)
+			continue
+		case 'b':
+			c = '\b'
+		case 'f':
+			c = '\f'
+		case 'n':
+			c = '\n'
+		case 'r':
+			c = '\r'
+		case 't':
+			c = '\t'
+		}
+		dst = append(dst, c)
+		i += 2
+	}
+	return dst
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+// skipSpace gives the position of the next byte that is no white space.
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
+		i++
+	}
+	return i
+}
+
+func isDigit(c byte) bool { return c-'0' <= 9 }
+
+// scanNumber walks over a number.
+func scanNumber(b []byte, i int) int {
+	if i < len(b) && b[i] == '-' {
+		i++
+	}
+	if i >= len(b) || !isDigit(b[i]) {
+		return bad
+	}
+	if b[i] == '0' {
+		i++
+	} else {
+		for i < len(b) && isDigit(b[i]) {
+			i++
+		}
+	}
+	if i < len(b) && b[i] == '.' {
+		i++
+		if i >= len(b) || !isDigit(b[i]) {
+			return bad
+		}
+		for i < len(b) && isDigit(b[i]) {
+			i++
+		}
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		i++
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		if i >= len(b) || !isDigit(b[i]) {
+			return bad
+		}
+		for i < len(b) && isDigit(b[i]) {
+			i++
+		}
+	}
+	return i
+}
+
+// scanWord walks over true, false or null.
+func scanWord(b []byte, i int, word string) int {
+	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
+		return bad
+	}
+	return i + len(word)
+}
+
+// scanScalar walks over a string, a number or a word.
+func scanScalar(b []byte, i int) int {
+	if i >= len(b) {
+		return bad
+	}
+	switch b[i] {
+	case '"':
+		end, _ := scanString(b, i+1)
+		if end == bad {
+			return bad
+		}
+		return end + 1
+	case 't':
+		return scanWord(b, i, "true")
+	case 'f':
+		return scanWord(b, i, "false")
+	case 'n':
+		return scanWord(b, i, "null")
+	}
+	return scanNumber(b, i)
+}
+
+// scanner walks over whole values. It does not recurse, so that a record may
+// be nested as deep as it likes.
+type scanner struct {
+	open []byte // the brackets that are open
+}
+
+// value walks over the value at i. compact says that there is no white space
+// between its tokens.
+func (s *scanner) value(b []byte, i int) (end int, compact bool) {
+	compact = true
+	space := func() {
+		if i < len(b) && b[i] <= ' ' {
+			at := i
+			if i = skipSpace(b, i); i != at {
+				compact = false
+			}
+		}
+	}
+	s.open = s.open[:0]
+	for {
+		// A value begins at i.
+		if i >= len(b) {
+			return bad, compact
+		}
+		if c := b[i]; c == '{' || c == '[' {
+			s.open = append(s.open, c)
+			i++
+			space()
+			if i < len(b) && b[i] == c+2 { // } and ] are two after their opening ones
+				s.open = s.open[:len(s.open)-1]
+				i++
+			} else if c == '{' {
+				if i, compact = s.key(b, i, compact); i == bad {
+					return bad, compact
+				}
+				continue
+			} else {
+				continue
+			}
+		} else if i = scanScalar(b, i); i == bad {
+			return bad, compact
+		}
+		// A value ended at i.
+		for {
+			if len(s.open) == 0 {
+				return i, compact
+			}
+			space()
+			if i >= len(b) {
+				return bad, compact
+			}
+			in := s.open[len(s.open)-1]
+			if b[i] == in+2 {
+				s.open = s.open[:len(s.open)-1]
+				i++
+				continue
+			}
+			if b[i] != ',' {
+				return bad, compact
+			}
+			i++
+			space()
+			if in == '{' {
+				if i, compact = s.key(b, i, compact); i == bad {
+					return bad, compact
+				}
+			}
+			break
+		}
+	}
+}
+
+// key walks over a member's name, the colon and the space around it.
+func (s *scanner) key(b []byte, i int, compact bool) (int, bool) {
+	if i >= len(b) || b[i] != '"' {
+		return bad, compact
+	}
+	end, _ := scanString(b, i+1)
+	if end == bad {
+		return bad, compact
+	}
+	colon := skipSpace(b, end+1)
+	if colon >= len(b) || b[colon] != ':' {
+		return bad, compact
+	}
+	i = skipSpace(b, colon+1)
+	return i, compact && colon == end+1 && i == colon+1
+}
+
+// valid says whether b is one JSON value in valid UTF-8.
+func (s *scanner) valid(b []byte) bool {
+	end, _ := s.value(b, skipSpace(b, 0))
+	return end != bad && skipSpace(b, end) == len(b)
+}
+
+// compactJSON appends a valid JSON text without the white space between its
+// tokens.
+func compactJSON(dst, raw []byte) []byte {
+	for i := 0; i < len(raw); {
+		switch c := raw[i]; {
+		case c == '"':
+			end, _ := scanString(raw, i+1)
+			dst = append(dst, raw[i:end+1]...)
+			i = end + 1
+		case isSpace(c):
+			i++
+		default:
+			dst = append(dst, c)
+			i++
+		}
+	}
+	return dst
+}
+
+// quoteJSON appends a valid, compact JSON text as a JSON string. Such a text
+// holds no control characters, so quotes and backslashes are all there is to
+// escape.
+func quoteJSON(dst, text []byte) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i, c := range text {
+		if c == '"' || c == '\\' {
+			dst = append(append(dst, text[from:i]...), '\\')
+			from = i
+		}
+	}
+	dst = append(dst, text[from:]...)
+	return append(dst, '"')
+}

@@ -1,0 +1,156 @@
+package transform
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// fields makes the fields of a mapping from name, expression, name, …
+func fields(pairs ...string) []definition.MappingField {
+	var out []definition.MappingField
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, definition.MappingField{Name: definition.Text{Value: pairs[i]}, Expr: definition.Text{Value: pairs[i+1]}})
+	}
+	return out
+}
+
+func when(condition string, pairs ...string) definition.Case {
+	return definition.Case{When: definition.Text{Value: condition}, Fields: fields(pairs...)}
+}
+
+func compile(t testing.TB, m *definition.Mapping, constants ...Constant) *Mapping {
+	t.Helper()
+	if m.Name == "" {
+		m.Name = "test"
+	}
+	compiled, problems := Compile(m, Options{Constants: constants, Now: func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }})
+	for _, p := range problems {
+		t.Errorf("problem: %s", p.Message)
+	}
+	if len(problems) > 0 {
+		t.FailNow()
+	}
+	return compiled
+}
+
+// event maps a record and gives the event without the always-fields that are
+// defaults.
+func event(t testing.TB, m *Mapping, record string) string {
+	t.Helper()
+	out, _ := m.NewMapper().Append(nil, []byte(record))
+	if !json.Valid(out) {
+		t.Fatalf("not JSON: %s", out)
+	}
+	text := string(out)
+	for _, field := range []string{`,"timestamp":"2026-03-01T12:00:00Z"`, `,"operation":"test"`, `,"outcome":"success"`, `,"source_type":"test"`, `,"message_text":"test"`} {
+		text = strings.Replace(text, field, "", 1)
+	}
+	return text
+}
+
+func TestFlatten(t *testing.T) {
+	t.Parallel()
+	pairs := []definition.Text{{Value: "Props"}, {Value: "a.items"}, {Value: "deep_list"}}
+	tests := []struct{ name, record, want string }{
+		{"scalars", `{"a":"x","n":1,"t":true,"f":false,"e":""}`, `{"event_a":"x","event_n":1,"event_t":true,"event_f":false,"event_e":""}`},
+		{"objects", `{"a":{"b":{"c":1},"d":"x"}}`, `{"event_a_b_c":1,"event_a_d":"x"}`},
+		{"null and empty", `{"a":null,"b":{},"c":{"d":null}}`, `{"timestamp":"2026-03-01T12:00:00Z"}`},
+		{"digits", `{"a":12345678901234567890,"b":1.50,"c":1E+2,"d":-0,"e":1e999}`, `{"event_a":12345678901234567890,"event_b":1.50,"event_c":1E+2,"event_d":-0,"event_e":1e999}`},
+		{"arrays", `{"a":[],"b":[ 1, "x\"y" , {"k" : [null]} ]}`, `{"event_a":"[]","event_b":"[1,\"x\\\"y\",{\"k\":[null]}]"}`},
+		{"white space", " { \"a\" : 1 ,\n\t\"b\" : { \"c\" : \" \" } } \n", `{"event_a":1,"event_b_c":" "}`},
+		{"names", `{"@odata.type":1,"a-b":2,"é":3,"x y":4,"\u0041\u002d":5,"日本":6,"":7,"_":8}`, `{"event__odata_type":1,"event_a_b":2,"event__":3,"event_x_y":4,"event_A_":5,"event___":6,"event_":7,"event___2":8}`},
+		{"clashes", `{"a_b":1,"a":{"b":2},"a-b":3,"a_b_2":4,"a_b":5}`, `{"event_a_b":1,"event_a_b_2":2,"event_a_b_3":3,"event_a_b_2_2":4,"event_a_b_4":5}`},
+		{"duplicate keys", `{"a":1,"a":1,"a":{"b":1},"a":[]}`, `{"event_a":1,"event_a_2":1,"event_a_b":1,"event_a_3":"[]"}`},
+		{"text", `{"a":"tab\tquote\"\u00e9\ud83d\ude00\/"}`, `{"event_a":"tab\tquote\"\u00e9\ud83d\ude00\/"}`},
+		{"lone surrogates", `{"a":"x\ud800y","b":"\udc00","c":"\ud800\u0041"}`, `{"event_a":"x` + "\ufffd" + `y","event_b":"` + "\ufffd" + `","event_c":"` + "\ufffd" + `A"}`},
+		{"pairs", `{"Props":[{"Name":"A","Value":"x"},{"key":"b c","value":1},{"Value":true,"Name":"V"},{"name":"o","value":{"k":"v"}},{"Name":"l","Value":[1]},{"Name":"z","Value":null}]}`,
+			`{"event_Props_A":"x","event_Props_b_c":1,"event_Props_V":true,"event_Props_o_k":"v","event_Props_l":"[1]"}`},
+		{"pairs with other members", `{"Props":[{"Name":"A","NewValue":"n","OldValue":"o"},{"Name":"B","Value":1,"Type":2}]}`, `{"event_Props_A_NewValue":"n","event_Props_A_OldValue":"o","event_Props_B":1,"event_Props_B_Type":2}`},
+		{"pairs that clash", `{"Props":[{"Name":"A","Value":1},{"Name":"A","Value":2}],"Props_A":3}`, `{"event_Props_A":1,"event_Props_A_2":2,"event_Props_A_3":3}`},
+		{"pairs that do not fit", `{"Props":[{"Name":"A","Value":1},"x",{"Name":"","Value":2},{"Name":5,"Value":2},{"Name":"B"}]}`,
+			`{"event_Props_A":1,"event_Props":"[{\"Name\":\"A\",\"Value\":1},\"x\",{\"Name\":\"\",\"Value\":2},{\"Name\":5,\"Value\":2},{\"Name\":\"B\"}]"}`},
+		{"pairs that are none", `{"Props":"x","a":{"items":{"b":1}}}`, `{"event_Props":"x","event_a_items_b":1}`},
+		{"nested pairs", `{"a":{"items":[{"Name":"n","Value":1}]},"deep":{"list":[{"Name":"n","Value":2}]}}`, `{"event_a_items_n":1,"event_deep_list_n":2}`},
+		{"empty pairs", `{"Props":[],"x":1}`, `{"event_x":1}`},
+		{"array record", `[1, {"a": 2}]`, `{"event_value":"[1,{\"a\":2}]"}`},
+		{"text record", `"x"`, `{"event_value":"x"}`},
+		{"number record", `1.0`, `{"event_value":1.0}`},
+		{"too deep", strings.Repeat(`{"a":`, 66) + `{"b": 1}` + strings.Repeat(`}`, 66), `{"event` + strings.Repeat("_a", 64) + `":"{\"a\":{\"a\":{\"b\":1}}}"}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := compile(t, &definition.Mapping{Pairs: pairs})
+			got := event(t, m, test.record)
+			if test.name == "null and empty" {
+				got = strings.Replace(got, `,"operation":"test","outcome":"success","source_type":"test","message_text":"test"`, "", 1)
+			}
+			if got != test.want {
+				t.Errorf("record %s\n got %s\nwant %s", test.record, got, test.want)
+			}
+			// The second time the names are known, and the third in between others.
+			mapper := m.NewMapper()
+			first, _ := mapper.Append(nil, []byte(test.record))
+			mapper.Append(nil, []byte(`{"zzz":1,"a":{"q":2},"Props":[{"Name":"A","Value":9}]}`))
+			again, _ := mapper.Append([]byte("before"), []byte(test.record))
+			if "before"+string(first) != string(again) {
+				t.Errorf("again %s\nfirst %s", again, first)
+			}
+		})
+	}
+}
+
+func TestComputedFields(t *testing.T) {
+	t.Parallel()
+	m := &definition.Mapping{
+		Tables: map[string]map[string]any{"outcomes": {"0": "success", "1": true, "2": 3}},
+		Fields: fields(
+			"timestamp", `time(event_Created)`,
+			"user_name", `lower(event_User)`,
+			"outcome", `tables.outcomes[event_Code] ?? "failure"`,
+			"message_text", `words(user_name, "did", operation)`,
+			"copy", `event_Number`,
+			"list", `split(event_User, "@")`,
+			"product", `event_Product`,
+			"fails", `split(event_User, "@") + 1`,
+		),
+		Cases: []definition.Case{
+			when(`event_Kind == "a"`, "operation", `"one"`, "extra", `"x"`),
+			when(`event_Kind in ["a", "b"]`, "operation", `kebab(event_Op)`, "extra", `event_Nope`),
+			when(`user_name == "root"`, "actor_kind", `"system"`),
+		},
+	}
+	compiled := compile(t, m, Constant{"vendor", "V"}, Constant{"product", "P"})
+	tests := []struct{ name, record, want string }{
+		{"all", `{"Created":"2026-01-02T03:04:05","User":"A@B","Code":0,"Number":123456789012345678901.50,"Kind":"b","Op":"Do It"}`,
+			`{"vendor":"V","event_Created":"2026-01-02T03:04:05","event_User":"A@B","event_Code":0,"event_Number":123456789012345678901.50,"event_Kind":"b","event_Op":"Do It","timestamp":"2026-01-02T03:04:05Z","user_name":"a@b","outcome":"success","message_text":"a@b did do-it","copy":123456789012345678901.50,"list":"[\"A\",\"B\"]","product":"P","operation":"do-it","source_type":"test","error_mapping":"mapping test: fails: + needs two numbers, not a list and a number"}`},
+		{"a later case wins with nil", `{"Kind":"a","Product":"Q"}`, `{"vendor":"V","event_Kind":"a","event_Product":"Q","timestamp":"2026-03-01T12:00:00Z","outcome":"failure","message_text":"did test","product":"Q","operation":"test","source_type":"test"}`},
+		{"a condition reads a computed field", `{"User":"ROOT","Code":9}`, `{"vendor":"V","event_User":"ROOT","event_Code":9,"timestamp":"2026-03-01T12:00:00Z","user_name":"root","outcome":"failure","message_text":"root did test","list":"[\"ROOT\"]","product":"P","actor_kind":"system","operation":"test","source_type":"test","error_mapping":"mapping test: fails: + needs two numbers, not a list and a number"}`},
+	}
+	for _, test := range tests {
+		out, _ := compiled.NewMapper().Append(nil, []byte(test.record))
+		want, got := decode(t, test.want), decode(t, string(out))
+		for name := range want {
+			if string(got[name]) != string(want[name]) {
+				t.Errorf("%s: %s = %s, want %s", test.name, name, got[name], want[name])
+			}
+			delete(got, name)
+		}
+		for name, value := range got {
+			t.Errorf("%s: unexpected %s = %s", test.name, name, value)
+		}
+	}
+}
+
+func decode(t testing.TB, text string) map[string]json.RawMessage {
+	t.Helper()
+	m := make(map[string]json.RawMessage)
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return m
+}
