@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+type backfillCommand struct {
+	Feed string `required:"" help:"The feed to read."`
+	From string `required:"" help:"Where the period begins: 2026-03-01T10:00:00Z, or 2026-03-01."`
+	To   string `required:"" help:"Where it ends."`
+
+	Again bool `help:"Deliver also what was delivered before."`
+}
+
+// Run reads a period of one feed again; cursors stay where they are.
+func (b backfillCommand) Run(ctx context.Context, std streams) error {
+	from, err1 := parseTime("--from", b.From)
+	to, err2 := parseTime("--to", b.To)
+	if err := errors.Join(err1, err2); err != nil {
+		return exit(exitUsage, err)
+	}
+	if !from.Before(to) {
+		return exit(exitUsage, fmt.Errorf("--from %s is not before --to %s", b.From, b.To))
+	}
+	s, err := loadSettings(false)
+	if err != nil {
+		return err
+	}
+	c, err := open(s, std, nil)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return credentialsExit(c.engine.Backfill(ctx, b.Feed, from, to, b.Again, nil))
+}
+
+func parseTime(flag, text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%s is %q: write a time such as 2026-03-01T10:00:00Z, or a day such as 2026-03-01", flag, text)
+}

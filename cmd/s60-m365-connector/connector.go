@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+	"github.com/secure60/s60-m365-connector/feeds"
+	"github.com/secure60/s60-m365-connector/mappings"
+)
+
+// This file puts a connector together: settings -> definitions -> state,
+// destination, client -> engine. Every subcommand that works on the same
+// things takes them from here.
+
+// connector is everything that a run holds open.
+type connector struct {
+	settings *settings
+	log      *slog.Logger
+	defs     *definitions
+	store    checkpoint.Store
+	dead     *load.DeadLetters
+	dest     load.Destination
+	client   *extract.Client
+	engine   *engine.Engine
+}
+
+// definitions are the feeds and mappings in force, compiled.
+type definitions struct {
+	set      *definition.Set
+	mappings map[string]*transform.Mapping
+}
+
+// constants are the fields that every event carries, by the Secure60 Common
+// Information Model.
+func constants(environment string) []transform.Constant {
+	list := []transform.Constant{
+		{Name: "vendor", Value: "Microsoft"},
+		{Name: "product", Value: "Microsoft 365"},
+		{Name: "type", Value: "cloud"},
+		{Name: "app_name", Value: "ms365"},
+		{Name: "technology_group", Value: "cloud"},
+		{Name: "schema_version", Value: "1.0"},
+	}
+	if environment != "" {
+		list = append(list, transform.Constant{Name: "environment", Value: environment})
+	}
+	return list
+}
+
+// loadSettings reads the settings for a subcommand. offline is for those that
+// talk to nobody.
+func loadSettings(offline bool) (*settings, error) {
+	env, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	return readSettings(env, offline)
+}
+
+// loadDefinitions loads and compiles every feed and mapping, with those under
+// dir over the shipped ones. Everything wrong is in problems, and what is only
+// doubtful as well; definitions are nil where something is wrong.
+func loadDefinitions(s *settings, dir string) (*definitions, []definition.Problem) {
+	var overlay fs.FS
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		overlay = os.DirFS(dir)
+	}
+	set, problems := definition.Load(definition.Options{
+		Feeds: feeds.FS, Mappings: mappings.FS, Overlay: overlay, OverlayName: dir, Settings: s.names,
+	})
+	compiled := map[string]*transform.Mapping{}
+	if set != nil {
+		for _, m := range whole(set) {
+			c, found := transform.Compile(m, transform.Options{Constants: constants(s.environment)})
+			problems = append(problems, found...)
+			compiled[m.Name] = c
+		}
+	}
+	if definition.Invalid(problems) {
+		return nil, problems
+	}
+	return &definitions{set: set, mappings: compiled}, problems
+}
+
+// whole are the mappings that stand for themselves: those that a feed names,
+// and those that no other mapping includes. What is included may use names of
+// its includer, and is compiled as a part of it.
+func whole(set *definition.Set) []*definition.Mapping {
+	included, named := map[string]bool{}, map[string]bool{}
+	for _, m := range set.Mappings {
+		for _, part := range m.Include {
+			included[part.Name] = true
+		}
+	}
+	for _, f := range set.Feeds {
+		named[f.Mapping] = true
+	}
+	var list []*definition.Mapping
+	for _, m := range set.Mappings {
+		if named[m.Name] || !included[m.Name] {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// definitionsOr loads definitions for a subcommand that needs valid ones. It
+// prints what is wrong or doubtful.
+func definitionsOr(s *settings, dir string, w io.Writer) (*definitions, error) {
+	defs, problems := loadDefinitions(s, dir)
+	definition.Sort(problems)
+	// A mapping that several others include has its problems in each of them.
+	problems = slices.Compact(problems)
+	if err := definition.Print(w, problems); err != nil {
+		return nil, err
+	}
+	if defs == nil {
+		wrong := 0
+		for _, p := range problems {
+			if !p.Warning {
+				wrong++
+			}
+		}
+		return nil, exit(exitDefinitions, fmt.Errorf("%d %s in the feed and mapping files", wrong, plural(wrong, "problem")))
+	}
+	return defs, nil
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+func newLogger(s *settings, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if s.logLevel == "DEBUG" {
+		options.Level = slog.LevelDebug
+	}
+	if s.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func userAgent() string { return programName + "/" + version }
+
+// open puts the connector together. The caller closes it.
+func open(s *settings, std streams, onEvent func(string, []byte)) (c *connector, err error) {
+	c = &connector{settings: s, log: newLogger(s, std.err)}
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
+	for _, name := range s.shadowed {
+		c.log.Warn("OUTPUT is set: events go there, not to Secure60", "ignored", name)
+	}
+	if c.defs, err = definitionsOr(s, s.configDir, std.err); err != nil {
+		return nil, err
+	}
+	if c.client, err = newClient(s, c.log); err != nil {
+		return nil, exit(exitUsage, err)
+	}
+	if c.store, err = openStore(s, c.log); err != nil {
+		return nil, err
+	}
+	if c.dead, err = load.OpenDeadLetters(filepath.Join(s.stateDir, "deadletter"), load.DeadLetterLimits{}); err != nil {
+		return nil, err
+	}
+	if c.dest, err = openDestination(s, std.out, c.log); err != nil {
+		return nil, err
+	}
+	c.engine, err = engine.New(engine.Config{
+		Name: programName, Version: version,
+		Feeds: c.defs.set.Feeds, Mappings: c.defs.mappings, Settings: s.names, Constants: constants(s.environment),
+		Client: c.client, Destination: c.dest, DeadLetters: c.dead, Store: c.store,
+		Poll: s.poll, Lookback: s.lookback, Heartbeat: s.heartbeat,
+		Log: c.log, Explain: explain, OnEvent: onEvent,
+	})
+	return c, err
+}
+
+// Close releases what the connector holds; the state is safe without it.
+func (c *connector) Close() error {
+	var errs []error
+	if c.dest != nil {
+		errs = append(errs, c.dest.Close())
+	}
+	if c.store != nil {
+		errs = append(errs, c.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func openStore(s *settings, log *slog.Logger) (checkpoint.Store, error) {
+	store, err := checkpoint.Open(s.stateDir, checkpoint.Options{Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("STATE_DIR: %w", err)
+	}
+	if report := store.SetAside(); report != nil {
+		log.Error("the state was set aside and is rebuilt from what the services keep; events of that time may be delivered again",
+			"report", report.String())
+	}
+	return store, nil
+}
+
+func newClient(s *settings, log *slog.Logger) (*extract.Client, error) {
+	credential, err := extract.NewCredential(credentialKind[s.credential.kind], s.credential.value)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.credential.kind, err)
+	}
+	client := extract.NewClient(extract.ClientOptions{
+		TokenURL:       s.loginBase + "/" + s.tenantID + "/oauth2/v2.0/token",
+		ClientID:       s.clientID,
+		Credential:     credential,
+		UserAgent:      userAgent(),
+		Log:            log,
+		TemporaryCodes: temporaryCode,
+	})
+	return client, nil
+}
+
+var credentialKind = map[string]string{
+	"CLIENT_SECRET":           extract.ClientSecret,
+	"CLIENT_SECRET_FILE":      extract.ClientSecretFile,
+	"CLIENT_CERTIFICATE_FILE": extract.ClientCertificate,
+	"FEDERATED_TOKEN_FILE":    extract.FederatedTokenFile,
+}
+
+func openDestination(s *settings, out io.Writer, log *slog.Logger) (load.Destination, error) {
+	config := load.Config{
+		Format: s.format, Gzip: s.gzip, Concurrency: s.concurrency, UserAgent: userAgent(), Logger: log,
+	}
+	switch {
+	case s.output == "-":
+		config.Kind, config.Output = load.KindStdout, out
+	case s.output != "":
+		config.Kind, config.Path = load.KindFile, s.output
+	case s.collectorBase != "":
+		config.Kind, config.URL = load.KindCollector, s.collectorBase
+	default:
+		config.Kind, config.URL, config.ProjectID, config.Token = load.KindIngest, s.ingestBase, s.projectID, s.ingestToken
+	}
+	return load.Open(config)
+}
+
+// ingestToken is the token of the ingest service; a token file is read each
+// time, so that a renewed token takes effect without a restart.
+func (s *settings) ingestToken() (string, error) {
+	if s.tokenFile == "" {
+		return s.token, nil
+	}
+	data, err := os.ReadFile(s.tokenFile)
+	if err != nil {
+		return "", fmt.Errorf("TOKEN_FILE: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" || strings.ContainsAny(token, "\r\n") {
+		return "", fmt.Errorf("TOKEN_FILE %s holds no token on a single line", s.tokenFile)
+	}
+	return token, nil
+}
+
+// describe tells the log what will be done, before it is done.
+func (c *connector) describe(ctx context.Context, once bool) {
+	status := c.engine.Status()
+	var enabled, disabled []string
+	for _, f := range status.Feeds {
+		name := f.Feed
+		if f.State == engine.Disabled {
+			disabled = append(disabled, name)
+		} else if len(enabled) == 0 || enabled[len(enabled)-1] != name {
+			enabled = append(enabled, name)
+		}
+	}
+	every := c.settings.poll.String()
+	if once {
+		every = "once"
+	}
+	c.log.LogAttrs(ctx, slog.LevelInfo, programName+" starts",
+		slog.String("version", version), slog.String("tenant", c.settings.tenantID), slog.String("cloud", c.settings.cloud),
+		slog.String("destination", c.settings.destinationText()), slog.String("poll", every),
+		slog.String("new_feeds_begin", time.Now().Add(-c.settings.lookback).UTC().Format(time.RFC3339)),
+		slog.String("state", c.settings.stateDir))
+	c.log.Info("feeds on", "feeds", strings.Join(enabled, ","))
+	if len(disabled) > 0 {
+		c.log.Info("feeds off", "feeds", strings.Join(disabled, ","))
+	}
+}
+
+func (s *settings) destinationText() string {
+	switch {
+	case s.output == "-":
+		return "stdout"
+	case s.output != "":
+		return "file " + s.output
+	case s.collectorBase != "":
+		return "collector " + printable(s.collectorBase)
+	}
+	return "ingest " + s.ingestBase + " project " + s.projectID
+}

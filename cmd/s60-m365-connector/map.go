@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+type mapCommand struct {
+	Mapping string `required:"" help:"The mapping to apply."`
+	Feed    string `help:"The feed whose name goes into source_name; needed only where several feeds use the mapping."`
+	Explain bool   `help:"Say for each field which line of which mapping gave it."`
+	File    string `arg:"" optional:"" help:"Records: a JSON array, an object, or one object a line. Standard input if not given."`
+}
+
+// Run maps records to events, one a line.
+func (m mapCommand) Run(std streams) (err error) {
+	s, err := loadSettings(true)
+	if err != nil {
+		return err
+	}
+	defs, err := definitionsOr(s, s.configDir, std.err)
+	if err != nil {
+		return err
+	}
+	mapping := defs.mappings[m.Mapping]
+	if mapping == nil {
+		return exit(exitUsage, fmt.Errorf("there is no mapping %q; there are: %s", m.Mapping, strings.Join(slices.Sorted(maps.Keys(defs.mappings)), ", ")))
+	}
+	in, name := std.in, "standard input"
+	if m.File != "" {
+		f, err := os.Open(m.File)
+		if err != nil {
+			return exit(exitUsage, err)
+		}
+		defer f.Close()
+		in, name = f, m.File
+	}
+	mapper := mapping.NewMapper(transform.Constant{Name: "source_name", Value: m.sourceName(defs)})
+	out := bufio.NewWriter(std.out)
+	defer func() { err = errors.Join(err, out.Flush()) }()
+	var event []byte
+	return eachRecord(in, func(n int, record []byte) error {
+		event, _ = mapper.Append(event[:0], record)
+		out.Write(event) //nolint:errcheck // Flush tells
+		return out.WriteByte('\n')
+	}, name)
+}
+
+// sourceName is the feed that uses the mapping, if there is just one.
+func (m mapCommand) sourceName(defs *definitions) string {
+	if m.Feed != "" {
+		return m.Feed
+	}
+	var users []string
+	for _, f := range defs.set.Feeds {
+		if f.Mapping == m.Mapping {
+			users = append(users, f.Name)
+		}
+	}
+	if len(users) == 1 {
+		return users[0]
+	}
+	return m.Mapping
+}
+
+// eachRecord reads records in any of the forms people have them: a JSON array,
+// one object, several objects, one object a line, or an answer of Microsoft
+// Graph with its records under "value". n counts from 1.
+func eachRecord(in io.Reader, use func(n int, record []byte) error, name string) error {
+	reader := bufio.NewReaderSize(in, 1<<16)
+	if bom, err := reader.Peek(3); err == nil && bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
+		reader.Discard(3) //nolint:errcheck // they were peeked
+	}
+	dec := jsontext.NewDecoder(reader, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	n := 0
+	for {
+		switch kind := dec.PeekKind(); kind {
+		case '[', ']':
+			if _, err := dec.ReadToken(); err != nil {
+				return unreadable(name, n, err)
+			}
+			continue
+		}
+		value, err := dec.ReadValue()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return unreadable(name, n, err)
+		}
+		n++
+		if err := use(n, bytes.ToValidUTF8(value, []byte("\ufffd"))); err != nil {
+			return err
+		}
+	}
+}
+
+func unreadable(name string, n int, err error) error {
+	return fmt.Errorf("%s: after %d %s: not JSON: %w", name, n, plural(n, "record"), err)
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+)
+
+// whole is an environment with nothing missing.
+var whole = map[string]string{
+	"TENANT_ID": "11111111-2222-4333-8444-555555555555", "CLIENT_ID": "22222222-2222-4333-8444-555555555555",
+	"CLIENT_SECRET": "the-secret-value", "PROJECT_ID": "301", "TOKEN": "the-token-value",
+}
+
+func with(change map[string]string) map[string]string {
+	env := maps.Clone(whole)
+	for k, v := range change {
+		if v == "-" {
+			delete(env, k)
+			continue
+		}
+		env[k] = v
+	}
+	return env
+}
+
+func TestSettingsProblems(t *testing.T) {
+	tests := map[string]struct {
+		change map[string]string
+		want   []string // one for each problem, in order
+	}{
+		"nothing at all": {
+			map[string]string{"TENANT_ID": "-", "CLIENT_ID": "-", "CLIENT_SECRET": "-", "PROJECT_ID": "-", "TOKEN": "-"},
+			[]string{"TENANT_ID is missing", "CLIENT_ID is missing", "CLIENT_SECRET is missing", "no destination is set"},
+		},
+		"blank counts as missing": {map[string]string{"TENANT_ID": "  "}, []string{"TENANT_ID is missing"}},
+		"two credentials": {
+			map[string]string{"CLIENT_SECRET_FILE": "/run/secret"},
+			[]string{"CLIENT_SECRET and CLIENT_SECRET_FILE are set together"},
+		},
+		"two destinations": {
+			map[string]string{"S60_COLLECTOR_BASE": "https://collector.example"},
+			[]string{"PROJECT_ID and TOKEN (ingest mode) and S60_COLLECTOR_BASE (collector mode) are set together"},
+		},
+		"half a destination":        {map[string]string{"TOKEN": "-"}, []string{"TOKEN is missing"}},
+		"the other half":            {map[string]string{"PROJECT_ID": "-"}, []string{"PROJECT_ID is missing"}},
+		"plain http off this host":  {map[string]string{"MS_GRAPH_BASE": "http://graph.example"}, []string{"MS_GRAPH_BASE is \"http://graph.example\": write https://"}},
+		"host that looks like loop": {map[string]string{"MS_GRAPH_BASE": "http://127.0.0.1.evil.example"}, []string{"MS_GRAPH_BASE"}},
+		"user in a base":            {map[string]string{"S60_INGEST_BASE": "https://u:p@ingest.example"}, []string{"S60_INGEST_BASE holds a user name or password"}},
+		"unknown cloud":             {map[string]string{"MS_CLOUD": "gov"}, []string{`MS_CLOUD is "gov": write one of commercial, gcc, gcchigh, dod, china`}},
+		"china has no management":   {map[string]string{"MS_CLOUD": "china"}, []string{"ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD china has no Management Activity API"}},
+		"unknown content type":      {map[string]string{"MGMT_CONTENT_TYPES": "Audit.Exchange,Audit.Sharepoint"}, []string{`MGMT_CONTENT_TYPES holds "Audit.Sharepoint"`}},
+		"no number": {
+			map[string]string{"POLLING_INTERVAL_MINUTES": "often", "HEARTBEAT_INTERVAL_MINUTES": "0", "INITIAL_LOOKBACK_MINUTES": "-5"},
+			[]string{"POLLING_INTERVAL_MINUTES is", "INITIAL_LOOKBACK_MINUTES is", "HEARTBEAT_INTERVAL_MINUTES is"},
+		},
+		"not a number is no number": {map[string]string{"POLLING_INTERVAL_MINUTES": "NaN"}, []string{"POLLING_INTERVAL_MINUTES is"}},
+		"switches":                  {map[string]string{"ENABLE_GRAPH": "maybe"}, []string{`ENABLE_GRAPH is "maybe": write true or false`}},
+		"level and format": {
+			map[string]string{"LOG_LEVEL": "TRACE", "LOG_FORMAT": "xml", "DELIVERY_FORMAT": "csv", "DELIVERY_CONCURRENCY": "0"},
+			[]string{"LOG_LEVEL", "LOG_FORMAT", "DELIVERY_FORMAT", "DELIVERY_CONCURRENCY"},
+		},
+		"listen address":        {map[string]string{"LISTEN_ADDR": "8080"}, []string{"LISTEN_ADDR"}},
+		"tenant that is a path": {map[string]string{"TENANT_ID": "../../evil"}, []string{"TENANT_ID"}},
+		"token on two lines":    {map[string]string{"TOKEN": "a\nInjected: b"}, []string{"TOKEN holds a line break"}},
+		"secret file missing": {
+			map[string]string{"CLIENT_SECRET": "-", "CLIENT_SECRET_FILE": "/does/not/exist"},
+			[]string{"CLIENT_SECRET_FILE is \"/does/not/exist\""},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := readSettings(with(test.change), false)
+			list, ok := errors.AsType[settingsError](err)
+			if !ok {
+				t.Fatalf("got %v, want a settingsError", err)
+			}
+			if len(list) != len(test.want) {
+				t.Fatalf("got %d problems, want %d:\n%v", len(list), len(test.want), err)
+			}
+			for i, want := range test.want {
+				if !strings.HasPrefix(list[i], want) {
+					t.Errorf("problem %d is %q, want it to begin with %q", i, list[i], want)
+				}
+			}
+			for _, secret := range []string{"the-secret-value", "the-token-value", "u:p@"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("the secret %q is in %q", secret, err)
+				}
+			}
+		})
+	}
+}
+
+func TestSettings(t *testing.T) {
+	s, err := readSettings(with(map[string]string{
+		"POLLING_INTERVAL_MINUTES": "0.1", "MS_CLOUD": "GCCHigh", "MS_GRAPH_BASE": "http://127.0.0.1:8081/",
+		"MGMT_CONTENT_TYPES": " Audit.Exchange, DLP.All ,", "LISTEN_ADDR": "", "SOMETHING_ELSE": "ignored", "TOKEN_FILE": "",
+	}), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.poll, 6*time.Second; got != want {
+		t.Errorf("poll is %v, want %v", got, want)
+	}
+	if got, want := s.lookback, 24*time.Hour; got != want {
+		t.Errorf("lookback is %v, want %v", got, want)
+	}
+	for got, want := range map[string]string{
+		s.loginBase: "https://login.microsoftonline.us", s.manageBase: "https://manage.office365.us", s.graphBase: "http://127.0.0.1:8081",
+		s.listen: "", s.ingestBase: "https://ingest.secure60.io",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := s.names["MGMT_CONTENT_TYPES"].([]any); len(got) != 2 || got[0] != "Audit.Exchange" || got[1] != "DLP.All" {
+		t.Errorf("content types are %v", got)
+	}
+	if got := s.names["PUBLISHER_ID"]; got != whole["TENANT_ID"] {
+		t.Errorf("PUBLISHER_ID is %v, want the tenant", got)
+	}
+	for name := range s.names {
+		if strings.Contains(name, "SECRET") || strings.Contains(name, "TOKEN") {
+			t.Errorf("expressions of feeds can see %s", name)
+		}
+	}
+}
+
+func TestOutputReplacesDestination(t *testing.T) {
+	s, err := readSettings(with(map[string]string{"OUTPUT": "-"}), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.shadowed) != 2 {
+		t.Errorf("settings that OUTPUT overrides are %v, want PROJECT_ID and TOKEN", s.shadowed)
+	}
+}
+
+func TestOfflineNeedsNothing(t *testing.T) {
+	if _, err := readSettings(map[string]string{}, true); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// pass says how a read differs from the one that moves the cursor.
+type pass struct {
+	keepCursor bool // the cursor stays where it is
+	refetch    bool // items are fetched even if they were read before: they may have grown
+	resend     bool // records are delivered even if they were delivered before
+}
+
+// Backfill reads the period [from, to) of one feed, all its partitions, without moving
+// cursors. Records delivered before are delivered again only with resend.
+// progress, if not nil, hears how much of the period is done (0 to 1) and how
+// many events were delivered, from one goroutine. Backfill ends at the first
+// error.
+func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, resend bool, progress func(done float64, events int64)) error {
+	var parts []*partition
+	var off bool
+	for _, p := range e.partitions {
+		if p.feed.Name == feed {
+			parts = append(parts, p)
+		}
+	}
+	for _, f := range e.disabled {
+		off = off || f.Name == feed
+	}
+	now := e.Now().UTC()
+	switch {
+	case off:
+		return fmt.Errorf("feed %s is switched off by the settings", feed)
+	case len(parts) == 0:
+		return fmt.Errorf("there is no feed %q", feed)
+	case parts[0].feed.Window == nil:
+		return fmt.Errorf("feed %s has no windows: every poll reads all of it", feed)
+	case to.After(now):
+		to = now
+	}
+	if oldest := now.Add(edge - parts[0].retention()); from.Before(oldest) {
+		e.Log.Warn("the service keeps less than was asked for", "feed", feed, "asked_from", from, "from", oldest.Truncate(time.Second))
+		from = oldest
+	}
+	from, to = from.Truncate(time.Second), to.Truncate(time.Second)
+	if !from.Before(to) {
+		return fmt.Errorf("feed %s: nothing of that period is left at the service", feed)
+	}
+	how := pass{keepCursor: true, refetch: true, resend: resend}
+	for i, p := range parts {
+		if err := p.load(now); err != nil {
+			return err
+		}
+		if err := p.subscribe(ctx); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		before := p.position.Forwarded
+		err := p.walk(ctx, from, to, now, how, func(at time.Time) {
+			if progress != nil {
+				done := float64(at.Sub(from)) / float64(to.Sub(from))
+				progress((float64(i)+done)/float64(len(parts)), p.position.Forwarded-before)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	return nil
+}

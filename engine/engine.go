@@ -1,0 +1,204 @@
+// Package engine runs feeds. It is one loop, for each partition of each feed:
+// plan a window, extract its records, transform them into events, load these at
+// the destination, and commit what was delivered. The stages are packages of
+// their own, which know nothing of each other; this package composes them.
+//
+//	plan       from the cursor, less the overlap, to now, less the delay
+//	extract    pages and items of the window -> records
+//	transform  a record not seen before -> an event, into the batch in hand
+//	load       a full batch -> the destination, until it says yes
+//	commit     keys, ledger, and at the window's end the cursor, in one write
+//
+// A key is remembered and a cursor moves only after the destination said yes.
+// A batch in hand when the process dies is delivered again.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+// Config is what an engine runs on. Every field but the functions is required.
+type Config struct {
+	Name, Version string // of the program, for the heartbeat
+	Feeds         []*definition.Feed
+	Mappings      map[string]*transform.Mapping
+	// Settings are the names that the expressions of feeds see.
+	Settings    map[string]any
+	Constants   []transform.Constant // of every event, the heartbeat's too
+	Client      *extract.Client
+	Destination load.Destination
+	DeadLetters *load.DeadLetters
+	Store       checkpoint.Store
+
+	Poll      time.Duration // between two rounds of a feed
+	Lookback  time.Duration // how far back a feed begins that never ran
+	Heartbeat time.Duration // between two heartbeats; 0: none
+
+	Log *slog.Logger
+	// Now is the clock; time.Now unless given.
+	Now func() time.Time
+	// Explain gives a person the cause and the remedy of a refused credential;
+	// the error's own text unless given.
+	Explain func(*extract.AuthError) string
+	// OnEvent sees each event that was delivered, from several goroutines; it
+	// must not keep the bytes. May be nil.
+	OnEvent func(feed string, event []byte)
+	// CredentialExpires is when the credential ends, the zero time where that
+	// is not known. May be nil.
+	CredentialExpires func() time.Time
+}
+
+// Engine runs the enabled feeds of its Config.
+type Engine struct {
+	Config
+	started    time.Time
+	partitions []*partition
+	disabled   []*definition.Feed
+}
+
+// New prepares the enabled feeds. It makes no request.
+func New(config Config) (*Engine, error) {
+	e := &Engine{Config: config}
+	if e.Now == nil {
+		e.Now = time.Now
+	}
+	if e.Explain == nil {
+		e.Explain = func(err *extract.AuthError) string { return err.Error() }
+	}
+	e.started = e.Now()
+	for _, feed := range e.Feeds {
+		enabled, err := feed.Enabled.Bool(e.Settings)
+		if err != nil {
+			return nil, fmt.Errorf("feed %s: enabled: %w", feed.Name, err)
+		}
+		if !enabled {
+			e.disabled = append(e.disabled, feed)
+			continue
+		}
+		if err := e.add(feed); err != nil {
+			return nil, fmt.Errorf("feed %s: %w", feed.Name, err)
+		}
+	}
+	return e, nil
+}
+
+// add makes the partitions of a feed: one, or one for each value of its
+// for_each.
+func (e *Engine) add(feed *definition.Feed) error {
+	values := []string{""}
+	if feed.ForEach != nil {
+		v, err := feed.ForEach.Values.Eval(e.Settings)
+		if err != nil {
+			return fmt.Errorf("for_each: %w", err)
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return fmt.Errorf("for_each: %s gives a %T, not a list", feed.ForEach.Values, v)
+		}
+		values = values[:0]
+		for _, v := range list {
+			values = append(values, fmt.Sprint(v))
+		}
+	}
+	mapping := e.Mappings[feed.Mapping]
+	if mapping == nil {
+		return fmt.Errorf("its mapping %q is not loaded", feed.Mapping)
+	}
+	shared := &flight{keys: map[checkpoint.Key]struct{}{}}
+	for _, value := range values {
+		p, err := newPartition(e, feed, value, mapping, shared)
+		if err != nil {
+			return err
+		}
+		e.partitions = append(e.partitions, p)
+	}
+	return nil
+}
+
+// Run polls every feed until ctx ends, then returns nil; batches in hand have a
+// few seconds to finish. Any other error is of the state store, damaged beyond
+// what a retry could mend.
+func (e *Engine) Run(ctx context.Context) error {
+	return e.each(ctx, func(ctx context.Context, p *partition) error {
+		for {
+			err := p.round(ctx)
+			if fatal := fatalError(err); fatal != nil {
+				return fatal
+			}
+			if !sleep(ctx, p.pause(err)) {
+				return nil
+			}
+		}
+	})
+}
+
+// Once polls every feed until it has caught up with now. The error joins what
+// made feeds fail; the others ran all the same.
+func (e *Engine) Once(ctx context.Context) error {
+	return e.each(ctx, func(ctx context.Context, p *partition) error {
+		if err := p.round(ctx); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		return nil
+	})
+}
+
+// each runs work for all partitions side by side, with the heartbeat beside
+// them, and joins their errors. A damaged store stops all.
+func (e *Engine) each(ctx context.Context, work func(context.Context, *partition) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	beating := make(chan struct{})
+	go func() {
+		defer close(beating)
+		e.beat(ctx)
+	}()
+	errs := make([]error, len(e.partitions))
+	var wg sync.WaitGroup
+	for i, p := range e.partitions {
+		wg.Go(func() {
+			errs[i] = work(ctx, p)
+			if fatalError(errs[i]) != nil {
+				stop()
+			}
+		})
+	}
+	wg.Wait()
+	stop()
+	<-beating
+	return errors.Join(errs...)
+}
+
+// fatalError is err if it is one of the state store that no retry can mend,
+// nil otherwise.
+func fatalError(err error) error {
+	for _, end := range []error{checkpoint.ErrDamaged, checkpoint.ErrStopped, checkpoint.ErrClosed} {
+		if errors.Is(err, end) {
+			return err
+		}
+	}
+	return nil
+}
+
+// sleep waits, and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

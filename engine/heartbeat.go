@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// farewell is how long a heartbeat on its way may take once the engine stops.
+const farewell = 2 * time.Second
+
+// beat sends a heartbeat at once and then at every interval. One that cannot
+// be delivered before the next is due is given up: only the newest matters.
+func (e *Engine) beat(ctx context.Context) {
+	if e.Heartbeat <= 0 {
+		return
+	}
+	for {
+		event, err := json.Marshal(e.HeartbeatEvent())
+		if err != nil {
+			e.Log.Error("heartbeat cannot be written as JSON", "error", err)
+			return
+		}
+		err = e.sendHeartbeat(ctx, event)
+		if err == nil && e.OnEvent != nil {
+			e.OnEvent("", event)
+		}
+		if err != nil && ctx.Err() == nil {
+			e.Log.Warn("heartbeat not delivered", "error", err)
+		}
+		if !sleep(ctx, e.Heartbeat) {
+			return
+		}
+	}
+}
+
+// sendHeartbeat gives a heartbeat that is on its way when ctx ends a moment
+// more: a short run sends one, too.
+func (e *Engine) sendHeartbeat(ctx context.Context, event []byte) error {
+	send, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.Heartbeat)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
+	_, err := e.Destination.Deliver(send, [][]byte{event})
+	return err
+}
+
+// HeartbeatEvent is the connector's account of itself: a flat event, like those
+// of records, whose outcome is failure while any enabled feed is failing.
+func (e *Engine) HeartbeatEvent() map[string]any {
+	status := e.Status()
+	event := map[string]any{}
+	for _, c := range e.Constants {
+		event[c.Name] = c.Value
+	}
+	event["timestamp"] = status.Now.UTC().Format(time.RFC3339Nano)
+	event["operation"] = "connector-heartbeat"
+	event["outcome"] = "success"
+	event["source_name"] = e.Name
+	event["source_type"] = "connector"
+	event["agent_name"] = e.Name
+	event["agent_version"] = e.Version
+	event["event_uptime_seconds"] = int64(status.Now.Sub(status.Started).Seconds())
+	event["event_dead_letters"] = status.DeadLetters
+	event["event_delivery_ok"] = status.Delivery.OK
+	if status.Delivery.LastError != "" {
+		event["event_delivery_last_error"] = status.Delivery.LastError
+	}
+	if !status.CredentialExpires.IsZero() {
+		event["event_credential_days"] = int64(math.Floor(status.CredentialExpires.Sub(status.Now).Hours() / 24))
+	}
+	count := map[State]int{}
+	for _, f := range status.Feeds {
+		count[f.State]++
+		if f.State == Disabled {
+			continue
+		}
+		name := "event_feed_" + fieldName(f.Feed)
+		if f.Partition != "" {
+			name += "_" + fieldName(f.Partition)
+		}
+		event[name+"_state"] = string(f.State)
+		event[name+"_lag_seconds"] = int64(f.Lag(status.Now).Seconds())
+		event[name+"_forwarded"] = f.Forwarded
+		event[name+"_listed"] = f.Listed()
+		event[name+"_delivered"] = f.Delivered()
+		event[name+"_duplicate"] = f.Duplicate()
+		event[name+"_dead_lettered"] = f.DeadLettered
+		if f.Difference != 0 {
+			event[name+"_ledger_difference"] = f.Difference
+		}
+		if f.LastError != "" {
+			event[name+"_last_error"] = f.LastError
+		}
+		if f.GateReason != "" {
+			event[name+"_gate"] = f.GateReason
+		}
+	}
+	if count[Failing] > 0 {
+		event["outcome"] = "failure"
+	}
+	event["event_feeds_ok"] = count[OK] + count[Starting]
+	event["event_feeds_failing"] = count[Failing]
+	event["event_feeds_gated"] = count[Gated]
+	event["message_text"] = fmt.Sprintf("%s %s: %d feeds ok, %d failing, %d gated",
+		e.Name, e.Version, count[OK]+count[Starting], count[Failing], count[Gated])
+	return event
+}
+
+// fieldName turns a name into a part of a field's name.
+func fieldName(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, s)
+}

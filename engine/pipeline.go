@@ -1,0 +1,511 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+const (
+	// linger is how long a batch waits for more events before it is delivered
+	// as it is.
+	linger = 500 * time.Millisecond
+	// grace is how long a batch in hand may take to be delivered and committed
+	// after the connector was told to stop.
+	grace = 6 * time.Second
+)
+
+// flight holds the keys of the records of one feed that are on their way: read,
+// but not yet committed. A record that comes twice within moments is thus sent
+// once, whichever of two pages or items it comes in.
+type flight struct {
+	mu   sync.Mutex
+	keys map[checkpoint.Key]struct{}
+}
+
+// claim reports whether the key was free, and takes it.
+func (f *flight) claim(key checkpoint.Key) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, taken := f.keys[key]; taken {
+		return false
+	}
+	f.keys[key] = struct{}{}
+	return true
+}
+
+func (f *flight) release(keys ...checkpoint.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, key := range keys {
+		delete(f.keys, key)
+	}
+}
+
+// batch is what one delivery and its commit hold.
+type batch struct {
+	arena  []byte // the events, one after the other
+	ends   []int  // where each ends in the arena
+	keys   []checkpoint.Key
+	also   []checkpoint.Key // items read to their end, and keys to be remembered longer
+	opened time.Time        // when the first event came
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func (b *batch) reset() {
+	b.arena, b.ends, b.keys, b.also = b.arena[:0], b.ends[:0], b.keys[:0], b.also[:0]
+}
+
+func (b *batch) events() [][]byte {
+	events := make([][]byte, len(b.ends))
+	start := 0
+	for i, end := range b.ends {
+		events[i] = b.arena[start:end:end]
+		start = end
+	}
+	return events
+}
+
+// pipeline takes one window from its records to its commits. The goroutines of
+// the reader fill the batch in hand; one goroutine delivers full ones in turn,
+// so that commits keep their order and at most one batch is with the
+// destination.
+//
+// It is the [extract.Sink] of the window.
+type pipeline struct {
+	p      *partition
+	how    pass
+	ctx    context.Context // ends when the pipeline failed, too
+	cancel context.CancelCauseFunc
+	ready  chan *batch
+	done   chan struct{} // the delivering goroutine has returned
+
+	mu     sync.Mutex
+	filled *batch // the batch in hand
+	entry  checkpoint.Entry
+	pages  occurrences // of keyless records, over the pages of the window, which come one after the other
+}
+
+func newPipeline(ctx context.Context, p *partition, w extract.Window, how pass) *pipeline {
+	pl := &pipeline{
+		p: p, how: how, ready: make(chan *batch), done: make(chan struct{}),
+		filled: batches.Get().(*batch),
+		entry:  checkpoint.Entry{Feed: p.feed.Name, Partition: p.value, From: w.From, To: w.To},
+	}
+	pl.ctx, pl.cancel = context.WithCancelCause(ctx)
+	go pl.deliverAll()
+	return pl
+}
+
+// Known implements [extract.Sink].
+func (pl *pipeline) Known(key string) (bool, error) {
+	_, known, err := pl.p.engine.Store.Seen(pl.p.itemKey(key))
+	known = known && !pl.how.refetch
+	pl.count(func(c *checkpoint.Counts) {
+		c.Items++
+		if known {
+			c.ItemsDuplicate++
+		}
+	})
+	return known, err
+}
+
+// Skipped implements [extract.Sink].
+func (pl *pipeline) Skipped(key, reason string) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if key != "" {
+		pl.entry.ItemsSkipped++
+	}
+	if pl.entry.Reasons == nil {
+		pl.entry.Reasons = map[string]int64{}
+	}
+	pl.entry.Reasons[reason]++
+	pl.p.log.Warn("skipped for good", "item", key, "reason", reason)
+}
+
+// Open implements [extract.Sink].
+func (pl *pipeline) Open(key string) extract.Source {
+	s := &source{pl: pl, item: key, mapper: pl.p.mappers.Get().(*transform.Mapper)}
+	if key == "" {
+		s.keyless.base = &pl.pages
+	}
+	s.keyless.scope = key
+	return s
+}
+
+func (pl *pipeline) count(change func(*checkpoint.Counts)) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	change(&pl.entry.Counts)
+}
+
+// source maps the records of one page or item into the batch in hand.
+type source struct {
+	pl      *pipeline
+	item    string
+	mapper  *transform.Mapper
+	keyless occurrences
+	event   []byte
+}
+
+// Record implements [extract.Source].
+func (s *source) Record(ctx context.Context, raw []byte) error {
+	pl := s.pl
+	key := pl.p.recordKey(raw, &s.keyless)
+	if !pl.p.flight.claim(key) {
+		pl.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+		return nil
+	}
+	expires, seen, err := pl.p.engine.Store.Seen(key)
+	seen = seen && !pl.how.resend
+	if err != nil || seen {
+		pl.p.flight.release(key)
+		if err == nil {
+			pl.again(key, expires)
+		}
+		return err
+	}
+	event, failed := s.mapper.Append(s.event[:0], raw)
+	s.event = event
+	for _, f := range failed {
+		pl.p.failedField(f)
+	}
+	if err := pl.add(ctx, key, event); err != nil {
+		pl.p.flight.release(key)
+		return err
+	}
+	return nil
+}
+
+// again counts a record that was delivered before. One that comes back late
+// in the life of its key is remembered anew: the service may repeat it once more.
+func (pl *pipeline) again(key checkpoint.Key, expires time.Time) {
+	late := expires.Before(pl.p.engine.Now().Add(pl.p.retention() / 2))
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	pl.entry.Fetched++
+	pl.entry.Duplicate++
+	if late {
+		pl.filled.also = append(pl.filled.also, key)
+	}
+}
+
+// End implements [extract.Source]. All records of an item are in the batch in
+// hand or in earlier ones, so its key may be committed with this one.
+func (s *source) End() error {
+	pl := s.pl
+	pl.p.mappers.Put(s.mapper)
+	s.keyless.settle()
+	if s.item != "" {
+		pl.mu.Lock()
+		defer pl.mu.Unlock()
+		pl.entry.ItemsFetched++
+		pl.filled.also = append(pl.filled.also, pl.p.itemKey(s.item))
+	}
+	return nil
+}
+
+// add puts an event into the batch in hand, and hands a full batch over. The
+// lock is held meanwhile: whoever else has an event must wait for room anyhow,
+// and batches stay in order.
+func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) error {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if err := pl.failure(ctx); err != nil {
+		return err
+	}
+	b := pl.filled
+	if len(b.ends) == 0 {
+		b.opened = time.Now()
+	}
+	b.arena = append(b.arena, event...)
+	b.ends = append(b.ends, len(b.arena))
+	b.keys = append(b.keys, key)
+	pl.entry.Fetched++
+	d := pl.p.engine.Destination
+	if len(b.ends) < d.BatchEvents() && len(b.arena) < d.BatchBytes() {
+		return nil
+	}
+	pl.hand(ctx)
+	return nil
+}
+
+// hand gives the batch in hand to the delivering goroutine. When the pipeline
+// ends first, the batch stays in hand and is released as a whole. The caller
+// holds the lock.
+func (pl *pipeline) hand(ctx context.Context) {
+	select {
+	case pl.ready <- pl.filled:
+		pl.filled = batches.Get().(*batch)
+	case <-pl.ctx.Done():
+	case <-ctx.Done():
+	}
+}
+
+func (pl *pipeline) failure(ctx context.Context) error {
+	if err := context.Cause(pl.ctx); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// deliverAll delivers batches until ready is closed or one fails.
+func (pl *pipeline) deliverAll() {
+	defer close(pl.done)
+	tick := time.NewTicker(linger)
+	defer tick.Stop()
+	for {
+		select {
+		case b, ok := <-pl.ready:
+			if !ok {
+				return
+			}
+			if !pl.deliver(b) {
+				return
+			}
+		case now := <-tick.C:
+			// A lock that is taken belongs to somebody who is about to hand over.
+			if !pl.mu.TryLock() {
+				continue
+			}
+			b := pl.filled
+			if len(b.ends) == 0 || now.Sub(b.opened) < linger {
+				pl.mu.Unlock()
+				continue
+			}
+			pl.filled = batches.Get().(*batch)
+			pl.mu.Unlock()
+			if !pl.deliver(b) {
+				return
+			}
+		}
+	}
+}
+
+// deliver brings one batch to the destination and commits it. It reports
+// whether the pipeline may go on.
+func (pl *pipeline) deliver(b *batch) bool {
+	defer func() {
+		pl.p.flight.release(b.keys...)
+		b.reset()
+		batches.Put(b)
+	}()
+	if err := pl.deliverBatch(b); err != nil {
+		pl.cancel(err)
+		return false
+	}
+	return true
+}
+
+func (pl *pipeline) deliverBatch(b *batch) error {
+	// When the connector is told to stop, the batch in hand gets a moment: what
+	// is accepted and not committed would be sent again.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(pl.ctx))
+	defer cancel()
+	defer context.AfterFunc(pl.ctx, func() {
+		time.AfterFunc(grace, cancel)
+	})()
+	p := pl.p
+	events := b.events()
+	refused, err := p.engine.Destination.Deliver(ctx, events)
+	if err != nil {
+		return fmt.Errorf("deliver to %s: %w", p.engine.Destination.Name(), err)
+	}
+	if len(refused) > 0 {
+		if err := p.engine.DeadLetters.AppendAll(p.feed.Name, events, refused); err != nil {
+			return fmt.Errorf("the destination refused %d events, and they cannot be set aside: %w", len(refused), err)
+		}
+		p.log.Error("the destination refused events for good; they are kept as dead letters", "events", len(refused),
+			"status", refused[0].Status, "reason", refused[0].Reason)
+	}
+	delivered := int64(len(events) - len(refused))
+	pl.mu.Lock()
+	pl.entry.Delivered += delivered
+	pl.entry.DeadLettered += int64(len(refused))
+	entry := pl.snapshot()
+	pl.mu.Unlock()
+	p.position.Forwarded += delivered
+	position := p.position
+	err = p.commit(&checkpoint.Commit{
+		Position: &position, Entry: entry, Expires: p.expires(),
+		Keys: append(b.keys, b.also...),
+	})
+	if err != nil {
+		return err
+	}
+	p.observe(func(s *FeedStatus) {
+		s.Forwarded = position.Forwarded
+		s.DeadLettered += int64(len(refused))
+		s.Window = *entry
+	})
+	p.show(events, refused)
+	return nil
+}
+
+func (p *partition) show(events [][]byte, refused []load.Refused) {
+	if p.engine.OnEvent == nil {
+		return
+	}
+	out := make(map[int]bool, len(refused))
+	for _, r := range refused {
+		out[r.Index] = true
+	}
+	for i, event := range events {
+		if !out[i] {
+			p.engine.OnEvent(p.feed.Name, event)
+		}
+	}
+}
+
+// snapshot copies the ledger entry. The caller holds the lock. Where a listing
+// holds the records themselves, what was listed was fetched with it.
+func (pl *pipeline) snapshot() *checkpoint.Entry {
+	entry := pl.entry
+	entry.Listed = entry.Fetched
+	entry.Reasons = maps.Clone(entry.Reasons)
+	return &entry
+}
+
+// finish delivers what is left and, when the window was read to its end,
+// moves the cursor. readErr is how the read ended.
+func (pl *pipeline) finish(readErr error, started time.Time) error {
+	p := pl.p
+	pl.mu.Lock()
+	if len(pl.filled.ends) > 0 {
+		pl.hand(pl.ctx)
+	}
+	left := pl.filled
+	pl.mu.Unlock()
+	close(pl.ready)
+	<-pl.done
+	var also []checkpoint.Key
+	if len(left.ends) == 0 {
+		also = append(also, left.also...)
+	}
+	p.flight.release(left.keys...)
+	left.reset()
+	batches.Put(left)
+	if cause := context.Cause(pl.ctx); cause != nil && !errors.Is(readErr, cause) {
+		// What stopped the pipeline explains what the reader met.
+		readErr = cause
+	}
+	pl.cancel(context.Canceled)
+
+	entry := pl.snapshot()
+	commit := checkpoint.Commit{Keys: also, Expires: p.expires(), Entry: entry}
+	if readErr == nil {
+		entry.Complete = true
+		switch {
+		case pl.how.keepCursor:
+		case p.feed.Window == nil:
+			p.position.Cursor, p.position.ReadAt = started, started
+		default:
+			if entry.To.After(p.position.Cursor) {
+				p.position.Cursor = entry.To
+			}
+			p.position.ReadAt = started
+		}
+		if items, records := entry.Difference(); items != 0 || records != 0 {
+			p.log.Error("the ledger does not add up: please report this",
+				"from", entry.From, "to", entry.To, "items", items, "records", records)
+			p.observe(func(s *FeedStatus) { s.Difference += abs(items) + abs(records) })
+		}
+	}
+	if readErr == nil || entry.Fetched > 0 || entry.Items > 0 {
+		position := p.position
+		commit.Position = &position
+		if err := p.commit(&commit); err != nil {
+			return errors.Join(readErr, err)
+		}
+	}
+	p.observe(func(s *FeedStatus) {
+		s.Cursor = p.position.Cursor
+		s.Total.Add(&entry.Counts)
+		s.Window = checkpoint.Entry{}
+	})
+	return readErr
+}
+
+func abs(n int64) int64 { return max(n, -n) }
+
+// expires is until when a key committed now is remembered: the retention, and
+// as long again as a record may still be listed after it came last.
+func (p *partition) expires() time.Time {
+	keep := p.retention() + 24*time.Hour
+	if p.feed.Window != nil {
+		keep += p.feed.Window.Overlap
+	}
+	return p.engine.Now().Add(keep)
+}
+
+func (p *partition) itemKey(key string) checkpoint.Key {
+	return checkpoint.KeyOf(p.feed.Name, "item", key)
+}
+
+// recordKey names a record by the feed's key. A record that lacks a part of
+// it is named by its content and its place among records of the same content:
+// it is never taken for a duplicate of another, and still is one of itself
+// when it is read again.
+func (p *partition) recordKey(raw []byte, keyless *occurrences) checkpoint.Key {
+	var parts [4]string
+	names := append(parts[:0], "record")
+	for _, path := range p.feed.Key {
+		value := gjson.GetBytes(raw, path)
+		if value.Type == gjson.Null || value.Type == gjson.String && value.Str == "" {
+			return keyless.key(p.feed.Name, raw)
+		}
+		names = append(names, value.String())
+	}
+	if len(names) == 1 {
+		return keyless.key(p.feed.Name, raw)
+	}
+	return checkpoint.KeyOf(p.feed.Name, names...)
+}
+
+// occurrences counts records of the same content: within one item, or within
+// the pages of one window. A page that breaks off is counted again from its
+// first record.
+type occurrences struct {
+	scope string       // the item
+	base  *occurrences // of the pages before
+	seen  map[checkpoint.Key]int
+}
+
+func (o *occurrences) key(feed string, raw []byte) checkpoint.Key {
+	content := checkpoint.KeyOf(feed, "content", o.scope, string(raw))
+	n := o.seen[content]
+	if o.seen == nil {
+		o.seen = map[checkpoint.Key]int{}
+	}
+	o.seen[content]++
+	if o.base != nil {
+		n += o.base.seen[content]
+	}
+	return checkpoint.KeyOf(feed, "keyless", string(content[:]), strconv.Itoa(n))
+}
+
+// settle adds what was counted to the pages before.
+func (o *occurrences) settle() {
+	if o.base == nil || o.seen == nil {
+		return
+	}
+	if o.base.seen == nil {
+		o.base.seen = map[checkpoint.Key]int{}
+	}
+	for content, n := range o.seen {
+		o.base.seen[content] += n
+	}
+}

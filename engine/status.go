@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+// State is how a partition does.
+type State string
+
+// The states of a partition.
+const (
+	Starting State = "starting" // its first round has not ended yet
+	OK       State = "ok"       // its last round ended well
+	Failing  State = "failing"  // its last round failed; it is tried again
+	Gated    State = "gated"    // the tenant lacks what the feed needs; it is tried again later
+	Disabled State = "disabled" // switched off by the settings
+)
+
+// FeedStatus is one partition of a feed, as an operator sees it.
+type FeedStatus struct {
+	Feed         string            `json:"feed"`
+	Partition    string            `json:"partition,omitempty"`
+	State        State             `json:"state"`
+	Since        time.Time         `json:"since,omitzero"` // of the state
+	Requires     string            `json:"requires,omitempty"`
+	GateReason   string            `json:"gate_reason,omitempty"`
+	GateUntil    time.Time         `json:"gate_until,omitzero"`
+	Cursor       time.Time         `json:"cursor,omitzero"`
+	Forwarded    int64             `json:"forwarded"` // ever
+	DeadLettered int64             `json:"dead_lettered"`
+	LastSuccess  time.Time         `json:"last_success,omitzero"`
+	LastError    string            `json:"last_error,omitempty"` // empty when the last round went well
+	LastErrorAt  time.Time         `json:"last_error_at,omitzero"`
+	Difference   int64             `json:"ledger_difference"` // records the ledger cannot account for
+	Total        checkpoint.Counts `json:"total"`             // since the start, of ended windows
+	Window       checkpoint.Entry  `json:"window"`            // the window being read
+	Requests     extract.Stats     `json:"requests"`
+	FieldErrors  map[string]int64  `json:"field_errors,omitempty"` // by field, since the start
+}
+
+// Lag is how far the cursor is behind now.
+func (s FeedStatus) Lag(now time.Time) time.Duration {
+	if s.Cursor.IsZero() {
+		return 0
+	}
+	return max(now.Sub(s.Cursor), 0)
+}
+
+// Listed is how many records the service has offered since the start.
+func (s FeedStatus) Listed() int64 { return s.Total.Fetched + s.Window.Fetched }
+
+// Delivered is how many events were delivered since the start.
+func (s FeedStatus) Delivered() int64 { return s.Total.Delivered + s.Window.Delivered }
+
+// Duplicate is how many records came again since the start.
+func (s FeedStatus) Duplicate() int64 { return s.Total.Duplicate + s.Window.Duplicate }
+
+// Status is the engine, as an operator sees it.
+type Status struct {
+	Name              string       `json:"name"`
+	Version           string       `json:"version"`
+	Started           time.Time    `json:"started"`
+	Now               time.Time    `json:"now"`
+	Destination       string       `json:"destination"`
+	Delivery          load.State   `json:"delivery"`
+	DeadLetters       int64        `json:"dead_letters"` // waiting on disk
+	CredentialExpires time.Time    `json:"credential_expires,omitzero"`
+	Feeds             []FeedStatus `json:"feeds"` // one for each partition, in feed order
+}
+
+// Status is a snapshot. It may be taken at any time, by any goroutine.
+func (e *Engine) Status() Status {
+	s := Status{
+		Name: e.Name, Version: e.Version, Started: e.started, Now: e.Now(),
+		Destination: e.Destination.Name(), Delivery: e.Destination.State(),
+		DeadLetters: int64(e.DeadLetters.Count()),
+	}
+	if e.CredentialExpires != nil {
+		s.CredentialExpires = e.CredentialExpires()
+	}
+	for _, p := range e.partitions {
+		p.mu.Lock()
+		status := p.status
+		status.FieldErrors = make(map[string]int64, len(p.status.FieldErrors))
+		for k, v := range p.status.FieldErrors {
+			status.FieldErrors[k] = v
+		}
+		p.mu.Unlock()
+		status.Requests = p.reader.Stats()
+		s.Feeds = append(s.Feeds, status)
+	}
+	for _, feed := range e.disabled {
+		s.Feeds = append(s.Feeds, FeedStatus{Feed: feed.Name, State: Disabled})
+	}
+	return s
+}
+
+// Healthy reports whether collection works: no feed is failing, and the
+// destination takes events.
+func (s Status) Healthy() bool {
+	for _, f := range s.Feeds {
+		if f.State == Failing {
+			return false
+		}
+	}
+	return s.Delivery.OK
+}
+
+// observe changes the status under its lock.
+func (p *partition) observe(change func(*FeedStatus)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.status)
+}
+
+// become changes the state, and reports whether it is another one.
+func (s *FeedStatus) become(state State, now time.Time) bool {
+	if s.State == state {
+		return false
+	}
+	s.State, s.Since = state, now
+	return true
+}
+
+// settle takes the end of a round for the state of the feed, and says so in
+// one line when it changes.
+func (p *partition) settle(err error) {
+	now := p.engine.Now()
+	p.mu.Lock()
+	before, since := p.status.State, p.status.Since
+	s := &p.status
+	var changed bool
+	if err == nil {
+		changed = s.become(OK, now)
+		s.LastSuccess, s.LastError, s.GateReason, s.GateUntil = now, "", "", time.Time{}
+	} else {
+		text := p.describe(err)
+		changed = s.become(Failing, now) || s.LastError != text
+		s.LastError, s.LastErrorAt = text, now
+	}
+	text := s.LastError
+	p.position.LastSuccess, p.position.LastError, p.position.LastErrorAt = s.LastSuccess, s.LastError, s.LastErrorAt
+	p.position.GateReason, p.position.GateUntil = s.GateReason, s.GateUntil
+	p.mu.Unlock()
+	switch {
+	case !changed:
+		return
+	case err != nil:
+		p.log.Error("feed failing, will be tried again", "error", text)
+	case before == Starting:
+		p.log.Info("feed caught up", "cursor", p.position.Cursor, "forwarded", p.position.Forwarded)
+	default:
+		p.log.Info("feed works again", "was", string(before), "for", now.Sub(since).Round(time.Second).String())
+	}
+	p.remember()
+}
+
+// close shuts the licence gate.
+func (p *partition) close(gated *extract.Gated) {
+	now := p.engine.Now()
+	recheck := 6 * time.Hour
+	if p.feed.Licence != nil && p.feed.Licence.Recheck > 0 {
+		recheck = p.feed.Licence.Recheck
+	}
+	var changed bool
+	p.observe(func(s *FeedStatus) {
+		changed = s.become(Gated, now)
+		s.Requires, s.GateReason, s.GateUntil = gated.Requires, gated.Reason, now.Add(recheck)
+		s.LastError = ""
+	})
+	p.position.GateReason, p.position.GateUntil, p.position.LastError = gated.Reason, now.Add(recheck), ""
+	if changed {
+		p.log.Warn("feed gated: the tenant lacks what it requires; it is tried again by itself",
+			"requires", gated.Requires, "answer", gated.Reason, "recheck", recheck.String())
+	}
+	p.remember()
+}
+
+// remember writes the position for the `feeds` command of a connector that
+// does not run. What it could not write is written with the next batch.
+func (p *partition) remember() {
+	if !p.loaded {
+		return
+	}
+	position := p.position
+	if err := p.engine.Store.Commit(&checkpoint.Commit{Feed: p.feed.Name, Partition: p.value, Position: &position}); err != nil {
+		p.log.Error("state could not be written", "error", err)
+	}
+}
+
+// failedField counts a computed field that failed, and says so once for each
+// field.
+func (p *partition) failedField(f transform.FieldError) {
+	var first bool
+	p.observe(func(s *FeedStatus) {
+		if s.FieldErrors == nil {
+			s.FieldErrors = map[string]int64{}
+		}
+		s.FieldErrors[f.Field]++
+		first = s.FieldErrors[f.Field] == 1
+	})
+	if first {
+		p.log.Warn("a field of the mapping failed on a record; the event is sent without it, error_mapping says why; further ones are only counted",
+			"mapping", p.feed.Mapping, "field", f.Field)
+	}
+}
