@@ -1,0 +1,173 @@
+package load
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	// reasonBytes bounds what is kept of the text of an answer that refuses an event.
+	reasonBytes = 4 << 10
+	// drainBytes is how much of an answer is read to keep its connection.
+	drainBytes = 64 << 10
+)
+
+// answer is what came of one request.
+type answer struct {
+	failure
+	status int    // 0: no answer
+	reason string // for refused and tooLarge: the answer's own words, made printable
+}
+
+func (a answer) retry() bool {
+	return a.verdict == transient || a.verdict == throttled || a.verdict == denied
+}
+
+// post sends the payload once, and says what the answer means. It returns when
+// nothing reads the payload any more.
+func (w *web) post(ctx context.Context, p *payload) answer {
+	header, token, err := w.authorize()
+	if err != nil {
+		return answer{failure: failure{verdict: denied, cause: err.Error(), advice: w.deniedAdvice}}
+	}
+	attempt, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	request := w.template.WithContext(attempt)
+	request.Header = header
+	request.ContentLength = int64(p.size())
+	request.Body = p.reader()
+	request.GetBody = func() (io.ReadCloser, error) { return p.reader(), nil }
+	defer p.settle()
+
+	// The transport itself, not a client: no redirect is followed, and no
+	// Authorization is made up.
+	response, err := w.transport.RoundTrip(request)
+	if err != nil {
+		return answer{failure: failure{verdict: transient, cause: w.describe(attempt, err)}}
+	}
+	defer response.Body.Close()
+	return w.judge(response, token)
+}
+
+// authorize gives the header of a request, and the token in it.
+func (w *web) authorize() (http.Header, string, error) {
+	if w.token == nil {
+		return w.template.Header, "", nil
+	}
+	token, err := w.token()
+	if err != nil {
+		return nil, "", fmt.Errorf("there is no token to send: %w", err)
+	}
+	token = strings.TrimSpace(token)
+	if known := w.header.Load(); known != nil && known.token == token {
+		return known.header, token, nil
+	}
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, "", errors.New("the token is empty or holds blanks or characters that no token has")
+	}
+	header := maps.Clone(w.template.Header)
+	header["Authorization"] = []string{"Bearer " + token}
+	w.header.Store(&authorized{token: token, header: header})
+	return header, token, nil
+}
+
+// describe says why no answer came.
+func (w *web) describe(attempt context.Context, err error) string {
+	if errors.Is(attempt.Err(), context.DeadlineExceeded) {
+		return fmt.Sprintf("no answer from %s within %s", w.target.Host, w.timeout)
+	}
+	text := printable(err.Error())
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		text += " (for a private certificate authority, set SSL_CERT_FILE)"
+	}
+	return fmt.Sprintf("no answer from %s: %s", w.target.Host, text)
+}
+
+// judge says what an answer means, and reads so much of it that its connection
+// can serve again.
+func (w *web) judge(response *http.Response, token string) answer {
+	status := response.StatusCode
+	a := answer{status: status}
+	switch {
+	case status >= 200 && status < 300:
+		a.verdict = accepted
+	case status >= 300 && status < 400:
+		a.verdict = denied
+		a.cause = fmt.Sprintf("it answers HTTP %d, a redirect%s, and redirects are not followed", status, elsewhere(response))
+		a.advice = w.movedAdvice
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		a.verdict = denied
+		a.cause = "it refuses access, HTTP " + describeStatus(status)
+		a.advice = w.deniedAdvice
+	case status == http.StatusTooManyRequests:
+		a.verdict = throttled
+	case status == http.StatusRequestTimeout || status >= 500:
+		a.verdict = transient
+	case status == http.StatusRequestEntityTooLarge:
+		a.verdict = tooLarge
+	default:
+		a.verdict = refused
+	}
+	if a.retry() {
+		a.after = retryAfter(response.Header, time.Now())
+		if a.after > 0 && status == http.StatusServiceUnavailable {
+			a.verdict = throttled
+		}
+		if a.cause == "" {
+			a.cause = "it answers HTTP " + describeStatus(status)
+		}
+	}
+	if a.verdict == tooLarge || a.verdict == refused {
+		a.reason = cmp.Or(reason(response.Body, token), http.StatusText(status), "no reason given")
+	}
+	io.Copy(io.Discard, io.LimitReader(response.Body, drainBytes)) // a failure costs the connection, no more
+	return a
+}
+
+// reason is the beginning of an answer's text, made printable and without the
+// token, should the answer quote it.
+func reason(body io.Reader, token string) string {
+	// Read so far that a token that begins within the bound is whole.
+	data, _ := io.ReadAll(io.LimitReader(body, int64(reasonBytes+len(token)))) // what came is what is told
+	text := string(data)
+	if token != "" {
+		text = strings.ReplaceAll(text, token, "[token]")
+	}
+	return printable(text[:min(len(text), reasonBytes)])
+}
+
+func describeStatus(status int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
+}
+
+// elsewhere names the host a redirect leads to. The rest of its URL may hold
+// what is not for logs.
+func elsewhere(response *http.Response) string {
+	location, err := response.Location()
+	if err != nil || location.Host == "" {
+		return ""
+	}
+	return " to " + printable(location.Scheme+"://"+location.Host)
+}
+
+// printable makes a text from outside fit for a terminal and a line: whatever is
+// not a printable character becomes a space, and runs of spaces one.
+func printable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	return strings.Join(strings.Fields(text), " ")
+}

@@ -1,0 +1,178 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// How much one call to Deliver should hold for a local destination: enough that
+// a sync to disk for each call costs little.
+const (
+	linesBatchEvents = 2000
+	linesBatchBytes  = 4 << 20
+)
+
+// writeGrace is how long a write that is under way when the caller gives up may
+// take to finish, so that a batch that is as good as written is not repeated.
+const writeGrace = time.Second
+
+// lines delivers events as lines to something local, one batch at a time.
+type lines struct {
+	kind string
+	log  *slog.Logger
+	gate *gate
+	// write gives how much of p is there to stay, and why not all of it is.
+	write func(p []byte) (int, error)
+	close func() error
+
+	turn   chan struct{} // holds a token while a batch is written
+	buffer []byte        // of whose turn it is
+	torn   bool          // a batch was given up in the middle of a line
+
+	inFlight, requests, retries, events atomic.Int64
+}
+
+func newLines(config Config, write func([]byte) (int, error), close func() error) *lines {
+	return &lines{
+		kind:  config.Kind,
+		log:   config.Logger,
+		gate:  newGate(config),
+		write: write,
+		close: close,
+		turn:  make(chan struct{}, 1),
+	}
+}
+
+func (l *lines) Name() string     { return l.kind }
+func (l *lines) BatchEvents() int { return linesBatchEvents }
+func (l *lines) BatchBytes() int  { return linesBatchBytes }
+
+func (l *lines) Close() error {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+		return l.close()
+	case <-time.After(writeGrace):
+		return fmt.Errorf("close %s: %w", l.kind, errUnderWay)
+	}
+}
+
+func (l *lines) State() State {
+	ok, last := l.gate.state()
+	return State{
+		OK:        ok,
+		LastError: last,
+		InFlight:  int(l.inFlight.Load()),
+		Requests:  l.requests.Load(),
+		Retries:   l.retries.Load(),
+		Events:    l.events.Load(),
+	}
+}
+
+func (l *lines) Deliver(ctx context.Context, events [][]byte) ([]Refused, error) {
+	if len(events) == 0 {
+		return nil, ctx.Err()
+	}
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if cap(l.buffer) > 2*linesBatchBytes {
+		l.buffer = nil
+	}
+	l.buffer = l.buffer[:0]
+	if l.torn {
+		l.buffer = append(l.buffer, '\n')
+	}
+	l.buffer = appendLines(l.buffer, events)
+
+	rest := l.buffer
+	own := newDelays(l.gate.retry.Initial, l.gate.retry.Max)
+	for {
+		n, wait, err := l.attempt(ctx, rest, own)
+		if errors.Is(err, errUnderWay) {
+			return nil, ctx.Err()
+		}
+		rest = rest[n:]
+		l.torn = breaksLine(l.buffer[:len(l.buffer)-len(rest)])
+		if len(rest) == 0 {
+			break
+		}
+		if err == nil {
+			l.retries.Add(1)
+			err = sleep(ctx, wait)
+		}
+		if err != nil {
+			<-l.turn
+			return nil, err
+		}
+	}
+	<-l.turn
+	l.events.Add(int64(len(events)))
+	l.log.Info(fmt.Sprintf("Forwarded %d events -> %s", len(events), l.kind))
+	return nil, nil
+}
+
+func breaksLine(written []byte) bool {
+	return len(written) > 0 && written[len(written)-1] != '\n'
+}
+
+// errUnderWay says that a write outlives the call that began it. The turn is
+// given back when it ends.
+var errUnderWay = errors.New("the write is still under way")
+
+// attempt writes once. The error ends the delivery.
+func (l *lines) attempt(ctx context.Context, p []byte, own *delays) (n int, wait time.Duration, err error) {
+	probe, err := l.gate.enter(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	l.requests.Add(1)
+	l.inFlight.Add(1)
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	// A write may block for as long as who reads it likes (a pipe), and cannot
+	// be called back.
+	go func() {
+		n, err := l.write(p)
+		l.inFlight.Add(-1)
+		done <- result{n, err}
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		select {
+		case r = <-done:
+		case <-time.After(writeGrace):
+			l.gate.leave(probe)
+			go func() {
+				r := <-done
+				l.torn = breaksLine(p[:r.n])
+				<-l.turn
+			}()
+			return 0, 0, errUnderWay
+		}
+	}
+	l.log.Debug("Delivery attempt", "destination", l.kind, "bytes", len(p), "written", r.n, "cause", r.err)
+	switch {
+	case r.err == nil:
+		l.gate.pass(probe)
+	case errors.Is(r.err, syscall.EPIPE), errors.Is(r.err, fs.ErrClosed):
+		l.gate.leave(probe)
+		return r.n, 0, fmt.Errorf("deliver to %s: %w", l.kind, r.err)
+	default:
+		wait = l.gate.fail(probe, failure{verdict: transient, cause: r.err.Error()}, own)
+	}
+	return r.n, wait, nil
+}

@@ -1,0 +1,120 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The kinds of destination.
+const (
+	KindIngest    = "ingest"
+	KindCollector = "collector"
+	KindFile      = "file"
+	KindStdout    = "stdout"
+)
+
+// How events are laid into the body of a request.
+const (
+	FormatObject = "object" // one event a request: the documented contract
+	FormatArray  = "array"  // a batch a request, as a JSON array
+	FormatNDJSON = "ndjson" // a batch a request, one event a line
+)
+
+// Defaults of [Config].
+const (
+	DefaultConcurrency = 16
+	DefaultTimeout     = 2 * time.Minute
+)
+
+// Config says where events go and how. Only the fields of the kind in hand and
+// the common ones count.
+type Config struct {
+	Kind string
+
+	// URL is the base of the ingest service, or the exact URL of a collector.
+	// It is https, or http on a loopback address.
+	URL string
+	// ProjectID names the project at the ingest service.
+	ProjectID string
+	// Token gives the bearer token of the ingest service. It is asked before
+	// every request, from several goroutines, so that a renewed token file
+	// takes effect at once. Its error is logged and must not hold the token.
+	Token func() (string, error)
+
+	// Path is the file of the kind "file". It is opened for appending, and made
+	// with mode 0600 if need be.
+	Path string
+	// Output is where the kind "stdout" writes; os.Stdout if nil.
+	Output io.Writer
+
+	Format      string        // of ingest and collector; FormatObject if empty
+	Gzip        bool          // compress the bodies of requests
+	Concurrency int           // most requests in flight, over all calls; DefaultConcurrency if 0
+	UserAgent   string        // names product and version
+	Timeout     time.Duration // of one request, all in all; DefaultTimeout if 0
+	Retry       Retry
+
+	// Logger takes one INFO line for each delivery, one line for each change of
+	// the destination's state, and a DEBUG line for each attempt. No line holds
+	// the token or anything of an event. Nothing is logged if it is nil.
+	Logger *slog.Logger
+}
+
+// kinds are all kinds of destination: each stands in the file of its name.
+var kinds = map[string]func(Config) (Destination, error){
+	KindIngest:    openIngest,
+	KindCollector: openCollector,
+	KindFile:      openFile,
+	KindStdout:    openStdout,
+}
+
+var contentTypes = map[string]string{
+	FormatObject: "application/json",
+	FormatArray:  "application/json",
+	FormatNDJSON: "application/x-ndjson",
+}
+
+// Open makes the destination that config describes. It makes no request: a
+// destination that is down shows when events are delivered. The error says
+// what in config is wrong.
+func Open(config Config) (Destination, error) {
+	open, ok := kinds[config.Kind]
+	if !ok {
+		return nil, fmt.Errorf("open destination: unknown kind %q; expected one of %s", config.Kind, names(kinds))
+	}
+	if config.Format == "" {
+		config.Format = FormatObject
+	}
+	if _, ok := contentTypes[config.Format]; !ok {
+		return nil, fmt.Errorf("open destination %s: unknown delivery format %q; expected one of %s",
+			config.Kind, config.Format, names(contentTypes))
+	}
+	if config.Concurrency < 0 || config.Timeout < 0 {
+		return nil, errors.New("open destination: concurrency and timeout cannot be negative")
+	}
+	if config.Concurrency == 0 {
+		config.Concurrency = DefaultConcurrency
+	}
+	if config.Timeout == 0 {
+		config.Timeout = DefaultTimeout
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	config.Retry = config.Retry.withDefaults()
+	destination, err := open(config)
+	if err != nil {
+		return nil, fmt.Errorf("open destination %s: %w", config.Kind, err)
+	}
+	return destination, nil
+}
+
+func names[V any](m map[string]V) string {
+	return strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+}

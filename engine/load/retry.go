@@ -1,0 +1,314 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// Retry says how long a destination that does not accept is left alone. Delays
+// double and are spread at random by half; Max and SlowMax are never exceeded.
+// Zero fields take the defaults.
+type Retry struct {
+	Initial time.Duration // after a first failure: 500 ms
+	Max     time.Duration // 60 s
+	// Credentials that are refused, and redirects, need a person: they are
+	// tried again slowly.
+	SlowInitial time.Duration // 30 s
+	SlowMax     time.Duration // 5 min
+}
+
+func (r Retry) withDefaults() Retry {
+	set := func(d *time.Duration, value time.Duration) {
+		if *d <= 0 {
+			*d = value
+		}
+	}
+	set(&r.Initial, 500*time.Millisecond)
+	set(&r.Max, time.Minute)
+	set(&r.SlowInitial, 30*time.Second)
+	set(&r.SlowMax, 5*time.Minute)
+	return r
+}
+
+// delays are the growing delays of one series of failures.
+type delays struct {
+	series backoff.ExponentialBackOff
+	max    time.Duration
+}
+
+func newDelays(initial, max time.Duration) *delays {
+	return &delays{
+		series: backoff.ExponentialBackOff{
+			InitialInterval:     initial,
+			RandomizationFactor: 0.5,
+			Multiplier:          2,
+			MaxInterval:         max,
+		},
+		max: max,
+	}
+}
+
+func (d *delays) next() time.Duration { return min(d.series.NextBackOff(), d.max) }
+func (d *delays) reset()              { d.series.Reset() }
+
+// verdict is what an attempt came to.
+type verdict int
+
+const (
+	accepted  verdict = iota
+	transient         // a fault that passes: 408, 5xx, network, a full disk
+	throttled         // 429
+	denied            // needs a person: 401, 403, a redirect, no token
+	tooLarge          // 413
+	refused           // any other 4xx
+)
+
+// failure is an attempt that has to be made again.
+type failure struct {
+	verdict verdict       // transient, throttled or denied
+	cause   string        // for a person; holds nothing of a token, an event or an answer's body
+	advice  string        // for denied: what to do
+	after   time.Duration // what the destination asked for; 0: nothing
+}
+
+const (
+	// failuresUntilDown is how many failures in a row, over all requests, mean that the
+	// destination is down rather than that a request had bad luck.
+	failuresUntilDown = 3
+	// longWait is what a person wants to hear of at once.
+	longWait = 10 * time.Second
+	// shortestWait keeps a destination that asks for next to nothing from being
+	// asked without pause.
+	shortestWait = 50 * time.Millisecond
+	// longestWait bounds what a destination may ask for, so that a wrong
+	// Retry-After cannot stop delivery for good.
+	longestWait = time.Hour
+)
+
+// gate decides when the next attempt may be made, and tells of changes in the
+// destination's state.
+//
+// It is open while the destination takes events; a request that fails then waits
+// on its own. When the destination is down, throttles or refuses the
+// credentials, the gate closes: everything waits, and one attempt at a time,
+// first come first served, finds out whether it may open again. So a
+// destination in trouble sees one request for each delay, whatever the
+// concurrency, and an event that alone makes it fail cannot hold up the others.
+type gate struct {
+	name  string
+	log   *slog.Logger
+	retry Retry
+	probe chan struct{} // holds one token while somebody is the one to try
+
+	mu       sync.Mutex
+	opened   chan struct{} // not nil: closed gate; the channel is closed when it opens
+	reopen   time.Time     // when a closed gate may be tried
+	fast     *delays
+	slow     *delays
+	failures int // in a row
+	since    time.Time
+	told     verdict // the state that was last logged: accepted, transient or denied
+	last     string  // cause of the last failed attempt, empty when it was accepted
+}
+
+func newGate(config Config) *gate {
+	return &gate{
+		name:  config.Kind,
+		log:   config.Logger,
+		retry: config.Retry,
+		probe: make(chan struct{}, 1),
+		fast:  newDelays(config.Retry.Initial, config.Retry.Max),
+		slow:  newDelays(config.Retry.SlowInitial, config.Retry.SlowMax),
+	}
+}
+
+// enter waits until an attempt may be made. Each enter that gives no error is
+// followed by one of pass, fail and leave, with the same probe.
+func (g *gate) enter(ctx context.Context) (probe bool, err error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		g.mu.Lock()
+		opened := g.opened
+		g.mu.Unlock()
+		if opened == nil {
+			return false, nil
+		}
+		select {
+		case g.probe <- struct{}{}:
+		case <-opened:
+			continue
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+		ready, err := g.awaitReopen(ctx, opened)
+		if ready {
+			return true, nil
+		}
+		<-g.probe
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// awaitReopen waits until the closed gate may be tried, or was opened, which gives
+// false.
+func (g *gate) awaitReopen(ctx context.Context, opened chan struct{}) (ready bool, err error) {
+	for {
+		g.mu.Lock()
+		current, wait := g.opened, time.Until(g.reopen)
+		g.mu.Unlock()
+		if current != opened {
+			return false, nil
+		}
+		// The time may have been put off meanwhile: it is looked at again.
+		if wait <= 0 {
+			return true, nil
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return false, err
+		}
+	}
+}
+
+// leave ends an attempt that came to nothing because its caller gave up.
+func (g *gate) leave(probe bool) {
+	if probe {
+		<-g.probe
+	}
+}
+
+// pass ends an attempt that the destination answered as a working one does.
+func (g *gate) pass(probe bool) {
+	g.mu.Lock()
+	// Answers to requests that were under way when the gate closed do not open
+	// it: only who was let through since then knows.
+	if g.opened == nil || probe {
+		g.failures, g.last = 0, ""
+		if g.opened != nil {
+			close(g.opened)
+			g.opened = nil
+		}
+		g.fast.reset()
+		g.slow.reset()
+		if g.told != accepted {
+			g.told = accepted
+			g.log.Info(fmt.Sprintf("Destination %s is back after %s", g.name, time.Since(g.since).Round(time.Second)))
+		}
+	}
+	g.mu.Unlock()
+	g.leave(probe)
+}
+
+// fail ends a failed attempt. When the gate stays open, own says how long the
+// request is to wait before its next attempt; otherwise it is 0 and enter does the waiting.
+func (g *gate) fail(probe bool, f failure, own *delays) (wait time.Duration) {
+	g.mu.Lock()
+	defer func() {
+		g.mu.Unlock()
+		g.leave(probe)
+	}()
+	if g.failures == 0 {
+		g.since = time.Now()
+	}
+	g.failures++
+	g.last = f.cause
+
+	closed := g.opened != nil
+	switch {
+	case closed && !probe:
+		// It was under way when the gate closed: it says nothing new, unless
+		// that it has to stay closed for longer.
+		if f.verdict == denied && g.told != denied {
+			f.after = max(f.after, g.slow.next())
+		}
+		wait = f.after
+	case f.verdict == denied:
+		wait = max(f.after, g.slow.next())
+	case closed || f.verdict == throttled || g.failures >= failuresUntilDown:
+		wait = g.fast.next()
+		if f.after > 0 {
+			wait = max(f.after, shortestWait)
+		}
+	default:
+		wait = max(f.after, own.next())
+		g.tell(f, wait)
+		return wait
+	}
+	if !closed {
+		g.opened = make(chan struct{})
+	}
+	if at := time.Now().Add(wait); at.After(g.reopen) {
+		g.reopen = at
+	}
+	g.tell(f, wait)
+	return 0
+}
+
+// tell logs a change of state, once.
+func (g *gate) tell(f failure, wait time.Duration) {
+	switch {
+	case f.verdict == denied && g.told != denied:
+		g.told = denied
+		g.log.Error(fmt.Sprintf("Destination %s: %s. Delivery has stopped; nothing is lost. %s. It is tried again by itself after %s to %s",
+			g.name, f.cause, f.advice, g.retry.SlowInitial, g.retry.SlowMax))
+	case g.told == accepted && (g.failures >= failuresUntilDown || wait >= longWait):
+		g.told = transient
+		g.log.Warn(fmt.Sprintf("Destination %s does not take events: %s. It is tried until it does; nothing is lost", g.name, f.cause))
+	}
+}
+
+// state gives whether the last attempt was accepted, and if not, why.
+func (g *gate) state() (ok bool, lastError string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last == "", g.last
+}
+
+// sleep waits. The error is that of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// retryAfter is how long an answer asks to be left alone: Retry-After in
+// seconds, with or without a fraction, or as an HTTP date, which is read
+// against the answer's own Date, so that clocks that differ do no harm. It is 0
+// when nothing sensible was asked for, and at most longestWait.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	text := strings.TrimSpace(header.Get("Retry-After"))
+	if text == "" {
+		return 0
+	}
+	if strings.Trim(text, "0123456789.") == "" {
+		seconds, err := strconv.ParseFloat(text, 64)
+		if err != nil && seconds == 0 {
+			return 0
+		}
+		return time.Duration(min(seconds, longestWait.Seconds()) * float64(time.Second))
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = date
+	}
+	return max(0, min(at.Sub(now), longestWait))
+}

@@ -1,0 +1,252 @@
+package load
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func testGate(t *testing.T) (*gate, *logs) {
+	logs, logger := newLogs(t)
+	return newGate(Config{Kind: "ingest", Logger: logger, Retry: Retry{}.withDefaults()}), logs
+}
+
+// attempts makes n attempts that fail, and gives how long each was waited for.
+func attempts(t *testing.T, g *gate, n int, f failure) (waits []time.Duration) {
+	own := newDelays(g.retry.Initial, g.retry.Max)
+	for range n {
+		start := time.Now()
+		probe, err := g.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits = append(waits, time.Since(start))
+		if wait := g.fail(probe, f, own); wait > 0 {
+			if err := sleep(t.Context(), wait); err != nil {
+				t.Fatal(err)
+			}
+			waits[len(waits)-1] += wait
+		}
+	}
+	return waits
+}
+
+func TestDelaysGrowToTheirCap(t *testing.T) {
+	tests := []struct {
+		name       string
+		failure    failure
+		first, cap time.Duration
+	}{
+		{"down", failure{verdict: transient, cause: "x"}, 500 * time.Millisecond, time.Minute},
+		{"throttled", failure{verdict: throttled, cause: "x"}, 500 * time.Millisecond, time.Minute},
+		{"denied", failure{verdict: denied, cause: "x"}, 30 * time.Second, 5 * time.Minute},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, _ := testGate(t)
+				waits := attempts(t, g, 40, test.failure)
+				var late time.Duration
+				for i, wait := range waits {
+					if wait > test.cap {
+						t.Errorf("wait %d is %s, more than %s", i, wait, test.cap)
+					}
+					if i > 20 {
+						late += wait
+					}
+				}
+				// A gate that closes at once makes the second attempt wait.
+				if first := cmp.Or(waits[0], waits[1]); first < test.first/2 || first > 3*test.first/2 {
+					t.Errorf("the first wait is %s, want about %s", first, test.first)
+				}
+				if mean := late / 19; mean < test.cap/2 {
+					t.Errorf("late waits are %s on average, want near %s", mean, test.cap)
+				}
+			})
+		})
+	}
+}
+
+func TestRetryAfterDecides(t *testing.T) {
+	for _, after := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			g, _ := testGate(t)
+			for i, wait := range attempts(t, g, 5, failure{verdict: throttled, cause: "x", after: after})[1:] {
+				if wait != after {
+					t.Errorf("wait %d is %s, want %s", i, wait, after)
+				}
+			}
+		})
+	}
+}
+
+// When the destination is down, many callers make no more requests than one,
+// and all go on as soon as one of them got through.
+func TestGateLetsOneTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, logs := testGate(t)
+		start := time.Now()
+		var mu sync.Mutex
+		tries := 0
+		var group sync.WaitGroup
+		for range 50 {
+			group.Go(func() {
+				own := newDelays(g.retry.Initial, g.retry.Max)
+				for {
+					probe, err := g.enter(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					tries++
+					mu.Unlock()
+					if time.Since(start) > time.Hour {
+						g.pass(probe)
+						return
+					}
+					if wait := g.fail(probe, failure{verdict: transient, cause: "down"}, own); wait > 0 {
+						sleep(t.Context(), wait)
+					}
+				}
+			})
+		}
+		group.Wait()
+		if tries > 50+50+120 {
+			t.Errorf("%d attempts in an hour of outage", tries)
+		}
+		if took := time.Since(start); took > time.Hour+2*time.Minute {
+			t.Errorf("all were through %s after the end of the outage", took-time.Hour)
+		}
+		if logs.count("level=WARN") != 1 || logs.count("level=INFO", "is back after 1h") != 1 {
+			t.Errorf("log:\n%s", logs)
+		}
+	})
+}
+
+// A failure now and then is not an outage.
+func TestSingleFailuresAreQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, logs := testGate(t)
+		for range 100 {
+			attempts(t, g, failuresUntilDown-1, failure{verdict: transient, cause: "x"})
+			probe, err := g.enter(t.Context())
+			if err != nil || probe {
+				t.Fatalf("enter: %t, %v", probe, err)
+			}
+			g.pass(probe)
+		}
+		if logs.String() != "" {
+			t.Errorf("log:\n%s", logs)
+		}
+	})
+}
+
+// Who gives up while it is the one to try hands that on.
+func TestProbeIsHandedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := testGate(t)
+		attempts(t, g, 1, failure{verdict: denied, cause: "x"})
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan error)
+		go func() {
+			_, err := g.enter(ctx)
+			gone <- err
+		}()
+		synctest.Wait()
+		entered := make(chan bool)
+		go func() {
+			probe, _ := g.enter(t.Context())
+			entered <- probe
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		if !<-entered {
+			t.Error("the gate was not closed any more")
+		}
+		g.leave(true) // it gives up in mid-request
+		if probe, err := g.enter(t.Context()); !probe || err != nil {
+			t.Errorf("enter: %t, %v", probe, err)
+		}
+	})
+}
+
+// An answer to a request that was under way when the gate closed does not open it.
+func TestLateAnswersDoNotOpenTheGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := testGate(t)
+		first, _ := g.enter(t.Context())
+		second, _ := g.enter(t.Context())
+		third, _ := g.enter(t.Context())
+		g.fail(first, failure{verdict: throttled, cause: "x", after: time.Minute}, nil)
+		g.pass(second)
+		g.fail(third, failure{verdict: throttled, cause: "x", after: 2 * time.Minute}, nil)
+		start := time.Now()
+		if probe, err := g.enter(t.Context()); !probe || err != nil {
+			t.Errorf("enter: %t, %v", probe, err)
+		}
+		if waited := time.Since(start); waited != 2*time.Minute {
+			t.Errorf("waited %s, want the longest time asked for, 2m", waited)
+		}
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	tests := []struct {
+		text, date string
+		want       time.Duration
+	}{
+		{"", "", 0},
+		{"0", "", 0},
+		{"7", "", 7 * time.Second},
+		{" 7 ", "", 7 * time.Second},
+		{"0.25", "", 250 * time.Millisecond},
+		{"1.5", "", 1500 * time.Millisecond},
+		{".5", "", 500 * time.Millisecond},
+		{"-3", "", 0},
+		{"1.2.3", "", 0},
+		{".", "", 0},
+		{"soon", "", 0},
+		{"NaN", "", 0},
+		{"Inf", "", 0},
+		{"0x10", "", 0},
+		{"86400", "", time.Hour},
+		{"99999999999999999999999999", "", time.Hour},
+		{"Fri, 02 Jan 2026 03:04:35 GMT", "", 30 * time.Second},
+		{"Fri, 02 Jan 2026 03:00:00 GMT", "", 0},
+		{"Fri, 02 Jan 2026 09:00:00 GMT", "", time.Hour},
+		// The destination's clock is a day off: only the difference counts.
+		{"Sat, 03 Jan 2026 03:04:35 GMT", "Sat, 03 Jan 2026 03:04:25 GMT", 10 * time.Second},
+	}
+	for _, test := range tests {
+		header := http.Header{"Retry-After": {test.text}}
+		if test.date != "" {
+			header.Set("Date", test.date)
+		}
+		if got := retryAfter(header, now); got != test.want {
+			t.Errorf("%q (Date %q) is %s, want %s", test.text, test.date, got, test.want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"", "3", "0.5", "1e9", "99999999999999999999", "Fri, 02 Jan 2026 03:04:35 GMT", "-1", "..", "0x1p9", "١"} {
+		f.Add(seed, "")
+		f.Add(seed, "Fri, 02 Jan 2026 03:04:35 GMT")
+	}
+	f.Fuzz(func(t *testing.T, text, date string) {
+		got := retryAfter(http.Header{"Retry-After": {text}, "Date": {date}}, time.Unix(1e9, 0))
+		if got < 0 || got > longestWait {
+			t.Errorf("%q (Date %q) is %s", text, date, got)
+		}
+	})
+}

@@ -1,0 +1,352 @@
+package load
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// How much one call to Deliver should hold. An object batch keeps every
+// connection busy for a few rounds; the others are a body that any server
+// takes by default.
+const (
+	objectBatchEvents = 100
+	batchEvents       = 1000
+	batchBytes        = 1 << 20
+)
+
+// web delivers by HTTP POST.
+//
+// The events of a call are cut into spans, each the body of one request: one
+// event in the format object, as many as a body should hold in the others.
+// A span that is refused is halved until the refused events are found, so that they
+// alone are refused: k of n events cost about 2·k·log n requests, and never
+// more than 2·n.
+type web struct {
+	kind         string
+	target       *url.URL
+	token        func() (string, error) // nil: no Authorization
+	format       string
+	gzip         bool
+	timeout      time.Duration
+	log          *slog.Logger
+	deniedAdvice string // what to do about 401 and 403
+	movedAdvice  string // what to do about 3xx
+
+	transport *http.Transport
+	template  *http.Request
+	header    atomic.Pointer[authorized]
+	gate      *gate
+	slots     chan struct{} // holds a token for each request that may be in flight
+	payloads  sync.Pool
+
+	// bodyBytes is the most a body should hold. It shrinks when the destination
+	// finds a body too large, so that the next calls need not find out again.
+	bodyBytes atomic.Int64
+
+	inFlight, requests, retries, events, refusals atomic.Int64
+}
+
+// authorized is the header of all requests that carry one token.
+type authorized struct {
+	token  string
+	header http.Header
+}
+
+func newWeb(config Config, target *url.URL) *web {
+	w := &web{
+		kind:    config.Kind,
+		target:  target,
+		token:   config.Token,
+		format:  config.Format,
+		gzip:    config.Gzip,
+		timeout: config.Timeout,
+		log:     config.Logger,
+		gate:    newGate(config),
+		slots:   make(chan struct{}, config.Concurrency),
+		transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: 10 * time.Second,
+			ForceAttemptHTTP2:   true,
+			HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+			MaxIdleConnsPerHost: config.Concurrency,
+			// Load balancers drop idle connections after a minute: be first.
+			IdleConnTimeout:    45 * time.Second,
+			DisableCompression: true,
+			WriteBufferSize:    16 << 10,
+		},
+	}
+	header := http.Header{"Content-Type": {contentTypes[config.Format]}}
+	if config.UserAgent != "" {
+		header.Set("User-Agent", config.UserAgent)
+	}
+	if config.Gzip {
+		header.Set("Content-Encoding", "gzip")
+	}
+	w.template = &http.Request{
+		Method: http.MethodPost,
+		URL:    target,
+		Host:   target.Host,
+		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header,
+	}
+	w.payloads.New = func() any { return newPayload() }
+	w.bodyBytes.Store(batchBytes)
+	return w
+}
+
+// parseURL checks the URL of a destination. Names and passwords in it are
+// refused: they would be sent, and shown, where nobody expects them.
+func parseURL(text string) (*url.URL, error) {
+	if text == "" {
+		return nil, errors.New("no URL")
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		// The error of url.Parse quotes the text, which may hold a password.
+		return nil, errors.New("the URL cannot be read; write it like https://host.example.com")
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return nil, fmt.Errorf("%q is not a URL of the form https://host.example.com", u.Redacted())
+	case u.User != nil:
+		return nil, fmt.Errorf("the URL %q must not hold a user name or a password", u.Redacted())
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return nil, fmt.Errorf("%q is not encrypted: plain http is for loopback addresses only; write https://%s", u.Redacted(), u.Host)
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap().IsLoopback()
+}
+
+func (w *web) Name() string { return w.kind }
+
+func (w *web) BatchEvents() int {
+	if w.format == FormatObject {
+		return objectBatchEvents
+	}
+	return batchEvents
+}
+
+func (w *web) BatchBytes() int { return batchBytes }
+
+func (w *web) State() State {
+	ok, last := w.gate.state()
+	return State{
+		OK:        ok,
+		LastError: last,
+		InFlight:  int(w.inFlight.Load()),
+		Requests:  w.requests.Load(),
+		Retries:   w.retries.Load(),
+		Events:    w.events.Load(),
+		Refused:   w.refusals.Load(),
+	}
+}
+
+// Close gives idle connections back. Calls to Deliver that are under way are
+// ended by their context.
+func (w *web) Close() error {
+	w.transport.CloseIdleConnections()
+	return nil
+}
+
+// call is one call to Deliver, shared by the goroutines that work on it.
+type call struct {
+	events [][]byte
+	spans  []span
+	next   atomic.Int64 // the span to work on next
+
+	mu       sync.Mutex
+	accepted int
+	status   int // of the last accepted request
+	refused  []Refused
+	err      error
+}
+
+// span is a run of events that travel together.
+type span struct{ from, to int }
+
+func (w *web) Deliver(ctx context.Context, events [][]byte) ([]Refused, error) {
+	if len(events) == 0 {
+		return nil, ctx.Err()
+	}
+	c := &call{events: events, spans: w.cut(events)}
+	var others sync.WaitGroup
+	for range min(len(c.spans), cap(w.slots)) - 1 {
+		others.Go(func() { w.work(ctx, c) })
+	}
+	w.work(ctx, c)
+	others.Wait()
+	if c.err != nil {
+		return nil, c.err
+	}
+	slices.SortFunc(c.refused, func(a, b Refused) int { return cmp.Compare(a.Index, b.Index) })
+	if c.accepted > 0 {
+		w.log.Info(fmt.Sprintf("Forwarded %d events -> %s (HTTP %d)", c.accepted, w.kind, c.status))
+	}
+	return c.refused, nil
+}
+
+// cut divides events into the bodies of requests.
+func (w *web) cut(events [][]byte) []span {
+	if w.format == FormatObject {
+		spans := make([]span, len(events))
+		for i := range spans {
+			spans[i] = span{i, i + 1}
+		}
+		return spans
+	}
+	var spans []span
+	limit := int(w.bodyBytes.Load())
+	from, size := 0, 0
+	for i, event := range events {
+		if i > from && (size+len(event) > limit || i-from == batchEvents) {
+			spans = append(spans, span{from, i})
+			from, size = i, 0
+		}
+		size += len(event) + 1
+	}
+	return append(spans, span{from, len(events)})
+}
+
+// work delivers spans until there are none left, or one cannot be.
+func (w *web) work(ctx context.Context, c *call) {
+	p := w.payloads.Get().(*payload)
+	defer w.payloads.Put(p)
+	for {
+		i := int(c.next.Add(1)) - 1
+		if i >= len(c.spans) {
+			return
+		}
+		if err := w.deliver(ctx, c, p, c.spans[i]); err != nil {
+			c.mu.Lock()
+			c.err = err
+			c.mu.Unlock()
+			return
+		}
+	}
+}
+
+// deliver sends a span, and its halves when it is refused. The error is that
+// of ctx.
+func (w *web) deliver(ctx context.Context, c *call, p *payload, s span) error {
+	if err := p.fill(w.format, w.gzip, c.events[s.from:s.to]); err != nil {
+		return err
+	}
+	a, err := w.send(ctx, p)
+	if err != nil {
+		return err
+	}
+	n := s.to - s.from
+	switch {
+	case a.verdict == accepted:
+		w.events.Add(int64(n))
+		c.mu.Lock()
+		c.accepted += n
+		c.status = a.status
+		c.mu.Unlock()
+		return nil
+	case n == 1:
+		w.refusals.Add(1)
+		c.mu.Lock()
+		c.refused = append(c.refused, Refused{Index: s.from, Status: a.status, Reason: a.reason})
+		c.mu.Unlock()
+		return nil
+	}
+	if a.verdict == tooLarge {
+		w.shrink(c.events[s.from:s.to])
+	}
+	middle := s.from + n/2
+	if err := w.deliver(ctx, c, p, span{s.from, middle}); err != nil {
+		return err
+	}
+	return w.deliver(ctx, c, p, span{middle, s.to})
+}
+
+// shrink remembers that these events together are too large. Half of a size that
+// was too large is never less than half of what the destination takes.
+func (w *web) shrink(events [][]byte) {
+	size := int64(0)
+	for _, event := range events {
+		size += int64(len(event)) + 1
+	}
+	for {
+		current := w.bodyBytes.Load()
+		if size/2 >= current || w.bodyBytes.CompareAndSwap(current, size/2) {
+			return
+		}
+	}
+}
+
+// send makes attempts until the destination accepts the payload or refuses it
+// for good. The error is that of ctx.
+func (w *web) send(ctx context.Context, p *payload) (answer, error) {
+	var own *delays
+	for {
+		a, wait, err := w.attempt(ctx, p, &own)
+		if err != nil || a.verdict == accepted || a.verdict == tooLarge || a.verdict == refused {
+			return a, err
+		}
+		w.retries.Add(1)
+		if wait > 0 {
+			if err := sleep(ctx, wait); err != nil {
+				return answer{}, err
+			}
+		}
+	}
+}
+
+// attempt makes one request, when one may be made. A request in flight holds a
+// slot; one that waits on its own for its next attempt holds none.
+func (w *web) attempt(ctx context.Context, p *payload, own **delays) (a answer, wait time.Duration, err error) {
+	select {
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	case <-ctx.Done():
+		return answer{}, 0, ctx.Err()
+	}
+	probe, err := w.gate.enter(ctx)
+	if err != nil {
+		return answer{}, 0, err
+	}
+	w.requests.Add(1)
+	w.inFlight.Add(1)
+	start := time.Now()
+	a = w.post(ctx, p)
+	w.inFlight.Add(-1)
+	if ctx.Err() != nil && a.status == 0 {
+		w.gate.leave(probe)
+		return answer{}, 0, ctx.Err()
+	}
+	if w.log.Enabled(ctx, slog.LevelDebug) {
+		w.log.Debug("Delivery attempt", "destination", w.kind, "bytes", p.size(), "status", a.status,
+			"cause", a.cause, "took", time.Since(start).Round(time.Microsecond))
+	}
+	if a.retry() {
+		if *own == nil {
+			*own = newDelays(w.gate.retry.Initial, w.gate.retry.Max)
+		}
+		return a, w.gate.fail(probe, a.failure, *own), nil
+	}
+	w.gate.pass(probe)
+	return a, 0, nil
+}
