@@ -108,7 +108,7 @@ func (d *document) plainText() bool {
 			column++
 			switch {
 			case c == utf8.RuneError && !strings.HasPrefix(line[offset:], "\ufffd"):
-				d.lines[i] = strings.ToValidUTF8(line, "\ufffd")
+				d.lines[i] = strings.Map(visible, line)
 				d.report(i+1, column, 1, fmt.Sprintf("byte 0x%02X is not UTF-8: save the file as UTF-8", line[offset]))
 				return false
 			case c < ' ' && c != '\t', c >= 0x7f && c < 0xa0, c == '\u2028', c == '\u2029', c == '\ufeff', c == '\ufffe', c == '\uffff':
@@ -122,6 +122,8 @@ func (d *document) plainText() bool {
 	return true
 }
 
+// visible shows what a terminal cannot, or must not, as a replacement
+// character. strings.Map calls it for each byte that is not UTF-8.
 func visible(c rune) rune {
 	if c != '\t' && (c < ' ' || c >= 0x7f && c < 0xa0 || c == '\u2028' || c == '\u2029' || c == '\ufeff') {
 		return '\ufffd'
@@ -131,24 +133,52 @@ func visible(c rune) rune {
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
-// syntax reports what the YAML library could not read. It knows the line only.
+// syntax reports what the YAML library could not read. It knows a line only,
+// and for what is wrong in a mapping that does not begin in the first line
+// just that of the mapping's begin: so the comments before are left out.
 func (d *document) syntax(err error) {
+	skipped := 0
+	for skipped < len(d.lines)-1 && (strings.TrimSpace(d.lines[skipped]) == "" || strings.HasPrefix(d.lines[skipped], "#")) {
+		skipped++
+	}
+	rest := strings.Join(d.lines[skipped:], "\n")
+	if again := decode(yaml.NewDecoder(strings.NewReader(rest)), new(yaml.Node)); again != nil && !errors.Is(again, io.EOF) {
+		err = again
+	} else {
+		skipped = 0
+	}
 	message := err.Error()
 	match := yamlLine.FindStringSubmatch(message)
 	message = strings.TrimPrefix(message, match[0])
 	line, _ := strconv.Atoi(match[1])
-	line = min(max(line, 1), len(d.lines))
+	if strings.HasPrefix(message, "did not find expected") {
+		line++ // these count from 0
+	}
+	line = min(max(line+skipped, 1), len(d.lines))
+	hint := "look at the indentation, the quotes and the brackets here and in the lines that follow"
+	switch {
+	case strings.Contains(message, "mapping values are not allowed"):
+		hint = `a text that holds ": " must be in quotes, such as 'a ? b : c'`
+	case strings.Contains(message, "tab character"), strings.Contains(message, "cannot start any token"):
+		if tab := d.tabAfter(line); tab > 0 {
+			line, hint = tab, "indent with spaces, not tabs"
+		}
+	}
 	source := d.line(line)
 	indent := len(source) - len(strings.TrimLeft(source, " \t"))
 	length := utf8.RuneCountInString(strings.TrimSpace(source))
-	hint := "look at the indentation, the quotes and the brackets here and in the lines that follow"
-	switch {
-	case strings.Contains(source[:indent], "\t"):
-		hint = "indent with spaces, not tabs"
-	case strings.Contains(message, "mapping values are not allowed"):
-		hint = `a text that holds ": " must be in quotes, such as 'a ? b : c'`
-	}
 	d.report(line, indent+1, length, fmt.Sprintf("not YAML: %s; %s", message, hint))
+}
+
+// tabAfter is the first line from the given one that is indented with a tab.
+func (d *document) tabAfter(line int) int {
+	for ; line <= len(d.lines); line++ {
+		source := d.line(line)
+		if strings.Contains(source[:len(source)-len(strings.TrimLeft(source, " \t"))], "\t") {
+			return line
+		}
+	}
+	return 0
 }
 
 // walk refuses anchors, aliases, tags and merge keys wherever they stand.

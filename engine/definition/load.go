@@ -334,6 +334,8 @@ func (l *loader) includes(names []string) {
 			case other == nil && slices.Contains(names, name.Value): // has problems of its own
 			case other == nil:
 				m.reader.at(name, "there is no mapping %q%s", name.Value, choose(name.Value, names))
+			case other == m:
+				m.reader.at(name, "a mapping cannot include itself")
 			case l.reaches(other, m, nil):
 				m.reader.at(name, "%q includes this mapping in turn: remove one of the two", name.Value)
 			default:

@@ -2,7 +2,7 @@ package definition
 
 import (
 	"fmt"
-	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,7 +81,7 @@ func (r *reader) object(kind string, key, node *yaml.Node) *object {
 		return o
 	}
 	if key == nil {
-		o.key = node
+		o.key = node // the document, or an element of a list
 	}
 	r.entries(node, func(key, value *yaml.Node) { o.pairs[key.Value] = pair{key, value} })
 	return o
@@ -139,6 +139,12 @@ func (o *object) describe() string {
 	if o.key != nil && o.key.Kind == yaml.ScalarNode {
 		return strconv.Quote(o.key.Value)
 	}
+	switch o.name {
+	case "cases":
+		return "the case"
+	case "errors":
+		return "the rule"
+	}
 	return "the " + o.name
 }
 
@@ -155,11 +161,19 @@ func (o *object) done() {
 	}
 }
 
+// maxChoices is how many words a message lists.
+const maxChoices = 24
+
 // choose ends a message about a word that is not one of those expected.
 func choose(given string, expected []string) string {
 	list := strings.Join(expected, ", ")
-	if near := nearest(given, expected); near != "" {
+	switch near := nearest(given, expected); {
+	case near != "" && len(expected) > maxChoices:
+		return fmt.Sprintf(": did you mean %q?", near)
+	case near != "":
 		return fmt.Sprintf(": did you mean %q? Expected one of %s", near, list)
+	case len(expected) > maxChoices:
+		return ""
 	}
 	return ": expected one of " + list
 }
@@ -322,13 +336,19 @@ func (o *object) duration(key string, node *yaml.Node, otherwise, least time.Dur
 	return d
 }
 
+// durationForm is that of the JSON Schema too.
+var durationForm = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?d)?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*$`)
+
 // ParseDuration reads a duration as Go writes it, with d for a day of 24
 // hours: 90s, 1h30m, 7d, 1d12h.
 func ParseDuration(s string) (time.Duration, bool) {
+	if s == "" || !durationForm.MatchString(s) {
+		return 0, false
+	}
 	total := time.Duration(0)
 	if days, rest, ok := strings.Cut(s, "d"); ok {
 		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || n < 0 || n > 36500 || math.IsNaN(n) || strings.ContainsAny(days, "xXeEpP_+-iInN") {
+		if err != nil || n > 36500 { // a century; twice that is near the end of what a Duration holds
 			return 0, false
 		}
 		total = time.Duration(n * float64(24*time.Hour))
@@ -338,7 +358,7 @@ func ParseDuration(s string) (time.Duration, bool) {
 		s = rest
 	}
 	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 || total+d < 0 || strings.ContainsAny(s, "+-") {
+	if err != nil || total+d < 0 {
 		return 0, false
 	}
 	return total + d, true

@@ -1,0 +1,84 @@
+package definition
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/santhosh-tekuri/jsonschema/v5"
+	"github.com/secure60/s60-m365-connector/schemas"
+)
+
+func seeds(f *testing.F, patterns ...string) {
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			f.Fatal("no seeds", pattern, err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+}
+
+// check makes sure that problems lie in the file, and that what the loader
+// takes the schema takes too, so that an editor never marks a good file.
+func check(t *testing.T, data []byte, problems []Problem, schema *jsonschema.Schema) {
+	lines := strings.Split(strings.ReplaceAll(strings.TrimPrefix(string(data), "\ufeff"), "\r\n", "\n"), "\n")
+	for _, p := range problems {
+		if p.Line < 1 || p.Line > len(lines) || p.Column < 1 || p.Column > utf8.RuneCountInString(p.Source)+1 || p.Length < 1 || p.Message == "" {
+			t.Fatalf("%+v is no place in the file", p)
+		}
+		if utf8.RuneCountInString(lines[p.Line-1]) != utf8.RuneCountInString(p.Source) {
+			t.Fatalf("the source %q is not line %d, %q", p.Source, p.Line, lines[p.Line-1])
+		}
+		if text := p.String(); !strings.Contains(text, "x.yaml:") {
+			t.Fatal(text)
+		}
+	}
+	if len(problems) == 0 {
+		if err := validate(t, schema, data); err != nil {
+			t.Fatalf("loads, but the schema refuses it: %#v", err)
+		}
+	}
+}
+
+func FuzzFeed(f *testing.F) {
+	seeds(f, "testdata/err/*.yaml", "../../feeds/*.yaml")
+	f.Add([]byte(completeFeed))
+	schema := schemas.Feed()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		feed, problems := ParseFeed("x.yaml", data, nil)
+		if feed == nil && len(problems) == 0 {
+			t.Fatal("neither a feed nor a problem")
+		}
+		check(t, data, problems, schema)
+	})
+}
+
+func FuzzMapping(f *testing.F) {
+	seeds(f, "testdata/err/mapping-*.yaml", "../../mappings/*.yaml")
+	f.Add([]byte(completeMapping))
+	schema := schemas.Mapping()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, problems := ParseMapping("x.yaml", data)
+		if m == nil && len(problems) == 0 {
+			t.Fatal("neither a mapping nor a problem")
+		}
+		if m != nil { // places within its texts
+			for _, field := range m.Fields {
+				for offset := range utf8.RuneCountInString(field.Expr.Value) + 2 {
+					problems := []Problem{field.Expr.Problem(offset, 3, "here")}
+					check(t, data, problems, schema)
+				}
+			}
+		}
+		check(t, data, problems, schema)
+	})
+}
