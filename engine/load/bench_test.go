@@ -1,0 +1,91 @@
+package load
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// BenchmarkDeliver measures events a second in each format against a server
+// that reads and accepts, next to what a bare client of the standard library
+// does with the same bodies and as many requests at a time.
+func BenchmarkDeliver(b *testing.B) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+	}))
+	defer server.Close()
+	event := fmt.Appendf(nil, `{"vendor":"Microsoft","note":"%s"}`, strings.Repeat("some text ", 200))
+	for _, format := range formats {
+		for _, zip := range []bool{false, true} {
+			name := format
+			if zip {
+				name += "-gzip"
+			}
+			b.Run(name, func(b *testing.B) {
+				d, err := Open(Config{Kind: KindCollector, URL: server.URL, Format: format, Gzip: zip})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer d.Close()
+				events := make([][]byte, d.BatchEvents())
+				for i := range events {
+					events[i] = event
+				}
+				b.SetBytes(int64(len(event)))
+				b.ReportAllocs()
+				b.ResetTimer()
+				// A few feeds deliver side by side.
+				var left atomic.Int64
+				left.Store(int64(b.N))
+				var group sync.WaitGroup
+				for range 4 {
+					group.Go(func() {
+						for left.Add(-int64(len(events))) > -int64(len(events)) {
+							if _, err := d.Deliver(b.Context(), events); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				group.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			})
+		}
+		b.Run(format+"-bare", func(b *testing.B) {
+			body, events := event, 1
+			if format != FormatObject {
+				events = min(batchEvents, batchBytes/(len(event)+1))
+				body = bytes.Repeat(append(event, '\n'), events)
+			}
+			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: DefaultConcurrency}}
+			b.SetBytes(int64(len(event)))
+			b.ReportAllocs()
+			b.ResetTimer()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var group sync.WaitGroup
+			for range DefaultConcurrency {
+				group.Go(func() {
+					for left.Add(-int64(events)) > -int64(events) {
+						response, err := client.Post(server.URL, "application/json", bytes.NewReader(body))
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						io.Copy(io.Discard, response.Body)
+						response.Body.Close()
+					}
+				})
+			}
+			group.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
