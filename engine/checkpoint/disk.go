@@ -35,6 +35,13 @@ type disk struct {
 	full    error // why they do
 }
 
+func newDisk(inner vfs.FS) *disk {
+	if inner == nil {
+		return &disk{FS: vfs.Default, real: true}
+	}
+	return &disk{FS: inner}
+}
+
 var errAbandoned = errors.New("the store was stopped")
 
 // retryFull is how often a writer that waits for space tries again.
@@ -136,6 +143,22 @@ func (d *disk) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 func (d *disk) Unwrap() vfs.FS { return d.FS }
 
+// makeDir makes a directory, and those above it, to stay: MkdirAll alone leaves
+// their names to the next power cut.
+func (d *disk) makeDir(dir string) error {
+	if _, err := d.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := d.PathDir(dir)
+	if err := d.makeDir(parent); err != nil {
+		return err
+	}
+	if err := d.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return d.syncDir(parent)
+}
+
 // syncDir makes the names in a directory durable.
 func (d *disk) syncDir(dir string) error {
 	f, err := d.OpenDir(dir)
@@ -200,10 +223,13 @@ func (f *diskFile) SyncTo(length int64) (fully bool, err error) {
 }
 
 // explain says what to do about an error of the operating system; ok is false for an error
-// that is not the environment's but the data's.
+// that is not the environment's but the data's, as a missing file is.
 func explain(dir string, err error) (explained error, ok bool) {
 	var errno syscall.Errno
+	var path *fs.PathError
 	switch {
+	case errors.Is(err, syscall.EIO) && errors.As(err, &path) && path.Op == "read":
+		return nil, false // a sector that cannot be read is lost data
 	case isFull(err):
 		return fmt.Errorf("%w: %s: %w; free some space, or give the state a larger volume", ErrDiskFull, dir, err), true
 	case errors.Is(err, fs.ErrPermission):
@@ -212,7 +238,7 @@ func explain(dir string, err error) (explained error, ok bool) {
 		return fmt.Errorf("the state directory %s is on a read-only file system: %w; mount a writable volume there", dir, err), true
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return fmt.Errorf("too many open files while using the state in %s: %w; raise the limit (ulimit -n) to 1024 or more", dir, err), true
-	case errors.As(err, &errno) && errno != syscall.ENOENT && errno != syscall.EIO:
+	case errors.As(err, &errno) && errno != syscall.ENOENT:
 		return fmt.Errorf("using the state in %s: %w", dir, err), true
 	}
 	return nil, false

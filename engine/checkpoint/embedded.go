@@ -37,7 +37,8 @@ type Options struct {
 	// Now is the clock for the name of a state set aside. nil: time.Now.
 	Now func() time.Time
 
-	fs vfs.FS // for tests; nil: the operating system's
+	fs       vfs.FS // for tests; nil: the operating system's
+	memTable uint64 // for tests; 0: memTableSize
 }
 
 // Embedded is a Store in a directory of this machine, for one process at a time.
@@ -45,6 +46,7 @@ type Options struct {
 // stored, and a key that was never seen is refused by a filter in memory.
 type Embedded struct {
 	dir    string // the state directory
+	state  string // in it, the engine's
 	opts   Options
 	disk   *disk
 	db     *pebble.DB
@@ -97,15 +99,15 @@ func Open(dir string, o Options) (*Embedded, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.memTable == 0 {
+		o.memTable = memTableSize
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &disk{FS: o.fs}
-	if o.fs == nil {
-		d.FS, d.real = vfs.Default, true
-	}
+	d := newDisk(o.fs)
 	if !o.ReadOnly {
-		if err := d.MkdirAll(dir, 0o700); err != nil {
+		if err := d.makeDir(dir); err != nil {
 			return nil, openError(dir, err)
 		}
 	}
@@ -148,7 +150,7 @@ func openOrRenew(d *disk, dir string, o Options) (*Embedded, error) {
 		case !errors.As(err, &why):
 			return nil, err
 		case o.ReadOnly:
-			return nil, fmt.Errorf("%w: %s", ErrDamaged, why.reason)
+			return nil, why
 		}
 		if report, err = setAside(d, dir, state, why, o.Now()); err != nil {
 			return nil, err
@@ -175,8 +177,8 @@ func create(d *disk, dir, state string, o Options) error {
 	if err := d.MkdirAll(fresh, 0o700); err != nil {
 		return openError(dir, err)
 	}
-	s := &Embedded{dir: dir, opts: o, disk: d, stopped: make(chan struct{})}
-	if err := s.openDB(fresh); err != nil {
+	s := newEmbedded(dir, fresh, o)
+	if err := s.openDB(); err != nil {
 		return openError(dir, err)
 	}
 	v, err := json.Marshal(meta{Version: formatVersion, Created: o.Now().UTC()})
@@ -201,37 +203,52 @@ func openState(d *disk, dir, state string, o Options) (*Embedded, error) {
 	if err != nil {
 		return nil, verdict(dir, err)
 	}
-	s := &Embedded{dir: dir, opts: o, disk: d, stopped: make(chan struct{})}
+	s := newEmbedded(dir, state, o)
 	s.witness.mark = mark
-	d.onSynced = s.witness.manifest
-	if err := s.openDB(state); err != nil {
+	s.disk.onSynced = s.witness.manifest
+	if err := s.openDB(); err != nil {
 		return nil, verdict(dir, err)
 	}
-	if _, err := guard(s, func() (struct{}, error) { return struct{}{}, s.admit(state, mark) }); err != nil {
-		return nil, errors.Join(verdict(dir, err), s.closeDB())
+	if _, err := guard(s, func() (struct{}, error) { return struct{}{}, s.admit(mark) }); err != nil {
+		err = verdict(dir, err)
+		if e := s.closeDB(); e != nil {
+			s.opts.Logger.Debug("state store: closing what cannot be used", "error", e)
+		}
+		return nil, err
 	}
-	d.patient.Store(true)
+	s.disk.patient.Store(true)
 	return s, nil
+}
+
+// newEmbedded is a store before its engine is open. Its disk is its own, because it is
+// abandoned with it.
+func newEmbedded(dir, state string, o Options) *Embedded {
+	return &Embedded{dir: dir, state: state, opts: o, disk: newDisk(o.fs), stopped: make(chan struct{})}
 }
 
 // verdict decides what an error on opening means.
 func verdict(dir string, err error) error {
 	var why *unusable
-	if errors.As(err, &why) {
+	var damage *damageError
+	switch {
+	case errors.As(err, &why):
 		return why
-	}
-	if isDamage(dir, err) {
+	case errors.As(err, &damage):
+		return damagef("%v", damage.cause)
+	case isDamage(err):
 		return damagef("%v", err)
+	case errors.Is(err, ErrStopped):
+		return err
 	}
 	return openError(dir, err)
 }
 
 // admit checks what the engine opened: that it is ours, of this version, and not
 // older than what was acknowledged.
-func (s *Embedded) admit(state string, mark watermark) error {
+func (s *Embedded) admit(mark watermark) error {
 	v, closer, err := s.db.Get([]byte{metaSpace})
 	if errors.Is(err, pebble.ErrNotFound) {
-		return damagef("%s holds no version", state)
+		return damagef("%s holds no version", s.state)
 	}
 	if err != nil {
 		return err
@@ -257,15 +274,15 @@ func (s *Embedded) admit(state string, mark watermark) error {
 		return err
 	}
 	if seq := uint64(b.SeqNum()); seq <= mark.seq {
-		return damagef("its log in %s lost commits that were acknowledged: it ends before number %d, and %d was written", state, seq, mark.seq)
+		return damagef("its log in %s lost commits that were acknowledged: it ends before number %d, and %d was written", s.state, seq, mark.seq)
 	}
 	if err := b.Close(); err != nil {
 		return err
 	}
-	return s.witness.open(s.disk, state)
+	return s.witness.open(s.disk, s.state)
 }
 
-func (s *Embedded) openDB(dir string) error {
+func (s *Embedded) openDB() error {
 	// The filters of all keys must fit, or each lookup reads one from the disk; the
 	// rest of the cache serves the keys that repeat.
 	s.cache = pebble.NewCache(cacheSize)
@@ -275,7 +292,7 @@ func (s *Embedded) openDB(dir string) error {
 		Comparer:                    pebble.DefaultComparer,
 		FormatMajorVersion:          pebble.FormatTableFormatV6, // detects a log damaged in its middle
 		ReadOnly:                    s.opts.ReadOnly,
-		MemTableSize:                memTableSize,
+		MemTableSize:                s.opts.memTable,
 		MemTableStopWritesThreshold: 3,
 		MaxManifestFileSize:         1 << 20,
 		MaxOpenFiles:                512,
@@ -284,7 +301,7 @@ func (s *Embedded) openDB(dir string) error {
 		Logger:                      engineLog{s},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.stop(err) },
-			DataCorruption:  func(i pebble.DataCorruptionInfo) { s.stop(fmt.Errorf("%w: %s", ErrDamaged, i.String())) },
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { s.stop(&damageError{cause: i.Details}) },
 		},
 	}
 	o.Experimental.FileCacheShards = 1
@@ -296,7 +313,7 @@ func (s *Embedded) openDB(dir string) error {
 	for i := range o.TargetFileSizes {
 		o.TargetFileSizes[i] = 4 << 20
 	}
-	db, err := guard(s, func() (*pebble.DB, error) { return pebble.Open(dir, o) })
+	db, err := guard(s, func() (*pebble.DB, error) { return pebble.Open(s.state, o) })
 	if err != nil {
 		s.cache.Unref()
 		return err
@@ -327,31 +344,53 @@ func (l engineLog) debug(format string, args []any) {
 }
 
 func (l engineLog) Fatalf(format string, args ...any) {
-	// The cause is among the arguments, and whether it is damage or the
-	// environment shows only there.
-	err := error(nil)
+	// Whether it is damage or the environment shows only in the cause, which is
+	// among the arguments.
+	fatal := &fatalError{text: fmt.Sprintf(format, args...)}
 	for _, a := range args {
-		if e, ok := a.(error); ok {
-			err = e
+		if err, ok := a.(error); ok {
+			fatal.cause = err
 		}
 	}
-	if err != nil {
-		l.s.stop(fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err))
-	} else {
-		l.s.stop(fmt.Errorf(format, args...))
-	}
+	l.s.stop(fatal)
 	select {}
 }
+
+// fatalError is what the engine says with its last words, and their cause.
+type fatalError struct {
+	text  string
+	cause error
+}
+
+func (e *fatalError) Error() string { return e.text }
+func (e *fatalError) Unwrap() error { return e.cause }
+
+// damageError is an [ErrDamaged] that says of what.
+type damageError struct {
+	dir   string
+	cause error
+}
+
+func (e *damageError) Error() string {
+	return fmt.Sprintf("%v: %s: %v; restart the connector, or open the state again: it is then set aside and built anew", ErrDamaged, e.dir, e.cause)
+}
+
+func (e *damageError) Unwrap() []error { return []error{ErrDamaged, e.cause} }
 
 // stop ends the use of the store: calls in progress and later ones return the
 // reason.
 func (s *Embedded) stop(err error) {
 	s.stopOnce.Do(func() {
 		explained, environment := explain(s.dir, err)
+		var damage *damageError
 		switch {
-		case errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
-			s.cause = fmt.Errorf("%w: %s: %w; restart the connector, or open the state again, and it is set aside and built anew", ErrDamaged, s.dir, withoutDamaged(err))
-			s.markDamaged(err)
+		case errors.As(err, &damage), errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
+			if damage == nil {
+				damage = &damageError{cause: err}
+			}
+			damage.dir = s.dir
+			s.cause = damage
+			s.markDamaged(damage.cause)
 		case environment:
 			s.cause = fmt.Errorf("%w: %w", ErrStopped, explained)
 		default:
@@ -362,20 +401,13 @@ func (s *Embedded) stop(err error) {
 	})
 }
 
-// withoutDamaged keeps the text of ErrDamaged from standing twice in one message.
-func withoutDamaged(err error) error {
-	if errors.Is(err, ErrDamaged) {
-		if inner := errors.Unwrap(err); inner != nil && inner != ErrDamaged {
-			return inner
-		}
-	}
-	return err
-}
-
 // markDamaged leaves word for the next Open. Where it cannot, the next run
 // finds the damage again.
 func (s *Embedded) markDamaged(cause error) {
-	f, err := s.disk.Create(s.disk.PathJoin(s.dir, stateDir, damagedMark), vfs.WriteCategoryUnspecified)
+	if s.opts.ReadOnly {
+		return
+	}
+	f, err := s.disk.Create(s.disk.PathJoin(s.state, damagedMark), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return
 	}
@@ -448,8 +480,8 @@ func (s *Embedded) failed(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if isDamage(s.dir, err) {
-		s.stop(fmt.Errorf("%w: %w", ErrDamaged, err))
+	if isDamage(err) {
+		s.stop(&damageError{cause: err})
 		<-s.stopped
 		return fmt.Errorf("%s: %w", what, s.cause)
 	}
@@ -490,7 +522,7 @@ func (s *Embedded) Positions() (map[[2]string]Position, error) {
 		feed, rest, ok := cutText(name[1:])
 		partition, _, ok2 := cutText(rest)
 		if !ok || !ok2 {
-			return fmt.Errorf("%w: no feed and partition in the name %q", ErrDamaged, name)
+			return fmt.Errorf("no feed and partition in the name %q", name)
 		}
 		p, err := decodeJSON[Position](name, v)
 		all[[2]string{feed, partition}] = p
@@ -552,6 +584,8 @@ func (s *Embedded) Seen(key Key) (expires time.Time, ok bool, err error) {
 	return expires, err == nil, s.failed("looking up a key", err)
 }
 
+var errReadOnly = errors.New("the state was opened to look at it only")
+
 // Commit implements [Store].
 func (s *Embedded) Commit(c *Commit) error {
 	if err := s.enter(); err != nil {
@@ -559,7 +593,7 @@ func (s *Embedded) Commit(c *Commit) error {
 	}
 	defer s.leave()
 	if s.opts.ReadOnly {
-		return errors.New("the state was opened read-only")
+		return errReadOnly
 	}
 	b := s.db.NewBatchWithSize(len(c.Keys)*(1+len(Key{})+4+4) + 2048)
 	if err := c.write(b); err != nil {

@@ -78,7 +78,7 @@ func hourTime(h uint32) time.Time { return time.Unix(int64(h)*3600, 0).UTC() }
 
 func decodeExpiry(v []byte) (time.Time, error) {
 	if len(v) != 4 {
-		return time.Time{}, fmt.Errorf("%w: a key's expiry has %d bytes, want 4", ErrDamaged, len(v))
+		return time.Time{}, fmt.Errorf("a key's expiry has %d bytes, want 4", len(v))
 	}
 	return hourTime(binary.BigEndian.Uint32(v)), nil
 }
@@ -88,7 +88,7 @@ func decodeExpiry(v []byte) (time.Time, error) {
 func decodeJSON[T any](name, v []byte) (T, error) {
 	var t T
 	if err := json.Unmarshal(v, &t); err != nil {
-		return t, fmt.Errorf("%w: the value under %q does not parse: %v", ErrDamaged, name, err)
+		return t, fmt.Errorf("the value under %q does not parse: %w", name, err)
 	}
 	return t, nil
 }

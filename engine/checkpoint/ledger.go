@@ -48,6 +48,9 @@ const (
 // Sweep implements [Store]. It reads every key, so it is for once a day or so; it goes
 // in small steps, and a commit waits for one step at most, some milliseconds.
 func (s *Embedded) Sweep(now time.Time) error {
+	if s.opts.ReadOnly {
+		return errReadOnly
+	}
 	if err := s.sweepLedger(now); err != nil {
 		return fmt.Errorf("folding the ledger: %w", err)
 	}

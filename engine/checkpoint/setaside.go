@@ -32,8 +32,11 @@ type unusable struct {
 
 func (u *unusable) Error() string { return u.reason }
 
+// Is makes a damaged state, and not one of a later release, an ErrDamaged.
+func (u *unusable) Is(target error) bool { return target == ErrDamaged && !u.newer }
+
 func damagef(format string, args ...any) *unusable {
-	return &unusable{reason: "the state is damaged: " + fmt.Sprintf(format, args...)}
+	return &unusable{reason: fmt.Sprintf("%v: ", ErrDamaged) + fmt.Sprintf(format, args...)}
 }
 
 // damagedMark is the file that a store leaves among its own when it finds damage
@@ -56,7 +59,7 @@ func inspect(d *disk, dir string) (watermark, error) {
 			if err != nil {
 				return watermark{}, err
 			}
-			return watermark{}, &unusable{reason: "the state is damaged: " + string(text)}
+			return watermark{}, damagef("%s", text)
 		case strings.HasPrefix(name, "marker.format-version."):
 			hasFormat = true
 			v, err := strconv.Atoi(name[strings.LastIndexByte(name, '.')+1:])
@@ -97,9 +100,9 @@ func setAside(d *disk, parent, dir string, why *unusable, now time.Time) (*Repor
 }
 
 // isDamage tells damaged data from an environment that does not let us at it.
-func isDamage(dir string, err error) bool {
-	_, environment := explain(dir, err)
-	return !environment
+func isDamage(err error) bool {
+	_, environment := explain("", err)
+	return !environment && !errors.Is(err, ErrStopped)
 }
 
 func readFile(d vfs.FS, name string) ([]byte, error) {
