@@ -10,25 +10,40 @@ import (
 
 // payload is the body of a request, made once and sent as often as need be. Its
 // buffers are used again for the next.
+//
+// The transport may go on reading a body after its answer has come, so memory
+// that it reads must not change before it has stopped. A small body is a copy
+// that nobody uses again; of a large one, the readers are counted. (A counted
+// reader for all would be simpler, but the transport sends the headers ahead of
+// any reader that it does not know, and two packets for a small event halve
+// the rate.)
 type payload struct {
 	content []byte // what is sent
 	plain   []byte
 	packed  bytes.Buffer
 	zip     *gzip.Writer
-	// open counts the readers that the transport has not closed: it may go on
-	// reading after an answer has come, and content may not change before it
-	// has stopped.
-	open sync.WaitGroup
+	open    sync.WaitGroup // readers of content that the transport has not closed
 }
+
+// smallBytes is the size up to which a body leaves in one write with its headers.
+const smallBytes = 16 << 10
 
 // maxKeptBytes is the largest buffer that is kept for the next payload.
 const maxKeptBytes = 4 << 20
 
-func newPayload() *payload { return &payload{} }
-
-// fill lays events into the body. A single event that is not compressed is
-// sent as it lies, without a copy.
+// fill lays events into the body.
 func (p *payload) fill(format string, zip bool, events [][]byte) error {
+	if err := p.encode(format, zip, events); err != nil {
+		return err
+	}
+	if len(p.content) <= smallBytes {
+		p.content = bytes.Clone(p.content)
+	}
+	return nil
+}
+
+// encode points content at the body, in a buffer or in the event itself.
+func (p *payload) encode(format string, zip bool, events [][]byte) error {
 	if cap(p.plain) > maxKeptBytes {
 		p.plain = nil
 	}
@@ -86,17 +101,21 @@ func appendLines(dst []byte, events [][]byte) []byte {
 
 func (p *payload) size() int { return len(p.content) }
 
-// reader gives a reader of the content. Its Close is counted.
+// reader gives a reader of the content.
 func (p *payload) reader() io.ReadCloser {
+	if len(p.content) <= smallBytes {
+		return io.NopCloser(bytes.NewReader(p.content))
+	}
 	p.open.Add(1)
 	r := &payloadReader{payload: p}
 	r.Reset(p.content)
 	return r
 }
 
-// settle waits until nobody reads the content any more.
+// settle waits until nobody reads memory that will be used again.
 func (p *payload) settle() { p.open.Wait() }
 
+// payloadReader is a reader that is counted until it is closed.
 type payloadReader struct {
 	bytes.Reader
 	payload *payload

@@ -86,7 +86,7 @@ func newWeb(config Config, target *url.URL) *web {
 			// Load balancers drop idle connections after a minute: be first.
 			IdleConnTimeout:    45 * time.Second,
 			DisableCompression: true,
-			WriteBufferSize:    16 << 10,
+			WriteBufferSize:    smallBytes + 4<<10, // a small body and its headers
 		},
 	}
 	header := http.Header{"Content-Type": {contentTypes[config.Format]}}
@@ -103,7 +103,7 @@ func newWeb(config Config, target *url.URL) *web {
 		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: header,
 	}
-	w.payloads.New = func() any { return newPayload() }
+	w.payloads.New = func() any { return &payload{} }
 	w.bodyBytes.Store(batchBytes)
 	return w
 }

@@ -514,13 +514,15 @@ func TestEventsAreNotReadAfterDeliver(t *testing.T) {
 			w.WriteHeader(http.StatusBadRequest)
 		})
 		d := server.open(t, Config{Format: format})
-		event := fmt.Appendf(nil, `{"note":"%s"}`, strings.Repeat("x", 3<<20))
-		for range 5 {
-			if refused := deliver(t, d, [][]byte{event}); len(refused) > 1 {
-				t.Errorf("refused: %d", len(refused))
-			}
-			for i := range event {
-				event[i]++
+		for _, size := range []int{10, smallBytes, 3 << 20} {
+			event := fmt.Appendf(nil, `{"note":"%s"}`, strings.Repeat("x", size))
+			for range 5 {
+				if refused := deliver(t, d, [][]byte{event}); len(refused) > 1 {
+					t.Errorf("refused: %d", len(refused))
+				}
+				for i := range event {
+					event[i]++
+				}
 			}
 		}
 	})
@@ -579,7 +581,7 @@ func TestReasonNeverHoldsTheToken(t *testing.T) {
 }
 
 func TestPayloads(t *testing.T) {
-	p := newPayload()
+	p := &payload{}
 	events := [][]byte{[]byte(`{"a":1}`), []byte(`{"b":2}`)}
 	for format, want := range map[string]string{
 		FormatObject: `{"a":1}`,
