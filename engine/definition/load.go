@@ -58,7 +58,7 @@ type source struct {
 	fsys fs.FS
 	path string // in fsys
 	file string // in messages
-	base string // without folder and extension
+	mine bool   // of the overlay
 }
 
 // Load reads every definition. It returns all problems of all files, in order
@@ -157,14 +157,14 @@ func (l *loader) open(s source) *reader {
 func (l *loader) shipped(folder string, fsys fs.FS) map[string]source {
 	files := map[string]source{}
 	if fsys != nil {
-		l.folder(fsys, ".", folder, files)
+		l.folder(fsys, ".", folder, false, files)
 	}
 	return files
 }
 
 // folder collects the YAML files of a folder. Those of the same name that are
 // there already are replaced.
-func (l *loader) folder(fsys fs.FS, dir, shown string, files map[string]source) {
+func (l *loader) folder(fsys fs.FS, dir, shown string, mine bool, files map[string]source) {
 	entries, err := fs.ReadDir(fsys, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -190,7 +190,7 @@ func (l *loader) folder(fsys fs.FS, dir, shown string, files map[string]source) 
 			continue
 		}
 		here[base] = file
-		files[base] = source{fsys: fsys, path: path.Join(dir, name), file: file, base: base}
+		files[base] = source{fsys: fsys, path: path.Join(dir, name), file: file, mine: mine}
 	}
 }
 
@@ -207,7 +207,6 @@ func yamlName(name string) (base string, ok bool) {
 // overlay adds the user's files. Nothing that looks like a definition is passed
 // over in silence.
 func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]source) {
-	before := map[string]map[string]source{"feeds": maps.Clone(feeds), "mappings": maps.Clone(mappings)}
 	into := map[string]map[string]source{"feeds": feeds, "mappings": mappings}
 	entries, err := fs.ReadDir(fsys, ".")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -218,7 +217,7 @@ func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]so
 		return
 	}
 	for folder, files := range into {
-		l.folder(fsys, folder, path.Join(shown, folder), files)
+		l.folder(fsys, folder, path.Join(shown, folder), true, files)
 	}
 	for _, entry := range entries {
 		name := entry.Name()
@@ -244,8 +243,8 @@ func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]so
 			l.warn(file, "is neither a feed nor a mapping, and is not read: a feed has the key request, a mapping fields, cases or tables")
 			continue
 		}
-		s := source{fsys: fsys, path: name, file: file, base: base}
-		if other, ok := into[kind][base]; ok && other != before[kind][base] {
+		s := source{fsys: fsys, path: name, file: file, mine: true}
+		if other := into[kind][base]; other.mine {
 			l.fail(file, "has the same name as %s: remove one of them", other.file)
 			continue
 		}
