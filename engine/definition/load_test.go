@@ -148,7 +148,7 @@ func TestBucketsMustAgree(t *testing.T) {
 	set, problems := definition.Load(options)
 	const want = `feeds/c.yaml:4:45: the bucket "shared" allows 5 requests in 10s in feed a (feeds/a.yaml:4), but 6 in 10s here: feeds that share a bucket must agree
     rate_limit: {requests: 6, per: 10s, bucket: shared}
-                                                 ^^^^^^`
+                                                ^^^^^^`
 	if len(problems) != 1 || problems[0].String() != want {
 		t.Errorf("got %v, want %s", problems, want)
 	}
