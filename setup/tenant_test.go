@@ -1,0 +1,322 @@
+package setup
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// tenant is a directory as Microsoft Graph shows it: the part of it that the
+// registration needs, with the refusals that it meets in the field.
+type tenant struct {
+	mu         sync.Mutex
+	nextID     int
+	apps       []*application
+	principals []*principal
+	calls      []string // METHOD path, reads too
+	secrets    []string // every secret handed out
+	host       string   // the base that the last call was meant for
+
+	// faults
+	refuseConsent  bool
+	notYet         int // so many calls about a new service principal are not found
+	refusePassword string
+	withoutRole    string // no service offers it
+}
+
+type application struct {
+	ID                     string           `json:"id"`
+	AppID                  string           `json:"appId"`
+	DisplayName            string           `json:"displayName"`
+	SignInAudience         string           `json:"signInAudience"`
+	RequiredResourceAccess []resourceAccess `json:"requiredResourceAccess"`
+	PasswordCredentials    []map[string]any `json:"passwordCredentials"`
+	KeyCredentials         []map[string]any `json:"keyCredentials"`
+}
+
+type resourceAccess struct {
+	ResourceAppID  string `json:"resourceAppId"`
+	ResourceAccess []struct {
+		ID   string `json:"id"`
+		Type string `json:"type"`
+	} `json:"resourceAccess"`
+}
+
+type principal struct {
+	ID          string              `json:"id"`
+	AppID       string              `json:"appId"`
+	AppRoles    []map[string]string `json:"appRoles"`
+	Assignments []assignment        `json:"-"`
+}
+
+type assignment struct {
+	ID          string `json:"id"`
+	PrincipalID string `json:"principalId"`
+	ResourceID  string `json:"resourceId"`
+	AppRoleID   string `json:"appRoleId"`
+}
+
+// newTenant has Microsoft Graph but, as some tenants, no service principal of
+// the Office 365 Management APIs yet.
+func newTenant(t *testing.T) *tenant {
+	t.Helper()
+	made := &tenant{}
+	made.addPrincipal(readTable(t), "00000003-0000-0000-c000-000000000000")
+	return made
+}
+
+func (n *tenant) id() string {
+	n.nextID++
+	return fmt.Sprintf("%08d-aaaa-4bbb-8ccc-000000000000", n.nextID)
+}
+
+func (n *tenant) addPrincipal(table permissionTable, appID string) *principal {
+	made := &principal{ID: n.id(), AppID: appID, AppRoles: []map[string]string{}}
+	for _, set := range table.Sets {
+		for _, p := range set.Permissions {
+			if table.Resources[p.Resource] == appID && p.Name != n.withoutRole {
+				made.AppRoles = append(made.AppRoles, map[string]string{"id": p.ID, "value": p.Name})
+			}
+		}
+	}
+	n.principals = append(n.principals, made)
+	return made
+}
+
+func (n *tenant) app(id string) *application {
+	for _, a := range n.apps {
+		if a.ID == id {
+			return a
+		}
+	}
+	return nil
+}
+
+func (n *tenant) principal(match func(*principal) bool) *principal {
+	if i := slices.IndexFunc(n.principals, match); i >= 0 {
+		return n.principals[i]
+	}
+	return nil
+}
+
+// granted are the names of the roles that the app with this client id holds.
+func (n *tenant) granted(clientID string) []string {
+	var names []string
+	app := n.principal(func(p *principal) bool { return p.AppID == clientID })
+	if app == nil {
+		return nil
+	}
+	for _, a := range app.Assignments {
+		service := n.principal(func(p *principal) bool { return p.ID == a.ResourceID })
+		for _, role := range service.AppRoles {
+			if role["id"] == a.AppRoleID {
+				names = append(names, role["value"])
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// writes are the calls that changed something, or tried to.
+func (n *tenant) writes() []string {
+	var writes []string
+	for _, call := range n.calls {
+		if !strings.HasPrefix(call, "GET ") {
+			writes = append(writes, call)
+		}
+	}
+	return writes
+}
+
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"code": code, "message": message}})
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body)
+}
+
+func (n *tenant) handler(t *testing.T) http.Handler {
+	table := readTable(t)
+	mux := http.NewServeMux()
+
+	mux.HandleFunc("GET /v1.0/applications", func(w http.ResponseWriter, r *http.Request) {
+		value := []*application{}
+		for _, a := range n.apps {
+			if filterMatches(t, r, map[string]string{"appId": a.AppID, "displayName": a.DisplayName}) {
+				value = append(value, a)
+			}
+		}
+		answer(w, 200, map[string]any{"value": value})
+	})
+	mux.HandleFunc("POST /v1.0/applications", func(w http.ResponseWriter, r *http.Request) {
+		made := &application{ID: n.id(), AppID: n.id(), RequiredResourceAccess: []resourceAccess{},
+			PasswordCredentials: []map[string]any{}, KeyCredentials: []map[string]any{}}
+		decode(t, r, made)
+		n.apps = append(n.apps, made)
+		answer(w, 201, made)
+	})
+	mux.HandleFunc("GET /v1.0/applications/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if a := n.app(r.PathValue("id")); a != nil {
+			answer(w, 200, a)
+			return
+		}
+		refuse(w, 404, "Request_ResourceNotFound", "Resource does not exist or one of its queried reference-property objects are not present.")
+	})
+	mux.HandleFunc("PATCH /v1.0/applications/{id}", func(w http.ResponseWriter, r *http.Request) {
+		patch(t, r, n.app(r.PathValue("id")))
+		w.WriteHeader(204)
+	})
+	mux.HandleFunc("DELETE /v1.0/applications/{id}", func(w http.ResponseWriter, r *http.Request) {
+		n.apps = slices.DeleteFunc(n.apps, func(a *application) bool { return a.ID == r.PathValue("id") })
+		w.WriteHeader(204)
+	})
+	mux.HandleFunc("POST /v1.0/applications/{id}/addPassword", func(w http.ResponseWriter, r *http.Request) {
+		if n.refusePassword != "" {
+			refuse(w, 400, n.refusePassword, "The operation is not allowed by the app management policy of the tenant.")
+			return
+		}
+		var body struct{ PasswordCredential map[string]any }
+		decode(t, r, &body)
+		made := body.PasswordCredential
+		made["keyId"] = n.id()
+		made["startDateTime"] = time.Now().UTC().Format("2006-01-02T15:04:05.0000000Z")
+		a := n.app(r.PathValue("id"))
+		a.PasswordCredentials = append(a.PasswordCredentials, made)
+		secret := fmt.Sprintf("s%d~Q.very-secret_value", len(n.secrets)+1)
+		n.secrets = append(n.secrets, secret)
+		answer(w, 200, map[string]any{"secretText": secret, "keyId": made["keyId"]})
+	})
+	mux.HandleFunc("POST /v1.0/applications/{id}/removePassword", func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ KeyID string }
+		decode(t, r, &body)
+		a := n.app(r.PathValue("id"))
+		a.PasswordCredentials = slices.DeleteFunc(a.PasswordCredentials, func(p map[string]any) bool { return p["keyId"] == body.KeyID })
+		w.WriteHeader(204)
+	})
+
+	mux.HandleFunc("GET /v1.0/servicePrincipals", func(w http.ResponseWriter, r *http.Request) {
+		value := []*principal{}
+		for _, p := range n.principals {
+			if filterMatches(t, r, map[string]string{"appId": p.AppID}) {
+				value = append(value, p)
+			}
+		}
+		answer(w, 200, map[string]any{"value": value})
+	})
+	mux.HandleFunc("POST /v1.0/servicePrincipals", func(w http.ResponseWriter, r *http.Request) {
+		if n.notYet > 0 {
+			n.notYet--
+			refuse(w, 400, "Request_BadRequest", "The appId '…' of the service principal does not reference a valid application object: NoBackingApplicationObject")
+			return
+		}
+		var body struct{ AppID string }
+		decode(t, r, &body)
+		answer(w, 201, n.addPrincipal(table, body.AppID))
+	})
+	mux.HandleFunc("GET /v1.0/servicePrincipals/{id}", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, 200, n.principal(func(p *principal) bool { return p.ID == r.PathValue("id") }))
+	})
+	mux.HandleFunc("GET /v1.0/servicePrincipals/{id}/appRoleAssignments", func(w http.ResponseWriter, r *http.Request) {
+		if n.notYet > 0 {
+			n.notYet--
+			refuse(w, 404, "Request_ResourceNotFound", "Resource '…' does not exist or one of its queried reference-property objects are not present.")
+			return
+		}
+		p := n.principal(func(p *principal) bool { return p.ID == r.PathValue("id") })
+		answer(w, 200, map[string]any{"value": append([]assignment{}, p.Assignments...)})
+	})
+	mux.HandleFunc("POST /v1.0/servicePrincipals/{id}/appRoleAssignments", func(w http.ResponseWriter, r *http.Request) {
+		if n.refuseConsent {
+			refuse(w, 403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+			return
+		}
+		var made assignment
+		decode(t, r, &made)
+		p := n.principal(func(p *principal) bool { return p.ID == r.PathValue("id") })
+		service := n.principal(func(p *principal) bool { return p.ID == made.ResourceID })
+		if made.PrincipalID != p.ID || service == nil {
+			refuse(w, 400, "Request_BadRequest", "Not a valid reference update.")
+			return
+		}
+		if slices.ContainsFunc(p.Assignments, func(a assignment) bool { return a.AppRoleID == made.AppRoleID }) {
+			refuse(w, 400, "Request_BadRequest", "Permission being assigned already exists on the object")
+			return
+		}
+		if !slices.ContainsFunc(service.AppRoles, func(role map[string]string) bool { return role["id"] == made.AppRoleID }) {
+			refuse(w, 400, "Request_BadRequest", "Permission being assigned was not found on application")
+			return
+		}
+		made.ID = n.id()
+		p.Assignments = append(p.Assignments, made)
+		answer(w, 201, made)
+	})
+
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.calls = append(n.calls, r.Method+" "+r.URL.Path)
+		n.host = r.Header.Get(meantFor)
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// patch replaces what the body gives, each list as a whole, as Graph does. A
+// certificate that is to stay must come with its key.
+func patch(t *testing.T, r *http.Request, a *application) {
+	var body struct {
+		RequiredResourceAccess []resourceAccess
+		KeyCredentials         []map[string]any
+	}
+	decode(t, r, &body)
+	if body.RequiredResourceAccess != nil {
+		seen := map[string]bool{}
+		for _, access := range body.RequiredResourceAccess {
+			if seen[access.ResourceAppID] {
+				t.Errorf("requiredResourceAccess names %s twice", access.ResourceAppID)
+			}
+			seen[access.ResourceAppID] = true
+		}
+		a.RequiredResourceAccess = body.RequiredResourceAccess
+	}
+	if body.KeyCredentials != nil {
+		for i, key := range body.KeyCredentials {
+			if text, _ := key["key"].(string); text == "" {
+				t.Errorf("a certificate without its key: %v", key)
+			}
+			if key["keyId"] == nil {
+				key["keyId"] = fmt.Sprintf("key-%d", i+1)
+			}
+		}
+		a.KeyCredentials = body.KeyCredentials
+	}
+}
+
+// filterMatches evaluates a $filter of the one form "property eq 'value'".
+func filterMatches(t *testing.T, r *http.Request, properties map[string]string) bool {
+	filter := r.URL.Query().Get("$filter")
+	name, value, ok := strings.Cut(filter, " eq ")
+	actual, known := properties[name]
+	if !ok || !known {
+		t.Errorf("%s: the filter %q is not one that Graph knows here", r.URL.Path, filter)
+		return false
+	}
+	return actual == strings.Trim(value, "'")
+}
+
+func decode(t *testing.T, r *http.Request, into any) {
+	decoder := json.NewDecoder(r.Body)
+	if err := decoder.Decode(into); err != nil {
+		t.Errorf("%s %s: the body is no JSON: %v", r.Method, r.URL.Path, err)
+	}
+}
