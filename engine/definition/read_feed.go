@@ -24,8 +24,6 @@ type feedFile struct {
 var (
 	definitionName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 	identifier     = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
-	headerName     = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-	methodName     = regexp.MustCompile(`^(GET|POST|PUT|PATCH|DELETE)$`)
 )
 
 // answerNames are what an expression over an answer may name.
@@ -33,20 +31,6 @@ var answerNames = []string{"status", "error", "body", "headers"}
 
 // thens are what an error rule may ask for.
 var thens = []string{ThenRetry, ThenThrottle, ThenRefreshToken, ThenSkip, ThenGate, ThenFail, ThenResetWindow, ThenSubscribe}
-
-// pagingKeys are the parameters of each paging style: those it needs, and
-// those it may have.
-var pagingKeys = map[string]struct{ needs, takes []string }{
-	PagingNone:   {},
-	PagingOData:  {},
-	PagingHeader: {needs: []string{"header"}},
-	PagingLink:   {},
-	PagingBody:   {needs: []string{"path"}, takes: []string{"param"}},
-	PagingOffset: {needs: []string{"param", "size"}, takes: []string{"size_param"}},
-	PagingPage:   {needs: []string{"param", "size"}, takes: []string{"size_param", "start"}},
-}
-
-var pagingStyles = []string{PagingNone, PagingOData, PagingHeader, PagingLink, PagingBody, PagingOffset, PagingPage}
 
 // Defaults of what a feed does not say.
 const (
@@ -132,8 +116,10 @@ func (r *reader) feed(base string) *feedFile {
 	return file
 }
 
-func (o *object) has(key string) bool {
-	_, ok := o.pairs[key]
+func (o *object) has(key string) bool { return has(o.pairs, key) }
+
+func has[V any](m map[string]V, key string) bool {
+	_, ok := m[key]
 	return ok
 }
 
@@ -191,7 +177,7 @@ func (o *object) licence(node *yaml.Node) *Licence {
 	l := o.object("licence", o.pairs["licence"].key, node)
 	out := &Licence{
 		Requires: l.word("requires", l.must("requires")).Value,
-		Missing:  l.program("missing", l.must("missing"), answers()),
+		Missing:  l.question("missing", l.must("missing")),
 		Confirm:  l.count("confirm", l.take("confirm"), defaultConfirm, 1),
 		Recheck:  l.duration("recheck", l.take("recheck"), defaultRecheck, time.Minute),
 	}
@@ -218,7 +204,7 @@ func (o *object) forEach(node *yaml.Node, s scope) *ForEach {
 			o.node(key, "%q is no name for a variable: it may hold letters, digits and _, and begins with a letter", name)
 		case slices.Contains(answerNames, name) || name == "window":
 			o.node(key, "%q has a meaning of its own in a feed: choose another name", name)
-		case o.settings[name] != nil:
+		case has(o.settings, name):
 			o.node(key, "%q is the name of a setting: choose another name", name)
 		default:
 			p := o.program(name, value, s)
@@ -272,61 +258,6 @@ func Strings(value any) ([]string, error) {
 	return nil, fmt.Errorf("a %T", value)
 }
 
-func (o *object) request(key string, node *yaml.Node, s scope) Request {
-	q := o.object("request", o.pairs[key].key, node)
-	r := Request{Method: "GET"}
-	if node := q.take("method"); node != nil {
-		if t := q.word("method", node); t.Value != "" {
-			r.Method = t.Value
-			if !methodName.MatchString(t.Value) {
-				q.at(t, "unknown method %q: expected one of GET, POST, PUT, PATCH, DELETE", t.Value)
-			}
-		}
-	}
-	node = q.must("url")
-	r.URL = q.template("url", node, s)
-	if r.URL != nil {
-		q.checkURL(node, r.URL)
-	}
-	r.Headers = q.headers(q.take("headers"), s)
-	r.Query = q.fields("query", q.take("query"), s)
-	q.done()
-	return r
-}
-
-// checkURL refuses what cannot become the URL of a request.
-func (o *object) checkURL(node *yaml.Node, t *Template) {
-	if len(t.parts) > 0 && t.parts[0].program == nil {
-		if text := t.parts[0].text; !strings.HasPrefix(text, "https://") && !strings.HasPrefix(text, "http://") {
-			o.node(node, "a URL begins with https:// or with a setting that holds the base, such as ${API_BASE}/…")
-		}
-	}
-	if strings.ContainsAny(t.source, "#\n\r\t") {
-		for _, p := range t.parts {
-			if strings.ContainsAny(p.text, "#\n\r\t") {
-				o.node(node, "a URL may not hold #, tabs or line ends")
-				return
-			}
-		}
-	}
-}
-
-func (o *object) headers(node *yaml.Node, s scope) []Field {
-	list := o.fields("headers", node, s)
-	if node == nil || node.Kind != yaml.MappingNode {
-		return list
-	}
-	o.entries(node, func(key, _ *yaml.Node) {
-		switch {
-		case !headerName.MatchString(key.Value):
-			o.node(key, "%q is no name of an HTTP header", key.Value)
-		case strings.EqualFold(key.Value, "Authorization"):
-			o.node(key, "the engine sets Authorization from auth.scope: remove it here")
-		}
-	})
-	return list
-}
-
 func (o *object) subscribe(node *yaml.Node, s scope) *Subscribe {
 	b := o.object("subscribe", o.pairs["subscribe"].key, node)
 	out := &Subscribe{
@@ -336,7 +267,7 @@ func (o *object) subscribe(node *yaml.Node, s scope) *Subscribe {
 		Start:  b.request("start", b.must("start"), s),
 	}
 	if node := b.take("already"); node != nil {
-		out.Already = b.program("already", node, answers())
+		out.Already = b.question("already", node)
 	}
 	out.Wait = b.duration("wait", b.take("wait"), defaultWait, 0)
 	b.done()
@@ -359,96 +290,6 @@ func (o *object) hosts(node *yaml.Node, s scope) []*Template {
 	return list
 }
 
-func (o *object) paging(node *yaml.Node) Paging {
-	g := o.object("paging", o.pairs["paging"].key, node)
-	p := Paging{Style: PagingNone}
-	style := g.word("style", g.must("style"))
-	p.Header = g.word("header", g.take("header")).Value
-	p.Path = g.path("path", g.take("path")).Value
-	p.Param = g.word("param", g.take("param")).Value
-	p.SizeParam = g.word("size_param", g.take("size_param")).Value
-	p.Size = g.count("size", g.take("size"), 0, 1)
-	p.Start = g.count("start", g.take("start"), 0, 0)
-	p.Keep = values(g.words("keep", g.take("keep"), false))
-	if style.Value == PagingPage && !g.has("start") {
-		p.Start = 1
-	}
-	g.done()
-	if style.Value == "" {
-		return p
-	}
-	keys, ok := pagingKeys[style.Value]
-	if !ok {
-		g.at(style, "unknown paging style %q%s", style.Value, choose(style.Value, pagingStyles))
-		return p
-	}
-	p.Style = style.Value
-	for _, key := range keys.needs {
-		if !g.has(key) && !g.has("\x00"+key) {
-			g.at(style, "paging style %q needs %q", p.Style, key)
-		}
-	}
-	for _, key := range g.shape.keys {
-		allowed := key == "style" || slices.Contains(keys.needs, key) || slices.Contains(keys.takes, key) ||
-			key == "keep" && p.followsLink()
-		if g.has(key) && !allowed {
-			g.node(g.pairs[key].key, "paging style %q takes no %q%s", p.Style, key, pagingTakes(keys.needs, keys.takes))
-		}
-	}
-	return p
-}
-
-// followsLink reports whether the next page is a URL out of an answer.
-func (p Paging) followsLink() bool {
-	return p.Style == PagingOData || p.Style == PagingHeader || p.Style == PagingLink || p.Style == PagingBody && p.Param == ""
-}
-
-func pagingTakes(needs, takes []string) string {
-	all := append(slices.Clone(needs), takes...)
-	if len(all) == 0 {
-		return ""
-	}
-	return ": it takes " + strings.Join(all, ", ")
-}
-
-// path is a gjson path: mostly names joined with dots.
-func (o *object) path(key string, node *yaml.Node) Text {
-	t := o.word(key, node)
-	// A path that begins with ".." reads a body of one JSON value a line.
-	names := strings.TrimPrefix(t.Value, "..")
-	switch {
-	case t.Value == "":
-		return t
-	case strings.TrimSpace(t.Value) != t.Value || strings.HasPrefix(names, ".") || strings.HasSuffix(names, ".") && !strings.HasSuffix(names, `\.`) || strings.Contains(names, ".."):
-		o.at(t, "%q is no path: write names joined with dots, such as data.items", t.Value)
-	case strings.HasPrefix(t.Value, "$."):
-		o.at(t, "%q is a JSONPath, but must be a path of names joined with dots: write %q", t.Value, t.Value[2:])
-	}
-	return t
-}
-
-func (o *object) paths(key string, node *yaml.Node, single bool) []Text {
-	list := o.words(key, node, single)
-	if node != nil && node.Kind == yaml.SequenceNode {
-		for _, item := range node.Content {
-			if item.Kind == yaml.ScalarNode && item.Tag == "!!str" && item.Value != "" {
-				o.path(key, item)
-			}
-		}
-	} else if len(list) == 1 {
-		o.path(key, node)
-	}
-	return list
-}
-
-// records is the path to the records in a body.
-func (o *object) records(node *yaml.Node) string {
-	if node == nil {
-		return "@this"
-	}
-	return o.path("records", node).Value
-}
-
 func (o *object) expand(node *yaml.Node, s scope) *Expand {
 	e := o.object("expand", o.pairs["expand"].key, node)
 	out := &Expand{
@@ -465,89 +306,6 @@ func (o *object) expand(node *yaml.Node, s scope) *Expand {
 	return out
 }
 
-func (o *object) cursor(node *yaml.Node) *Cursor {
-	c := o.object("cursor", o.pairs["cursor"].key, node)
-	out := &Cursor{Field: c.path("field", c.must("field")).Value, Format: "rfc3339"}
-	if t := c.word("format", c.take("format")); t.Value != "" {
-		out.Format = t.Value
-		c.checkFormat(t)
-	}
-	c.done()
-	return out
-}
-
-func (o *object) checkFormat(t Text) {
-	if slices.Contains([]string{"rfc3339", "unix", "unix_ms"}, t.Value) {
-		return
-	}
-	// A window is in whole seconds of UTC. A layout that loses any of that would
-	// ask for another window than the one that is accounted for.
-	moment := time.Date(2031, 7, 24, 19, 48, 53, 0, time.UTC)
-	back, err := time.Parse(t.Value, moment.Format(t.Value))
-	if err != nil || !back.Equal(moment) {
-		o.at(t, `%q is neither rfc3339, unix, unix_ms nor a Go time layout down to the second: write it as 2006-01-02T15:04:05 would be`, t.Value)
-	}
-}
-
-func (o *object) window(node *yaml.Node) *Window {
-	w := o.object("window", o.pairs["window"].key, node)
-	out := &Window{
-		Max:       w.duration("max", w.take("max"), defaultMax, time.Second),
-		Delay:     w.duration("delay", w.take("delay"), 0, 0),
-		Overlap:   w.duration("overlap", w.take("overlap"), 0, 0),
-		Retention: w.duration("retention", w.take("retention"), defaultRetention, time.Minute),
-	}
-	w.done()
-	if out.Overlap >= out.Max {
-		at := w.pairs["overlap"].value
-		if at == nil {
-			at = w.key
-		}
-		if at != nil {
-			w.node(at, `"overlap" (%s) must be smaller than "max" (%s): else a window would never reach beyond what was read before`, short(out.Overlap), short(out.Max))
-		}
-	}
-	for _, key := range []string{"max", "overlap", "delay"} {
-		d := map[string]time.Duration{"max": out.Max, "overlap": out.Overlap, "delay": out.Delay}[key]
-		if w.has(key) && d > out.Retention {
-			w.node(w.pairs[key].value, "%q (%s) must not be longer than \"retention\" (%s), how far back the service keeps data", key, short(d), short(out.Retention))
-		}
-	}
-	return out
-}
-
-// short writes a duration without its zero units.
-func short(d time.Duration) string {
-	if d > 0 && d%(24*time.Hour) == 0 {
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
-	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-func (o *object) rateLimit(node *yaml.Node, feed string) (*RateLimit, *yaml.Node) {
-	l := o.object("rate_limit", o.pairs["rate_limit"].key, node)
-	out := &RateLimit{
-		Requests: l.count("requests", l.must("requests"), 1, 1),
-		Per:      l.duration("per", l.must("per"), time.Second, time.Millisecond),
-		Bucket:   feed, // a budget of its own
-	}
-	at := node
-	if bucket := l.take("bucket"); bucket != nil {
-		if t := l.word("bucket", bucket); t.Value != "" {
-			out.Bucket, at = t.Value, bucket
-		}
-	}
-	l.done()
-	return out, at
-}
-
 func (o *object) errorRules(node *yaml.Node, f *Feed) []ErrorRule {
 	if node.Kind != yaml.SequenceNode {
 		if node.Kind != yaml.AliasNode {
@@ -558,7 +316,7 @@ func (o *object) errorRules(node *yaml.Node, f *Feed) []ErrorRule {
 	var rules []ErrorRule
 	for _, item := range node.Content {
 		e := o.object("errors", nil, item)
-		rule := ErrorRule{When: e.program("when", e.must("when"), answers())}
+		rule := ErrorRule{When: e.question("when", e.must("when"))}
 		then := e.word("then", e.must("then"))
 		rule.Then = then.Value
 		e.done()
