@@ -41,15 +41,19 @@ type DeadLetter struct {
 
 // DeadLetters keeps refused events in a directory of NDJSON files, one
 // [DeadLetter] a line, oldest file first by name. Its methods may be called from
-// several goroutines. The directory has one writer; files may be removed from it
-// at any time.
+// several goroutines.
+//
+// Several processes may share the directory: each writes to files of its own.
+// Files may be renamed, moved away and removed at any time, also the one that is being
+// written: a dead letter that this would hide is written again, to a new file.
 type DeadLetters struct {
 	dir    string
 	limits DeadLetterLimits
 	now    func() time.Time
 
-	mu    sync.Mutex
-	files []deadLetterFile // oldest first
+	mu      sync.Mutex
+	files   []deadLetterFile // oldest first
+	current string           // name of the file to append to; empty: a new one
 }
 
 type deadLetterFile struct {
@@ -89,22 +93,44 @@ func (d *DeadLetters) open() error {
 			return fmt.Errorf("others may read it: %w", err)
 		}
 	}
+	return d.look()
+}
+
+// look brings files up to date with the directory. Only files that have changed
+// since the last look are read.
+func (d *DeadLetters) look() error {
 	entries, err := os.ReadDir(d.dir)
 	if err != nil {
 		return err
 	}
+	known := map[string]deadLetterFile{}
+	for _, f := range d.files {
+		known[f.name] = f
+	}
+	var files []deadLetterFile
 	for _, entry := range entries {
 		if entry.IsDir() || filepath.Ext(entry.Name()) != deadLetterSuffix {
 			continue
 		}
-		bytes, count, err := countLines(filepath.Join(d.dir, entry.Name()))
-		if err != nil {
-			return err
+		f := known[entry.Name()]
+		if info, err := entry.Info(); f.name == "" || err != nil || info.Size() != f.bytes {
+			f = deadLetterFile{name: entry.Name()}
+			f.bytes, f.count, err = countLines(filepath.Join(d.dir, f.name))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // removed meanwhile
+			}
+			if err != nil {
+				return err
+			}
 		}
-		d.files = append(d.files, deadLetterFile{entry.Name(), bytes, count})
+		files = append(files, f)
 	}
-	// The number in front of the names decides; ReadDir sorts by name.
-	slices.SortStableFunc(d.files, func(a, b deadLetterFile) int { return number(a.name) - number(b.name) })
+	// The number in front of the names decides, then the name.
+	slices.SortStableFunc(files, func(a, b deadLetterFile) int { return number(a.name) - number(b.name) })
+	d.files = files
+	if d.indexOfCurrent() < 0 {
+		d.current = ""
+	}
 	return nil
 }
 
@@ -190,91 +216,95 @@ func appendDeadLetter(dst *bytes.Buffer, now time.Time, feed string, event []byt
 
 func (d *DeadLetters) append(lines []byte, count int64) error {
 	if d.bytes()+int64(len(lines)) > d.limits.TotalBytes {
-		d.forgetRemoved()
+		if err := d.look(); err != nil {
+			return err
+		}
 		if bytes := d.bytes(); bytes+int64(len(lines)) > d.limits.TotalBytes {
 			return fmt.Errorf("%w of %d bytes (%d are there): replay them, or move files out of the directory",
 				ErrDeadLettersFull, d.limits.TotalBytes, bytes)
 		}
 	}
-	if len(d.files) == 0 || d.files[len(d.files)-1].bytes >= d.limits.FileBytes {
-		d.next()
-	}
-	current := &d.files[len(d.files)-1]
-	path := filepath.Join(d.dir, current.name)
-	// Dead letters are rare: a file is opened for each, so that one that
-	// somebody has moved away is not written to.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	size, err := writeLines(f, lines)
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if size == 0 {
-		if err := syncDir(d.dir); err != nil {
+	for {
+		f, err := d.currentFile()
+		if err != nil {
 			return err
 		}
-		current.count = 0
+		hidden, err := d.write(f, lines, count)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		if !hidden {
+			return nil
+		}
+		d.current = ""
 	}
-	current.bytes = size + int64(len(lines))
-	current.count += count
-	return nil
 }
 
-// writeLines appends lines durably, or leaves the file as it was. It gives the size
-// before. A line that a kill left incomplete was never confirmed: it is cut off first.
-func writeLines(f *os.File, lines []byte) (size int64, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	size, err = wholeLines(f, info.Size())
-	if err != nil {
-		return 0, err
-	}
-	if size < info.Size() {
-		if err := f.Truncate(size); err != nil {
-			return 0, err
+// currentFile opens the file to append to, or makes a new one. Dead letters
+// are rare: a file is opened for each, and not held open.
+func (d *DeadLetters) currentFile() (*os.File, error) {
+	if d.current != "" && d.files[d.indexOfCurrent()].bytes < d.limits.FileBytes {
+		f, err := os.OpenFile(filepath.Join(d.dir, d.current), os.O_WRONLY|os.O_APPEND, 0)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
 		}
+	}
+	if err := d.look(); err != nil {
+		return nil, err
+	}
+	last := 0
+	if len(d.files) > 0 {
+		last = number(d.files[len(d.files)-1].name)
+	}
+	for {
+		last++
+		name := fmt.Sprintf("%06d-%s%s", last, d.now().UTC().Format("20060102T150405Z"), deadLetterSuffix)
+		f, err := os.OpenFile(filepath.Join(d.dir, name), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue // another process was faster
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := syncDir(d.dir); err != nil {
+			return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+		d.current = name
+		d.files = append(d.files, deadLetterFile{name: name})
+		return f, nil
+	}
+}
+
+// write appends lines durably, or leaves the file as it was. It reports whether somebody
+// has hidden the file meanwhile: nobody knows then what he has seen of it.
+func (d *DeadLetters) write(f *os.File, lines []byte, count int64) (hidden bool, err error) {
+	before, err := f.Stat()
+	if err != nil {
+		return false, err
 	}
 	if _, err = f.Write(lines); err == nil {
 		err = f.Sync()
 	}
 	if err != nil {
-		return 0, errors.Join(err, f.Truncate(size))
+		if cut := f.Truncate(before.Size()); cut != nil {
+			d.current = "" // whatever is left of the lines, nothing follows it
+			err = errors.Join(err, cut)
+		}
+		return false, err
 	}
-	return size, nil
+	now, err := os.Stat(f.Name())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(before, now) {
+		return true, nil
+	}
+	current := &d.files[d.indexOfCurrent()]
+	current.bytes = before.Size() + int64(len(lines))
+	current.count += count
+	return false, err
 }
 
-// wholeLines gives the size of a file up to its last line feed.
-func wholeLines(f *os.File, size int64) (int64, error) {
-	buffer := make([]byte, 4<<10)
-	for size > 0 {
-		from := max(0, size-int64(len(buffer)))
-		part := buffer[:size-from]
-		if _, err := f.ReadAt(part, from); err != nil {
-			return 0, err
-		}
-		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
-			return from + int64(i) + 1, nil
-		}
-		size = from
-	}
-	return 0, nil
-}
-
-// next begins a new file, which is made when something is written to it.
-func (d *DeadLetters) next() {
-	last := 0
-	if len(d.files) > 0 {
-		last = number(d.files[len(d.files)-1].name)
-	}
-	name := fmt.Sprintf("%06d-%s%s", last+1, d.now().UTC().Format("20060102T150405Z"), deadLetterSuffix)
-	d.files = append(d.files, deadLetterFile{name: name})
+// indexOfCurrent is where the current file stands among the files.
+func (d *DeadLetters) indexOfCurrent() int {
+	return slices.IndexFunc(d.files, func(f deadLetterFile) bool { return f.name == d.current })
 }
 
 func (d *DeadLetters) bytes() (total int64) {
@@ -284,19 +314,11 @@ func (d *DeadLetters) bytes() (total int64) {
 	return total
 }
 
-// forgetRemoved stops counting files that are no longer there.
-func (d *DeadLetters) forgetRemoved() {
-	d.files = slices.DeleteFunc(d.files, func(f deadLetterFile) bool {
-		_, err := os.Stat(filepath.Join(d.dir, f.name))
-		return errors.Is(err, fs.ErrNotExist)
-	})
-}
-
-// Count is the number of dead letters, without those in files that were removed.
+// Count is the number of dead letters in the directory.
 func (d *DeadLetters) Count() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.forgetRemoved()
+	d.look() // what cannot be looked at counts as before
 	total := int64(0)
 	for _, f := range d.files {
 		total += f.count
@@ -304,19 +326,21 @@ func (d *DeadLetters) Count() int64 {
 	return total
 }
 
-// Bytes is the size of all dead letters, without those in files that were removed.
+// Bytes is the size of all dead letters in the directory.
 func (d *DeadLetters) Bytes() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.forgetRemoved()
+	d.look() // what cannot be looked at counts as before
 	return d.bytes()
 }
 
-// Files are the paths of the files, oldest first.
+// Files are the paths of the files, oldest first. A file that is to be
+// replayed is renamed first, to a name that does not end in ".ndjson": then
+// nothing is added to it any more.
 func (d *DeadLetters) Files() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.forgetRemoved()
+	d.look() // what cannot be looked at is as before
 	var paths []string
 	for _, f := range d.files {
 		paths = append(paths, filepath.Join(d.dir, f.name))

@@ -79,7 +79,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("%d letters in %d bytes, want 3 in %d", d.Count(), d.Bytes(), len(want))
 	}
 
-	// A new process finds the same, and goes on in the same file.
+	// A new process finds the same, and writes to a file of its own.
 	d = openDeadLetters(t, dir, DeadLetterLimits{})
 	if d.Count() != 3 || d.Bytes() != int64(len(want)) {
 		t.Errorf("opened again: %d letters in %d bytes", d.Count(), d.Bytes())
@@ -88,7 +88,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Fatal(err)
 	}
 	letters := readAll(t, d)
-	if len(d.Files()) != 1 || len(letters) != 4 || letters[0].Feed != "sign-ins" || letters[0].Reason != `no "n"` || string(letters[3].Event) != `{"n":2}` {
+	if len(d.Files()) != 2 || len(letters) != 4 || letters[0].Feed != "sign-ins" || letters[0].Reason != `no "n"` || string(letters[3].Event) != `{"n":2}` {
 		t.Errorf("letters: %+v", letters)
 	}
 }
@@ -164,8 +164,7 @@ func TestDeadLetterNames(t *testing.T) {
 // A kill in the middle of a write leaves part of a line, which was never
 // confirmed.
 func TestDeadLettersAfterAKill(t *testing.T) {
-	dir := t.TempDir()
-	d := openDeadLetters(t, dir, DeadLetterLimits{})
+	d := openDeadLetters(t, t.TempDir(), DeadLetterLimits{})
 	for i := range 2 {
 		if err := d.Append("f", fmt.Appendf(nil, `{"n":%d}`, i), Refused{}); err != nil {
 			t.Fatal(err)
@@ -177,7 +176,8 @@ func TestDeadLettersAfterAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	for cut := bytes.IndexByte(data, '\n') + 1; cut < len(data); cut++ {
-		if err := os.WriteFile(path, data[:cut], 0o600); err != nil {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), data[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
 		d := openDeadLetters(t, dir, DeadLetterLimits{})
@@ -191,6 +191,83 @@ func TestDeadLettersAfterAKill(t *testing.T) {
 		if len(letters) != 2 || string(letters[1].Event) != `{"n":9}` || d.Count() != 2 {
 			t.Fatalf("cut at %d: %+v, counted %d", cut, letters, d.Count())
 		}
+	}
+}
+
+// A replay takes files away, by renaming and reading them, while the connector
+// goes on: nothing is lost, and two processes share the directory.
+func TestDeadLettersAreTakenMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	limits := DeadLetterLimits{FileBytes: 1000}
+	const writers, each = 2, 300
+	var group sync.WaitGroup
+	for i := range writers {
+		d := openDeadLetters(t, dir, limits)
+		group.Go(func() {
+			for n := range each {
+				if err := d.Append(fmt.Sprint(i), fmt.Appendf(nil, `{"n":%d}`, n), Refused{}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	written := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(written)
+	}()
+	reader := openDeadLetters(t, dir, limits)
+	seen := map[string]int{}
+	take := func() {
+		for _, path := range reader.Files() {
+			taken := path + ".replaying"
+			if err := os.Rename(path, taken); err != nil {
+				t.Fatal(err)
+			}
+			for letter, err := range ReadDeadLetters(taken) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen[letter.Feed+string(letter.Event)]++
+			}
+			if err := os.Remove(taken); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for done := false; !done; take() {
+		select {
+		case <-written:
+			done = true
+		default:
+		}
+	}
+	if len(seen) != writers*each {
+		t.Errorf("%d dead letters were seen, want %d", len(seen), writers*each)
+	}
+	if reader.Count() != 0 {
+		t.Errorf("%d are left", reader.Count())
+	}
+}
+
+// When the disk is full, nothing of a dead letter stays, and no heap of empty
+// files either.
+func TestDeadLettersOnAFullDisk(t *testing.T) {
+	d := openDeadLetters(t, t.TempDir(), DeadLetterLimits{})
+	event := fmt.Appendf(nil, `{"n":"%s"}`, strings.Repeat("x", 600))
+	limitFileSize(t, 1000, func() {
+		for i := range 5 {
+			if err := d.Append("f", event, Refused{}); (err == nil) != (i == 0) {
+				t.Errorf("append %d: %v", i, err)
+			}
+		}
+	})
+	if err := d.Append("f", event, Refused{}); err != nil {
+		t.Error(err)
+	}
+	if letters := readAll(t, d); len(letters) != 2 || len(d.Files()) != 1 || d.Count() != 2 {
+		t.Errorf("%d letters in %d files, counted %d", len(letters), len(d.Files()), d.Count())
 	}
 }
 
