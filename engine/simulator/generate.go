@@ -1,0 +1,101 @@
+package simulator
+
+import "time"
+
+// begin fills in everything of a record that follows from its id and the time
+// it happened: who, where, and on what device.
+func (w *world) begin(r *record, id recordID, guid [36]byte, at time.Time) {
+	seed := mix(w.seed ^ uint64(id.feed)<<56 ^ uint64(id.class)<<52 ^ id.index)
+	*r = record{w: w, seed: seed, id: id, guid: guid, at: at, created: at}
+	at.AppendFormat(r.stamp[:0], "2006-01-02T15:04:05")
+	n := uint64(len(w.people))
+	// The smaller of two draws: some people work far more than others.
+	r.user = &w.people[min(mix(seed^1)%n, mix(seed^2)%n)]
+	r.other = &w.people[mix(seed^3)%n]
+	r.robot = &w.robots[mix(seed^4)%uint64(len(w.robots))]
+	r.app = &w.apps[mix(seed^5)%uint64(len(w.apps))]
+	r.rank = mix(seed^6) >> 8
+	r.place = r.user.place
+	r.ip = r.user.ip
+	if mix(seed^7)%8 == 0 {
+		r.ip = r.user.ip6
+	}
+}
+
+// audit renders one record of the Management Activity API: first is the line
+// its members begin with.
+func (w *world) audit(dst []byte, c *catalogue, r *record, first int) []byte {
+	t := c.pick(mix(r.seed ^ 8))
+	if s, minute := w.storyAt(r.at.Unix()); s != nil {
+		if told := tell(feedNames[r.id.feed], s, minute, r); told != nil {
+			t = told
+		}
+	}
+	return t.append(dst, r, first)
+}
+
+// tell puts a record into the story under way; nil when the story leaves it
+// alone.
+func tell(feed string, s *story, minute int64, r *record) *template {
+	chance := mix(r.seed^9) % 100
+	attacked := func(t *template, who *person) *template {
+		r.user, r.ip, r.place = who, s.ip, s.place
+		return t
+	}
+	switch {
+	case feed == AuditEntra && minute < 10 && chance < 60:
+		r.rank = 0 // wrong password
+		return attacked(stsFailure, r.other)
+	case feed == AuditEntra && minute == 10 && chance < 30:
+		return attacked(stsSuccess, s.victim)
+	case feed == AuditExchange && minute >= 12 && minute < 20 && chance < 6:
+		return attacked(inboxRule, s.victim)
+	case feed == AuditSharePoint && minute >= 20 && minute < 40 && chance < 40:
+		return attacked(massDownload, s.victim)
+	case feed == AuditGeneral && minute >= 14 && minute < 30 && chance < 5:
+		r.rank, r.user = 0, s.victim // a forwarding rule was created
+		return alertTriggered
+	}
+	return nil
+}
+
+// signIn renders one sign-in of the given kind.
+func (w *world) signIn(dst []byte, feed string, r *record, beta bool) []byte {
+	shapes := &userSignIns
+	switch feed {
+	case SignInsNonInteractive:
+		shapes = &quietSignIns
+	case SignInsServicePrincipal:
+		shapes = &robotSignIns
+		r.ip, r.place = w.people[r.rank%5].ip, &cities[0]
+	case SignInsManagedIdentity:
+		shapes = &boxSignIns
+		r.robot = &w.boxes[r.rank%uint64(len(w.boxes))]
+		r.ip, r.place = "192.0.2.250", &cities[5]
+	}
+	set := &shapes.beta
+	if !beta {
+		set = &shapes.v1
+	}
+	t := set.ok
+	switch chance := mix(r.seed^10) % 100; {
+	case chance < 12:
+		t = set.failed
+	case chance < 14:
+		t = set.risky
+	}
+	if feed == SignInsInteractive {
+		if s, minute := w.storyAt(r.at.Unix()); s != nil {
+			switch chance := mix(r.seed^9) % 100; {
+			case minute < 10 && chance < 60:
+				t, r.user, r.ip, r.place = set.spray, r.other, s.ip, s.place
+			case minute == 10 && chance < 30:
+				t, r.user, r.ip, r.place = set.risky, s.victim, s.ip, s.place
+			}
+		}
+	}
+	if r.version < 0 {
+		t = set.pending
+	}
+	return t.append(dst, r, 0)
+}

@@ -1,0 +1,115 @@
+package simulator
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Main runs a simulator as a process of its own, for performance and chaos
+// runs, until ctx ends. It prints the connector's settings as NAME=value lines,
+// then an empty line; at the end it prints the report as one line of JSON. The
+// control endpoints of the login host take faults meanwhile. It returns the
+// exit code: 0, 1 when it cannot run, or 2 for wrong usage.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o Options
+	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Uint64Var(&o.Seed, "seed", 1, "seed of everything made up")
+	flags.IntVar(&o.Records, "records", 0, "records of the history, over all feeds (default 5000; -1: none)")
+	flags.DurationVar(&o.History, "history", 0, "how far back the history reaches (default 24h)")
+	flags.Float64Var(&o.PerMinute, "per-minute", 0, "live records a minute, over all feeds")
+	flags.StringVar(&o.Licence, "licence", "", "Free, P1 or P2 (default P2)")
+	flags.IntVar(&o.BlobMin, "blob-min", 0, "records in a blob, at least (default 1)")
+	flags.IntVar(&o.BlobMax, "blob-max", 0, "records in a blob, at most (default 40)")
+	flags.DurationVar(&o.BlobEvery, "blob-every", 0, "how long a live blob stays open (default 20s)")
+	flags.IntVar(&o.ListPage, "list-page", 0, "blobs a page of the content listing (default 100)")
+	flags.IntVar(&o.PageSize, "page-size", 0, "rows a page of Graph, at most")
+	flags.DurationVar(&o.TokenLifetime, "token-lifetime", 0, "default 1h")
+	flags.DurationVar(&o.PartialFor, "partial-for", 0, "how long a new blob holds only half of its records")
+	flags.Float64Var(&o.Late, "late", 0, "share of blobs and rows that become visible late")
+	flags.DurationVar(&o.LateBy, "late-by", 0, "how late at most (default 90m)")
+	flags.Float64Var(&o.Repeated, "repeated", 0, "share of records that are repeated")
+	flags.Float64Var(&o.Revised, "revised", 0, "share of sign-ins published again with other content")
+	flags.DurationVar(&o.RevisedBy, "revised-by", 0, "how much later at most (default 2h)")
+	flags.Float64Var(&o.Odd, "odd", 0, "share of records with the oddities that real ones show")
+	flags.BoolVar(&o.Throttle, "throttle", false, "enforce the documented rate limits")
+	flags.BoolVar(&o.NoGzip, "no-gzip", false, "never compress")
+	flags.Int64Var(&o.MaxBody, "max-body", 0, "bytes of a delivery, above it 413 (default 10 MiB)")
+	collector := flags.Bool("collector", false, "print the settings for collector mode")
+	volumes := flags.String("volumes", "", `feeds that differ, as "feed=history:per-hour,…"`)
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	var err error
+	if o.Volumes, err = parseVolumes(*volumes); err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "simulator: %v\n", err) //nolint:errcheck // nowhere else to say it
+		return 2
+	}
+	s, err := Start(o)
+	if err != nil {
+		fmt.Fprintln(stderr, err) //nolint:errcheck // nowhere else to say it
+		return 1
+	}
+	defer s.Close() //nolint:errcheck // the process ends
+	env := s.Env()
+	if *collector {
+		env = s.CollectorEnv()
+	}
+	if _, err := fmt.Fprintf(stdout, "%s\n\n", strings.Join(env, "\n")); err != nil {
+		return 1
+	}
+	<-ctx.Done()
+	if err := json.NewEncoder(stdout).Encode(s.Report()); err != nil {
+		fmt.Fprintf(stderr, "simulator: print the report: %v\n", err) //nolint:errcheck // nowhere else to say it
+		return 1
+	}
+	return 0
+}
+
+func parseVolumes(text string) (map[string]Volume, error) {
+	if text == "" {
+		return nil, nil
+	}
+	volumes := map[string]Volume{}
+	for part := range strings.SplitSeq(text, ",") {
+		name, numbers, ok := strings.Cut(part, "=")
+		history, perHour, _ := strings.Cut(numbers, ":")
+		var v Volume
+		_, err := fmt.Sscan(history, &v.History)
+		if err == nil && perHour != "" {
+			_, err = fmt.Sscan(perHour, &v.PerHour)
+		}
+		if _, known := feedNumber(name); !ok || err != nil || !known {
+			return nil, fmt.Errorf("volume %q: want feed=history:per-hour; feeds are %s", part, strings.Join(feedNames, ", "))
+		}
+		volumes[name] = v
+	}
+	return volumes, nil
+}
+
+// settle is how long Drained waits between two looks.
+const settle = 200 * time.Millisecond
+
+// Drained waits until everything on offer has arrived, or ctx ends, and returns
+// the last report. It is meant for after StopLive.
+func (s *Simulator) Drained(ctx context.Context) Report {
+	for {
+		r := s.Report()
+		if r.Lost == 0 {
+			return r
+		}
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return s.Report()
+		}
+	}
+}

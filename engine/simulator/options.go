@@ -1,0 +1,226 @@
+package simulator
+
+import (
+	"crypto/x509"
+	"log/slog"
+	"time"
+)
+
+// The feeds of the simulated tenant: the five content types of the Management
+// Activity API, and the logs of Graph. Volumes, faults and reports name them so.
+const (
+	AuditEntra      = "Audit.AzureActiveDirectory"
+	AuditExchange   = "Audit.Exchange"
+	AuditSharePoint = "Audit.SharePoint"
+	AuditGeneral    = "Audit.General"
+	DLPAll          = "DLP.All"
+
+	SignInsInteractive      = "signIns/interactiveUser"
+	SignInsNonInteractive   = "signIns/nonInteractiveUser"
+	SignInsServicePrincipal = "signIns/servicePrincipal"
+	SignInsManagedIdentity  = "signIns/managedIdentity"
+	DirectoryAudits         = "directoryAudits"
+	Provisioning            = "provisioning"
+	DeviceAudits            = "auditEvents"
+
+	RiskDetections                 = "riskDetections"
+	RiskyUsers                     = "riskyUsers"
+	RiskyServicePrincipals         = "riskyServicePrincipals"
+	ServicePrincipalRiskDetections = "servicePrincipalRiskDetections"
+	Alerts                         = "alerts_v2"
+	Incidents                      = "incidents"
+)
+
+// feedNames gives each feed its number: the number is part of record ids.
+var feedNames = []string{
+	AuditEntra, AuditExchange, AuditSharePoint, AuditGeneral, DLPAll,
+	SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity,
+	DirectoryAudits, Provisioning, DeviceAudits,
+	RiskDetections, RiskyUsers, RiskyServicePrincipals, ServicePrincipalRiskDetections, Alerts, Incidents,
+}
+
+// feedShares is how a tenant's records spread over its feeds, in thousandths.
+var feedShares = []int{
+	150, 180, 220, 110, 15,
+	100, 130, 25, 10,
+	30, 6, 4,
+	6, 4, 1, 1, 5, 3,
+}
+
+// ContentTypes are the five content types of the Management Activity API.
+var ContentTypes = feedNames[:5:5]
+
+func feedNumber(name string) (uint8, bool) {
+	for i, n := range feedNames {
+		if n == name {
+			return uint8(i), true
+		}
+	}
+	return 0, false
+}
+
+// Volume is how much a feed holds.
+type Volume struct {
+	History int     `json:"history"`  // records spread over the history
+	PerHour float64 `json:"per_hour"` // records an hour from then on
+}
+
+// Licences a tenant can have.
+const (
+	Free = "Free"
+	P1   = "P1"
+	P2   = "P2"
+)
+
+// Options describe a simulated tenant. The zero value is a small licensed
+// tenant with a day of history.
+type Options struct {
+	Seed uint64 // of everything made up; the same seed makes the same tenant
+
+	TenantID     string // default: a GUID out of the seed
+	ClientID     string
+	ClientSecret string
+	// Certificate, when set, verifies client assertions (PS256 or RS256).
+	Certificate *x509.Certificate
+	// FederatedToken, when set, is the one assertion accepted as coming from a
+	// trusted identity provider.
+	FederatedToken string
+	// SecretExpires is the end of the secret's life as /applications tells it;
+	// default 180 days from now.
+	SecretExpires time.Time
+
+	Now func() time.Time // default time.Now
+
+	History   time.Duration     // how far back records reach; default 24 h
+	Records   int               // records of the history, over all feeds; default 5000, negative: none
+	PerMinute float64           // live records a minute, over all feeds; default 0: none
+	Volumes   map[string]Volume // feeds that differ from their share
+
+	Licence string   // Free, P1, P2; default P2
+	Roles   []string // granted application permissions; nil: DefaultRoles
+	// Subscribed content types are enabled from the start, with their whole
+	// history.
+	Subscribed []string
+	// Backfill is how far before its first subscription a content type's blobs
+	// reach (one live measurement: 22 h). Default 24 h, negative: none.
+	Backfill time.Duration
+
+	TokenLifetime   time.Duration // default 1 h
+	ExpiresAsString bool          // expires_in as text, as older endpoints answer
+
+	PageSize       int // Graph rows a page at most, below what $top asks; 0: as asked
+	ListPage       int // blobs a page of the content listing; default 100
+	BlobMin        int // records in a blob; default 1
+	BlobMax        int // default 40
+	BlobEvery      time.Duration
+	SkipTokenLives time.Duration // default 10 m
+	PartialFor     time.Duration // how long a new blob holds only its first half; default 0
+
+	Late      float64       // share of blobs and rows that become visible late
+	LateBy    time.Duration // at most this late; default 90 m
+	Repeated  float64       // share of records repeated within or across blobs, also days apart, with other key order
+	Revised   float64       // share of sign-ins published again with other content
+	RevisedBy time.Duration // at most this long after the first time; default 2 h
+	Odd       float64       // share of records with stringly numbers, null or ip:port addresses, unknown record types
+	MissingID float64       // share of STS log-ons without Id
+
+	Throttle bool // enforce the documented rate limits
+	NoGzip   bool // never compress
+
+	ProjectID string // Secure60 project; default 301
+	Token     string // Secure60 ingest token; default out of the seed
+	MaxBody   int64  // answers 413 above it; default 10 MiB
+
+	// OnEvent sees every event the destination accepted, as it came, possibly
+	// from several goroutines at once. The bytes are only valid during the call.
+	OnEvent func(event []byte)
+	// KeepEvents is how many of the last accepted events Events returns.
+	KeepEvents int
+
+	Logger *slog.Logger // default: discards
+}
+
+// DefaultRoles are the application permissions that the shipped feeds need.
+var DefaultRoles = []string{
+	"ActivityFeed.Read", "ActivityFeed.ReadDlp",
+	"AuditLog.Read.All", "Directory.Read.All",
+	"IdentityRiskEvent.Read.All", "IdentityRiskyUser.Read.All", "IdentityRiskyServicePrincipal.Read.All",
+	"SecurityAlert.Read.All", "SecurityIncident.Read.All", "DeviceManagementApps.Read.All",
+	"ProvisioningLog.Read.All",
+}
+
+func (o Options) withDefaults() Options {
+	text := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	span := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	number := func(n *int, v int) {
+		if *n == 0 {
+			*n = v
+		}
+	}
+	text(&o.TenantID, guidText(o.Seed^0x7e4a47))
+	text(&o.ClientID, guidText(o.Seed^0xc11e47))
+	text(&o.ClientSecret, "Sim8Q~"+string(appendHex(nil, mix(o.Seed^0x5ec4e7), 16)))
+	text(&o.Licence, P2)
+	text(&o.ProjectID, "301")
+	text(&o.Token, "sim-ingest-"+string(appendHex(nil, mix(o.Seed^0x10ce47), 16)))
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.SecretExpires.IsZero() {
+		o.SecretExpires = o.Now().Add(180 * 24 * time.Hour).UTC().Truncate(time.Second)
+	}
+	span(&o.History, 24*time.Hour)
+	span(&o.Backfill, 24*time.Hour)
+	span(&o.TokenLifetime, time.Hour)
+	span(&o.SkipTokenLives, 10*time.Minute)
+	span(&o.LateBy, 90*time.Minute)
+	span(&o.RevisedBy, 2*time.Hour)
+	span(&o.BlobEvery, 20*time.Second)
+	number(&o.Records, 5000)
+	number(&o.ListPage, 100)
+	number(&o.BlobMin, 1)
+	number(&o.BlobMax, max(40, o.BlobMin))
+	if o.MaxBody == 0 {
+		o.MaxBody = 10 << 20
+	}
+	if o.Roles == nil {
+		o.Roles = DefaultRoles
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// volumes spreads the total over the feeds, exactly: what rounding leaves goes
+// to the largest feeds.
+func (o Options) volumes() []Volume {
+	vs := make([]Volume, len(feedNames))
+	total := 0
+	for _, s := range feedShares {
+		total += s
+	}
+	records := max(o.Records, 0)
+	left := records
+	for i, s := range feedShares {
+		vs[i] = Volume{History: records * s / total, PerHour: o.PerMinute * 60 * float64(s) / float64(total)}
+		left -= vs[i].History
+	}
+	for i := 0; left > 0; i, left = (i+1)%5, left-1 {
+		vs[i].History++
+	}
+	for i, n := range feedNames {
+		if v, ok := o.Volumes[n]; ok {
+			vs[i] = v
+		}
+	}
+	return vs
+}

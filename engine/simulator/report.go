@@ -1,0 +1,341 @@
+package simulator
+
+import (
+	"fmt"
+	"math"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Report says what became of the records that were on offer.
+type Report struct {
+	From       time.Time        `json:"from"` // the period judged, by the clock that a client lists by
+	To         time.Time        `json:"to"`
+	Offered    int64            `json:"offered"`  // over the feeds that were asked for
+	Received   int64            `json:"received"` // of the offered records, those that arrived
+	Lost       int64            `json:"lost"`
+	Duplicated int64            `json:"duplicated"` // arrivals beyond the first
+	Revisions  int64            `json:"revisions"`  // further arrivals of sign-ins that were published again with other content
+	Outside    int64            `json:"outside"`    // records that arrived from outside the period
+	Unexpected int64            `json:"unexpected"` // events that name no record on offer
+	Other      map[string]int64 `json:"other"`      // events that are no records, by operation
+	Feeds      []FeedReport     `json:"feeds"`
+	Counts     map[string]int64 `json:"counts"` // requests, tokens, records served, throttled answers
+	Faults     map[Kind]int64   `json:"faults"` // hits
+	Violations []string         `json:"violations"`
+}
+
+// FeedReport is the part of a report about one feed.
+type FeedReport struct {
+	Feed       string   `json:"feed"`
+	Asked      bool     `json:"asked"` // the client ever asked for it
+	Offered    int64    `json:"offered"`
+	Received   int64    `json:"received"`
+	Lost       int64    `json:"lost"`
+	Duplicated int64    `json:"duplicated"`
+	Revisions  int64    `json:"revisions"`
+	Outside    int64    `json:"outside"`
+	LostIDs    []string `json:"lost_ids,omitempty"` // the first few, with where they were
+	TwiceIDs   []string `json:"twice_ids,omitempty"`
+}
+
+// maxListed bounds the ids and violations a report lists.
+const maxListed = 20
+
+// tally counts arrivals of one feed's records: a byte for each.
+type tally struct {
+	mu     sync.Mutex
+	counts [2][]uint8 // by class, by index
+}
+
+func (t *tally) add(id recordID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := &t.counts[id.class]
+	for uint64(len(*c)) <= id.index {
+		*c = append(*c, make([]uint8, max(1024, len(*c)/4, int(id.index)-len(*c)+1))...)
+	}
+	if (*c)[id.index] < math.MaxUint8 {
+		(*c)[id.index]++
+	}
+}
+
+func (t *tally) of(id recordID) int64 {
+	if c := t.counts[id.class]; id.index < uint64(len(c)) {
+		return int64(c[id.index])
+	}
+	return 0
+}
+
+func (t *tally) total() (distinct, all int64) {
+	for _, c := range t.counts {
+		for _, n := range c {
+			if n > 0 {
+				distinct++
+				all += int64(n)
+			}
+		}
+	}
+	return distinct, all
+}
+
+// judge counts one accepted event.
+func (s *Simulator) judge(k eventKeys) {
+	for _, text := range [][]byte{k.id, k.lower, k.intra} {
+		if len(text) == 0 {
+			continue
+		}
+		if id, ok := s.ids.find(text); ok {
+			if int(id.feed) < len(feedNames) && id.class <= published && s.exists(id) {
+				s.tallies[id.feed].add(id)
+				return
+			}
+			s.unexpected(text)
+			return
+		}
+	}
+	if len(k.lower) > 0 {
+		for _, clock := range k.clocks {
+			if len(clock) > 0 && s.judgeVersion(string(k.lower)+"|"+string(clock)) {
+				return
+			}
+		}
+	}
+	if len(k.id) > 0 || len(k.lower) > 0 {
+		s.unexpected(append(append([]byte(nil), k.id...), k.lower...))
+		return
+	}
+	s.mu.Lock()
+	s.other[string(k.operation)]++
+	s.mu.Unlock()
+}
+
+func (s *Simulator) unexpected(id []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strangers++
+	if s.strangers <= maxListed {
+		s.log.Warn("an event names no record on offer", "id", string(id))
+	}
+}
+
+func (s *Simulator) judgeVersion(key string) bool {
+	for _, t := range s.tables {
+		t.mu.Lock()
+		v := t.versions[key]
+		if v != nil {
+			v.received++
+		}
+		t.mu.Unlock()
+		if v != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// exists reports whether a record has been made at all.
+func (s *Simulator) exists(id recordID) bool {
+	if c := s.typeOf(feedNames[id.feed]); c != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if id.class == published {
+			return id.index < c.fresh
+		}
+		return id.index < c.next
+	}
+	st := s.streamOf(feedNames[id.feed])
+	if st == nil {
+		return false
+	}
+	if id.class == published {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		return id.index < uint64(len(st.extras))
+	}
+	return id.index < st.times.past || st.times.live > 0 && st.times.at(id.index) <= s.now().UnixNano()
+}
+
+// Report judges all records available so far.
+func (s *Simulator) Report() Report { return s.ReportBetween(time.Time{}, s.now()) }
+
+// ReportBetween judges the records whose place in time, by the clock that a
+// client lists by, is in [from, to), and which are available now. What a client
+// started with a shorter look-back never asked for is left out by from, what it
+// had no time to collect by to.
+func (s *Simulator) ReportBetween(from, to time.Time) Report {
+	now := s.now()
+	if oldest := s.start.Add(-365 * 24 * time.Hour); from.Before(oldest) {
+		from = oldest
+	}
+	r := Report{From: from.UTC(), To: to.UTC(), Other: map[string]int64{}, Counts: map[string]int64{}, Faults: map[Kind]int64{}, Violations: []string{}}
+	for _, c := range s.types {
+		r.Feeds = append(r.Feeds, c.report(from, to, now))
+	}
+	for _, st := range s.streams {
+		r.Feeds = append(r.Feeds, st.report(from, to, now))
+	}
+	for _, t := range s.tables {
+		r.Feeds = append(r.Feeds, t.report(from, to, now))
+	}
+	for _, f := range r.Feeds {
+		if !f.Asked {
+			continue
+		}
+		r.Offered += f.Offered
+		r.Received += f.Received
+		r.Lost += f.Lost
+		r.Duplicated += f.Duplicated
+		r.Revisions += f.Revisions
+		r.Outside += f.Outside
+	}
+	s.mu.Lock()
+	r.Unexpected = s.strangers
+	for k, v := range s.other {
+		r.Other[k] = v
+	}
+	for v, n := range s.violations {
+		if n > 1 {
+			v = fmt.Sprintf("%s (%d times)", v, n)
+		}
+		r.Violations = append(r.Violations, v)
+	}
+	s.mu.Unlock()
+	sort.Strings(r.Violations)
+	s.counts.Range(func(k, v any) bool {
+		r.Counts[k.(string)] = v.(*counter).Load()
+		return true
+	})
+	s.faults.mu.Lock()
+	for k, v := range s.faults.hits {
+		r.Faults[k] = v
+	}
+	s.faults.mu.Unlock()
+	return r
+}
+
+// weigh adds one offered record to a feed's report.
+func (f *FeedReport) weigh(arrivals int64, tolerated bool, name func() string) {
+	f.Offered++
+	switch {
+	case arrivals == 0:
+		f.Lost++
+		if len(f.LostIDs) < maxListed {
+			f.LostIDs = append(f.LostIDs, name())
+		}
+		return
+	case arrivals == 2 && tolerated:
+		f.Revisions++
+	case arrivals > 1:
+		f.Duplicated += arrivals - 1
+		if len(f.TwiceIDs) < maxListed {
+			f.TwiceIDs = append(f.TwiceIDs, name())
+		}
+	}
+	f.Received++
+}
+
+func (s *Simulator) naming(id recordID, at time.Time) func() string {
+	return func() string {
+		guid := s.guid(id)
+		return string(guid[:]) + " " + at.UTC().Format(time.RFC3339Nano)
+	}
+}
+
+func (c *contentType) report(from, to, now time.Time) FeedReport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.extend(now)
+	t := &c.sim.tallies[c.feed]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := FeedReport{Feed: c.name, Asked: c.asked}
+	// What was expired when the simulator started was never to be had; what
+	// expired since was.
+	earliest := max(from.UnixMilli(), c.sim.start.Add(-retention).UnixMilli())
+	weighed := int64(0)
+	for _, list := range [][]blob{c.blobs, c.extras} {
+		for _, b := range list {
+			if b.class == repeated || b.created < earliest || b.created >= to.UnixMilli() || b.visible > now.UnixMilli() || !c.subscribed(b) {
+				continue
+			}
+			for i := range uint64(b.n) {
+				id := recordID{feed: c.feed, class: b.class, index: b.first + i}
+				n := t.of(id)
+				if n > 0 {
+					weighed++
+				}
+				f.weigh(n, false, c.sim.naming(id, time.UnixMilli(b.created)))
+			}
+		}
+	}
+	distinct, _ := t.total()
+	f.Outside = distinct - weighed
+	return f
+}
+
+func (c *contentType) subscribed(b blob) bool {
+	for _, s := range c.spans {
+		if b.created >= s.from && (s.to == 0 || b.created < s.to) {
+			return true
+		}
+	}
+	return false
+}
+
+func (st *stream) report(from, to, now time.Time) FeedReport {
+	f := FeedReport{Feed: st.name}
+	t := &st.sim.tallies[st.feed]
+	weighed := int64(0)
+	first := max(from.UnixNano(), st.sim.start.Add(-st.sim.graphRetention()).UnixNano())
+	var rows []place
+	st.walk(first, to.UnixNano(), now.UnixNano(), false, nil, func(p place) bool {
+		rows = append(rows, p)
+		return true
+	})
+	st.mu.Lock()
+	f.Asked = st.asked
+	st.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range rows {
+		id := recordID{feed: st.feed, class: p.class, index: p.index}
+		n := t.of(id)
+		if n > 0 {
+			weighed++
+		}
+		revised := false
+		if p.class == scheduled {
+			_, revised = st.revision(p.index, now.UnixNano())
+		}
+		f.weigh(n, revised, st.sim.naming(id, time.Unix(0, p.at)))
+	}
+	distinct, _ := t.total()
+	f.Outside = distinct - weighed
+	return f
+}
+
+func (t *table) report(from, to, now time.Time) FeedReport {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.advance(now)
+	f := FeedReport{Feed: t.name, Asked: t.asked}
+	keys := make([]string, 0, len(t.versions))
+	for key := range t.versions {
+		keys = append(keys, key)
+	}
+	sort.Strings(keys)
+	for _, key := range keys {
+		v := t.versions[key]
+		if !v.served && (!v.standing || v.at < from.UnixNano() || v.at >= to.UnixNano()) {
+			if v.received > 0 {
+				f.Outside++
+			}
+			continue
+		}
+		f.weigh(int64(v.received), false, func() string { return strings.Replace(key, "|", " ", 1) })
+	}
+	return f
+}

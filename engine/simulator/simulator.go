@@ -1,0 +1,519 @@
+package simulator
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Simulator is a running tenant and destination. Its methods may be called from
+// several goroutines.
+type Simulator struct {
+	opts  Options
+	start time.Time
+	log   *slog.Logger
+	world *world
+	ids   *idCipher
+
+	types   []*contentType
+	streams []*stream
+	tables  []*table
+	tallies []tally // by feed number
+	faults  faults
+	tokens  skipTokens
+
+	signing  []byte
+	revoked  atomic.Int64 // tokens issued until then are refused
+	requests atomic.Int64
+	counts   sync.Map // name -> *counter
+
+	mu         sync.Mutex
+	roles      []string
+	plan       string
+	known      map[string]map[string]bool // property names by endpoint
+	limits     map[string]*slidingWindow
+	violations map[string]int
+	other      map[string]int64
+	strangers  int64
+	events     [][]byte
+
+	listeners map[string]net.Listener
+	servers   []*http.Server
+	closing   chan struct{}
+	closed    sync.Once
+}
+
+type counter struct{ atomic.Int64 }
+
+// Start opens the listeners on loopback and serves until Close.
+func Start(o Options) (*Simulator, error) {
+	o = o.withDefaults()
+	if o.BlobMin < 1 || o.BlobMax < o.BlobMin {
+		return nil, fmt.Errorf("simulator: blobs of %d to %d records; the least is 1, and the most not below the least", o.BlobMin, o.BlobMax)
+	}
+	if _, ok := plans[o.Licence]; !ok {
+		return nil, fmt.Errorf("simulator: unknown licence %q; it is Free, P1 or P2", o.Licence)
+	}
+	for name := range o.Volumes {
+		if _, ok := feedNumber(name); !ok {
+			return nil, fmt.Errorf("simulator: volume of an unknown feed %q; feeds are %s", name, strings.Join(feedNames, ", "))
+		}
+	}
+	s := &Simulator{
+		opts: o, start: o.Now(), log: o.Logger,
+		world: newWorld(o.Seed, o.TenantID), ids: newIDCipher(o.Seed),
+		tallies: make([]tally, len(feedNames)),
+		signing: appendHex(nil, mix(o.Seed^0x519), 16),
+		roles:   o.Roles, plan: o.Licence,
+		known: map[string]map[string]bool{}, limits: map[string]*slidingWindow{}, violations: map[string]int{}, other: map[string]int64{},
+		listeners: map[string]net.Listener{}, closing: make(chan struct{}),
+	}
+	s.faults.seed, s.faults.hits = o.Seed, map[Kind]int64{}
+	s.tokens.known = map[string]walkState{}
+	s.populate()
+	for _, name := range o.Subscribed {
+		c := s.typeOf(name)
+		if c == nil {
+			return nil, fmt.Errorf("simulator: subscription to an unknown content type %q", name)
+		}
+		c.enable(s.start, retention)
+	}
+	for name, serve := range map[string]http.HandlerFunc{
+		"login": s.serveLogin, "manage": s.serveManage, "graph": s.serveGraph,
+		"ingest": s.serveIngest, "collector": s.serveCollector, "foreign": s.serveForeign,
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("simulator: listen for %s: %w", name, err)
+		}
+		s.listeners[name] = l
+		server := &http.Server{
+			Handler:           s.withControl(name, serve),
+			ReadHeaderTimeout: time.Minute,
+			ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		}
+		s.servers = append(s.servers, server)
+		go func() {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				s.log.Error("the simulator stopped serving", "service", name, "error", err)
+			}
+		}()
+	}
+	return s, nil
+}
+
+// populate makes the feeds.
+func (s *Simulator) populate() {
+	volumes := s.opts.volumes()
+	times := func(feed uint8, unit time.Duration) timeline {
+		return newTimeline(mix(s.opts.Seed^uint64(feed)<<32), s.start, s.opts.History, volumes[feed], unit)
+	}
+	for i, name := range feedNames {
+		feed := uint8(i)
+		switch name {
+		case AuditEntra, AuditExchange, AuditSharePoint, AuditGeneral, DLPAll:
+			s.types = append(s.types, &contentType{name: name, feed: feed, sim: s, kinds: managementKinds[name], times: times(feed, time.Nanosecond)})
+		case SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity:
+			s.streams = append(s.streams, &stream{name: name, feed: feed, sim: s, clock: "createdDateTime", times: times(feed, time.Second)})
+		case Provisioning:
+			s.streams = append(s.streams, &stream{name: name, feed: feed, sim: s, clock: "activityDateTime", times: times(feed, time.Second)})
+		case DirectoryAudits, DeviceAudits:
+			s.streams = append(s.streams, &stream{name: name, feed: feed, sim: s, clock: "activityDateTime", times: times(feed, 100*time.Nanosecond)})
+		default:
+			t := &table{name: name, feed: feed, sim: s, clock: "lastUpdatedDateTime", times: times(feed, 100*time.Nanosecond)}
+			switch name {
+			case RiskDetections:
+				t.row = riskDetectionRow
+			case ServicePrincipalRiskDetections:
+				t.row = principalDetectionRow
+			case RiskyUsers:
+				t.row, t.clock, t.perUser = riskyUserRow, "riskLastUpdatedDateTime", true
+			case RiskyServicePrincipals:
+				t.row, t.clock, t.perRobot = riskyPrincipalRow, "riskLastUpdatedDateTime", true
+			case Alerts:
+				t.row, t.clock = alertRow, "lastUpdateDateTime"
+			case Incidents:
+				t.row, t.clock = incidentRow, "lastUpdateDateTime"
+			}
+			s.tables = append(s.tables, t)
+		}
+	}
+}
+
+func (s *Simulator) typeOf(name string) *contentType {
+	for _, c := range s.types {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func (s *Simulator) streamOf(name string) *stream {
+	for _, st := range s.streams {
+		if st.name == name {
+			return st
+		}
+	}
+	return nil
+}
+
+func (s *Simulator) tableOf(name string) *table {
+	for _, t := range s.tables {
+		if t.name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// Close ends all services at once; answers under way are cut off.
+func (s *Simulator) Close() error {
+	var err error
+	s.closed.Do(func() {
+		close(s.closing)
+		for _, server := range s.servers {
+			err = errors.Join(err, server.Close())
+		}
+	})
+	return err
+}
+
+func (s *Simulator) base(name string) string { return "http://" + s.listeners[name].Addr().String() }
+
+// LoginBase is the base URL of the login service.
+func (s *Simulator) LoginBase() string { return s.base("login") }
+
+// ManageBase is the base URL of the Management Activity API, and the resource
+// its tokens are for.
+func (s *Simulator) ManageBase() string { return s.base("manage") }
+
+// GraphBase is the base URL of Graph, and the resource its tokens are for.
+func (s *Simulator) GraphBase() string { return s.base("graph") }
+
+// IngestBase is the base URL of the Secure60 ingest endpoint.
+func (s *Simulator) IngestBase() string { return s.base("ingest") }
+
+// CollectorBase is the URL of a Secure60 collector.
+func (s *Simulator) CollectorBase() string { return s.base("collector") }
+
+// ForeignBase is the base URL of a host that belongs to nobody: whatever
+// arrives there with a token is a leak.
+func (s *Simulator) ForeignBase() string { return s.base("foreign") }
+
+// TenantID is the tenant's GUID.
+func (s *Simulator) TenantID() string { return s.opts.TenantID }
+
+// Env is the connector's configuration for this tenant, with ingest as its
+// destination, as NAME=value. The secret and token are the simulator's own.
+func (s *Simulator) Env() []string {
+	return []string{
+		"TENANT_ID=" + s.opts.TenantID,
+		"CLIENT_ID=" + s.opts.ClientID,
+		"CLIENT_SECRET=" + s.opts.ClientSecret,
+		"MS_LOGIN_BASE=" + s.LoginBase(),
+		"MS_MANAGE_BASE=" + s.ManageBase(),
+		"MS_GRAPH_BASE=" + s.GraphBase(),
+		"S60_INGEST_BASE=" + s.IngestBase(),
+		"PROJECT_ID=" + s.opts.ProjectID,
+		"TOKEN=" + s.opts.Token,
+	}
+}
+
+// EnvMap is Env as a map.
+func (s *Simulator) EnvMap() map[string]string {
+	m := map[string]string{}
+	for _, line := range s.Env() {
+		name, value, _ := strings.Cut(line, "=")
+		m[name] = value
+	}
+	return m
+}
+
+// CollectorEnv is Env with the collector as the destination.
+func (s *Simulator) CollectorEnv() []string {
+	var env []string
+	for _, line := range s.Env() {
+		name, _, _ := strings.Cut(line, "=")
+		switch name {
+		case "S60_INGEST_BASE", "PROJECT_ID", "TOKEN":
+		default:
+			env = append(env, line)
+		}
+	}
+	return append(env, "S60_COLLECTOR_BASE="+s.CollectorBase())
+}
+
+func (s *Simulator) now() time.Time { return s.opts.Now() }
+
+func (s *Simulator) guid(id recordID) (text [36]byte) {
+	hi, lo := s.ids.seal(id)
+	appendGUID(text[:0], hi, lo)
+	return text
+}
+
+func (s *Simulator) count(name string) { s.countN(name, 1) }
+
+func (s *Simulator) countN(name string, n int64) {
+	c, ok := s.counts.Load(name)
+	if !ok {
+		c, _ = s.counts.LoadOrStore(name, &counter{})
+	}
+	c.(*counter).Add(n)
+}
+
+// violate notes something that a well-behaved client does not do.
+func (s *Simulator) violate(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	s.log.Warn("a violation", "what", text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.violations) < 10*maxListed || s.violations[text] > 0 {
+		s.violations[text]++
+	}
+}
+
+func (s *Simulator) licence() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.plan
+}
+
+// SetLicence changes the tenant's licence: Free, P1 or P2.
+func (s *Simulator) SetLicence(plan string) error {
+	if _, ok := plans[plan]; !ok {
+		return fmt.Errorf("simulator: unknown licence %q; it is Free, P1 or P2", plan)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plan = plan
+	return nil
+}
+
+// SetRoles changes the granted permissions; tokens issued before keep theirs,
+// as at Microsoft.
+func (s *Simulator) SetRoles(roles ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roles = roles
+}
+
+// StopLive ends the stream of new records: what exists by now is all there will
+// be, but for what is still to become visible.
+func (s *Simulator) StopLive() {
+	now := s.now().UnixNano()
+	stop := func(mu *sync.Mutex, t *timeline) {
+		mu.Lock()
+		defer mu.Unlock()
+		if t.end == 0 {
+			t.end = now
+		}
+	}
+	for _, c := range s.types {
+		stop(&c.mu, &c.times)
+	}
+	for _, st := range s.streams {
+		stop(&st.mu, &st.times)
+	}
+	for _, t := range s.tables {
+		stop(&t.mu, &t.times)
+	}
+}
+
+// Publish makes n new records of a feed available at once, with a place in time
+// that long ago: records that a client sees late. In a feed of changing rows it
+// changes n rows now.
+func (s *Simulator) Publish(feed string, n int, age time.Duration) error {
+	if c := s.typeOf(feed); c != nil {
+		c.publish(n, age, false)
+		return nil
+	}
+	if st := s.streamOf(feed); st != nil {
+		st.publish(n, age)
+		return nil
+	}
+	if t := s.tableOf(feed); t != nil {
+		t.rewrite(n)
+		return nil
+	}
+	return fmt.Errorf("simulator: unknown feed %q", feed)
+}
+
+// Repeat lists a new blob of a content type that holds n records again that
+// were offered before, with other key order.
+func (s *Simulator) Repeat(contentTypeName string, n int) error {
+	c := s.typeOf(contentTypeName)
+	if c == nil {
+		return fmt.Errorf("simulator: unknown content type %q", contentTypeName)
+	}
+	if c.publish(n, 0, true) == 0 {
+		return fmt.Errorf("simulator: %s has no records to repeat", contentTypeName)
+	}
+	return nil
+}
+
+func (s *Simulator) serveForeign(w http.ResponseWriter, r *http.Request) {
+	s.count("requests.foreign")
+	if r.Header.Get("Authorization") != "" {
+		s.violate("a token was sent to a foreign host: %s", r.URL.Path)
+	} else {
+		s.violate("a link to a foreign host was followed: %s", r.URL.Path)
+	}
+	writeJSON(w, 200, []any{})
+}
+
+// slidingWindow counts the cost of requests within a period.
+type slidingWindow struct {
+	at   []int64
+	cost []int
+	sum  int
+}
+
+// slack forgives a client that keeps to a limit exactly, as it sees it: its
+// requests take a little while to arrive.
+const slack = 300 * time.Millisecond
+
+// allow counts a request against a limit; a refused one counts too, as at
+// Microsoft.
+func (s *Simulator) allow(budget string, cost, limit int, per time.Duration) bool {
+	now := s.now().UnixNano()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.limits[budget]
+	if w == nil {
+		w = &slidingWindow{}
+		s.limits[budget] = w
+	}
+	oldest := now - int64(per-min(slack, per*3/10))
+	for len(w.at) > 0 && w.at[0] <= oldest {
+		w.sum -= w.cost[0]
+		w.at, w.cost = w.at[1:], w.cost[1:]
+	}
+	w.at, w.cost, w.sum = append(w.at, now), append(w.cost, cost), w.sum+cost
+	if w.sum <= limit {
+		return true
+	}
+	if len(w.at) > 4*limit+100 { // a client gone wild does not fill our memory
+		w.sum -= w.cost[0]
+		w.at, w.cost = w.at[1:], w.cost[1:]
+	}
+	if !s.opts.Throttle {
+		c, _ := s.counts.LoadOrStore("over-limit."+budget, &counter{})
+		c.(*counter).Add(1)
+	}
+	return false
+}
+
+// withControl puts the control endpoints before a service:
+//
+//	GET  /_simulator/report   the report, with ?from=&to= (RFC 3339) a part of it
+//	GET  /_simulator/env      the connector's settings, NAME=value lines
+//	POST /_simulator/fault    a Fault, or an array of them
+//	POST /_simulator/clear    ?target=… ends faults
+//	POST /_simulator/publish  ?feed=…&n=…&age=…
+//	POST /_simulator/repeat   ?feed=…&n=…
+//	POST /_simulator/stop     ends live records
+//	POST /_simulator/licence  ?plan=…
+//	POST /_simulator/roles    ?roles=a,b
+//
+// They are served by the login host only, so that they cannot be met by
+// accident.
+func (s *Simulator) withControl(name string, serve http.Handler) http.Handler {
+	if name != "login" {
+		return serve
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", serve)
+	for pattern, handle := range map[string]func(r *http.Request) (any, error){
+		"GET /_simulator/report":   s.controlReport,
+		"POST /_simulator/fault":   s.controlFault,
+		"POST /_simulator/clear":   func(r *http.Request) (any, error) { s.Clear(r.FormValue("target")); return nil, nil },
+		"POST /_simulator/stop":    func(*http.Request) (any, error) { s.StopLive(); return nil, nil },
+		"POST /_simulator/licence": func(r *http.Request) (any, error) { return nil, s.SetLicence(r.FormValue("plan")) },
+		"POST /_simulator/publish": s.controlPublish,
+		"POST /_simulator/repeat":  s.controlPublish,
+		"POST /_simulator/roles": func(r *http.Request) (any, error) {
+			s.SetRoles(strings.FieldsFunc(r.FormValue("roles"), func(c rune) bool { return c == ',' })...)
+			return nil, nil
+		},
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			v, err := handle(r)
+			if err != nil {
+				refuse(w, http.StatusBadRequest, "%v", err)
+				return
+			}
+			if v == nil {
+				v = map[string]string{"status": "done"}
+			}
+			writeJSON(w, 200, v)
+		})
+	}
+	mux.HandleFunc("GET /_simulator/env", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, strings.Join(s.Env(), "\n")) //nolint:errcheck // the client hung up
+	})
+	return mux
+}
+
+func (s *Simulator) controlReport(r *http.Request) (any, error) {
+	from, to := time.Time{}, s.now()
+	for name, t := range map[string]*time.Time{"from": &from, "to": &to} {
+		if text := r.FormValue(name); text != "" {
+			parsed, err := time.Parse(time.RFC3339Nano, text)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			*t = parsed
+		}
+	}
+	return s.ReportBetween(from, to), nil
+}
+
+func (s *Simulator) controlFault(r *http.Request) (any, error) {
+	var raw json.RawMessage
+	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20)).Decode(&raw); err != nil {
+		return nil, err
+	}
+	var list []Fault
+	if raw[0] != '[' {
+		list = make([]Fault, 1)
+		if err := json.Unmarshal(raw, &list[0]); err != nil {
+			return nil, err
+		}
+	} else if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, err
+	}
+	for _, f := range list {
+		if err := s.Inject(f); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (s *Simulator) controlPublish(r *http.Request) (any, error) {
+	n, age := 1, time.Duration(0)
+	if text := r.FormValue("n"); text != "" {
+		if _, err := fmt.Sscan(text, &n); err != nil || n < 1 {
+			return nil, fmt.Errorf("n: %q is not a number above 0", text)
+		}
+	}
+	if text := r.FormValue("age"); text != "" {
+		var err error
+		if age, err = time.ParseDuration(text); err != nil {
+			return nil, fmt.Errorf("age: %w", err)
+		}
+	}
+	if strings.HasSuffix(r.URL.Path, "repeat") {
+		return nil, s.Repeat(r.FormValue("feed"), n)
+	}
+	return nil, s.Publish(r.FormValue("feed"), n, age)
+}
