@@ -1,0 +1,187 @@
+package extract
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ClientOptions are what all feeds have in common. Zero values of the numbers
+// and durations mean the defaults named.
+type ClientOptions struct {
+	UserAgent string // product/version
+	Log       *slog.Logger
+
+	TokenURL   string // the token endpoint of the tenant
+	ClientID   string
+	Credential Credential
+	// TemporaryCodes reports which error codes of the token endpoint pass by
+	// themselves. nil means none; faults of the network, 408, 429, 5xx and
+	// "temporarily_unavailable" always do.
+	TemporaryCodes func(code int) bool
+
+	// MaxAttempts and MaxElapsed bound the attempts at one request that fail;
+	// 8 and 5 minutes. MaxThrottled bounds what one request waits because the service
+	// throttles; 30 minutes.
+	MaxAttempts  int
+	MaxElapsed   time.Duration
+	MaxThrottled time.Duration
+	// Backoff is the first wait after a failure, which doubles with each
+	// further one; 500 ms. Throttling without Retry-After begins with twice as much.
+	Backoff time.Duration
+	// HeaderTimeout is how long an answer may take to begin, 5 minutes;
+	// StallTimeout how long a body may then stand still, 2 minutes.
+	HeaderTimeout time.Duration
+	StallTimeout  time.Duration
+
+	// Transport replaces the transport, for tests.
+	Transport http.RoundTripper
+}
+
+// Client holds what all feeds share: connections, tokens, and the budgets of
+// requests. Its methods may be called from several goroutines.
+type Client struct {
+	options ClientOptions
+	log     *slog.Logger
+	http    *http.Client
+	tokens  *tokens
+
+	mu      sync.Mutex
+	buckets map[string]*bucket
+
+	skew atomic.Pointer[time.Duration]
+}
+
+// NewClient makes a client. Nothing is sent before it is used.
+func NewClient(options ClientOptions) *Client {
+	or := func(d *time.Duration, otherwise time.Duration) {
+		if *d <= 0 {
+			*d = otherwise
+		}
+	}
+	or(&options.MaxElapsed, 5*time.Minute)
+	or(&options.MaxThrottled, 30*time.Minute)
+	or(&options.Backoff, 500*time.Millisecond)
+	or(&options.HeaderTimeout, 5*time.Minute)
+	or(&options.StallTimeout, 2*time.Minute)
+	if options.MaxAttempts <= 0 {
+		options.MaxAttempts = 8
+	}
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+	if options.Transport == nil {
+		options.Transport = newTransport(options.HeaderTimeout)
+	}
+	c := &Client{options: options, log: options.Log, buckets: map[string]*bucket{}}
+	c.http = &http.Client{Transport: options.Transport, CheckRedirect: checkRedirect}
+	c.tokens = &tokens{
+		client: c,
+		// The token endpoint is never redirected: the request holds the credential.
+		http: &http.Client{
+			Transport:     tokenTransport{options.Transport, options.UserAgent, c.observe},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Timeout:       time.Minute,
+		},
+		scopes: map[string]*scope{},
+	}
+	return c
+}
+
+func newTransport(headerTimeout time.Duration) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: time.Minute, PingTimeout: 20 * time.Second},
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   20 * time.Second,
+		ResponseHeaderTimeout: headerTimeout,
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConns:          100,
+		MaxIdleConnsPerHost:   32,
+		IdleConnTimeout:       90 * time.Second,
+	}
+}
+
+// checkRedirect follows a redirect on the same host only: whatever another
+// host may say, it is not who was asked, and must not see the token.
+func checkRedirect(next *http.Request, via []*http.Request) error {
+	if len(via) >= 5 {
+		return errors.New("more than 5 redirects in a row")
+	}
+	if from := via[0].URL; origin(from) != origin(next.URL) {
+		return &foreignHostError{what: "redirect", from: origin(from), to: origin(next.URL)}
+	}
+	return nil
+}
+
+// CloseIdle closes the connections that are not in use.
+func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+
+// Skew is how far the services' clocks were ahead of this host's at the last
+// answer, to about a second; ok is false before the first answer.
+func (c *Client) Skew() (ahead time.Duration, ok bool) {
+	if d := c.skew.Load(); d != nil {
+		return *d, true
+	}
+	return 0, false
+}
+
+// observe notes the clock of an answer that took from sent to now.
+func (c *Client) observe(header http.Header, sent time.Time) {
+	date, err := http.ParseTime(header.Get("Date"))
+	if err != nil || header.Get("Age") != "" { // a cache's Date is that of an earlier answer
+		return
+	}
+	now := time.Now()
+	middle := sent.Add(now.Sub(sent) / 2)
+	// Date counts whole seconds; the middle of the second is the best guess.
+	ahead := date.Add(500 * time.Millisecond).Sub(middle)
+	c.skew.Store(&ahead)
+}
+
+// checkURL refuses what must not carry a token: anything but https, save for
+// loopback hosts.
+func checkURL(u *url.URL) error {
+	switch {
+	case u.Host == "":
+		return fmt.Errorf("%q is not an absolute URL", u.Redacted())
+	case u.User != nil:
+		return fmt.Errorf("%s: a URL with a user name in it is refused", place(u))
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme == "http" && loopback(u.Hostname()):
+		return nil
+	}
+	return fmt.Errorf("%s is refused: only https is allowed, and plain http to loopback addresses", place(u))
+}
+
+func loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// sleep waits, or ends early with the error of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,184 @@
+package extract
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// AuthError is a token that could not be had. Its text holds no secret.
+type AuthError struct {
+	Status      int    // HTTP status of the answer, 0 if there was none
+	OAuthError  string // "error" of RFC 6749: "invalid_client", …
+	Code        int    // the first of "error_codes", 0 if none
+	Description string // first line of "error_description", or what failed
+	Correlation string // "correlation_id", for the service's support
+	Temporary   bool   // trying again later can help without any change
+	RetryAfter  time.Duration
+	Err         error // the cause, where no answer came
+}
+
+func (e *AuthError) Error() string {
+	var b strings.Builder
+	b.WriteString("no access token: ")
+	switch {
+	case e.Description != "":
+		b.WriteString(e.Description)
+	case e.Err != nil:
+		b.WriteString(oneLine(e.Err.Error()))
+	default:
+		b.WriteString("the token endpoint refused the request")
+	}
+	var facts []string
+	if e.Status != 0 {
+		facts = append(facts, fmt.Sprintf("HTTP %d", e.Status))
+	}
+	if e.OAuthError != "" {
+		facts = append(facts, e.OAuthError)
+	}
+	if e.Correlation != "" {
+		facts = append(facts, "correlation id "+e.Correlation)
+	}
+	if len(facts) > 0 {
+		fmt.Fprintf(&b, " (%s)", strings.Join(facts, ", "))
+	}
+	return b.String()
+}
+
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// Gated says that the service does not offer this feed to the tenant: its
+// licence is missing, or a rule of the feed says so.
+type Gated struct {
+	Requires string // what the feed names as required, empty if nothing
+	Reason   string // the service's own words
+	Err      error  // the last answer, a *StatusError
+}
+
+func (e *Gated) Error() string {
+	if e.Requires == "" {
+		return "the service does not offer this feed: " + e.Reason
+	}
+	return "the service does not offer this feed, which requires " + e.Requires + ": " + e.Reason
+}
+
+func (e *Gated) Unwrap() error { return e.Err }
+
+// ResetWindow says that the walk over the pages is void, by a rule of the
+// feed: the window must be read again from its first page.
+type ResetWindow struct{ Err error }
+
+func (e *ResetWindow) Error() string {
+	return "the window must be read again from its first page: " + e.Err.Error()
+}
+
+func (e *ResetWindow) Unwrap() error { return e.Err }
+
+// Narrow says that the service cannot serve this window to its end, however
+// often it is asked; a narrower one may succeed.
+type Narrow struct {
+	Page int // the page that could not be had
+	Err  error
+}
+
+func (e *Narrow) Error() string {
+	return "the window cannot be read to its end: " + e.Err.Error()
+}
+
+func (e *Narrow) Unwrap() error { return e.Err }
+
+// Subscribe says that the partition is not, or no longer, subscribed at the
+// service, by a rule of the feed: [Reader.Subscribe] must run again.
+type Subscribe struct{ Err error }
+
+func (e *Subscribe) Error() string { return "the subscription must be started: " + e.Err.Error() }
+
+func (e *Subscribe) Unwrap() error { return e.Err }
+
+// SubscribeWait says that a subscription is not active and may not be started
+// again before Until.
+type SubscribeWait struct{ Until time.Time }
+
+func (e *SubscribeWait) Error() string {
+	return "the subscription is not active, was started a short while ago, and may be started again at " +
+		e.Until.UTC().Format(time.RFC3339)
+}
+
+// StatusError is an answer that ends a read.
+type StatusError struct {
+	Method  string
+	URL     string // without its query
+	Status  int
+	Code    string // error.code of the body
+	Message string // error.message of the body, or the start of a text body; one line
+	Hint    string // what may mend it, where that is known
+}
+
+func (e *StatusError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: HTTP %d", e.Method, e.URL, e.Status)
+	if e.Code != "" {
+		b.WriteString(" " + e.Code)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	if e.Hint != "" {
+		b.WriteString("; " + e.Hint)
+	}
+	return b.String()
+}
+
+// sinkError carries an error of the sink through the reader, which returns it
+// unchanged.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+// brokenError is a body that is not what it claims to be: cut off, no JSON,
+// damaged in transit. Reading it again may help.
+type brokenError struct{ err error }
+
+func (e *brokenError) Error() string { return "broken body: " + oneLine(e.err.Error()) }
+func (e *brokenError) Unwrap() error { return e.err }
+
+// shapeError is a body that is good JSON of a shape that the feed does not
+// describe. Reading it again does not help.
+type shapeError struct{ text string }
+
+func (e *shapeError) Error() string { return e.text }
+
+// unchanged is the error a caller of Read gets: that of the sink as it was.
+func unchanged(err error) error {
+	if s, ok := errors.AsType[*sinkError](err); ok {
+		return s.err
+	}
+	return err
+}
+
+// place is a URL as it may stand in an error: without query and user.
+func place(u *url.URL) string {
+	return u.Scheme + "://" + u.Host + u.EscapedPath()
+}
+
+// oneLine makes a text from outside fit for a log line and a terminal: control
+// characters become spaces, and it has an end.
+func oneLine(s string) string {
+	const longest = 500
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError || unicode.Is(unicode.Bidi_Control, r) {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if utf8.RuneCountInString(s) > longest {
+		s = string([]rune(s)[:longest]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,510 @@
+package extract
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tidwall/gjson"
+)
+
+const (
+	// largestRecord bounds one record, and a body that cannot be streamed. Real
+	// records are a thousand times smaller.
+	largestRecord = 32 << 20
+	// largestEnvelope bounds what is kept of a body beside its records.
+	largestEnvelope = 1 << 20
+)
+
+// split reads a JSON body, gives each record at path to take as it arrives,
+// and returns the rest of the body: the envelope, the records' array in it
+// empty. The body is one record in memory at a time.
+//
+// path is a gjson path. An array at its end holds the records, arrays within
+// it too (as those of "groups.#.items"); an object is one record; null or
+// nothing is none. What is null within an array is no record. Records are
+// valid JSON in UTF-8, valid only during the call.
+//
+// An object that is the only record is given to check first, with the envelope.
+// The error is that of take or check, a *brokenError, or a *shapeError.
+func split(from io.Reader, path string, check func(envelope []byte) error, take func(raw []byte) error) (envelope []byte, err error) {
+	buffered := bufio.NewReaderSize(from, 64<<10)
+	if bom, err := buffered.Peek(3); err == nil && bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
+		buffered.Discard(3)
+	}
+	if empty, err := blank(buffered); err != nil {
+		return nil, &brokenError{err}
+	} else if empty {
+		return nil, nil
+	}
+	if first, err := buffered.Peek(1); err == nil && first[0] == '<' {
+		return nil, &brokenError{errors.New("an HTML or XML page instead of JSON")}
+	}
+	segments, ok := streamable(path)
+	if !ok {
+		return splitWhole(buffered, path, check, take)
+	}
+	metered := &meter{from: buffered}
+	s := &splitter{
+		meter:    metered,
+		decoder:  jsontext.NewDecoder(metered, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)),
+		path:     path,
+		segments: segments,
+		check:    check,
+		take:     take,
+	}
+	if err := s.document(); err != nil {
+		return nil, err
+	}
+	return s.envelope, nil
+}
+
+// blank skips white space and reports whether nothing follows.
+func blank(r *bufio.Reader) (bool, error) {
+	for {
+		b, err := r.ReadByte()
+		switch {
+		case err == io.EOF:
+			return true, nil
+		case err != nil:
+			return false, err
+		case b != ' ' && b != '\t' && b != '\r' && b != '\n':
+			return false, r.UnreadByte()
+		}
+	}
+}
+
+// segment is a part of a path that can be followed in a stream: the name of a
+// member, which is an index too if it is a number, or each element of an array.
+type segment struct {
+	name  string
+	index int // -1: none
+	each  bool
+}
+
+// streamable parses a path that needs no more than following names, indexes
+// and one "#"; ok is false for all else that gjson knows.
+func streamable(path string) (segments []segment, ok bool) {
+	if path == "@this" || path == "" {
+		return nil, true
+	}
+	// A '{' or '[' first is a multipath, '!' a literal, '@' a modifier, ".." JSON lines.
+	if strings.ContainsAny(path[:1], "@!{[.") {
+		return nil, false
+	}
+	var name []byte
+	escaped, each := false, false
+	end := func() bool {
+		s := segment{name: string(name), index: -1}
+		switch {
+		case s.name == "":
+			return false
+		case s.name == "#" && !escaped:
+			if each {
+				return false
+			}
+			s.each, each = true, true
+		case !escaped && len(s.name) < 9:
+			if n, err := strconv.ParseUint(s.name, 10, 31); err == nil {
+				s.index = int(n)
+			}
+		}
+		segments = append(segments, s)
+		name, escaped = name[:0], false
+		return true
+	}
+	for i := 0; i < len(path); i++ {
+		switch c := path[i]; {
+		case c == '\\':
+			if i++; i == len(path) {
+				return nil, false
+			}
+			name, escaped = append(name, path[i]), true
+		case c == '.':
+			if !end() {
+				return nil, false
+			}
+		case c == '|' || c == '*' || c == '?' || c == '@' || c == '!' || c == '{' || c == '[' || c < ' ' || c > '~',
+			c == '#' && len(name) > 0, len(name) == 1 && name[0] == '#' && !escaped:
+			return nil, false
+		default:
+			name = append(name, c)
+		}
+	}
+	if !end() || segments[len(segments)-1].each { // "a.#" is a count
+		return nil, false
+	}
+	return segments, true
+}
+
+// splitter is the state of one split.
+type splitter struct {
+	meter    *meter
+	decoder  *jsontext.Decoder
+	path     string
+	segments []segment
+	check    func([]byte) error
+	take     func([]byte) error
+
+	envelope []byte
+	lone     []byte // a record that is not in an array, taken at the end
+	found    bool   // the path led somewhere
+}
+
+func (s *splitter) document() error {
+	switch kind := s.decoder.PeekKind(); kind {
+	case '{', '[', 'n':
+	default:
+		if _, err := s.decoder.ReadToken(); err != nil {
+			return s.broken(err)
+		}
+		return &brokenError{fmt.Errorf("the body is a bare JSON %s", kindName(kind))}
+	}
+	array := s.decoder.PeekKind() == '['
+	if err := s.value(s.segments, false); err != nil {
+		return err
+	}
+	if array && !s.found && !bytes.Equal(s.envelope, []byte("[]")) {
+		return &shapeError{fmt.Sprintf("the body is an array, but the feed looks for records at %q in an object; \"@this\" means the body itself", s.path)}
+	}
+	// The end must be reached: a checksum, or the end that a cut-off body
+	// lacks, comes after the last byte of the JSON.
+	if _, err := s.decoder.ReadToken(); err != io.EOF {
+		if err == nil {
+			err = errors.New("there is more after the end of the JSON value")
+		}
+		return s.broken(err)
+	}
+	if s.lone == nil {
+		return nil
+	}
+	if err := s.check(s.envelope); err != nil {
+		return err
+	}
+	return s.take(s.lone)
+}
+
+// value reads the next value, which the rest of the path leads into. each says
+// that it is within the array that "#" stands for.
+func (s *splitter) value(rest []segment, each bool) error {
+	kind := s.decoder.PeekKind()
+	if len(rest) == 0 {
+		return s.target(kind, each)
+	}
+	switch next := rest[0]; {
+	case kind == '{' && !next.each:
+		return s.object(func(name string) (bool, []segment) { return name == next.name, rest[1:] }, each)
+	case kind == '[' && next.each:
+		return s.array(func(int) bool { return true }, rest[1:], true)
+	case kind == '[' && next.index >= 0:
+		return s.array(func(i int) bool { return i == next.index }, rest[1:], each)
+	}
+	return s.keep()
+}
+
+func (s *splitter) object(into func(name string) (bool, []segment), each bool) error {
+	if err := s.token(); err != nil {
+		return err
+	}
+	s.write("{")
+	found := false
+	for s.decoder.PeekKind() != '}' {
+		token, err := s.decoder.ReadToken()
+		if err != nil {
+			return s.broken(err)
+		}
+		name := token.String()
+		mark := len(s.envelope)
+		if s.envelope[mark-1] != '{' {
+			s.write(",")
+		}
+		quoted, _ := jsontext.AppendQuote(nil, name) // invalid UTF-8 is replaced
+		s.write(string(quoted) + ":")
+		if match, rest := into(name); match && !found {
+			outer := s.found
+			s.found = false
+			err = s.value(rest, each)
+			found = s.found
+			s.found = s.found || outer
+		} else {
+			err = s.keep()
+		}
+		if err != nil {
+			return err
+		}
+		if len(s.envelope) > largestEnvelope {
+			s.envelope = s.envelope[:mark] // the member is too large to be told
+		}
+	}
+	s.write("}")
+	return s.token()
+}
+
+func (s *splitter) array(enter func(int) bool, rest []segment, each bool) error {
+	if err := s.token(); err != nil {
+		return err
+	}
+	s.write("[")
+	for i := 0; s.decoder.PeekKind() != ']'; i++ {
+		if !enter(i) {
+			if err := s.skip(); err != nil {
+				return err
+			}
+			continue
+		}
+		// Elements that were entered are told no more than the records are:
+		// there may be millions.
+		mark := len(s.envelope)
+		err := s.value(rest, each)
+		s.envelope = s.envelope[:mark]
+		if err != nil {
+			return err
+		}
+	}
+	if each {
+		s.found = true
+	}
+	s.write("]")
+	return s.token()
+}
+
+// target reads what the path leads to.
+func (s *splitter) target(kind jsontext.Kind, each bool) error {
+	s.found = true
+	switch {
+	case kind == '[':
+		return s.elements()
+	case kind == 'n':
+		s.write("null")
+		return s.token()
+	case each:
+		return s.record()
+	case kind == '{':
+		raw, err := s.read()
+		if err != nil {
+			return err
+		}
+		s.lone = valid(slices.Clone(raw))
+		if len(s.envelope)+len(s.lone) <= largestEnvelope {
+			s.write(string(s.lone))
+		} else {
+			s.write("{}")
+		}
+		return nil
+	}
+	token, err := s.decoder.ReadToken()
+	if err != nil {
+		return s.broken(err)
+	}
+	return &shapeError{fmt.Sprintf("the body holds a %s where the feed looks for records (%q)", kindName(token.Kind()), s.path)}
+}
+
+// elements reads an array of records, and of arrays of records.
+func (s *splitter) elements() error {
+	if err := s.token(); err != nil {
+		return err
+	}
+	for {
+		var err error
+		switch s.decoder.PeekKind() {
+		case ']':
+			s.write("[]")
+			return s.token()
+		case '[':
+			mark := len(s.envelope)
+			err = s.elements()
+			s.envelope = s.envelope[:mark]
+		case 'n':
+			err = s.token()
+		default:
+			err = s.record()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *splitter) record() error {
+	raw, err := s.read()
+	if err != nil {
+		return err
+	}
+	return s.take(valid(raw))
+}
+
+// read reads a whole value.
+func (s *splitter) read() ([]byte, error) {
+	s.meter.left = largestRecord
+	s.meter.armed = true
+	raw, err := s.decoder.ReadValue()
+	s.meter.armed = false
+	if err != nil {
+		return nil, s.broken(err)
+	}
+	return raw, nil
+}
+
+// keep reads a value that is not on the path into the envelope, or past it
+// where there is no room.
+func (s *splitter) keep() error {
+	depth := s.decoder.StackDepth()
+	var kept bytes.Buffer
+	encoder := jsontext.NewEncoder(&kept, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	s.meter.armed = true
+	defer func() { s.meter.armed = false }()
+	for {
+		s.meter.left = largestRecord // for a single text
+		token, err := s.decoder.ReadToken()
+		if err != nil {
+			return s.broken(err)
+		}
+		if err := encoder.WriteToken(token); err != nil {
+			return &brokenError{err}
+		}
+		if s.decoder.StackDepth() == depth {
+			s.write(string(bytes.TrimSpace(kept.Bytes())))
+			return nil
+		}
+		if encoder.OutputOffset() > largestEnvelope {
+			s.write("null") // too large to be told
+			return s.leave(depth)
+		}
+	}
+}
+
+// leave reads past all that is left of the values open above depth.
+func (s *splitter) leave(depth int) error {
+	for s.decoder.StackDepth() > depth {
+		read := s.skip
+		if kind := s.decoder.PeekKind(); kind == '}' || kind == ']' {
+			read = s.token
+		}
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *splitter) skip() error {
+	if err := s.decoder.SkipValue(); err != nil {
+		return s.broken(err)
+	}
+	return nil
+}
+
+func (s *splitter) token() error {
+	if _, err := s.decoder.ReadToken(); err != nil {
+		return s.broken(err)
+	}
+	return nil
+}
+
+func (s *splitter) write(text string) {
+	s.envelope = append(s.envelope, text...)
+}
+
+func (s *splitter) broken(err error) error {
+	if s.meter.exceeded {
+		return &shapeError{fmt.Sprintf("a single record is larger than %d MB", largestRecord>>20)}
+	}
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("the JSON ends in the middle")
+	}
+	return &brokenError{err}
+}
+
+// meter bounds what is read for one value while it is armed.
+type meter struct {
+	from     io.Reader
+	armed    bool
+	left     int
+	exceeded bool
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	if m.armed && m.left <= 0 {
+		m.exceeded = true
+		return 0, errors.New("value too large")
+	}
+	n, err := m.from.Read(p)
+	m.left -= n
+	return n, err
+}
+
+// splitWhole is split for paths that need the body as a whole.
+func splitWhole(from io.Reader, path string, check, take func([]byte) error) (envelope []byte, err error) {
+	whole, err := io.ReadAll(io.LimitReader(from, largestRecord+1))
+	if err != nil {
+		return nil, &brokenError{err}
+	}
+	if len(whole) > largestRecord {
+		return nil, &shapeError{fmt.Sprintf("the body is larger than %d MB and the path %q cannot be followed in a stream; a path of plain names can", largestRecord>>20, path)}
+	}
+	whole = valid(whole)
+	if !gjson.ValidBytes(whole) {
+		return nil, &brokenError{errors.New("the body is no valid JSON")}
+	}
+	if len(whole) <= largestEnvelope {
+		envelope = whole
+	}
+	if err := check(envelope); err != nil {
+		return nil, err
+	}
+	found := gjson.GetBytes(whole, path)
+	switch {
+	case found.IsArray():
+		err = eachRecord(found, take)
+	case found.IsObject():
+		err = take([]byte(found.Raw))
+	case found.Exists() && found.Type != gjson.Null:
+		err = &shapeError{fmt.Sprintf("the body holds a %s where the feed looks for records (%q)", strings.ToLower(found.Type.String()), path)}
+	}
+	return envelope, err
+}
+
+func eachRecord(array gjson.Result, take func([]byte) error) error {
+	var err error
+	array.ForEach(func(_, v gjson.Result) bool {
+		switch {
+		case v.IsArray():
+			err = eachRecord(v, take)
+		case v.Type != gjson.Null:
+			err = take([]byte(v.Raw))
+		}
+		return err == nil
+	})
+	return err
+}
+
+// valid replaces what is not UTF-8.
+func valid(raw []byte) []byte {
+	if utf8.Valid(raw) {
+		return raw
+	}
+	return bytes.ToValidUTF8(raw, []byte("\uFFFD"))
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case '"':
+		return "string"
+	case '0':
+		return "number"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	case '[':
+		return "array"
+	}
+	return "object"
+}

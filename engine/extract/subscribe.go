@@ -1,0 +1,131 @@
+package extract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// Subscribe sees to it that the partition is switched on at the service: it
+// lists what is, and starts only what is not. last is when a start was last
+// attempted, the zero time if never; attempted is the same, or the time of the
+// start that this call attempted, whether it succeeded or not. The service must not
+// be asked to start again within the feed's wait: the error then is a *SubscribeWait.
+//
+// A feed without a subscription is subscribed.
+func (r *Reader) Subscribe(ctx context.Context, last time.Time) (attempted time.Time, err error) {
+	s := r.feed.Subscribe
+	if s == nil {
+		return last, nil
+	}
+	active, err := r.subscribed(ctx, s)
+	if err == nil && !active {
+		if until := last.Add(s.Wait); !last.IsZero() && time.Now().Before(until) && !last.After(time.Now()) {
+			err = &SubscribeWait{Until: until}
+		} else {
+			last, err = r.start(ctx, s, last)
+		}
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return last, ctx.Err()
+		}
+		return last, r.wrap(fmt.Errorf("subscription: %w", err))
+	}
+	return last, nil
+}
+
+// subscribed lists the subscriptions and looks for an active one.
+func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (active bool, err error) {
+	u, header, err := r.prepare(&s.List, Window{})
+	if err != nil {
+		return false, fmt.Errorf("list: %w", err)
+	}
+	q := &request{what: "subscription list", method: s.List.Method, url: u, header: header}
+	q.take = func(_ *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
+		active = false
+		wrapped := false
+		lone := func(envelope []byte) error {
+			wrapped = len(envelope) > 0 && envelope[0] == '{'
+			return check(envelope)
+		}
+		return split(from, "@this", lone, func(raw []byte) error {
+			for _, record := range subscriptions(raw, wrapped) {
+				env := maps.Clone(r.vars)
+				maps.Copy(env, record)
+				if r.feed.ForEach != nil {
+					env[r.feed.ForEach.Variable] = r.partition
+				}
+				// What does not fit the expression is not what is looked for.
+				if holds, err := s.Active.Bool(env); err == nil && holds {
+					active = true
+				}
+			}
+			return nil
+		})
+	}
+	q.done = func(*http.Response, []byte) error { return nil }
+	err = r.send(ctx, q)
+	return active, err
+}
+
+// subscriptions are the objects that a listed value stands for: itself, and
+// where the list is wrapped in an object, those of the arrays in it.
+func subscriptions(raw []byte, wrapped bool) []map[string]any {
+	value := gjson.ParseBytes(raw)
+	self, ok := value.Value().(map[string]any)
+	if !ok {
+		return nil
+	}
+	found := []map[string]any{self}
+	if !wrapped {
+		return found
+	}
+	value.ForEach(func(_, v gjson.Result) bool {
+		if v.IsArray() {
+			for _, v := range v.Array() {
+				if m, ok := v.Value().(map[string]any); ok {
+					found = append(found, m)
+				}
+			}
+		}
+		return true
+	})
+	return found
+}
+
+// start asks the service to start the subscription, once.
+func (r *Reader) start(ctx context.Context, s *definition.Subscribe, last time.Time) (attempted time.Time, err error) {
+	u, header, err := r.prepare(&s.Start, Window{})
+	if err != nil {
+		return last, fmt.Errorf("start: %w", err)
+	}
+	requests := r.stats.requests.Load()
+	now := time.Now().UTC()
+	q := &request{
+		what: "subscription start", method: s.Start.Method, url: u, header: header,
+		once: true, already: s.Already,
+		take: func(_ *http.Response, from io.Reader, _ func([]byte) error) ([]byte, error) {
+			_, err := io.Copy(io.Discard, io.LimitReader(from, largestError))
+			return nil, err
+		},
+		done: func(*http.Response, []byte) error { return nil },
+	}
+	err = r.send(ctx, q)
+	if op, ok := errors.AsType[*net.OpError](err); r.stats.requests.Load() != requests && !(ok && op.Op == "dial") {
+		last = now // the request left this host
+	}
+	if given, ok := errors.AsType[*skipped](err); ok {
+		err = errors.New(given.reason)
+	}
+	return last, err
+}
