@@ -276,3 +276,10 @@ func TestProblemShowsTabs(t *testing.T) {
 	}
 	t.Errorf("got %v, want %s", problems, want)
 }
+
+// BenchmarkLoad is the part of every start that reads the shipped files.
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: settings})
+	}
+}
