@@ -215,8 +215,8 @@ func replace(args []any) (any, error) {
 			return nil, err
 		}
 	}
-	if grown := len(s[2]) - len(s[1]); grown > 0 && len(s[0])+strings.Count(s[0], s[1])*grown > maxText {
-		return nil, errTooLong
+	if grown := len(s[2]) - len(s[1]); grown > 0 && len(s[0])+strings.Count(s[0], s[1])*grown > MaxText {
+		return nil, ErrTooLong
 	}
 	return strings.Replace(s[0], s[1], s[2], n), nil
 }
@@ -233,8 +233,8 @@ func repeat(args []any) (any, error) {
 	if n < 0 {
 		return nil, errors.New("the second argument is negative")
 	}
-	if n > maxText || len(s[0])*n > maxText {
-		return nil, errTooLong
+	if n > MaxText || len(s[0])*n > MaxText {
+		return nil, ErrTooLong
 	}
 	return strings.Repeat(s[0], n), nil
 }
@@ -265,8 +265,8 @@ func join(args []any) (any, error) {
 			b.WriteString(separator)
 		}
 		some = true
-		if b.Len()+len(s) > maxText {
-			return nil, errTooLong
+		if b.Len()+len(s) > MaxText {
+			return nil, ErrTooLong
 		}
 		b.WriteString(s)
 	}
@@ -317,8 +317,8 @@ func words(args []any) (any, error) {
 		if b.Len() > 0 {
 			b.WriteByte(' ')
 		}
-		if b.Len()+len(s) > maxText {
-			return nil, errTooLong
+		if b.Len()+len(s) > MaxText {
+			return nil, ErrTooLong
 		}
 		b.WriteString(s)
 	}

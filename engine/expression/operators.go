@@ -10,10 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxText bounds the text that an expression may build, in bytes.
-const maxText = 64 << 20
+// MaxText bounds the text that an expression may build, in bytes.
+const MaxText = 64 << 20
 
-var errTooLong = errors.New("the text grows over 64 MiB")
+// ErrTooLong says that an expression builds a text over [MaxText].
+var ErrTooLong = errors.New("the text grows over 64 MiB")
 
 // Equal says whether a == b: nil equals nil only, numbers by value, and
 // values of different types never.
@@ -138,8 +139,8 @@ func Add(a, b any) (any, error) {
 		if !okX || !okY {
 			return nil, fmt.Errorf("a %s and a %s cannot be added", kind(a), kind(b))
 		}
-		if len(x)+len(y) > maxText {
-			return nil, errTooLong
+		if len(x)+len(y) > MaxText {
+			return nil, ErrTooLong
 		}
 		return x + y, nil
 	}
@@ -457,8 +458,11 @@ func slice(v, from, to any) (any, error) {
 	return list[a:b], nil
 }
 
-// absent stands for a bound that is not written: nil is one that is unknown.
-var absent = new(struct{ _ int })
+// Absent stands for a bound of [from:to] that is not written: nil is one that
+// is unknown.
+var Absent any = absent
+
+var absent any = new(struct{ _ int })
 
 // span is a..b, both included.
 func span(a, b any) (any, error) {

@@ -63,6 +63,17 @@ var operations = map[string]func(args []any) (any, error){
 	"\x00endsWith":   func(a []any) (any, error) { return HasSuffix(a[0], a[1]), nil },
 }
 
+// Operate applies an operator of the language as an expression would: the name
+// of a binary operator, "negate", "not", "member" (of, key) or "slice" (of,
+// from, to).
+func Operate(operator string, args ...any) (any, error) {
+	f, ok := operations["\x00"+operator]
+	if !ok {
+		return nil, fmt.Errorf("there is no operator %s", operator)
+	}
+	return f(args)
+}
+
 func native(name string, f func(args []any) (any, error)) *builtin.Function {
 	return &builtin.Function{Name: name, Func: func(args ...any) (any, error) { return f(args) }}
 }

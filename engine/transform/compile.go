@@ -41,6 +41,11 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 		sort.SliceStable(c.problems, func(i, j int) bool { return before(c.problems[i].Pos, c.problems[j].Pos) })
 		return nil, c.problems
 	}
+	k := newClosures(c.m)
+	for _, e := range c.m.expressions {
+		k.close(e)
+	}
+	c.m.memos, c.m.variables = len(k.memos), k.variables
 	return c.m, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/secure60/s60-m365-connector/engine/expression"
 )
 
 // This file flattens a record. One pass over its bytes validates it, appends
@@ -51,18 +53,18 @@ type leaf struct {
 type slot struct {
 	event uint64 // the event that it belongs to
 	kind  slotKind
-	raw   []byte
+	text  string // a view of the record
 }
 
 type slotKind uint8
 
 const (
-	slotText    slotKind = iota // raw: between the quotes, without escapes
-	slotEscaped                 // raw: between the quotes
+	slotText    slotKind = iota // text: between the quotes, without escapes
+	slotEscaped                 // text: between the quotes
 	slotNumber
 	slotTrue
 	slotFalse
-	slotJSON // raw: the text of an array, or of an object that lies too deep
+	slotJSON // text: an array, or of an object that lies too deep
 )
 
 // flattener holds what is learned and the event being written.
@@ -198,7 +200,7 @@ func (f *flattener) child(n *node, key string) *node {
 	}
 	text := key
 	if strings.IndexByte(key, '\\') >= 0 {
-		text = string(unescape(nil, []byte(key)))
+		text = string(unescape(nil, key))
 	}
 	kid := &node{key: key, member: key + `":`, name: n.name + "_" + flatName(text), depth: n.depth + 1}
 	path := strings.TrimPrefix(kid.name, prefix+"_")
@@ -257,8 +259,8 @@ func (f *flattener) value(n *node, i int) int {
 		default:
 			f.note(l, slotEscaped, b[i+1:end])
 			if class == lone {
-				f.text = unescape(f.text[:0], b[i+1:end])
-				f.out = appendText(f.out, f.text)
+				f.text = unescape(f.text[:0], view(b[i+1:end]))
+				f.out = expression.AppendString(f.out, view(f.text))
 				return end + 1
 			}
 		}
@@ -362,6 +364,6 @@ func (f *flattener) twin(l *leaf) *leaf {
 
 func (f *flattener) note(l *leaf, kind slotKind, raw []byte) {
 	if l.slot >= 0 {
-		f.slots[l.slot] = slot{event: f.event, kind: kind, raw: raw}
+		f.slots[l.slot] = slot{event: f.event, kind: kind, text: view(raw)}
 	}
 }

@@ -14,50 +14,58 @@ type Mapper struct {
 	m *Mapping
 	flattener
 	fixed    []byte   // constants that no computed field replaces, each with a comma before it
-	fallback []string // by field: the JSON of the constant of its name, empty if there is none
+	fallback []value  // by field: what it is where no rule gives a value
 	keys     []string // by field: `,"name":`
 
-	winner []int // by field: the rule that applies, or -1
-	values []any
-	known  []uint64 // by field: the event for which values holds
-	env    map[string]any
-	failed []FieldError
+	winner    []int // by field: the rule that applies, or -1
+	values    []value
+	known     []uint64 // by field: the event for which values holds
+	memos     []answered
+	variables []value
+	kept      []any  // lists, maps and times of this event
+	arena     []byte // texts of this event
+	failure   error  // of the expression that runs
+	env       map[string]any
+	failed    []FieldError
 }
 
 // NewMapper makes a mapper whose events carry the given further constants
 // (source_name, the partition's own).
 func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 	mapper := &Mapper{
-		m:        m,
-		fallback: make([]string, len(m.fields)),
-		keys:     make([]string, len(m.fields)),
-		winner:   make([]int, len(m.fields)),
-		values:   make([]any, len(m.fields)),
-		known:    make([]uint64, len(m.fields)),
-		env:      make(map[string]any),
+		m:         m,
+		fallback:  make([]value, len(m.fields)),
+		keys:      make([]string, len(m.fields)),
+		winner:    make([]int, len(m.fields)),
+		values:    make([]value, len(m.fields)),
+		known:     make([]uint64, len(m.fields)),
+		memos:     make([]answered, m.memos),
+		variables: make([]value, m.variables),
+		env:       make(map[string]any),
 	}
 	mapper.slotOf, mapper.pairs = m.slotOf, m.pairs
 	mapper.slots = make([]slot, len(m.slotOf))
 	mapper.forget()
 	for i, name := range m.fields {
 		mapper.keys[i] = `,"` + name + `":`
+		mapper.fallback[i], _ = constant(m.defaultOf(name))
 	}
 	fixed := make(map[string]string)
 	var order []string
 	for _, list := range [][]Constant{m.options.Constants, constants} {
 		for _, c := range list {
-			value, err := expression.JSON(c.Value)
+			text, err := expression.JSON(c.Value)
 			if err != nil || c.Value == nil || c.Value == "" {
 				continue
 			}
 			if field, ok := m.fieldOf[c.Name]; ok {
-				mapper.fallback[field] = value
+				mapper.fallback[field], _ = constant(c.Value)
 				continue
 			}
 			if fixed[c.Name] == "" {
 				order = append(order, c.Name)
 			}
-			fixed[c.Name] = value
+			fixed[c.Name] = text
 		}
 	}
 	for _, name := range order {
@@ -74,7 +82,7 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 // valid until the next call. What is not JSON becomes event_value as a text.
 func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) {
 	start := len(dst)
-	m.failed = m.failed[:0]
+	m.reset()
 	dst = append(dst, m.fixed...)
 	dst, ok := m.flatten(dst, record)
 	if !ok {
@@ -112,7 +120,8 @@ func (m *Mapper) choose() {
 
 func (m *Mapper) apply(s *step) bool {
 	for _, when := range s.when {
-		if !m.holds(when) {
+		if !when.cond(m) || m.failure != nil {
+			m.failedCondition(when)
 			return false
 		}
 	}
@@ -123,16 +132,33 @@ func (m *Mapper) apply(s *step) bool {
 	return true
 }
 
-func (m *Mapper) holds(when *compiled) bool {
-	holds, err := when.program.Bool(m.environment(when))
-	if err != nil {
+// failedCondition notes why a condition failed, if it did. It then does not hold.
+func (m *Mapper) failedCondition(when *compiled) {
+	if m.failure != nil {
 		pos := when.text.Pos()
-		m.failed = append(m.failed, FieldError{Field: fmt.Sprintf("when (%s:%d)", pos.File, pos.Line), Cause: err.Error()})
+		m.failed = append(m.failed, FieldError{Field: fmt.Sprintf("when (%s:%d)", pos.File, pos.Line), Cause: m.failure.Error()})
+		m.failure = nil
 	}
-	return holds
 }
 
-// environment are the values of the names that an expression reads.
+// keepArena is how much scratch space is kept from one event to the next.
+const keepArena = 1 << 20
+
+func (m *Mapper) reset() {
+	m.failed = m.failed[:0]
+	clear(m.kept)
+	m.kept = m.kept[:0]
+	if cap(m.arena) > keepArena {
+		m.arena = nil
+	}
+	if cap(m.text) > keepArena {
+		m.text = nil
+	}
+	m.arena = m.arena[:0]
+}
+
+// environment are the values of the names that an expression reads, for expr's
+// machine.
 func (m *Mapper) environment(e *compiled) map[string]any {
 	for _, name := range e.program.Names() {
 		if field, ok := m.m.fieldOf[name.Name]; ok {
@@ -142,87 +168,78 @@ func (m *Mapper) environment(e *compiled) map[string]any {
 	clear(m.env)
 	for _, name := range e.program.Names() {
 		if field, ok := m.m.fieldOf[name.Name]; ok {
-			m.env[name.Name] = m.values[field]
+			m.env[name.Name] = m.any(m.values[field])
 		} else {
-			m.env[name.Name] = m.slots[m.m.slotOf[name.Name]].value(m.event)
+			m.env[name.Name] = m.any(m.slotValue(m.m.slotOf[name.Name]))
 		}
 	}
 	return m.env
 }
 
-// value is a slot's value; nil if the record lacks it.
-func (s *slot) value(event uint64) any {
-	if s.event != event {
-		return nil
-	}
-	switch s.kind {
-	case slotText:
-		return string(s.raw)
-	case slotEscaped:
-		return string(unescape(nil, s.raw))
-	case slotNumber:
-		return expression.ParseNumber(string(s.raw))
-	case slotTrue, slotFalse:
-		return s.kind == slotTrue
-	}
-	return string(compactJSON(nil, s.raw))
-}
-
 // value is the value of a computed field: that of its rule, of the constant of
 // its name, or of its default, the first that is neither nil nor "".
-func (m *Mapper) value(field int) any {
+func (m *Mapper) value(field int) value {
 	if m.known[field] == m.event {
 		return m.values[field]
 	}
-	m.known[field], m.values[field] = m.event, nil // for a default that reads what reads it
-	m.values[field] = m.compute(field)
-	return m.values[field]
+	m.known[field], m.values[field] = m.event, value{} // for a default that reads what reads it
+	v := m.compute(field)
+	m.values[field] = v
+	return v
 }
 
-func (m *Mapper) compute(field int) any {
+func (m *Mapper) compute(field int) value {
 	if r := m.winner[field]; r >= 0 {
-		e := m.m.rules[r].expression
-		v, err := e.program.Eval(m.environment(e))
-		if err != nil {
-			m.failed = append(m.failed, FieldError{Field: m.m.fields[field], Cause: err.Error()})
-		} else if v != nil && v != "" {
+		outer := m.failure
+		m.failure = nil
+		v := m.m.rules[r].expression.eval(m)
+		failure := m.failure
+		m.failure = outer
+		if failure != nil {
+			m.failed = append(m.failed, FieldError{Field: m.m.fields[field], Cause: failure.Error()})
+		} else if v.kind != nilKind && (v.kind != textKind || v.text != "") {
 			return v
 		}
 	}
-	if constant := m.fallback[field]; constant != "" {
-		v, _ := expression.DecodeJSON(constant)
+	if v := m.fallback[field]; v.kind != nilKind {
 		return v
 	}
-	return m.defaultOf(m.m.fields[field])
+	switch m.m.fields[field] {
+	case "timestamp":
+		start := len(m.arena)
+		m.arena = m.m.options.Now().UTC().AppendFormat(m.arena, time.RFC3339Nano)
+		return value{kind: textKind, text: view(m.arena[start:]), safe: true}
+	case "message_text":
+		return m.defaultMessage()
+	}
+	return value{}
 }
 
-func (m *Mapper) defaultOf(name string) any {
+// defaultOf is the value of an always-field that nothing gives, where it is
+// the same for every record.
+func (m *Mapping) defaultOf(name string) any {
 	switch name {
-	case "timestamp":
-		return m.m.options.Now().UTC().Format(time.RFC3339Nano)
 	case "operation":
-		if out, ok := expression.AppendKebab(nil, m.m.name); ok {
+		if out, ok := expression.AppendKebab(nil, m.name); ok {
 			return string(out)
 		}
 	case "outcome":
 		return "success"
 	case "source_type":
-		return m.m.name
-	case "message_text":
-		return m.defaultMessage()
+		return m.name
 	}
 	return nil
 }
 
 // defaultMessage says who did what from where, as far as the event knows.
-func (m *Mapper) defaultMessage() any {
+func (m *Mapper) defaultMessage() value {
 	var b strings.Builder
 	add := func(before, name string) {
 		field, ok := m.m.fieldOf[name]
 		if !ok {
 			return
 		}
-		if text, ok := expression.Text(m.value(field)); ok && text != "" {
+		if text, _, ok := m.textOf(m.value(field)); ok && text != "" {
 			if b.Len() > 0 {
 				b.WriteByte(' ')
 			}
@@ -232,21 +249,35 @@ func (m *Mapper) defaultMessage() any {
 	add("", "operation")
 	add("by ", "user_name")
 	add("from ", "ip_src_address")
-	if field := m.m.fieldOf["outcome"]; m.value(field) == "failure" {
+	if m.value(m.m.fieldOf["outcome"]).text == "failure" {
 		b.WriteString(" failed")
 	}
-	return b.String()
+	return value{kind: textKind, text: b.String()}
 }
 
 func (m *Mapper) appendField(dst []byte, field int) []byte {
 	v := m.value(field)
-	if v == nil || v == "" {
+	switch v.kind {
+	case nilKind:
 		return dst
+	case textKind:
+		if v.text == "" {
+			return dst
+		}
+		dst = append(dst, m.keys[field]...)
+		if !v.safe {
+			return expression.AppendString(dst, v.text)
+		}
+		dst = append(dst, '"')
+		dst = append(dst, v.text...)
+		return append(dst, '"')
+	case numberKind:
+		return append(append(dst, m.keys[field]...), v.text...)
 	}
-	var err error
 	before := len(dst)
 	dst = append(dst, m.keys[field]...)
-	switch v.(type) {
+	var err error
+	switch v := m.any(v).(type) {
 	case []any, map[string]any:
 		var text string
 		text, err = expression.JSON(v)
@@ -274,5 +305,3 @@ func (m *Mapper) appendFailures(dst []byte) []byte {
 	dst = append(dst, `,"`+errorField+`":`...)
 	return expression.AppendString(dst, b.String())
 }
-
-func appendText(dst, text []byte) []byte { return expression.AppendString(dst, string(text)) }

@@ -98,12 +98,13 @@ func scanEscape(b []byte, i int) (size, class int) {
 }
 
 // hex4 is the number that four hexadecimal digits write, -1 if they do not.
-func hex4(b []byte, i int) rune {
+func hex4[T []byte | string](b T, i int) rune {
 	if i+4 > len(b) {
 		return -1
 	}
 	var r rune
-	for _, c := range b[i : i+4] {
+	for j := i; j < i+4; j++ {
+		c := b[j]
 		switch {
 		case c >= '0' && c <= '9':
 			c -= '0'
@@ -119,7 +120,7 @@ func hex4(b []byte, i int) rune {
 
 // unescape appends the text that the inside of a valid string stands for, in
 // valid UTF-8: a lone surrogate becomes U+FFFD.
-func unescape(dst, raw []byte) []byte {
+func unescape(dst []byte, raw string) []byte {
 	for i := 0; i < len(raw); {
 		c := raw[i]
 		if c != '\\' {

@@ -51,6 +51,8 @@ type Mapping struct {
 	late        []step // steps whose conditions read computed fields, in the order in which they can be answered
 	expressions []*compiled
 	slotOf      map[string]int
+	memos       int // calls that are answered once for an event
+	variables   int // of let
 }
 
 // rule is one expression for one field.
@@ -74,6 +76,10 @@ type compiled struct {
 	text    definition.Text
 	mapping *definition.Mapping
 	label   string // "field user_name", "when"
+
+	eval        eval
+	cond        cond // of a condition
+	interpreted bool // by expr's machine: it has no closures
 }
 
 // step applies rules if its conditions hold.
