@@ -139,8 +139,9 @@ func (o *object) template(key string, node *yaml.Node, s scope) *Template {
 	return template
 }
 
-// fields are a mapping of names to templates, in file order.
-func (o *object) fields(key string, node *yaml.Node, s scope) []Field {
+// fields are a mapping of names to templates, in file order. check, unless
+// nil, looks at each.
+func (o *object) fields(key string, node *yaml.Node, s scope, check func(name *yaml.Node, value *Template)) []Field {
 	if node == nil || node.Kind == yaml.AliasNode {
 		return nil
 	}
@@ -150,12 +151,19 @@ func (o *object) fields(key string, node *yaml.Node, s scope) []Field {
 	}
 	var list []Field
 	o.entries(node, func(name, value *yaml.Node) {
-		if value.Tag == "!!null" && value.Kind == yaml.ScalarNode {
+		switch {
+		case name.Value == "":
+			o.node(name, "a name in %q is empty", key)
+			return
+		case value.Tag == "!!null" && value.Kind == yaml.ScalarNode:
 			o.node(name, "%q has no value: give it one or remove the key", name.Value)
 			return
 		}
 		if t := o.template(name.Value, value, s); t != nil {
 			list = append(list, Field{Name: name.Value, Value: t})
+			if check != nil {
+				check(name, t)
+			}
 		}
 	})
 	return list

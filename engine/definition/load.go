@@ -258,6 +258,9 @@ func (l *loader) includes(names []string) {
 		for _, other := range l.closure(m, nil) {
 			for _, table := range slices.Sorted(maps.Keys(other.tables)) {
 				if first := seen[table]; first != nil {
+					if l.within(m, first, other) {
+						continue // reported there
+					}
 					at, place := m.tables[table], other.tables[table].Pos()
 					if at.doc == nil && len(m.include) > 0 {
 						at, place = m.include[0], first.tables[table].Pos()
@@ -269,6 +272,16 @@ func (l *loader) includes(names []string) {
 			}
 		}
 	}
+}
+
+// within reports whether a mapping that m includes holds both a and b.
+func (l *loader) within(m, a, b *mappingFile) bool {
+	for _, inner := range l.closure(m, nil)[1:] {
+		if all := l.closure(inner, nil); !slices.Contains(all, m) && slices.Contains(all, a) && slices.Contains(all, b) {
+			return true
+		}
+	}
+	return false
 }
 
 // reaches reports whether from includes to, directly or not, or is it.

@@ -58,7 +58,8 @@ type object struct {
 	name   string // what messages call it
 	key    *yaml.Node
 	pairs  map[string]pair
-	broken bool // not a mapping: say nothing about its keys
+	empty  []string // keys without a value, which are not in pairs
+	broken bool     // not a mapping: say nothing about its keys
 }
 
 type pair struct{ key, value *yaml.Node }
@@ -118,7 +119,7 @@ func (o *object) take(key string) *yaml.Node {
 	if p.value.Tag == "!!null" && p.value.Kind == yaml.ScalarNode {
 		o.node(p.key, "%q has no value: give it one or remove the key", key)
 		delete(o.pairs, key)
-		o.pairs["\x00"+key] = p // given, though unusable
+		o.empty = append(o.empty, key)
 		return nil
 	}
 	return p.value
@@ -128,7 +129,7 @@ func (o *object) take(key string) *yaml.Node {
 func (o *object) must(key string) *yaml.Node {
 	o.shape.required = append(o.shape.required, key)
 	value := o.take(key)
-	if _, empty := o.pairs["\x00"+key]; value == nil && !empty && !o.broken {
+	if value == nil && !slices.Contains(o.empty, key) && !o.broken {
 		o.node(o.key, "%s lacks the key %q", o.describe(), key)
 	}
 	return value
@@ -149,14 +150,10 @@ func (o *object) describe() string {
 
 // done reports the keys that nobody asked for.
 func (o *object) done() {
-	unknown := make([]*yaml.Node, 0)
 	for name, p := range o.pairs {
-		if !strings.HasPrefix(name, "\x00") && !slices.Contains(o.shape.keys, name) {
-			unknown = append(unknown, p.key)
+		if !slices.Contains(o.shape.keys, name) {
+			o.node(p.key, "unknown key %q%s", name, choose(name, o.shape.keys))
 		}
-	}
-	for _, key := range unknown {
-		o.node(key, "unknown key %q%s", key.Value, choose(key.Value, o.shape.keys))
 	}
 }
 

@@ -29,8 +29,11 @@ func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]so
 		name := entry.Name()
 		file := path.Join(shown, name)
 		info, err := fs.Stat(fsys, name)
-		if strings.HasPrefix(name, ".") || err == nil && info.IsDir() {
-			if err == nil && info.IsDir() && !strings.HasPrefix(name, ".") && into[name] == nil {
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		if err == nil && info.IsDir() {
+			if into[name] == nil {
 				l.strayFolder(fsys, name, file)
 			}
 			continue
@@ -44,7 +47,11 @@ func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]so
 			l.fail(file, "cannot be read: %v", err)
 			continue
 		}
-		kind := kindOf(data)
+		kind, unreadable := kindOf(file, data)
+		if unreadable != nil {
+			l.problems = append(l.problems, unreadable...)
+			continue
+		}
 		if kind == "" {
 			l.warn(file, "is neither a feed nor a mapping, and is not read: a feed has the key request, a mapping fields, cases or tables")
 			continue
@@ -76,22 +83,25 @@ func (l *loader) strayFolder(fsys fs.FS, name, file string) {
 var modeline = regexp.MustCompile(`\$schema=\S*\b(feed|mapping)\.schema\.json`)
 
 // kindOf says what a file outside of the two folders is: "feeds", "mappings"
-// or "".
-func kindOf(data []byte) string {
+// or "". What it cannot be told of is unreadable.
+func kindOf(file string, data []byte) (kind string, unreadable []Problem) {
 	if m := modeline.FindSubmatch(data); m != nil {
-		return string(m[1]) + "s"
+		return string(m[1]) + "s", nil
 	}
-	d := parse("", data)
-	if d.root == nil || d.root.Kind != yaml.MappingNode {
-		return ""
+	d := parse(file, data)
+	if d.root == nil {
+		return "", d.problems
+	}
+	if d.root.Kind != yaml.MappingNode {
+		return "", nil
 	}
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
 		switch d.root.Content[i].Value {
 		case "request", "records", "paging", "mapping":
-			return "feeds"
+			return "feeds", nil
 		case "fields", "cases", "tables", "flatten", "include":
-			return "mappings"
+			return "mappings", nil
 		}
 	}
-	return ""
+	return "", nil
 }

@@ -15,7 +15,6 @@ import (
 // feedFile is a feed with the places that checks across files report.
 type feedFile struct {
 	feed    *Feed
-	name    Text
 	mapping Text
 	bucket  *yaml.Node // of rate_limit, or the rate limit itself
 	reader  *reader
@@ -48,8 +47,7 @@ func (r *reader) feed(base string) *feedFile {
 	f := &Feed{File: r.file}
 	file := &feedFile{feed: f, reader: r}
 
-	file.name = o.definitionName(base)
-	f.Name = file.name.Value
+	f.Name = o.definitionName(base).Value
 	f.Description = o.word("description", o.take("description")).Value
 	f.Docs = o.word("docs", o.take("docs")).Value
 	f.Enabled = o.enabled(o.take("enabled"))
@@ -62,9 +60,7 @@ func (r *reader) feed(base string) *feedFile {
 			partition = settings.with("the for_each value", f.ForEach.Variable)
 		}
 	}
-	// Whether there is a window decides what the request may name, so its key is
-	// asked for here, and read below in the order of the file format.
-	request := partition
+	request := partition // what the request may name
 	if o.has("window") || o.has("cursor") {
 		request = partition.with("window", "window")
 	}
@@ -294,7 +290,7 @@ func (o *object) expand(node *yaml.Node, s scope) *Expand {
 	e := o.object("expand", o.pairs["expand"].key, node)
 	out := &Expand{
 		URL:         e.path("url", e.must("url")).Value,
-		Query:       e.fields("query", e.take("query"), s),
+		Query:       e.fields("query", e.take("query"), s, nil),
 		Key:         e.path("key", e.must("key")).Value,
 		Records:     e.records(e.take("records")),
 		Concurrency: e.count("concurrency", e.take("concurrency"), defaultConcurrency, 1),

@@ -46,7 +46,7 @@ func (o *object) paging(node *yaml.Node) Paging {
 	}
 	p.Style = style.Value
 	for _, key := range keys.needs {
-		if !g.has(key) && !g.has("\x00"+key) {
+		if !g.has(key) && !slices.Contains(g.empty, key) {
 			g.at(style, "paging style %q needs %q", p.Style, key)
 		}
 	}

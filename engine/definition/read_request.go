@@ -29,7 +29,7 @@ func (o *object) request(key string, node *yaml.Node, s scope) Request {
 		q.checkURL(node, r.URL)
 	}
 	r.Headers = q.headers(q.take("headers"), s)
-	r.Query = q.fields("query", q.take("query"), s)
+	r.Query = q.fields("query", q.take("query"), s, nil)
 	q.done()
 	return r
 }
@@ -41,28 +41,20 @@ func (o *object) checkURL(node *yaml.Node, t *Template) {
 			o.node(node, "a URL begins with https:// or with a setting that holds the base, such as ${API_BASE}/…")
 		}
 	}
-	if strings.ContainsAny(t.source, "#\n\r\t") {
-		for _, p := range t.parts {
-			if strings.ContainsAny(p.text, "#\n\r\t") {
-				o.node(node, "a URL may not hold #, tabs or line ends")
-				return
-			}
-		}
+	if t.holds("# \n\r\t\x00") {
+		o.node(node, "a URL may not hold #, spaces, tabs or line ends")
 	}
 }
 
 func (o *object) headers(node *yaml.Node, s scope) []Field {
-	list := o.fields("headers", node, s)
-	if node == nil || node.Kind != yaml.MappingNode {
-		return list
-	}
-	o.entries(node, func(key, _ *yaml.Node) {
+	return o.fields("headers", node, s, func(name *yaml.Node, value *Template) {
 		switch {
-		case !headerName.MatchString(key.Value):
-			o.node(key, "%q is no name of an HTTP header", key.Value)
-		case strings.EqualFold(key.Value, "Authorization"):
-			o.node(key, "the engine sets Authorization from auth.scope: remove it here")
+		case !headerName.MatchString(name.Value):
+			o.node(name, "%q is no name of an HTTP header", name.Value)
+		case strings.EqualFold(name.Value, "Authorization"):
+			o.node(name, "the engine sets Authorization from auth.scope: remove it here")
+		case value.holds("\r\n\x00"):
+			o.node(name, "the value of a header may not hold line ends")
 		}
 	})
-	return list
 }

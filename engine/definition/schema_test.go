@@ -343,7 +343,7 @@ func TestExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		schema, problems := schemas.Feed(), []Problem(nil)
-		if kindOf(data) == "mappings" {
+		if kind, _ := kindOf(file, data); kind == "mappings" {
 			schema = schemas.Mapping()
 			_, problems = ParseMapping(file, data)
 		} else {

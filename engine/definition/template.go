@@ -2,6 +2,7 @@ package definition
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -71,6 +72,11 @@ func (t *Template) Expand(env map[string]any) (string, error) {
 		}
 	}
 	return b.String(), nil
+}
+
+// holds reports whether the text outside of expressions holds any of chars.
+func (t *Template) holds(chars string) bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return strings.ContainsAny(p.text, chars) })
 }
 
 // parseTemplate splits a template and compiles its expressions. Offsets and

@@ -30,6 +30,9 @@ func (t Text) Problem(offset, length int, message string) Problem {
 	if len(at) == 0 {
 		// Nothing tells where a character of the value came from: underline from
 		// the start of the text to the end of its line.
+		if t.Value == "" {
+			return t.doc.problem(t.line, t.column, 2, message) // the quotes
+		}
 		source := t.doc.line(t.line)
 		return t.doc.problem(t.line, t.column, utf8.RuneCountInString(source)-t.column+1, message)
 	}
