@@ -254,6 +254,9 @@ func TestDeadLettersAreTakenMeanwhile(t *testing.T) {
 // When the disk is full, nothing of a dead letter stays, and no heap of empty
 // files either.
 func TestDeadLettersOnAFullDisk(t *testing.T) {
+	if !inOwnProcess(t) {
+		return
+	}
 	d := openDeadLetters(t, t.TempDir(), DeadLetterLimits{})
 	event := fmt.Appendf(nil, `{"n":"%s"}`, strings.Repeat("x", 600))
 	limitFileSize(t, 1000, func() {

@@ -32,16 +32,18 @@ type Destination interface {
 type Refused struct {
 	Index  int // in the batch
 	Status int // HTTP status, 0 if none
+	// Reason is what the destination said, printable and bounded. Destinations
+	// may quote the event in it: it is for the dead letter, not for logs.
 	Reason string
 }
 
-// State is how a destination does.
+// State is how a destination does. The counts are since the start.
 type State struct {
-	OK        bool   // the last attempt was accepted, or none was made yet
-	LastError string // of the last failed attempt, empty when OK
-	InFlight  int
-	Requests  int64
-	Retries   int64
-	Events    int64 // accepted
+	OK        bool   // the last attempt was answered as a working destination does, or none was made yet
+	LastError string // of the last failed attempt, empty when OK; holds no token and nothing of an event
+	InFlight  int    // requests now under way
+	Requests  int64  // attempts, the failed ones too
+	Retries   int64  // attempts that failed and were, or will be, made again
+	Events    int64  // accepted
 	Refused   int64
 }

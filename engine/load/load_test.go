@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -287,4 +289,22 @@ func eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatalf("waited 10 s for: %s", what)
 		}
 	}
+}
+
+// inOwnProcess runs the rest of a test in a process of its own, with more in its
+// environment, because what it does holds for the whole process. It reports
+// whether this is that process.
+func inOwnProcess(t *testing.T, environment ...string) bool {
+	t.Helper()
+	const child = "LOAD_TEST_CHILD"
+	if os.Getenv(child) == t.Name() {
+		return true
+	}
+	command := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	command.Env = append(append(os.Environ(), environment...), child+"="+t.Name())
+	output, err := command.CombinedOutput()
+	if err != nil || !bytes.Contains(output, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("%v:\n%s", err, output)
+	}
+	return false
 }

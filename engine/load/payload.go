@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"sync"
 
@@ -107,22 +108,43 @@ func (p *payload) reader() io.ReadCloser {
 		return io.NopCloser(bytes.NewReader(p.content))
 	}
 	p.open.Add(1)
-	r := &payloadReader{payload: p}
-	r.Reset(p.content)
-	return r
+	return &payloadReader{payload: p, content: p.content}
 }
 
 // settle waits until nobody reads memory that will be used again.
 func (p *payload) settle() { p.open.Wait() }
 
-// payloadReader is a reader that is counted until it is closed.
+// payloadReader is a reader that is counted until it is closed, and reads
+// nothing after that: HTTP/2 closes a body while it is being read.
 type payloadReader struct {
-	bytes.Reader
 	payload *payload
-	once    sync.Once
+	mu      sync.Mutex
+	content []byte // what is left to read
+	closed  bool
+}
+
+func (r *payloadReader) Read(dst []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.closed:
+		return 0, errBodyClosed
+	case len(r.content) == 0:
+		return 0, io.EOF
+	}
+	n := copy(dst, r.content)
+	r.content = r.content[n:]
+	return n, nil
 }
 
 func (r *payloadReader) Close() error {
-	r.once.Do(r.payload.open.Done)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.closed, r.content = true, nil
+		r.payload.open.Done()
+	}
 	return nil
 }
+
+var errBodyClosed = errors.New("the request was given up")

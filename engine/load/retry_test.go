@@ -147,6 +147,43 @@ func TestSingleFailuresAreQuiet(t *testing.T) {
 	})
 }
 
+// A long silence that the destination asks for is told at once.
+func TestLongWaitIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, logs := testGate(t)
+		attempts(t, g, 1, failure{verdict: throttled, cause: "slow down", after: time.Second})
+		if logs.String() != "" {
+			t.Errorf("log:\n%s", logs)
+		}
+		attempts(t, g, 1, failure{verdict: throttled, cause: "slow down", after: time.Minute})
+		if logs.count("level=WARN", "slow down") != 1 {
+			t.Errorf("log:\n%s", logs)
+		}
+	})
+}
+
+// Refused credentials are told as such even when an outage came before, and
+// once.
+func TestDeniedAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, logs := testGate(t)
+		attempts(t, g, 5, failure{verdict: transient, cause: "down"})
+		attempts(t, g, 5, failure{verdict: denied, cause: "no", advice: "Ask"})
+		attempts(t, g, 5, failure{verdict: transient, cause: "down"})
+		probe, err := g.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.pass(probe)
+		if ok, last := g.state(); !ok || last != "" {
+			t.Errorf("state: %t, %q", ok, last)
+		}
+		if logs.count("level=WARN") != 1 || logs.count("level=ERROR", "Ask") != 1 || logs.count("level=INFO") != 1 {
+			t.Errorf("log:\n%s", logs)
+		}
+	})
+}
+
 // Who gives up while it is the one to try hands that on.
 func TestProbeIsHandedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

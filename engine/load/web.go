@@ -86,7 +86,9 @@ func newWeb(config Config, target *url.URL) *web {
 			// Load balancers drop idle connections after a minute: be first.
 			IdleConnTimeout:    45 * time.Second,
 			DisableCompression: true,
-			WriteBufferSize:    smallBytes + 4<<10, // a small body and its headers
+			// What a destination says is not held beyond reason.
+			MaxResponseHeaderBytes: 64 << 10,
+			WriteBufferSize:        smallBytes + 4<<10, // a small body and its headers
 		},
 	}
 	header := http.Header{"Content-Type": {contentTypes[config.Format]}}
