@@ -254,7 +254,8 @@ func nilWithNil(args []eval, c cond) eval {
 		return nil
 	}
 	return func(m *Mapper) value {
-		if args[0](m).kind == nilKind || args[1](m).kind == nilKind {
+		a, b := args[0](m), args[1](m)
+		if a.kind == nilKind || b.kind == nilKind {
 			return value{}
 		}
 		return boolean(c(m))

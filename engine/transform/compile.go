@@ -294,7 +294,7 @@ func (c *compiler) order() {
 	for level := 1; level <= most; level++ {
 		for i, s := range m.steps {
 			if levels[i] == level {
-				m.late = append(m.late, step{when: s.all, rules: s.rules})
+				m.late = append(m.late, step{when: s.all, all: s.all, rules: s.rules})
 			}
 		}
 	}

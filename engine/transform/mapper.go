@@ -207,7 +207,7 @@ func (m *Mapper) compute(field int) value {
 	switch m.m.fields[field] {
 	case "timestamp":
 		start := len(m.arena)
-		m.arena = m.m.options.Now().UTC().AppendFormat(m.arena, time.RFC3339Nano)
+		m.arena = m.m.options.Now().UTC().Truncate(time.Millisecond).AppendFormat(m.arena, time.RFC3339Nano)
 		return value{kind: textKind, text: view(m.arena[start:]), safe: true}
 	case "message_text":
 		return m.defaultMessage()

@@ -1,0 +1,176 @@
+package transform
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// generator makes expressions out of random bytes.
+type generator struct {
+	data  []byte
+	depth int
+	vars  int
+}
+
+func (g *generator) next(n int) int {
+	if len(g.data) == 0 {
+		return 0
+	}
+	b := g.data[0]
+	g.data = g.data[1:]
+	return int(b) % n
+}
+
+func (g *generator) pick(of ...string) string { return of[g.next(len(of))] }
+
+func (g *generator) leaf() string {
+	switch g.next(8) {
+	case 0, 1, 2:
+		return g.pick("event_s", "event_n", "event_t", "event_missing", "event_esc", "event_big", "event_f", "event_list", "event_json", "event_mail", "event_ip", "event_time", "event_digits", "event_float", "event_neg", "event_empty", "event_o_k", "event_uni")
+	case 3:
+		return g.pick("other", "third")
+	case 4, 5:
+		return g.pick(`"a"`, `""`, `"@"`, `"A"`, `"7"`, `"x y"`, `"0"`, `"\"q\\"`, `"é"`, `","`, `"true"`, `"a@b.c"`, `"1.2.3.4"`)
+	case 6:
+		return g.pick("0", "1", "7", "-1", "2.5", "300", "12345678901", "42.0")
+	}
+	if g.vars > 0 {
+		return "v" + strconv.Itoa(g.next(g.vars))
+	}
+	return g.pick("nil", "true", "false", `["a", 7, nil, true, "A"]`, `{"a": 1, "7": "seven"}`, "tables.t", "[]")
+}
+
+func (g *generator) expression() string {
+	if g.depth > 5 || len(g.data) == 0 {
+		return g.leaf()
+	}
+	g.depth++
+	defer func() { g.depth-- }()
+	e := g.expression
+	switch g.next(22) {
+	case 0:
+		return g.leaf()
+	case 1:
+		return g.pick("lower", "upper", "trim", "string", "int", "float", "len", "time", "ip", "port", "kebab", "domain", "json", "first", "last", "type", "toJSON", "abs", "keys") + "(" + e() + ")"
+	case 2:
+		return g.pick("trimPrefix", "trimSuffix", "hasPrefix", "hasSuffix", "split", "indexOf", "trim", "get", "join", "concat", "max", "repeat") + "(" + e() + ", " + e() + ")"
+	case 3:
+		return "words(" + e() + ", " + e() + ", " + e() + ")"
+	case 4:
+		return "words(" + strings.Repeat(e()+", ", 1+g.next(12)) + e() + ")"
+	case 5:
+		return "(" + e() + g.pick(" == ", " != ", " < ", " <= ", " > ", " >= ") + e() + ")"
+	case 6:
+		return "(" + e() + g.pick(" contains ", " startsWith ", " endsWith ", " in ", " not in ") + e() + ")"
+	case 7:
+		return "(" + e() + ` in ["a", "A", "7", "x y", "", "é", "q", "z", "zz"])`
+	case 8:
+		return "(" + e() + ` in [7, 300, "a", 2.5])`
+	case 9:
+		return "(" + e() + ` in [7, 0])`
+	case 10:
+		return "(" + e() + " matches " + g.pick(`"^a"`, `"(?i)A"`, `"[0-9]+"`, e()) + ")"
+	case 11:
+		return "(" + e() + g.pick(" and ", " or ", " && ", " || ") + e() + ")"
+	case 12:
+		return "(" + g.pick("not ", "!", "-", "+") + "(" + e() + "))"
+	case 13:
+		return "(" + e() + " ? " + e() + " : " + e() + ")"
+	case 14:
+		return "((" + e() + ") ?? (" + e() + "))"
+	case 15:
+		return "(" + e() + g.pick(" + ", " + ", " + ", " - ", " * ", " / ", " % ") + e() + ")"
+	case 16:
+		return "(" + e() + " + " + g.pick(`"a"`, e()) + " + " + e() + " + " + e() + ")"
+	case 17:
+		return "tables." + g.pick("t", "t", "n") + "[" + e() + "]"
+	case 18:
+		return "split(" + e() + ", " + g.pick(`"@"`, `","`, `"a"`, `"aa"`, e()) + ")[" + g.pick("0", "1", "-1", "-2", "5", e()) + "]"
+	case 19:
+		return "(" + e() + ")" + g.pick("[0]", "[-1]", ".a", `["a"]`, "[1:2]", "[:1]", "[-2:]", "?.a?.b", "[0:"+e()+"]")
+	case 20:
+		value := e()
+		name := "v" + strconv.Itoa(g.vars)
+		g.vars++
+		body := e()
+		g.vars--
+		return "(let " + name + " = " + value + "; " + body + ")"
+	}
+	return g.pick("replace("+e()+", "+g.pick(`"a"`, e())+", "+e()+")", "["+e()+", "+e()+"]", "map("+e()+", # == "+e()+")", "filter(["+e()+", 1], # != nil)", "count(["+e()+"], # contains \"a\")")
+}
+
+var differentialRecords = []string{
+	`{"s":"aXb a","n":7,"t":true,"esc":"q\"u\\o\u00e9","big":12345678901234567890123,"f":2.5,"list":["a",1, {"b":null}],"json":"{\"a\":[1,{\"b\":2}]}","mail":"Bob@Example.COM","ip":"[2001:DB8::1]:443","time":"2026-03-01 10:00:00","digits":"300","float":42.0,"neg":-0,"empty":"","o":{"k":"FileAccessed"},"uni":"ÄÖ üa@é"}`,
+	`{"s":"a","n":300.50,"t":false,"esc":"\ud800a","big":-9223372036854775808,"f":1e3,"list":[],"json":"x","mail":"@","ip":"::ffff:1.2.3.4","time":1772359200,"digits":"0007","float":1E400,"neg":-1,"o":{"k":null},"uni":"İıſK"}`,
+	`{"n":"7","s":7,"t":"true","missing2":1,"list":"a,b@c","mail":["a@b"],"uni":"aaaa@aa,","digits":9007199254740993}`,
+	`{}`,
+}
+
+// TestDifferential and FuzzDifferential hold the closures to expr's machine: on
+// every expression and record, both give the same value of the same type, or
+// both fail.
+func TestDifferential(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(3, 4))
+	compiled := 0
+	for range 6000 {
+		data := make([]byte, 4+r.IntN(60))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		if differ(t, data) {
+			compiled++
+		}
+	}
+	if compiled < 4000 {
+		t.Errorf("only %d of the expressions compiled: the test says little", compiled)
+	}
+}
+
+func FuzzDifferential(f *testing.F) {
+	for i := range byte(22) {
+		f.Add([]byte{i, 1, 2, 3, i, 4, 5, 6, 7, 8, 9, i, i, 1})
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { differ(t, data) })
+}
+
+// differ compares on one expression; it reports whether that compiled.
+func differ(t *testing.T, data []byte) bool {
+	g := generator{data: data}
+	source := g.expression()
+	m, problems := Compile(&definition.Mapping{
+		Name:   "test",
+		Tables: map[string]map[string]any{"t": {"a": "A", "7": 7, "x y": true, "true": 2.5, "0": ""}, "n": {"1": 1}},
+		Fields: fields("x", source, "other", `lower(event_s)`, "third", `event_n`, "again", source),
+	}, Options{})
+	if len(problems) > 0 {
+		return false
+	}
+	mapper := m.NewMapper()
+	for _, record := range differentialRecords {
+		out, _ := mapper.Append(nil, []byte(record))
+		if !(&scanner{}).valid(out) {
+			t.Fatalf("%s\nof %s\nis not JSON: %s", source, record, out)
+		}
+		for _, name := range []string{"x", "again"} {
+			e := m.rules[m.base[m.fieldOf[name]]].expression
+			mapper.failure = nil
+			fast := mapper.any(e.eval(mapper))
+			fastErr := mapper.failure
+			mapper.failure = nil
+			slow, slowErr := e.program.Eval(mapper.environment(e))
+			if (fastErr == nil) != (slowErr == nil) { // which of several failures comes first may differ
+				t.Fatalf("%s\nof %s\nclosures: %#v, %v\nmachine:  %#v, %v", source, record, fast, fastErr, slow, slowErr)
+			}
+			if fastErr == nil && !reflect.DeepEqual(fast, slow) {
+				t.Fatalf("%s\nof %s\nclosures: %#v\nmachine:  %#v", source, record, fast, slow)
+			}
+		}
+	}
+	return true
+}
