@@ -72,15 +72,9 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 		event["event_credential_days"] = int64(math.Floor(status.CredentialExpires.Sub(status.Now).Hours() / 24))
 	}
 	count := map[State]int{}
-	for _, f := range status.Feeds {
+	for _, f := range status.ByFeed() {
 		count[f.State]++
-		if f.State == Disabled {
-			continue
-		}
 		name := "event_feed_" + fieldName(f.Feed)
-		if f.Partition != "" {
-			name += "_" + fieldName(f.Partition)
-		}
 		event[name+"_state"] = string(f.State)
 		event[name+"_lag_seconds"] = int64(f.Lag(status.Now).Seconds())
 		event[name+"_forwarded"] = f.Forwarded
@@ -101,11 +95,13 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 	if count[Failing] > 0 {
 		event["outcome"] = "failure"
 	}
-	event["event_feeds_ok"] = count[OK] + count[Starting]
+	event["event_feeds_ok"] = count[OK]
+	event["event_feeds_starting"] = count[Starting]
 	event["event_feeds_failing"] = count[Failing]
 	event["event_feeds_gated"] = count[Gated]
-	event["message_text"] = fmt.Sprintf("%s %s: %d feeds ok, %d failing, %d gated",
-		e.Name, e.Version, count[OK]+count[Starting], count[Failing], count[Gated])
+	event["message_text"] = fmt.Sprintf("%s %s: %d feeds ok, %d starting, %d failing, %d gated; delivery to %s %s",
+		e.Name, e.Version, count[OK], count[Starting], count[Failing], count[Gated], status.Destination,
+		map[bool]string{true: "works", false: "fails"}[status.Delivery.OK])
 	return event
 }
 

@@ -92,10 +92,13 @@ type pipeline struct {
 	ready  chan *batch
 	done   chan struct{} // the delivering goroutine has returned
 
-	mu     sync.Mutex
-	filled *batch // the batch in hand
-	entry  checkpoint.Entry
-	pages  occurrences // of keyless records, over the pages of the window, which come one after the other
+	filling sync.Mutex // held while a full batch waits to be taken: others wait for room
+	filled  *batch     // the batch in hand
+
+	mu    sync.Mutex
+	entry checkpoint.Entry
+
+	pages occurrences // of keyless records, over the pages of the window, which come one after the other
 }
 
 func newPipeline(ctx context.Context, p *partition, w extract.Window, how pass) *pipeline {
@@ -193,14 +196,17 @@ func (s *source) Record(ctx context.Context, raw []byte) error {
 // again counts a record that was delivered before. One that comes back late
 // in the life of its key is remembered anew: the service may repeat it once more.
 func (pl *pipeline) again(key checkpoint.Key, expires time.Time) {
-	late := expires.Before(pl.p.engine.Now().Add(pl.p.retention() / 2))
-	pl.mu.Lock()
-	defer pl.mu.Unlock()
-	pl.entry.Fetched++
-	pl.entry.Duplicate++
-	if late {
-		pl.filled.also = append(pl.filled.also, key)
+	pl.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+	if expires.Before(pl.p.engine.Now().Add(pl.p.retention() / 2)) {
+		pl.also(key)
 	}
+}
+
+// also adds a key to what is committed with the batch in hand.
+func (pl *pipeline) also(key checkpoint.Key) {
+	pl.filling.Lock()
+	defer pl.filling.Unlock()
+	pl.filled.also = append(pl.filled.also, key)
 }
 
 // End implements [extract.Source]. All records of an item are in the batch in
@@ -210,10 +216,8 @@ func (s *source) End() error {
 	pl.p.mappers.Put(s.mapper)
 	s.keyless.settle()
 	if s.item != "" {
-		pl.mu.Lock()
-		defer pl.mu.Unlock()
-		pl.entry.ItemsFetched++
-		pl.filled.also = append(pl.filled.also, pl.p.itemKey(s.item))
+		pl.count(func(c *checkpoint.Counts) { c.ItemsFetched++ })
+		pl.also(pl.p.itemKey(s.item))
 	}
 	return nil
 }
@@ -222,8 +226,8 @@ func (s *source) End() error {
 // lock is held meanwhile: whoever else has an event must wait for room anyhow,
 // and batches stay in order.
 func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) error {
-	pl.mu.Lock()
-	defer pl.mu.Unlock()
+	pl.filling.Lock()
+	defer pl.filling.Unlock()
 	if err := pl.failure(ctx); err != nil {
 		return err
 	}
@@ -234,7 +238,7 @@ func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) e
 	b.arena = append(b.arena, event...)
 	b.ends = append(b.ends, len(b.arena))
 	b.keys = append(b.keys, key)
-	pl.entry.Fetched++
+	pl.count(func(c *checkpoint.Counts) { c.Fetched++ })
 	d := pl.p.engine.Destination
 	if len(b.ends) < d.BatchEvents() && len(b.arena) < d.BatchBytes() {
 		return nil
@@ -278,16 +282,16 @@ func (pl *pipeline) deliverAll() {
 			}
 		case now := <-tick.C:
 			// A lock that is taken belongs to somebody who is about to hand over.
-			if !pl.mu.TryLock() {
+			if !pl.filling.TryLock() {
 				continue
 			}
 			b := pl.filled
 			if len(b.ends) == 0 || now.Sub(b.opened) < linger {
-				pl.mu.Unlock()
+				pl.filling.Unlock()
 				continue
 			}
 			pl.filled = batches.Get().(*batch)
-			pl.mu.Unlock()
+			pl.filling.Unlock()
 			if !pl.deliver(b) {
 				return
 			}
@@ -383,12 +387,12 @@ func (pl *pipeline) snapshot() *checkpoint.Entry {
 // moves the cursor. readErr is how the read ended.
 func (pl *pipeline) finish(readErr error, started time.Time) error {
 	p := pl.p
-	pl.mu.Lock()
+	pl.filling.Lock()
 	if len(pl.filled.ends) > 0 {
 		pl.hand(pl.ctx)
 	}
 	left := pl.filled
-	pl.mu.Unlock()
+	pl.filling.Unlock()
 	close(pl.ready)
 	<-pl.done
 	var also []checkpoint.Key

@@ -100,6 +100,49 @@ func (e *Engine) Status() Status {
 	return s
 }
 
+// severity orders states from the best to the one an operator must see.
+var severity = map[State]int{Disabled: 0, OK: 1, Starting: 2, Gated: 3, Failing: 4}
+
+// ByFeed sums the partitions of each enabled feed: counts add up, the worst
+// state, the oldest cursor and the first error stand for the feed.
+func (s Status) ByFeed() []FeedStatus {
+	var list []FeedStatus
+	for _, f := range s.Feeds {
+		if f.State == Disabled {
+			continue
+		}
+		if len(list) == 0 || list[len(list)-1].Feed != f.Feed {
+			f.Partition = ""
+			list = append(list, f)
+			continue
+		}
+		sum := &list[len(list)-1]
+		sum.Total.Add(&f.Total)
+		sum.Window.Counts.Add(&f.Window.Counts)
+		sum.Forwarded += f.Forwarded
+		sum.DeadLettered += f.DeadLettered
+		sum.Difference += f.Difference
+		sum.Requests = addStats(sum.Requests, f.Requests)
+		if severity[f.State] > severity[sum.State] {
+			sum.State, sum.Since = f.State, f.Since
+		}
+		if f.Cursor.Before(sum.Cursor) {
+			sum.Cursor = f.Cursor
+		}
+		if sum.LastError == "" {
+			sum.LastError, sum.LastErrorAt = f.LastError, f.LastErrorAt
+		}
+		if sum.GateReason == "" {
+			sum.GateReason, sum.GateUntil = f.GateReason, f.GateUntil
+		}
+	}
+	return list
+}
+
+func addStats(a, b extract.Stats) extract.Stats {
+	return extract.Stats{Requests: a.Requests + b.Requests, Retries: a.Retries + b.Retries, Throttled: a.Throttled + b.Throttled, Waited: a.Waited + b.Waited}
+}
+
 // Healthy reports whether collection works: no feed is failing, and the
 // destination takes events.
 func (s Status) Healthy() bool {

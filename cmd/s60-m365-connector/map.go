@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/tidwall/gjson"
 
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
@@ -99,11 +100,28 @@ func eachRecord(in io.Reader, use func(n int, record []byte) error, name string)
 		if err != nil {
 			return unreadable(name, n, err)
 		}
-		n++
-		if err := use(n, bytes.ToValidUTF8(value, []byte("\ufffd"))); err != nil {
-			return err
+		value = bytes.ToValidUTF8(value, []byte("\ufffd"))
+		for _, record := range unwrapped(value) {
+			n++
+			if err := use(n, record); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// unwrapped are the records of an answer of Microsoft Graph, or the record
+// itself.
+func unwrapped(value []byte) [][]byte {
+	list := gjson.GetBytes(value, "value")
+	if !list.IsArray() || !gjson.GetBytes(value, `@odata\.context`).Exists() {
+		return [][]byte{value}
+	}
+	var records [][]byte
+	for _, record := range list.Array() {
+		records = append(records, []byte(record.Raw))
+	}
+	return records
 }
 
 func unreadable(name string, n int, err error) error {

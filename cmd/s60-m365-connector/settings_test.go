@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// whole is an environment with nothing missing.
-var whole = map[string]string{
+// complete is an environment with nothing missing.
+var complete = map[string]string{
 	"TENANT_ID": "11111111-2222-4333-8444-555555555555", "CLIENT_ID": "22222222-2222-4333-8444-555555555555",
 	"CLIENT_SECRET": "the-secret-value", "PROJECT_ID": "301", "TOKEN": "the-token-value",
 }
 
 func with(change map[string]string) map[string]string {
-	env := maps.Clone(whole)
+	env := maps.Clone(complete)
 	for k, v := range change {
 		if v == "-" {
 			delete(env, k)
@@ -119,7 +119,7 @@ func TestSettings(t *testing.T) {
 	if got := s.names["MGMT_CONTENT_TYPES"].([]any); len(got) != 2 || got[0] != "Audit.Exchange" || got[1] != "DLP.All" {
 		t.Errorf("content types are %v", got)
 	}
-	if got := s.names["PUBLISHER_ID"]; got != whole["TENANT_ID"] {
+	if got := s.names["PUBLISHER_ID"]; got != complete["TENANT_ID"] {
 		t.Errorf("PUBLISHER_ID is %v, want the tenant", got)
 	}
 	for name := range s.names {
@@ -130,7 +130,7 @@ func TestSettings(t *testing.T) {
 }
 
 func TestOutputReplacesDestination(t *testing.T) {
-	s, err := readSettings(with(map[string]string{"OUTPUT": "-"}), false)
+	s, err := readSettings(with(map[string]string{"OUTPUT": "/tmp/events.ndjson"}), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/secure60/s60-m365-connector/engine/simulator"
+)
+
+// Sessions are whole: the real binary, against the simulator over real HTTP. A
+// script in testdata/session is what a person would type and see.
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){programName: main})
+}
+
+func TestSessions(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/session",
+		RequireExplicitExec: true,
+		UpdateScripts:       os.Getenv("UPDATE_SESSIONS") != "",
+		Setup: func(env *testscript.Env) error {
+			// Nothing of the machine's own settings may reach a session.
+			env.Values[sessionKey] = new(session)
+			env.Vars = append(env.Vars, "STATE_DIR="+env.WorkDir+"/state", "CONFIG_DIR="+env.WorkDir+"/config", "LISTEN_ADDR=")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"simulator": startSimulator,
+			"fault":     injectFault,
+			"clear":     clearFaults,
+			"publish":   publish,
+			"report":    checkReport,
+			"await":     await,
+			"freeport":  freePort,
+		},
+	})
+}
+
+// session is what a script has started.
+type session struct{ sim *simulator.Simulator }
+
+const sessionKey = "simulator"
+
+func simulatorOf(ts *testscript.TestScript) *simulator.Simulator {
+	s := ts.Value(sessionKey).(*session)
+	if s.sim == nil {
+		ts.Fatalf("no simulator runs")
+	}
+	return s.sim
+}
+
+// startSimulator starts a tenant and sets the connector's environment to it.
+func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
+	var o simulator.Options
+	fs := flag.NewFlagSet("simulator", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Uint64Var(&o.Seed, "seed", 7, "")
+	fs.IntVar(&o.Records, "records", 400, "")
+	fs.DurationVar(&o.History, "history", 5*time.Hour, "")
+	fs.Float64Var(&o.PerMinute, "per-minute", 0, "")
+	fs.StringVar(&o.Licence, "licence", "", "")
+	fs.DurationVar(&o.TokenLifetime, "token-lifetime", 0, "")
+	fs.IntVar(&o.PageSize, "page", 0, "")
+	fs.IntVar(&o.ListPage, "list-page", 0, "")
+	fs.IntVar(&o.BlobMax, "blob-max", 0, "")
+	fs.Float64Var(&o.Repeated, "repeated", 0, "")
+	fs.Float64Var(&o.Odd, "odd", 0, "")
+	fs.Float64Var(&o.MissingID, "missing-id", 0, "")
+	fs.BoolVar(&o.ExpiresAsString, "expires-as-string", false, "")
+	if err := fs.Parse(args); err != nil {
+		ts.Fatalf("simulator: %v", err)
+	}
+	sim, err := simulator.Start(o)
+	ts.Check(err)
+	ts.Defer(func() { sim.Close() })
+	for name, value := range sim.EnvMap() {
+		ts.Setenv(name, value)
+	}
+	ts.Setenv("COLLECTOR", sim.CollectorBase())
+	ts.Setenv("INITIAL_LOOKBACK_MINUTES", fmt.Sprint(o.History.Minutes()))
+	ts.Value(sessionKey).(*session).sim = sim
+}
+
+func injectFault(ts *testscript.TestScript, neg bool, args []string) {
+	var f simulator.Fault
+	if err := json.Unmarshal([]byte(strings.Join(args, " ")), &f); err != nil {
+		ts.Fatalf("fault: %v", err)
+	}
+	ts.Check(simulatorOf(ts).Inject(f))
+}
+
+func clearFaults(ts *testscript.TestScript, neg bool, args []string) {
+	simulatorOf(ts).Clear(strings.Join(args, ""))
+}
+
+// publish makes new records appear: publish FEED N AGE.
+func publish(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: publish FEED N AGE")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	age, err := time.ParseDuration(args[2])
+	ts.Check(err)
+	ts.Check(simulatorOf(ts).Publish(args[0], n, age))
+}
+
+// checkReport fails unless every record that was offered arrived once. With an
+// argument it instead checks numbers: report lost=0 received=400.
+func checkReport(ts *testscript.TestScript, neg bool, args []string) {
+	// What is younger than the delay of the slowest feed is still to come.
+	r := simulatorOf(ts).ReportBetween(time.Time{}, time.Now().Add(-6*time.Minute))
+	text, err := json.MarshalIndent(r, "", "  ")
+	ts.Check(err)
+	if len(args) == 0 {
+		if r.Offered == 0 || r.Lost != 0 || r.Duplicated != 0 || r.Received != r.Offered || r.Unexpected != 0 || len(r.Violations) > 0 {
+			ts.Fatalf("not every record arrived exactly once:\n%s", text)
+		}
+		return
+	}
+	var numbers map[string]any
+	ts.Check(json.Unmarshal(text, &numbers))
+	for _, arg := range args {
+		name, want, _ := strings.Cut(arg, "=")
+		if got := fmt.Sprint(numbers[name]); got != want {
+			ts.Fatalf("%s is %s, want %s:\n%s", name, got, want, text)
+		}
+	}
+}
+
+// await waits until a file of the session holds a text.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: await FILE TEXT")
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		data, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && strings.Contains(string(data), args[1]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s never held %q; it holds:\n%s", args[0], args[1], data)
+		}
+	}
+}
+
+// freePort puts a free address into a variable.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	defer l.Close()
+	ts.Setenv(args[0], l.Addr().String())
+}
