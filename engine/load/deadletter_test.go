@@ -199,7 +199,7 @@ func TestDeadLettersAfterAKill(t *testing.T) {
 func TestDeadLettersAreTakenMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	limits := DeadLetterLimits{FileBytes: 1000}
-	const writers, each = 2, 300
+	const writers, each = 2, 100
 	var group sync.WaitGroup
 	for i := range writers {
 		d := openDeadLetters(t, dir, limits)
