@@ -14,11 +14,8 @@ import (
 // largestError bounds what is read of the body of an answer that is no success.
 const largestError = 1 << 20
 
-// What rules ask for beyond the error rules of a feed.
-const (
-	thenSubscribe = "subscribe"
-	thenMissing   = "missing licence" // the feed's licence.missing holds
-)
+// thenMissing is what a feed's licence.missing asks for, beside its error rules.
+const thenMissing = "missing licence"
 
 // answer is what the rules of a feed see of an HTTP answer.
 type answer struct {
@@ -65,13 +62,15 @@ func (a *answer) onlyFault() bool {
 	return ok && len(object) == 1 && len(a.fault) > 0
 }
 
-// readAnswer reads the body of an answer that is no success.
-func readAnswer(r *http.Response, from io.Reader) (*answer, error) {
-	raw, err := io.ReadAll(io.LimitReader(from, largestError))
-	if err != nil {
-		return nil, &brokenError{err}
+// readAnswer reads the body of an answer that is no success. A body that breaks
+// off is taken as far as it goes: the status alone says most. A service that
+// repeats the token it was sent must not bring it into a log.
+func readAnswer(r *http.Response, from io.Reader, token string) *answer {
+	raw, _ := io.ReadAll(io.LimitReader(from, largestError))
+	if token != "" {
+		raw = bytes.ReplaceAll(raw, []byte(token), []byte("[removed]"))
 	}
-	return newAnswer(r.StatusCode, r.Header, raw), nil
+	return newAnswer(r.StatusCode, r.Header, raw)
 }
 
 // env is what expressions over an answer may refer to. Header names are found
@@ -141,7 +140,7 @@ func judge(feed *definition.Feed, a *answer) (then string, err error) {
 	switch {
 	case a.status >= 200 && a.status < 300:
 		return "", nil
-	case a.status == http.StatusTooManyRequests:
+	case a.status == http.StatusTooManyRequests, a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "":
 		return definition.ThenThrottle, nil
 	case a.status == http.StatusUnauthorized:
 		return definition.ThenRefreshToken, nil

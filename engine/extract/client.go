@@ -3,8 +3,10 @@ package extract
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 // ClientOptions are what all feeds have in common. Zero values of the numbers
@@ -135,6 +139,33 @@ func (c *Client) Skew() (ahead time.Duration, ok bool) {
 		return *d, true
 	}
 	return 0, false
+}
+
+// Get asks for one small JSON document, at most 1 MB, which is no feed's: the
+// state of the tenant, say. A refusal is a *StatusError.
+func (c *Client) Get(ctx context.Context, scope, address string) ([]byte, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no URL", address)
+	}
+	r := &Reader{client: c, feed: &definition.Feed{Name: "check"}, scope: scope, bucket: newBucket("check")}
+	var document []byte
+	q := &request{what: "document", method: http.MethodGet, url: u}
+	q.take = func(_ *http.Response, from io.Reader, _ func([]byte) error) ([]byte, error) {
+		document, err = io.ReadAll(io.LimitReader(from, largestError))
+		if err == nil && !json.Valid(document) {
+			err = errors.New("no JSON, or more than 1 MB")
+		}
+		if err != nil {
+			return nil, &brokenError{err}
+		}
+		return nil, nil
+	}
+	q.done = func(*http.Response, []byte) error { return nil }
+	if err := r.send(ctx, q); err != nil {
+		return nil, err
+	}
+	return document, nil
 }
 
 // observe notes the clock of an answer that took from sent to now.

@@ -69,7 +69,7 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 					continue // the list must not block
 				}
 				if err := r.fetch(ctx, it, params, sink); err != nil {
-					fail(fmt.Errorf("item %s: %w", it.key, err))
+					fail(fmt.Errorf("item %s: %w", oneLine(it.key), err))
 				}
 			}
 		})

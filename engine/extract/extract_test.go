@@ -532,7 +532,7 @@ func TestSinkErrorIsUnchanged(t *testing.T) {
 func TestContextEndsEverything(t *testing.T) {
 	tests := map[string]http.HandlerFunc{
 		"throttled": func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "4"); w.WriteHeader(429) },
-		"failing":   func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "20"); w.WriteHeader(503) },
+		"failing":   func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "20"); w.WriteHeader(500) },
 		"silent":    func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"stuck": func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, `{"value":[`)

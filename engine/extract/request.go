@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
@@ -36,6 +37,9 @@ type request struct {
 	// deep says that failures may be due to how much is asked for: what is
 	// left of retries then becomes a *Narrow of this page.
 	deep int
+
+	token string // of the attempt under way
+	sent  bool   // an attempt reached the service
 }
 
 // skipped is a request that a rule gives up for good.
@@ -48,8 +52,8 @@ type verdict struct {
 	then   string // "": taken
 	err    error
 	answer *answer // nil without one
-	// remote: the service failed, or the network between; never a dial that
-	// was refused or another fault of this host.
+	// remote: the service was reached, and failed; as opposed to a fault on
+	// the way to it, which no narrower window avoids.
 	remote bool
 }
 
@@ -140,10 +144,20 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 // spent is the error of a request whose attempts are used up.
 func (r *Reader) spent(q *request, v verdict, how string) error {
 	err := fmt.Errorf("%w (gave up after %s)", v.err, how)
-	if q.deep > 1 && v.remote || q.deep == 1 && v.remote && v.then != definition.ThenThrottle {
+	if q.deep > 1 && v.remote || q.deep == 1 && v.tooMuch() {
 		return &Narrow{Page: q.deep, Err: err}
 	}
 	return err
+}
+
+// tooMuch reports whether a failure is one that a first page has when it asks
+// for too much: the service gives up or does not come to an end, as opposed to
+// not being there, or to throttling.
+func (v verdict) tooMuch() bool {
+	if v.answer == nil {
+		return v.remote
+	}
+	return v.then == definition.ThenRetry && v.answer.status != http.StatusBadGateway && v.answer.status != http.StatusServiceUnavailable
 }
 
 func (v verdict) reason() string {
@@ -187,7 +201,8 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 			return verdict{err: err}
 		}
 	}
-	v := r.exchange(ctx, q, token)
+	q.token = token
+	v := r.exchange(ctx, q)
 	if v.then == definition.ThenRefreshToken {
 		r.client.tokens.reject(r.scope, token)
 	}
@@ -195,10 +210,12 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 }
 
 // exchange sends the request and takes its answer.
-func (r *Reader) exchange(ctx context.Context, q *request, token string) (v verdict) {
+func (r *Reader) exchange(ctx context.Context, q *request) (v verdict) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	hr, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), http.NoBody)
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	hr, err := http.NewRequestWithContext(traced, q.method, q.url.String(), http.NoBody)
 	if err != nil {
 		return verdict{err: err}
 	}
@@ -216,15 +233,17 @@ func (r *Reader) exchange(ctx context.Context, q *request, token string) (v verd
 	if r.client.options.UserAgent != "" {
 		hr.Header.Set("User-Agent", r.client.options.UserAgent)
 	}
-	if token != "" {
-		hr.Header.Set("Authorization", "Bearer "+token)
+	if q.token != "" {
+		hr.Header.Set("Authorization", "Bearer "+q.token)
 	}
 	r.stats.requests.Add(1)
 	sent := time.Now()
 	answered, err := r.client.http.Do(hr)
+	q.sent = q.sent || connected.Load()
 	if err != nil {
-		r.logRequest(hr, sent, nil, 0, err)
-		return r.unanswered(q, err)
+		v = r.unanswered(q, err, connected.Load())
+		r.logRequest(hr, sent, nil, 0, v.err)
+		return v
 	}
 	defer answered.Body.Close()
 	r.client.observe(answered.Header, sent)
@@ -250,7 +269,7 @@ func (r *Reader) exchange(ctx context.Context, q *request, token string) (v verd
 }
 
 // unanswered judges a request that got no answer.
-func (r *Reader) unanswered(q *request, err error) verdict {
+func (r *Reader) unanswered(q *request, err error, connected bool) verdict {
 	if foreign, ok := errors.AsType[*foreignHostError](err); ok {
 		return verdict{err: fmt.Errorf("%s %s: %w", q.method, place(q.url), foreign)}
 	}
@@ -258,14 +277,7 @@ func (r *Reader) unanswered(q *request, err error) verdict {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	dialled := true
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		dialled = false
-	}
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		dialled = false
-	}
-	return verdict{then: definition.ThenRetry, remote: dialled,
+	return verdict{then: definition.ThenRetry, remote: connected,
 		err: fmt.Errorf("%s %s: %w", q.method, place(q.url), err)}
 }
 
@@ -285,11 +297,7 @@ func unpack(r *http.Response, from io.Reader) (io.Reader, error) {
 // take reads an answer and judges it.
 func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdict {
 	if answered.StatusCode < 200 || answered.StatusCode > 299 {
-		a, err := readAnswer(answered, from)
-		if err != nil {
-			// The status alone says enough.
-			a = newAnswer(answered.StatusCode, answered.Header, nil)
-		}
+		a := readAnswer(answered, from, q.token)
 		if q.already != nil {
 			if holds, err := q.already.Bool(a.env()); err == nil && holds {
 				return verdict{}
@@ -350,10 +358,8 @@ func (r *Reader) rule(q *request, then string, a *answer) verdict {
 	v := verdict{then: then, err: err, answer: a, remote: true}
 	switch then {
 	case definition.ThenSkip:
-		v = verdict{err: &skipped{reason: err.Error()}}
-		if err.Code != "" {
-			v.err = &skipped{reason: fmt.Sprintf("HTTP %d %s", err.Status, err.Code)}
-		}
+		// Reasons are counted, so they name the kind and not the item.
+		v = verdict{err: &skipped{reason: strings.TrimSpace(fmt.Sprintf("HTTP %d %s", err.Status, err.Code))}}
 	case definition.ThenGate:
 		g := &Gated{Reason: v.reason(), Err: err}
 		if r.feed.Licence != nil {
@@ -362,7 +368,7 @@ func (r *Reader) rule(q *request, then string, a *answer) verdict {
 		v = verdict{err: g}
 	case definition.ThenResetWindow:
 		v = verdict{err: &ResetWindow{Err: err}}
-	case thenSubscribe:
+	case definition.ThenSubscribe:
 		v = verdict{err: &Subscribe{Err: err}}
 	case definition.ThenFail:
 		v = verdict{err: err}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"time"
 
@@ -109,7 +108,6 @@ func (r *Reader) start(ctx context.Context, s *definition.Subscribe, last time.T
 	if err != nil {
 		return last, fmt.Errorf("start: %w", err)
 	}
-	requests := r.stats.requests.Load()
 	now := time.Now().UTC()
 	q := &request{
 		what: "subscription start", method: s.Start.Method, url: u, header: header,
@@ -121,8 +119,8 @@ func (r *Reader) start(ctx context.Context, s *definition.Subscribe, last time.T
 		done: func(*http.Response, []byte) error { return nil },
 	}
 	err = r.send(ctx, q)
-	if op, ok := errors.AsType[*net.OpError](err); r.stats.requests.Load() != requests && !(ok && op.Op == "dial") {
-		last = now // the request left this host
+	if q.sent {
+		last = now
 	}
 	if given, ok := errors.AsType[*skipped](err); ok {
 		err = errors.New(given.reason)

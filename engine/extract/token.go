@@ -173,10 +173,20 @@ func (t *tokens) authError(err error, parameters url.Values) *AuthError {
 		}
 		return &AuthError{Description: "token endpoint: " + oneLine(err.Error()), Temporary: true, Err: err}
 	}
+	// An endpoint that repeats what it was sent must not bring it into a log.
+	clean := func(s string) string {
+		for name, values := range parameters {
+			if name == "client_secret" || name == "client_assertion" {
+				s = strings.ReplaceAll(s, values[0], "[removed]")
+				s = strings.ReplaceAll(s, url.QueryEscape(values[0]), "[removed]")
+			}
+		}
+		return s
+	}
 	e := &AuthError{
 		Status:      refused.Response.StatusCode,
-		OAuthError:  oneLine(refused.ErrorCode),
-		Description: description(refused.ErrorDescription),
+		OAuthError:  oneLine(clean(refused.ErrorCode)),
+		Description: description(clean(refused.ErrorDescription)),
 	}
 	var body struct {
 		Codes       []int  `json:"error_codes"`
@@ -187,14 +197,7 @@ func (t *tokens) authError(err error, parameters url.Values) *AuthError {
 	if len(body.Codes) > 0 {
 		e.Code = body.Codes[0]
 	}
-	e.Correlation = oneLine(body.Correlation)
-	for _, values := range parameters {
-		for _, v := range values {
-			if v != "" && v != assertionType { // an endpoint that repeats what it was sent
-				e.Description = strings.ReplaceAll(e.Description, v, "[removed]")
-			}
-		}
-	}
+	e.Correlation = oneLine(clean(body.Correlation))
 	if after, ok := retryAfter(refused.Response.Header, time.Now()); ok {
 		e.RetryAfter = after
 	}
