@@ -122,7 +122,13 @@ func (p *partition) catchUp(ctx context.Context) error {
 	if p.feed.Window == nil {
 		return p.window(ctx, extract.Window{}, started, pass{})
 	}
-	from, target := p.plan(started)
+	from, target, lost := p.plan(started)
+	if lost > 0 {
+		if err := p.gap(ctx, from.Add(-lost), from, gapRetention); err != nil {
+			return err
+		}
+		p.position.Cursor = from
+	}
 	return p.walk(ctx, from, target, started, pass{}, nil)
 }
 
@@ -130,7 +136,7 @@ func (p *partition) catchUp(ctx context.Context) error {
 // halved; one that must begin anew does, a few times. after is called behind
 // each window, with where it ended.
 func (p *partition) walk(ctx context.Context, from, target, started time.Time, how pass, after func(at time.Time)) error {
-	begun := 0
+	begun, renewed := 0, false
 	for from.Before(target) {
 		to := from.Add(p.span)
 		if to.After(target) {
@@ -145,9 +151,12 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			}
 			narrow = true
 		}
-		if lost && p.subscribed {
-			p.subscribed = false
+		if lost && !renewed {
+			p.subscribed, renewed = false, true
 			if err := p.subscribe(ctx); err != nil {
+				return err
+			}
+			if err := p.gap(ctx, p.position.Cursor, p.engine.Now().Truncate(time.Second), gapSubscription); err != nil {
 				return err
 			}
 			continue
@@ -212,8 +221,9 @@ func (p *partition) load(now time.Time) error {
 
 // plan says what a round reads: from the cursor, or as far before it as
 // records may have appeared since it was set; to now, less the delay, in whole
-// seconds. What lies behind the retention is lost, and said so.
-func (p *partition) plan(now time.Time) (from, target time.Time) {
+// seconds. lost is how much before from the service no longer keeps, of what
+// was never read.
+func (p *partition) plan(now time.Time) (from, target time.Time, lost time.Duration) {
 	w := p.feed.Window
 	target = now.Add(-w.Delay).Truncate(time.Second)
 	oldest := now.Add(edge - p.retention()).Truncate(time.Second)
@@ -222,13 +232,10 @@ func (p *partition) plan(now time.Time) (from, target time.Time) {
 		p.log.Error("the cursor lies in the future: the clock of this host was or is wrong; reading again all that the service keeps, what was delivered is not sent again",
 			"cursor", cursor, "now", now, "from", oldest)
 		p.position.Cursor, p.position.ReadAt, p.position.Start = oldest, time.Time{}, oldest
-		return oldest, target
+		return oldest, target, 0
 	}
 	if cursor.Before(oldest) {
-		p.log.Error("records were lost: the connector did not run for longer than the service keeps them",
-			"from", cursor, "to", oldest, "retention", p.retention())
-		p.position.Cursor = oldest
-		return oldest, target
+		return oldest, target, oldest.Sub(cursor)
 	}
 	from = cursor
 	if read := p.position.ReadAt; !read.IsZero() {
@@ -241,7 +248,7 @@ func (p *partition) plan(now time.Time) (from, target time.Time) {
 			from = bound
 		}
 	}
-	return from, target
+	return from, target, 0
 }
 
 // subscribe sees to it that the service collects for this partition at all.

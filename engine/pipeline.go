@@ -332,8 +332,9 @@ func (pl *pipeline) deliverBatch(b *batch) error {
 		if err := p.engine.DeadLetters.AppendAll(p.feed.Name, events, refused); err != nil {
 			return fmt.Errorf("the destination refused %d events, and they cannot be set aside: %w", len(refused), err)
 		}
-		p.log.Error("the destination refused events for good; they are kept as dead letters", "events", len(refused),
-			"status", refused[0].Status, "reason", refused[0].Reason)
+		// The reason stays with the event: a destination may quote the event in it.
+		p.log.Error("the destination refused events for good; they are kept as dead letters, with the reason",
+			"events", len(refused), "status", refused[0].Status)
 	}
 	delivered := int64(len(events) - len(refused))
 	pl.mu.Lock()

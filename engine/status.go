@@ -41,6 +41,15 @@ type FeedStatus struct {
 	Window       checkpoint.Entry  `json:"window"`            // the window being read
 	Requests     extract.Stats     `json:"requests"`
 	FieldErrors  map[string]int64  `json:"field_errors,omitempty"` // by field, since the start
+	Gaps         int64             `json:"gaps"`                   // spans lost since the start
+	LastGap      Gap               `json:"last_gap,omitzero"`
+}
+
+// Gap is a span of time whose records cannot be had any more.
+type Gap struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Reason string    `json:"reason"`
 }
 
 // Lag is how far the cursor is behind now.
@@ -122,6 +131,9 @@ func (s Status) ByFeed() []FeedStatus {
 		sum.Forwarded += f.Forwarded
 		sum.DeadLettered += f.DeadLettered
 		sum.Difference += f.Difference
+		if sum.Gaps += f.Gaps; f.Gaps > 0 {
+			sum.LastGap = f.LastGap
+		}
 		sum.Requests = addStats(sum.Requests, f.Requests)
 		if severity[f.State] > severity[sum.State] {
 			sum.State, sum.Since = f.State, f.Since

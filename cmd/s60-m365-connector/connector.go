@@ -181,7 +181,7 @@ func open(s *settings, std streams, onEvent func(string, []byte)) (c *connector,
 	if c.store, err = openStore(s, c.log); err != nil {
 		return nil, err
 	}
-	if c.dead, err = load.OpenDeadLetters(filepath.Join(s.stateDir, "deadletter"), load.DeadLetterLimits{}); err != nil {
+	if c.dead, err = load.OpenDeadLetters(s.deadLetters(), load.DeadLetterLimits{}); err != nil {
 		return nil, err
 	}
 	if c.dest, err = openDestination(s, std.out, c.log); err != nil {
@@ -208,6 +208,9 @@ func (c *connector) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// deadLetters is the folder of refused events.
+func (s *settings) deadLetters() string { return filepath.Join(s.stateDir, "deadletter") }
 
 func openStore(s *settings, log *slog.Logger) (checkpoint.Store, error) {
 	store, err := checkpoint.Open(s.stateDir, checkpoint.Options{Logger: log})

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
@@ -47,15 +48,56 @@ func (m mapCommand) Run(std streams) (err error) {
 		defer f.Close()
 		in, name = f, m.File
 	}
-	mapper := mapping.NewMapper(transform.Constant{Name: "source_name", Value: m.sourceName(defs)})
+	source := transform.Constant{Name: "source_name", Value: m.sourceName(defs)}
+	mapper := mapping.NewMapper(source)
 	out := bufio.NewWriter(std.out)
 	defer func() { err = errors.Join(err, out.Flush()) }()
 	var event []byte
 	return eachRecord(in, func(n int, record []byte) error {
+		if m.Explain {
+			return explainEvent(out, n, mapping.Explain(record, source))
+		}
 		event, _ = mapper.Append(event[:0], record)
 		out.Write(event) //nolint:errcheck // Flush tells
 		return out.WriteByte('\n')
 	}, name)
+}
+
+// explainEvent prints where each field of an event comes from.
+func explainEvent(w io.Writer, n int, fields []transform.Explanation) error {
+	fmt.Fprintf(w, "record %d\n", n)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range fields {
+		value := string(f.Value)
+		if f.Value == nil {
+			value = "(left out)"
+		}
+		origin := f.From
+		if f.Origin.Source != "" {
+			origin = fmt.Sprintf("%s: %s", f.Origin.Pos, shorten(f.Origin.Source))
+			if f.Origin.Case != "" {
+				origin += "  when " + shorten(f.Origin.Case)
+			}
+			if f.From != transform.FromRule {
+				origin = f.From + ", for " + origin
+			}
+		}
+		if f.Failed != "" {
+			origin += " FAILED: " + f.Failed
+		}
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", f.Field, shorten(visible(value)), visible(origin))
+	}
+	return table.Flush()
+}
+
+// shorten keeps a line readable on a terminal.
+func shorten(s string) string {
+	const longest = 60
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > longest {
+		return string(r[:longest-1]) + "…"
+	}
+	return s
 }
 
 // sourceName is the feed that uses the mapping, if there is just one.

@@ -25,20 +25,24 @@ func (r replayCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	// The state is opened for its lock alone: a running connector may be
-	// appending to the newest file.
-	c, err := open(s, std, nil)
+	// A connector may run meanwhile: it writes to files of its own.
+	log := newLogger(s, std.err)
+	dead, err := load.OpenDeadLetters(s.deadLetters(), load.DeadLetterLimits{})
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	files, err := r.files(s, c)
+	dest, err := openDestination(s, std.out, log)
+	if err != nil {
+		return err
+	}
+	defer dest.Close()
+	files, err := r.files(s, dead)
 	if err != nil {
 		return err
 	}
 	sent, refused := 0, 0
 	for _, file := range files {
-		n, again, err := r.file(ctx, c, file)
+		n, again, err := r.file(ctx, dest, dead, file)
 		sent, refused = sent+n, refused+again
 		if err != nil {
 			return fmt.Errorf("replay %s: %w", file, err)
@@ -57,12 +61,12 @@ const replaying = ".replaying"
 
 // files are what to replay, under their names of the replay. One that an
 // earlier replay did not finish comes first.
-func (r replayCommand) files(s *settings, c *connector) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(s.stateDir, "deadletter", "*"+replaying))
+func (r replayCommand) files(s *settings, dead *load.DeadLetters) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(s.deadLetters(), "*"+replaying))
 	if err != nil {
 		return nil, err
 	}
-	fresh := c.dead.Files()
+	fresh := dead.Files()
 	if r.File != "" {
 		files, fresh = nil, []string{r.File}
 	}
@@ -76,19 +80,19 @@ func (r replayCommand) files(s *settings, c *connector) ([]string, error) {
 	return files, nil
 }
 
-func (r replayCommand) file(ctx context.Context, c *connector, file string) (sent, again int, err error) {
+func (r replayCommand) file(ctx context.Context, dest load.Destination, dead *load.DeadLetters, file string) (sent, again int, err error) {
 	var batch []load.DeadLetter
 	flush := func() error {
 		events := make([][]byte, len(batch))
 		for i, letter := range batch {
 			events[i] = letter.Event
 		}
-		refused, err := c.dest.Deliver(ctx, events)
+		refused, err := dest.Deliver(ctx, events)
 		if err != nil {
 			return err
 		}
 		for _, f := range refused {
-			if err := c.dead.Append(batch[f.Index].Feed, events[f.Index], f); err != nil {
+			if err := dead.Append(batch[f.Index].Feed, events[f.Index], f); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,50 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Why records of a span of time cannot be had any more.
+const (
+	gapRetention    = "the service no longer keeps them: the connector did not run, or could not read, for longer than the retention"
+	gapSubscription = "the subscription was off: what became available meanwhile was not collected by the service"
+)
+
+// gap tells the operator and the destination that the records of [from, to)
+// are lost, with the exact bounds. It returns once the destination has accepted
+// the event: only then may the cursor pass the gap.
+func (p *partition) gap(ctx context.Context, from, to time.Time, reason string) error {
+	p.log.Error("records were lost", "from", from, "to", to, "reason", reason)
+	p.observe(func(s *FeedStatus) {
+		s.Gaps++
+		s.LastGap = Gap{From: from, To: to, Reason: reason}
+	})
+	event := map[string]any{}
+	for _, c := range p.engine.Constants {
+		event[c.Name] = c.Value
+	}
+	event["timestamp"] = p.engine.Now().UTC().Format(time.RFC3339Nano)
+	event["operation"] = "connector-gap"
+	event["outcome"] = "failure"
+	event["source_name"] = p.feed.Name
+	event["source_type"] = "connector"
+	event["source_severity"] = "high"
+	event["agent_name"], event["agent_version"] = p.engine.Name, p.engine.Version
+	event["event_gap_from"], event["event_gap_to"] = from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339)
+	event["event_gap_seconds"] = int64(to.Sub(from).Seconds())
+	event["event_gap_reason"] = reason
+	if p.value != "" {
+		event["event_partition"] = p.value
+	}
+	event["message_text"] = fmt.Sprintf("Records of %s from %s to %s are lost: %s", p,
+		from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339), reason)
+	text, err := json.Marshal(event)
+	if err != nil {
+		return err
+	}
+	_, err = p.engine.Destination.Deliver(ctx, [][]byte{text})
+	return err
+}
