@@ -1,0 +1,234 @@
+package feeds_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/feeds"
+	"github.com/secure60/s60-m365-connector/mappings"
+)
+
+func load(t *testing.T, named ...any) (*definition.Set, map[string]any) {
+	t.Helper()
+	settings := map[string]any{
+		"TENANT_ID": "11111111-2222-4333-8444-555555555555", "PUBLISHER_ID": "99999999-2222-4333-8444-555555555555",
+		"MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
+		"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "MGMT_CONTENT_TYPES": []any{"Audit.Exchange"}, "FEEDS": named,
+	}
+	set, problems := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: settings})
+	for _, p := range problems {
+		t.Error(p)
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	return set, settings
+}
+
+// TestAnswers gives the feeds the answers that the services are known to give,
+// and checks what they are taken for.
+func TestAnswers(t *testing.T) {
+	set, _ := load(t)
+	const none, licence = "", "licence"
+	for _, c := range []struct {
+		feed   string
+		status int
+		body   string
+		want   string
+	}{
+		{"o365-management-activity", 400, `{"error": {"code": "AF20022", "message": "No subscription found for the specified content type."}}`, "subscribe"},
+		{"o365-management-activity", 400, `{"error": {"code": "AF20023", "message": "The subscription was disabled."}}`, "subscribe"},
+		{"o365-management-activity", 400, `{"error": {"code": "AF20031", "message": "Invalid nextPage Input: x."}}`, "reset_window"},
+		{"o365-management-activity", 400, `{"error": {"code": "AF20051", "message": "Content requested with the key x has already expired."}}`, "skip"},
+		{"o365-management-activity", 404, ``, "skip"},
+		{"o365-management-activity", 404, `"<html>"`, "skip"},
+		{"o365-management-activity", 403, `{"error": {"code": "AF429", "message": "Too many requests. Method=GetBlob, PublisherId=x"}}`, "throttle"},
+		{"o365-management-activity", 403, `"{'error':{'code':'AF429','message':'Too many requests.'"`, "throttle"},
+		{"o365-management-activity", 401, `{"error": {"code": "AF10001", "message": "The permission set () sent in the request does not include the expected permission."}}`, "fail"},
+		{"o365-management-activity", 401, `{"Message": "Authorization has been denied for this request."}`, none},
+		{"o365-management-activity", 500, `{"error": {"code": "AF50000", "message": "An internal error occurred. Retry the request."}}`, "retry"},
+		{"o365-management-activity", 400, `{"error": {"code": "AF20055", "message": "Start time and end time must both be specified"}}`, none},
+		{"o365-management-activity", 503, `"<html>AF429</html>"`, none},
+
+		{"entra-signins", 403, `{"error": {"code": "Authentication_RequestFromNonPremiumTenantOrB2CTenant", "message": "Neither tenant is B2C or tenant doesn't have premium license"}}`, licence},
+		{"entra-signins", 403, `{"error": {"code": "Authentication_MSGraphPermissionMissing", "message": "The principal does not have required Microsoft Graph permission(s): AuditLog.Read.All"}}`, none},
+		{"entra-signins", 400, `{"error": {"code": "UnknownError", "message": "Invalid Skip Token, skip token is null"}}`, "reset_window"},
+		{"entra-signins", 400, `{"error": {"code": "Request_BadRequest", "message": "Token not found: token is either invalid or expired"}}`, "reset_window"},
+		{"entra-signins", 400, `{"error": {"code": "BadRequest", "message": "Could not find a property named 'signInEventTypes' on type 'microsoft.graph.signIn'."}}`, none},
+		{"entra-signins", 429, `{"error": {"code": "UnknownError", "message": "This request is throttled."}}`, none},
+		{"entra-directory-audits", 400, `{"error": {"code": "BadRequest", "message": "Resource not found for the segment 'auditLogs'."}}`, "gate"},
+		{"entra-risk-detections", 403, `{"error": {"code": "Forbidden", "message": "Your tenant is not licensed for this feature."}}`, licence},
+		{"entra-risk-detections", 403, `{"error": {"code": "Forbidden", "message": "You cannot perform the requested operation, required scopes are missing in the token."}}`, none},
+		{"entra-risky-users", 404, `{"error": {"code": "UnknownError", "message": ""}}`, "gate"},
+		{"intune-audit-events", 500, `{"error": {"code": "InternalServerError", "message": "Rate limit reached because of too many requests to query broker. Please retry after sometime."}}`, "throttle"},
+		{"intune-audit-events", 500, `{"error": {"code": "InternalServerError", "message": ""}}`, none},
+	} {
+		feed := set.Feed(c.feed)
+		if feed == nil {
+			t.Fatalf("no feed %s", c.feed)
+		}
+		if got := meaning(t, feed, c.status, c.body); got != c.want {
+			t.Errorf("%s: %d %s is taken for %q, not %q", c.feed, c.status, c.body, got, c.want)
+		}
+	}
+	for body, want := range map[string]bool{
+		`{"error": {"code": "AF20024", "message": "The subscription is already enabled. No property change."}}`:     true,
+		`{"error": {"code": "StartSubscription [CorrelationId=x]", "message": "failed. Tenant x does not exist."}}`: false,
+	} {
+		got, err := set.Feed("o365-management-activity").Subscribe.Already.Bool(answer(t, 400, body))
+		if got != want || err != nil {
+			t.Errorf("already: %s: %v %v", body, got, err)
+		}
+	}
+}
+
+func answer(t *testing.T, status int, body string) map[string]any {
+	t.Helper()
+	env := map[string]any{"status": status, "error": map[string]any{}, "body": nil, "headers": map[string]any{}}
+	if body == "" {
+		return env
+	}
+	var decoded any
+	if err := json.Unmarshal([]byte(body), &decoded); err != nil {
+		t.Fatal(err)
+	}
+	env["body"] = decoded
+	if object, ok := decoded.(map[string]any); ok {
+		if fault, ok := object["error"].(map[string]any); ok {
+			env["error"] = fault
+		}
+	}
+	return env
+}
+
+// meaning is "licence", what the first rule that holds says, or "".
+func meaning(t *testing.T, feed *definition.Feed, status int, body string) string {
+	t.Helper()
+	env := answer(t, status, body)
+	if feed.Licence != nil {
+		missing, err := feed.Licence.Missing.Bool(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if missing {
+			return "licence"
+		}
+	}
+	for _, rule := range feed.Errors {
+		holds, err := rule.When.Bool(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if holds {
+			return rule.Then
+		}
+	}
+	return ""
+}
+
+// TestSubscriptionList checks the service's own sample of a list, in which an
+// element has no status.
+func TestSubscriptionList(t *testing.T) {
+	set, settings := load(t)
+	active := set.Feed("o365-management-activity").Subscribe.Active
+	for record, want := range map[string]bool{
+		`{"contentType": "Audit.Exchange", "status": "enabled", "webhook": null}`:  true,
+		`{"contentType": "Audit.Exchange", "status": "disabled", "webhook": null}`: false,
+		`{"contentType": "Audit.Exchange", "webhook": null}`:                       false,
+		`{"contentType": "DLP.All", "status": "enabled"}`:                          false,
+	} {
+		env := map[string]any{"content_type": "Audit.Exchange"}
+		for name, value := range settings {
+			env[name] = value
+		}
+		if err := json.Unmarshal([]byte(record), &env); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := active.Bool(env); got != want || err != nil {
+			t.Errorf("%s: %v %v", record, got, err)
+		}
+	}
+}
+
+// TestRequests expands the requests that the services are most particular
+// about.
+func TestRequests(t *testing.T) {
+	set, settings := load(t)
+	env := map[string]any{"content_type": "Audit.Exchange", "window": map[string]any{"from": "F", "to": "T"}}
+	for name, value := range settings {
+		env[name] = value
+	}
+	for feed, want := range map[string]string{
+		"o365-management-activity":       "https://manage.office.com/api/v1.0/11111111-2222-4333-8444-555555555555/activity/feed/subscriptions/content contentType=Audit.Exchange startTime=F endTime=T PublisherIdentifier=99999999-2222-4333-8444-555555555555",
+		"entra-signins":                  "https://graph.microsoft.com/v1.0/auditLogs/signIns $filter=createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
+		"entra-signins-noninteractive":   "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'nonInteractiveUser') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
+		"entra-signins-serviceprincipal": "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'servicePrincipal') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
+		"entra-signins-managedidentity":  "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'managedIdentity') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
+		"entra-risky-users":              "https://graph.microsoft.com/v1.0/identityProtection/riskyUsers $filter=riskLastUpdatedDateTime ge F and riskLastUpdatedDateTime lt T $orderby=riskLastUpdatedDateTime $top=500",
+	} {
+		f := set.Feed(feed)
+		got, err := f.Request.URL.Expand(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range f.Request.Query {
+			value, err := q.Value.Expand(env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += " " + q.Name + "=" + value
+		}
+		if got != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", feed, got, want)
+		}
+	}
+}
+
+// optional are the feeds that run only where FEEDS names them.
+var optional = []string{
+	"entra-provisioning", "entra-risky-serviceprincipals", "entra-serviceprincipal-risk-detections",
+	"intune-audit-events", "security-alerts", "security-incidents",
+}
+
+func TestEnabled(t *testing.T) {
+	set, settings := load(t)
+	_, all := load(t, "security-alerts", "entra-provisioning")
+	for _, f := range set.Feeds {
+		on, err := f.Enabled.Bool(settings)
+		if err != nil || on == slices.Contains(optional, f.Name) {
+			t.Errorf("%s: by default %v %v", f.Name, on, err)
+		}
+		on, err = f.Enabled.Bool(all)
+		if want := !slices.Contains(optional, f.Name) || f.Name == "security-alerts" || f.Name == "entra-provisioning"; err != nil || on != want {
+			t.Errorf("%s: with FEEDS %v %v", f.Name, on, err)
+		}
+	}
+	settings["ENABLE_GRAPH"] = false
+	for _, f := range set.Feeds {
+		if on, err := f.Enabled.Bool(settings); err != nil || on != (f.Name == "o365-management-activity") {
+			t.Errorf("%s: with ENABLE_GRAPH off %v %v", f.Name, on, err)
+		}
+	}
+}
+
+// TestPromise holds every feed to what the delivery promise needs.
+func TestPromise(t *testing.T) {
+	set, _ := load(t)
+	for _, f := range set.Feeds {
+		if f.Window == nil || f.Window.Overlap < 2*time.Hour {
+			t.Errorf("%s: a record that is visible 90 minutes late would be missed: %+v", f.Name, f.Window)
+		}
+		if f.RateLimit == nil || f.Docs == "" || f.Description == "" || len(f.Permissions) == 0 {
+			t.Errorf("%s lacks a rate limit, docs, description or permissions", f.Name)
+		}
+		// Where the cursor is the time of the last change, the same id comes again
+		// with other content.
+		if strings.Contains(strings.ToLower(f.Cursor.Field), "update") && !slices.Contains(f.Key, f.Cursor.Field) {
+			t.Errorf("%s: the key %v takes a change of a row for a repetition", f.Name, f.Key)
+		}
+	}
+}
