@@ -564,6 +564,10 @@ func newClosures(m *Mapping) *closures {
 
 // close compiles an expression to closures, or to a call of the machine.
 func (k *closures) close(e *compiled) {
+	e.copies = -1
+	if slot, ok := k.slotOfNode(e.program.Syntax()); ok {
+		e.copies = slot
+	}
 	if e.eval = k.eval(e.program.Syntax()); e.eval == nil {
 		k.scope = nil
 		e.eval = interpreted(e)

@@ -45,6 +45,10 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	for _, e := range c.m.expressions {
 		k.close(e)
 	}
+	c.selectors(k)
+	for _, r := range c.m.rules {
+		c.m.fieldOfRule = append(c.m.fieldOfRule, int32(r.field))
+	}
 	c.m.memos, c.m.variables = len(k.memos), k.variables
 	return c.m, nil
 }
@@ -163,7 +167,7 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 		}
 	}
 	first := len(c.m.steps)
-	var rules []int
+	var rules []int32
 	for _, field := range m.Fields {
 		rules = c.rule(rules, m, field, "", next)
 	}
@@ -179,7 +183,7 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 	}
 	for _, one := range m.Cases {
 		when := next(one.When, "when")
-		var rules []int
+		var rules []int32
 		for _, field := range one.Fields {
 			rules = c.rule(rules, m, field, one.When.Value, next)
 		}
@@ -192,14 +196,14 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 	}
 }
 
-func (c *compiler) rule(rules []int, m *definition.Mapping, f definition.MappingField, when string, next func(definition.Text, string) *compiled) []int {
+func (c *compiler) rule(rules []int32, m *definition.Mapping, f definition.MappingField, when string, next func(definition.Text, string) *compiled) []int32 {
 	e := next(f.Expr, "field "+f.Name.Value)
 	field, ok := c.m.fieldOf[f.Name.Value]
 	if e == nil || !ok {
 		return rules
 	}
 	c.m.rules = append(c.m.rules, rule{field: field, expression: e, origin: Origin{Mapping: m.Name, Pos: f.Expr.Pos(), Source: f.Expr.Value, Case: when}})
-	return append(rules, len(c.m.rules)-1)
+	return append(rules, int32(len(c.m.rules)-1))
 }
 
 // expression compiles one expression, once however often its mapping is
@@ -266,7 +270,7 @@ func (c *compiler) order() {
 		o.fields[i] = -1
 	}
 	o.definers = make([][]int, len(m.fields))
-	o.rules = make([][]int, len(m.fields))
+	o.rules = make([][]int32, len(m.fields))
 	for i, s := range m.steps {
 		for _, r := range s.rules {
 			f := m.rules[r].field
@@ -314,7 +318,7 @@ type ordering struct {
 	busy     map[int]bool
 	path     []int
 	definers [][]int // by field: steps that may set it
-	rules    [][]int
+	rules    [][]int32
 }
 
 func (o *ordering) field(f int) int {

@@ -83,7 +83,7 @@ func (m *Mapping) Explain(record []byte, constants ...Constant) []Explanation {
 }
 
 // gives says whether a rule gives a value for the record that was mapped last.
-func (m *Mapper) gives(r int) bool {
+func (m *Mapper) gives(r int32) bool {
 	m.failure = nil
 	v := m.m.rules[r].expression.eval(m)
 	failed := m.failure != nil

@@ -81,7 +81,8 @@ type flattener struct {
 	event uint64
 	slots []slot
 	in    []byte
-	out   []byte
+	out   []byte // the event, up to n, and room for more
+	n     int
 	text  []byte // scratch
 }
 
@@ -100,14 +101,14 @@ func (f *flattener) flatten(dst, record []byte) (out []byte, ok bool) {
 		f.forget()
 	}
 	f.event++
-	f.in, f.out = record, dst
+	f.in, f.out, f.n = record, dst[:cap(dst)], len(dst)
 	i := skipSpace(record, 0)
 	if i < len(record) && record[i] == '{' {
 		i = f.object(f.root, i)
 	} else {
 		i = f.value(f.child(f.root, "value"), i)
 	}
-	out = f.out
+	out = f.out[:f.n]
 	f.in, f.out = nil, nil
 	if i == bad || skipSpace(record, i) != len(record) {
 		f.event++ // no slot holds
@@ -246,26 +247,21 @@ func (f *flattener) value(n *node, i int) int {
 	if i >= len(b) {
 		return bad
 	}
+	var end int
+	var kind slotKind
 	switch b[i] {
 	case '"':
-		end, class := scanString(b, i+1)
-		if end == bad {
+		at, class := scanString(b, i+1)
+		if at == bad {
 			return bad
 		}
-		l := f.field(n)
-		switch class {
-		case plain:
-			f.note(l, slotText, b[i+1:end])
-		default:
-			f.note(l, slotEscaped, b[i+1:end])
-			if class == lone {
-				f.text = unescape(f.text[:0], view(b[i+1:end]))
-				f.out = expression.AppendString(f.out, view(f.text))
-				return end + 1
+		end, kind = at+1, slotText
+		if class != plain {
+			if kind = slotEscaped; class == lone {
+				f.lone(n, b[i+1:at])
+				return end
 			}
 		}
-		f.out = append(f.out, b[i:end+1]...)
-		return end + 1
 	case '{':
 		if n.depth >= maxDepth {
 			return f.json(n, i)
@@ -277,29 +273,59 @@ func (f *flattener) value(n *node, i int) int {
 		}
 		return f.json(n, i)
 	case 't':
-		return f.word(n, i, "true", slotTrue)
+		end, kind = scanWord(b, i, "true"), slotTrue
 	case 'f':
-		return f.word(n, i, "false", slotFalse)
+		end, kind = scanWord(b, i, "false"), slotFalse
 	case 'n':
 		return scanWord(b, i, "null")
+	default:
+		end, kind = scanNumber(b, i), slotNumber
 	}
-	end := scanNumber(b, i)
 	if end == bad {
 		return bad
 	}
-	f.note(f.field(n), slotNumber, b[i:end])
-	f.out = append(f.out, b[i:end]...)
+	l := f.field(n)
+	raw := b[i:end]
+	f.room(len(l.out) + len(raw))
+	at := f.n + copy(f.out[f.n:], l.out)
+	f.n = at + copy(f.out[at:], raw)
+	if l.slot >= 0 {
+		if kind <= slotEscaped {
+			raw = raw[1 : len(raw)-1]
+		}
+		f.slots[l.slot] = slot{event: f.event, kind: kind, text: view(raw)}
+	}
 	return end
 }
 
-func (f *flattener) word(n *node, i int, word string, kind slotKind) int {
-	end := scanWord(f.in, i, word)
-	if end == bad {
-		return bad
+// room makes sure that so many bytes fit behind the event.
+func (f *flattener) room(size int) {
+	if len(f.out)-f.n < size {
+		f.grow(size)
 	}
-	f.note(f.field(n), kind, nil)
-	f.out = append(f.out, word...)
-	return end
+}
+
+func (f *flattener) grow(size int) {
+	out := append(f.out[:f.n], make([]byte, size+len(f.in)+1024)...)
+	f.out = out[:cap(out)]
+}
+
+// write appends to the event.
+func (f *flattener) write(l *leaf) {
+	f.room(len(l.out))
+	f.n += copy(f.out[f.n:], l.out)
+}
+
+// written takes over an event that was appended to.
+func (f *flattener) written(out []byte) { f.n, f.out = len(out), out[:cap(out)] }
+
+// lone flattens a string with half a surrogate pair, given its inside.
+func (f *flattener) lone(n *node, raw []byte) {
+	l := f.field(n)
+	f.note(l, slotEscaped, raw)
+	f.write(l)
+	f.text = unescape(f.text[:0], view(raw))
+	f.written(expression.AppendString(f.out[:f.n], view(f.text)))
 }
 
 // json keeps the value at i as its compact JSON text.
@@ -309,17 +335,20 @@ func (f *flattener) json(n *node, i int) int {
 		return bad
 	}
 	raw := f.in[i:end]
-	f.note(f.field(n), slotJSON, raw)
+	l := f.field(n)
+	f.note(l, slotJSON, raw)
 	if !compact {
 		f.text = compactJSON(f.text[:0], raw)
 		raw = f.text
 	}
-	f.out = quoteJSON(f.out, raw)
+	f.write(l)
+	f.room(2*len(raw) + 2 + wordSize)
+	f.n = quoteJSON(f.out, f.n, raw)
 	return end
 }
 
-// field appends the name of the field at n, the first of its name in this
-// event or with a suffix that makes it so.
+// field is the field at n: the first of its name in this event, or one with a
+// suffix that makes it so.
 func (f *flattener) field(n *node) *leaf {
 	l := n.leaf
 	if l == nil {
@@ -330,7 +359,6 @@ func (f *flattener) field(n *node) *leaf {
 		l = f.twin(l)
 	}
 	l.event, l.twins = f.event, 0
-	f.out = append(f.out, l.out...)
 	return l
 }
 

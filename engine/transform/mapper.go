@@ -15,9 +15,11 @@ type Mapper struct {
 	flattener
 	fixed    []byte   // constants that no computed field replaces, each with a comma before it
 	fallback []value  // by field: what it is where no rule gives a value
+	always   []bool   // by field: there is a value where no rule gives one
 	keys     []string // by field: `,"name":`
 
-	winner    []int // by field: the rule that applies, or -1
+	winner    []int32 // by field: the rule that applies, or -1
+	open      set     // steps that the selectors leave
 	values    []value
 	known     []uint64 // by field: the event for which values holds
 	memos     []answered
@@ -35,8 +37,10 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 	mapper := &Mapper{
 		m:         m,
 		fallback:  make([]value, len(m.fields)),
+		always:    make([]bool, len(m.fields)),
 		keys:      make([]string, len(m.fields)),
-		winner:    make([]int, len(m.fields)),
+		winner:    make([]int32, len(m.fields)),
+		open:      make(set, len(m.everything)),
 		values:    make([]value, len(m.fields)),
 		known:     make([]uint64, len(m.fields)),
 		memos:     make([]answered, m.memos),
@@ -49,6 +53,7 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 	for i, name := range m.fields {
 		mapper.keys[i] = `,"` + name + `":`
 		mapper.fallback[i], _ = constant(m.defaultOf(name))
+		mapper.always[i] = mapper.fallback[i].kind != nilKind || name == "timestamp" || name == "message_text"
 	}
 	fixed := make(map[string]string)
 	var order []string
@@ -60,6 +65,7 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 			}
 			if field, ok := m.fieldOf[c.Name]; ok {
 				mapper.fallback[field], _ = constant(c.Value)
+				mapper.always[field] = true
 				continue
 			}
 			if fixed[c.Name] == "" {
@@ -91,8 +97,10 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 		dst = expression.AppendString(dst, string(record))
 	}
 	m.choose()
-	for field := range m.m.fields {
-		dst = m.appendField(dst, field)
+	for field, r := range m.winner {
+		if r >= 0 || m.always[field] {
+			dst = m.appendField(dst, field, r)
+		}
 	}
 	if len(m.failed) > 0 {
 		dst = m.appendFailures(dst)
@@ -102,34 +110,6 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 	}
 	dst[start] = '{'
 	return append(dst, '}'), m.failed
-}
-
-// choose finds the rule that applies for each field.
-func (m *Mapper) choose() {
-	copy(m.winner, m.m.base)
-	for i := 0; i < len(m.m.steps); i++ {
-		s := &m.m.steps[i]
-		if !m.apply(s) {
-			i += s.skip
-		}
-	}
-	for i := range m.m.late {
-		m.apply(&m.m.late[i])
-	}
-}
-
-func (m *Mapper) apply(s *step) bool {
-	for _, when := range s.when {
-		if !when.cond(m) || m.failure != nil {
-			m.failedCondition(when)
-			return false
-		}
-	}
-	for _, r := range s.rules {
-		field := m.m.rules[r].field
-		m.winner[field] = max(m.winner[field], r)
-	}
-	return true
 }
 
 // failedCondition notes why a condition failed, if it did. It then does not hold.
@@ -204,6 +184,9 @@ func (m *Mapper) compute(field int) value {
 	if v := m.fallback[field]; v.kind != nilKind {
 		return v
 	}
+	if !m.always[field] {
+		return value{}
+	}
 	switch m.m.fields[field] {
 	case "timestamp":
 		start := len(m.arena)
@@ -255,7 +238,25 @@ func (m *Mapper) defaultMessage() value {
 	return value{kind: textKind, text: b.String()}
 }
 
-func (m *Mapper) appendField(dst []byte, field int) []byte {
+// appendField appends the value of a field. r is its rule, or -1.
+func (m *Mapper) appendField(dst []byte, field int, r int32) []byte {
+	if r >= 0 {
+		if copied := m.m.rules[r].expression.copies; copied >= 0 {
+			// What the rule copies from the record is copied as it stands there.
+			s := &m.slots[copied]
+			switch {
+			case s.event != m.event:
+				if !m.always[field] {
+					return dst
+				}
+			case s.kind == slotText && s.text != "":
+				dst = append(append(dst, m.keys[field]...), '"')
+				return append(append(dst, s.text...), '"')
+			case s.kind == slotNumber:
+				return append(append(dst, m.keys[field]...), s.text...)
+			}
+		}
+	}
 	v := m.value(field)
 	switch v.kind {
 	case nilKind:

@@ -26,28 +26,32 @@ func (f *flattener) spread(n *node, i int) int {
 	if i < len(b) && b[i] == ']' {
 		return i + 1
 	}
+	var last *node
 	for {
 		if i >= len(b) {
 			return bad
 		}
-		spread := false
-		if b[i] == '{' {
+		if kid, at := f.named(n, last, i); kid != nil {
+			// The name stands first, as it mostly does.
+			last = kid
+			if i = f.members(kid, at); i == bad {
+				return bad
+			}
+		} else if b[i] == '{' {
 			end, name := f.elementName(i)
 			if end == bad {
 				return bad
 			}
-			if len(name) > 0 {
-				spread = f.element(f.child(n, string(name)), i)
-			}
+			fits = len(name) > 0 && f.element(f.child(n, string(name)), i) && fits
 			i = end
 		} else {
 			end, _ := f.scan.value(b, i)
 			if end == bad {
 				return bad
 			}
+			fits = false
 			i = end
 		}
-		fits = fits && spread
 		i = skipSpace(b, i)
 		if i >= len(b) {
 			return bad
@@ -64,6 +68,85 @@ func (f *flattener) spread(n *node, i int) int {
 		return f.json(n, start)
 	}
 	return i + 1
+}
+
+// named recognizes {"Name":"…", at i, and gives the node of that name and the
+// position behind the comma; nil where the element begins in another way.
+func (f *flattener) named(n, last *node, i int) (*node, int) {
+	b := f.in
+	size := 0
+	for _, opening := range [...]string{`{"Name":"`, `{"name":"`, `{"key":"`, `{"Key":"`} {
+		if len(b)-i > len(opening) && string(b[i:i+len(opening)]) == opening {
+			size = len(opening)
+			break
+		}
+	}
+	if size == 0 {
+		return nil, 0
+	}
+	i += size
+	guess := n.first
+	if last != nil {
+		guess = last.next
+	}
+	var end int
+	if guess != nil && len(b)-i > len(guess.key) && b[i+len(guess.key)] == '"' && string(b[i:i+len(guess.key)]) == guess.key {
+		end = i + len(guess.key)
+	} else {
+		if end, _ = scanString(b, i); end == bad {
+			return nil, 0
+		}
+		guess = nil
+	}
+	if end == i || end+2 >= len(b) || b[end+1] != ',' || b[end+2] != '"' {
+		return nil, 0
+	}
+	if guess == nil {
+		if guess = n.kids[string(b[i:end])]; guess == nil {
+			guess = f.child(n, string(b[i:end]))
+		}
+		if last != nil {
+			last.next = guess
+		} else {
+			n.first = guess
+		}
+	}
+	return guess, end + 2
+}
+
+// members flattens the members of an element from the one at i, its name being
+// behind.
+func (f *flattener) members(n *node, i int) int {
+	b := f.in
+	for {
+		var at *node
+		const value = `"Value":`
+		if len(b)-i > len(value) && (string(b[i:i+len(value)]) == value || string(b[i:i+len(value)]) == `"value":`) {
+			at, i = n, skipSpace(b, i+len(value))
+		} else {
+			var kid *node
+			if kid, i = f.member(n, nil, i); i == bad {
+				return bad
+			}
+			if at = kid; isValueKey(kid.key) {
+				at = n
+			}
+		}
+		if i = f.value(at, i); i == bad {
+			return bad
+		}
+		i = skipSpace(b, i)
+		if i >= len(b) {
+			return bad
+		}
+		if b[i] == '}' {
+			return i + 1
+		}
+		if b[i] != ',' {
+			return bad
+		}
+		i = skipSpace(b, i+1)
+	}
 }
 
 // elementName validates the object at i and gives the text, as in JSON, of the

@@ -26,7 +26,8 @@ const (
 
 // special marks the bytes of a word that end or complicate a string: a quote, a
 // backslash, a control character, the first byte of a longer character. Only
-// the lowest mark is exact.
+// the lowest mark is exact. (x - ones) & highs marks the bytes of x that are zero,
+// those over 0x80, which count as special anyway, and some above a zero one.
 func special(w uint64) uint64 {
 	quote := w ^ ones*'"'
 	backslash := w ^ ones*'\\'
@@ -163,11 +164,13 @@ func unescape(dst []byte, raw string) []byte {
 	return dst
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+func isSpace(c byte) bool {
+	return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t')
+}
 
 // skipSpace gives the position of the next byte that is no white space.
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
+	for i < len(b) && isSpace(b[i]) {
 		i++
 	}
 	return i
@@ -254,14 +257,6 @@ type scanner struct {
 // between its tokens.
 func (s *scanner) value(b []byte, i int) (end int, compact bool) {
 	compact = true
-	space := func() {
-		if i < len(b) && b[i] <= ' ' {
-			at := i
-			if i = skipSpace(b, i); i != at {
-				compact = false
-			}
-		}
-	}
 	s.open = s.open[:0]
 	for {
 		// A value begins at i.
@@ -271,18 +266,19 @@ func (s *scanner) value(b []byte, i int) (end int, compact bool) {
 		if c := b[i]; c == '{' || c == '[' {
 			s.open = append(s.open, c)
 			i++
-			space()
-			if i < len(b) && b[i] == c+2 { // } and ] are two after their opening ones
-				s.open = s.open[:len(s.open)-1]
-				i++
-			} else if c == '{' {
-				if i, compact = s.key(b, i, compact); i == bad {
-					return bad, compact
+			if i < len(b) && isSpace(b[i]) {
+				i, compact = skipSpace(b, i), false
+			}
+			if i >= len(b) || b[i] != c+2 { // } and ] are two after their opening ones
+				if c == '{' {
+					if i, compact = s.key(b, i, compact); i == bad {
+						return bad, compact
+					}
 				}
 				continue
-			} else {
-				continue
 			}
+			s.open = s.open[:len(s.open)-1]
+			i++
 		} else if i = scanScalar(b, i); i == bad {
 			return bad, compact
 		}
@@ -291,7 +287,9 @@ func (s *scanner) value(b []byte, i int) (end int, compact bool) {
 			if len(s.open) == 0 {
 				return i, compact
 			}
-			space()
+			if i < len(b) && isSpace(b[i]) {
+				i, compact = skipSpace(b, i), false
+			}
 			if i >= len(b) {
 				return bad, compact
 			}
@@ -305,7 +303,9 @@ func (s *scanner) value(b []byte, i int) (end int, compact bool) {
 				return bad, compact
 			}
 			i++
-			space()
+			if i < len(b) && isSpace(b[i]) {
+				i, compact = skipSpace(b, i), false
+			}
 			if in == '{' {
 				if i, compact = s.key(b, i, compact); i == bad {
 					return bad, compact
@@ -324,6 +324,9 @@ func (s *scanner) key(b []byte, i int, compact bool) (int, bool) {
 	end, _ := scanString(b, i+1)
 	if end == bad {
 		return bad, compact
+	}
+	if end+2 < len(b) && b[end+1] == ':' && !isSpace(b[end+2]) {
+		return end + 2, compact
 	}
 	colon := skipSpace(b, end+1)
 	if colon >= len(b) || b[colon] != ':' {
@@ -358,18 +361,38 @@ func compactJSON(dst, raw []byte) []byte {
 	return dst
 }
 
-// quoteJSON appends a valid, compact JSON text as a JSON string. Such a text
-// holds no control characters, so quotes and backslashes are all there is to
-// escape.
-func quoteJSON(dst, text []byte) []byte {
-	dst = append(dst, '"')
-	from := 0
-	for i, c := range text {
-		if c == '"' || c == '\\' {
-			dst = append(append(dst, text[from:i]...), '\\')
-			from = i
+const wordSize = 8
+
+// quoteJSON writes a valid, compact JSON text to dst at n as a JSON string, and
+// gives the position behind it. Such a text holds no control characters, so
+// quotes and backslashes are all there is to escape. dst must have room for
+// twice the text, two quotes and a word.
+func quoteJSON(dst []byte, n int, text []byte) int {
+	dst[n] = '"'
+	n++
+	for i := 0; i < len(text); {
+		if i+wordSize <= len(text) {
+			w := binary.LittleEndian.Uint64(text[i:])
+			quote, backslash := w^ones*'"', w^ones*'\\'
+			marks := ((quote-ones)&^quote | (backslash-ones)&^backslash) & highs
+			binary.LittleEndian.PutUint64(dst[n:], w)
+			if marks == 0 {
+				i += wordSize
+				n += wordSize
+				continue
+			}
+			at := bits.TrailingZeros64(marks) >> 3
+			i += at
+			n += at
 		}
+		if c := text[i]; c == '"' || c == '\\' {
+			dst[n] = '\\'
+			n++
+		}
+		dst[n] = text[i]
+		n++
+		i++
 	}
-	dst = append(dst, text[from:]...)
-	return append(dst, '"')
+	dst[n] = '"'
+	return n + 1
 }

@@ -46,11 +46,14 @@ type Mapping struct {
 	fieldOf     map[string]int // name -> index in fields
 	read        []bool         // by field: another expression reads it
 	rules       []rule
-	base        []int // by field: the rule that applies unconditionally at first, or -1
+	fieldOfRule []int32 // the rules' fields
+	base        []int32 // by field: the rule that applies unconditionally at first, or -1
 	steps       []step
 	late        []step // steps whose conditions read computed fields, in the order in which they can be answered
 	expressions []*compiled
 	slotOf      map[string]int
+	selectors   []selector
+	everything  set
 	memos       int // calls that are answered once for an event
 	variables   int // of let
 }
@@ -79,6 +82,7 @@ type compiled struct {
 
 	eval        eval
 	cond        cond // of a condition
+	copies      int  // the slot that the expression is and nothing else, or -1
 	interpreted bool // by expr's machine: it has no closures
 }
 
@@ -86,6 +90,6 @@ type compiled struct {
 type step struct {
 	when  []*compiled // all must hold, beside those of the groups around
 	all   []*compiled // with those of the groups around
-	rules []int
+	rules []int32
 	skip  int // steps to pass over where the first step of a group does not apply
 }
