@@ -37,6 +37,8 @@ type connector struct {
 	dest     load.Destination
 	client   *extract.Client
 	engine   *engine.Engine
+
+	credential *credentialWatch
 }
 
 // definitions are the feeds and mappings in force, compiled.
@@ -162,11 +164,11 @@ func newLogger(s *settings, w io.Writer) *slog.Logger {
 func userAgent() string { return programName + "/" + version }
 
 // open puts the connector together. The caller closes it.
-func open(s *settings, std streams, onEvent func(string, []byte)) (c *connector, err error) {
-	c = &connector{settings: s, log: newLogger(s, std.err)}
+func open(s *settings, std streams, onEvent func(string, []byte)) (_ *connector, err error) {
+	c := &connector{settings: s, log: newLogger(s, std.err)}
 	defer func() {
 		if err != nil {
-			c.Close()
+			err = errors.Join(err, c.Close())
 		}
 	}()
 	for _, name := range s.shadowed {
@@ -175,9 +177,12 @@ func open(s *settings, std streams, onEvent func(string, []byte)) (c *connector,
 	if c.defs, err = definitionsOr(s, s.configDir, std.err); err != nil {
 		return nil, err
 	}
-	if c.client, err = newClient(s, c.log); err != nil {
+	credential, err := newCredential(s)
+	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
+	c.client = extract.NewClient(clientOptions(s, credential, c.log))
+	c.credential = &credentialWatch{expiry: expiry{s, credential, c.client}, c: c}
 	if c.store, err = openStore(s, c.log); err != nil {
 		return nil, err
 	}
@@ -193,6 +198,7 @@ func open(s *settings, std streams, onEvent func(string, []byte)) (c *connector,
 		Client: c.client, Destination: c.dest, DeadLetters: c.dead, Store: c.store,
 		Poll: s.poll, Lookback: s.lookback, Heartbeat: s.heartbeat,
 		Log: c.log, Explain: explain, OnEvent: onEvent,
+		CredentialExpires: c.credential.Expires,
 	})
 	return c, err
 }
@@ -224,20 +230,23 @@ func openStore(s *settings, log *slog.Logger) (checkpoint.Store, error) {
 	return store, nil
 }
 
-func newClient(s *settings, log *slog.Logger) (*extract.Client, error) {
+func newCredential(s *settings) (extract.Credential, error) {
 	credential, err := extract.NewCredential(credentialKind[s.credential.kind], s.credential.value)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.credential.kind, err)
 	}
-	client := extract.NewClient(extract.ClientOptions{
+	return credential, nil
+}
+
+func clientOptions(s *settings, credential extract.Credential, log *slog.Logger) extract.ClientOptions {
+	return extract.ClientOptions{
 		TokenURL:       s.loginBase + "/" + s.tenantID + "/oauth2/v2.0/token",
 		ClientID:       s.clientID,
 		Credential:     credential,
 		UserAgent:      userAgent(),
 		Log:            log,
 		TemporaryCodes: temporaryCode,
-	})
-	return client, nil
+	}
 }
 
 var credentialKind = map[string]string{

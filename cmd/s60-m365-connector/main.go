@@ -64,7 +64,7 @@ type commands struct {
 	Backfill backfillCommand `cmd:"" help:"Read a period again, without moving the cursor."`
 	Replay   replayCommand   `cmd:"" help:"Send the events again that the destination refused."`
 	Health   healthCommand   `cmd:"" help:"Ask the connector running on this host: 0 healthy, 1 not."`
-	Simulate simulateCommand `cmd:"" help:"Run the simulated tenant and destination alone, for tests of any collector."`
+	Simulate simulateCommand `cmd:"" passthrough:"" help:"Run the simulated tenant and destination alone, for tests of any collector."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 	Help     helpCommand     `cmd:"" help:"Show this text."`
 }
@@ -103,12 +103,12 @@ func Main(args []string, std streams) int {
 		return exitFailed
 	}
 	for _, arg := range args {
+		if arg == "--" || arg == "simulate" { // what follows is not for this parser
+			break
+		}
 		if arg == "--help" || arg == "-h" {
 			parser.Parse(args) //nolint:errcheck // prints the help; what else is wrong does not matter
 			return exitDone
-		}
-		if arg == "--" {
-			break
 		}
 	}
 	command, err := parser.Parse(args)

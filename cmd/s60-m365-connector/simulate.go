@@ -7,7 +7,7 @@ import (
 )
 
 type simulateCommand struct {
-	Args []string `arg:"" optional:"" passthrough:"" help:"Options of the simulator; --help lists them."`
+	Args []string `arg:"" optional:"" help:"Options of the simulator; --help lists them."`
 }
 
 // Run runs the simulator until ctx ends.
