@@ -10,6 +10,9 @@ import (
 // port, brackets, zone or IPv4-in-IPv6 prefix, an IPv6 one in its canonical
 // form. ok is false if there is none, as where it is redacted (203.0.113.XXX).
 func AppendIP(dst []byte, s string) (out []byte, ok bool) {
+	if n := dottedQuad(s); n > 0 && (n == len(s) || s[n] == ':' && allDigits(s[n+1:])) {
+		return append(dst, s[:n]...), true // most are written as they should be
+	}
 	address, _, ok := splitAddress(s)
 	if !ok {
 		return dst, false
@@ -19,6 +22,9 @@ func AppendIP(dst []byte, s string) (out []byte, ok bool) {
 
 // Port is the port that s names beside an address or a host, or is itself.
 func Port(s string) (int, bool) {
+	if n := dottedQuad(s); n > 0 && n == len(s) {
+		return 0, false
+	}
 	_, port, ok := splitAddress(s)
 	if !ok {
 		s = strings.TrimSpace(s)
@@ -34,11 +40,47 @@ func Port(s string) (int, bool) {
 	return int(n), err == nil && n > 0
 }
 
+// dottedQuad is the length of the IPv4 address at the front of s, 0 if there is
+// none.
+func dottedQuad(s string) int {
+	i := 0
+	for part := range 4 {
+		if part > 0 {
+			if i >= len(s) || s[i] != '.' {
+				return 0
+			}
+			i++
+		}
+		from, n := i, 0
+		for i < len(s) && i-from < 4 && isDigit(s[i]) {
+			n = n*10 + int(s[i]-'0')
+			i++
+		}
+		if i == from || n > 255 || s[from] == '0' && i-from > 1 {
+			return 0
+		}
+	}
+	return i
+}
+
+func allDigits(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !isDigit(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // splitAddress parses the first address of a list.
 func splitAddress(s string) (address netip.Addr, port string, ok bool) {
 	for s != "" {
 		item := s
-		if comma := strings.IndexAny(s, ",;"); comma >= 0 {
+		comma := strings.IndexByte(s, ',')
+		if comma < 0 {
+			comma = strings.IndexByte(s, ';')
+		}
+		if comma >= 0 {
 			item, s = s[:comma], s[comma+1:]
 		} else {
 			s = ""
@@ -51,10 +93,13 @@ func splitAddress(s string) (address netip.Addr, port string, ok bool) {
 }
 
 func trimSpace(s string) string {
-	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+	for s != "" && s[0] <= ' ' {
 		s = s[1:]
 	}
-	return strings.TrimRight(s, " \t\r\n")
+	for s != "" && s[len(s)-1] <= ' ' {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 func parseAddress(s string) (address netip.Addr, port string, ok bool) {

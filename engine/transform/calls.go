@@ -275,6 +275,22 @@ func (k *closures) texts(operator string, left, right ast.Node) cond {
 	case "endsWith":
 		of = strings.HasSuffix
 	}
+	if want, ok := k.constant(right); ok {
+		if want, ok := want.(string); ok {
+			slot, isSlot := k.slotOfNode(left)
+			return func(m *Mapper) bool {
+				if isSlot {
+					if s := &m.slots[slot]; s.event != m.event {
+						return false
+					} else if s.kind == slotText {
+						return of(s.text, want)
+					}
+				}
+				text, _, ok := m.textOf(a(m))
+				return ok && of(text, want)
+			}
+		}
+	}
 	return func(m *Mapper) bool {
 		v := a(m)
 		w := b(m)

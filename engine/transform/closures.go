@@ -466,6 +466,19 @@ func (k *closures) in(n *ast.BinaryNode) cond {
 			}
 		}
 	}
+	if list, ok := n.Right.(*ast.ArrayNode); ok {
+		elements := k.evals(list.Nodes)
+		if elements == nil {
+			return nil
+		}
+		return func(m *Mapper) bool {
+			a, found := v(m), false
+			for _, element := range elements { // all, as one may fail
+				found = m.equal(a, element(m)) || found
+			}
+			return found
+		}
+	}
 	of := k.eval(n.Right)
 	if of == nil {
 		return nil

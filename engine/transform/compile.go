@@ -48,6 +48,7 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	c.selectors(k)
 	for _, r := range c.m.rules {
 		c.m.fieldOfRule = append(c.m.fieldOfRule, int32(r.field))
+		c.m.evaluated = append(c.m.evaluated, r.expression)
 	}
 	c.m.memos, c.m.variables = len(k.memos), k.variables
 	return c.m, nil
@@ -258,6 +259,11 @@ func (c *compiler) use(program *expression.Program) *compiled {
 func (c *compiler) defaults(m *definition.Mapping) {
 	for _, name := range alwaysFields {
 		c.addField(name)
+	}
+	for _, name := range []string{"operation", "user_name", "ip_src_address", "outcome", "message_text"} {
+		if field, ok := c.m.fieldOf[name]; ok { // the default of message_text reads them
+			c.m.read[field] = true
+		}
 	}
 }
 

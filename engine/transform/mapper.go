@@ -162,9 +162,8 @@ func (m *Mapper) value(field int) value {
 	if m.known[field] == m.event {
 		return m.values[field]
 	}
-	m.known[field], m.values[field] = m.event, value{} // for a default that reads what reads it
 	v := m.compute(field)
-	m.values[field] = v
+	m.known[field], m.values[field] = m.event, v
 	return v
 }
 
@@ -172,7 +171,7 @@ func (m *Mapper) compute(field int) value {
 	if r := m.winner[field]; r >= 0 {
 		outer := m.failure
 		m.failure = nil
-		v := m.m.rules[r].expression.eval(m)
+		v := m.m.evaluated[r].eval(m)
 		failure := m.failure
 		m.failure = outer
 		if failure != nil {
@@ -216,6 +215,9 @@ func (m *Mapping) defaultOf(name string) any {
 
 // defaultMessage says who did what from where, as far as the event knows.
 func (m *Mapper) defaultMessage() value {
+	// What it says of others must not depend on itself.
+	own := m.m.fieldOf["message_text"]
+	m.known[own], m.values[own] = m.event, value{}
 	var b strings.Builder
 	add := func(before, name string) {
 		field, ok := m.m.fieldOf[name]
@@ -241,7 +243,7 @@ func (m *Mapper) defaultMessage() value {
 // appendField appends the value of a field. r is its rule, or -1.
 func (m *Mapper) appendField(dst []byte, field int, r int32) []byte {
 	if r >= 0 {
-		if copied := m.m.rules[r].expression.copies; copied >= 0 {
+		if copied := m.m.evaluated[r].copies; copied >= 0 {
 			// What the rule copies from the record is copied as it stands there.
 			s := &m.slots[copied]
 			switch {
@@ -257,7 +259,12 @@ func (m *Mapper) appendField(dst []byte, field int, r int32) []byte {
 			}
 		}
 	}
-	v := m.value(field)
+	var v value
+	if m.m.read[field] {
+		v = m.value(field)
+	} else {
+		v = m.compute(field)
+	}
 	switch v.kind {
 	case nilKind:
 		return dst
