@@ -31,6 +31,7 @@ func (r runCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer stop()
+	go c.credential.run(ctx)
 	if err := c.engine.Run(ctx); err != nil {
 		return err
 	}
