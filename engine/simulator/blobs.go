@@ -257,16 +257,18 @@ func (c *contentType) record(r *record, b blob, index uint64) {
 
 // write renders the first n records of a blob as a JSON array, and what the
 // blob repeats: records of its own, or of days before, with other key order.
-func (c *contentType) write(w io.Writer, b blob, n uint32) error {
+func (c *contentType) write(w io.Writer, b blob, n uint32, sensitive bool) error {
 	buf := append(make([]byte, 0, 80<<10), '[')
 	var r record
 	again := func(index uint64) {
 		c.record(&r, b, index)
+		r.sensitive = sensitive
 		buf = c.sim.world.audit(append(buf, ','), c.kinds, &r, 1+int(mix(index)%7))
 	}
 	for i := range uint64(n) {
 		index := b.first + i
 		c.record(&r, b, index)
+		r.sensitive = sensitive
 		first := 0
 		if b.class == repeated {
 			first = 2 + int(index%5)

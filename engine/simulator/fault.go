@@ -76,7 +76,7 @@ const (
 // Faults of Graph.
 const (
 	Unlicensed Kind = "unlicensed" // the licence check says no, as it does now and then on licensed tenants too
-	Forbidden  Kind = "forbidden"  // a permission is missing
+	Forbidden  Kind = "forbidden"  // a permission is missing; also of the Management API
 	Expired    Kind = "expired"    // the token has expired, whatever it says; also of the Management API
 )
 

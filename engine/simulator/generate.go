@@ -94,8 +94,11 @@ func (w *world) signIn(dst []byte, feed string, r *record, beta bool) []byte {
 			}
 		}
 	}
-	if r.version < 0 {
+	switch {
+	case r.version < 0:
 		t = set.pending
+	case r.version > 0:
+		t = set.risky
 	}
 	return t.append(dst, r, 0)
 }

@@ -391,7 +391,7 @@ func (s *Simulator) sampleRows(e *endpoint, beta bool) (rows [][]byte) {
 			break
 		}
 		st := s.streamOf(name)
-		rows = append(rows, st.append(nil, place{at: s.start.UnixNano(), feed: st.feed}, math.MaxInt64, beta))
+		rows = append(rows, st.sample(beta))
 	}
 	return rows
 }
@@ -469,15 +469,19 @@ func (s *Simulator) graphRetention() time.Duration {
 	return 30 * 24 * time.Hour
 }
 
+// policyReaders are the roles that show which policies a sign-in met.
+var policyReaders = []string{"Policy.Read.All", "Policy.Read.ConditionalAccess", "Policy.ReadWrite.ConditionalAccess"}
+
 func (p *page) fromStreams() error {
 	names, err := p.kindsWanted()
 	if err != nil {
 		return err
 	}
 	now := p.now.UnixNano()
+	policies := slices.ContainsFunc(policyReaders, p.claims.has)
 	type candidate struct {
 		place
-		stream *stream
+		row []byte
 	}
 	var found []candidate
 	for _, name := range names {
@@ -494,7 +498,7 @@ func (p *page) fromStreams() error {
 		n := 0
 		st.walk(from, to, now, p.descending, p.after, func(at place) bool {
 			if p.filter != nil {
-				row := decoded(st.clock, at.at, func() []byte { return st.append(nil, at, now, p.beta) })
+				row := decoded(st.clock, at.at, func() []byte { return st.append(nil, at, now, p.beta, policies) })
 				if !p.filter.holds(func(path []string) any {
 					if path[0] == "signInEventTypes" {
 						return kind
@@ -504,7 +508,7 @@ func (p *page) fromStreams() error {
 					return true
 				}
 			}
-			found = append(found, candidate{at, st})
+			found = append(found, candidate{at, st.append(nil, at, now, p.beta, policies)})
 			n++
 			return n <= p.top
 		})
@@ -521,7 +525,7 @@ func (p *page) fromStreams() error {
 		found, p.more = found[:p.top], true
 	}
 	for _, f := range found {
-		p.rows = append(p.rows, f.stream.append(nil, f.place, now, p.beta))
+		p.rows = append(p.rows, f.row)
 		p.walk.last = f.place
 	}
 	return nil

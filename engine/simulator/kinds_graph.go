@@ -52,17 +52,17 @@ const signInBetaUser = `
 `
 
 const signInNoRisk = `
-"riskDetail":"none"
-"riskLevelAggregated":"none"
-"riskLevelDuringSignIn":"none"
+"riskDetail":"{{risk:none}}"
+"riskLevelAggregated":"{{risk:none}}"
+"riskLevelDuringSignIn":"{{risk:none}}"
 "riskState":"none"
 "riskEventTypes_v2":[]
 `
 
 const signInRisk = `
-"riskDetail":"none"
-"riskLevelAggregated":"{{step:medium|high}}"
-"riskLevelDuringSignIn":"{{step:medium|high}}"
+"riskDetail":"{{risk:none}}"
+"riskLevelAggregated":"{{risk:high}}"
+"riskLevelDuringSignIn":"{{risk:medium}}"
 "riskState":"atRisk"
 "riskEventTypes_v2":["{{step:unfamiliarFeatures|anonymizedIPAddress}}"]
 `
@@ -323,7 +323,7 @@ var riskDetectionRow = compile(`
 "requestId":"{{guid:1}}"
 "correlationId":"{{guid:2}}"
 "riskEventType":"{{step:unfamiliarFeatures|passwordSpray|anonymizedIPAddress|unlikelyTravel|leakedCredentials|suspiciousInboxForwarding|maliciousIPAddress}}"
-"riskState":"{{risk}}"
+"riskState":"{{riskstate}}"
 "riskLevel":"{{pick:low|medium|high}}"
 "riskDetail":"{{riskdetail}}"
 "source":"IdentityProtection"
@@ -347,7 +347,7 @@ var riskyUserRow = compile(`
 "isProcessing":false
 "riskLastUpdatedDateTime":"{{made7}}"
 "riskLevel":"{{pick:low|medium|high}}"
-"riskState":"{{risk}}"
+"riskState":"{{riskstate}}"
 "riskDetail":"{{riskdetail}}"
 "userDisplayName":"{{name}}"
 "userPrincipalName":"{{user}}"
@@ -361,7 +361,7 @@ var riskyPrincipalRow = compile(`
 "isProcessing":false
 "riskLastUpdatedDateTime":"{{made7}}"
 "riskLevel":"{{pick:low|medium|high}}"
-"riskState":"{{risk}}"
+"riskState":"{{riskstate}}"
 "riskDetail":"{{riskdetail}}"
 "servicePrincipalType":"Application"
 `)
@@ -371,7 +371,7 @@ var principalDetectionRow = compile(`
 "requestId":"{{guid:1}}"
 "correlationId":"{{guid:2}}"
 "riskEventType":"{{pick:leakedCredentials|suspiciousSignins|maliciousApplication|anomalousServicePrincipalActivity}}"
-"riskState":"{{risk}}"
+"riskState":"{{riskstate}}"
 "riskLevel":"{{pick#l:low|medium|high}}"
 "riskDetail":"{{riskdetail}}"
 "source":"IdentityProtection"

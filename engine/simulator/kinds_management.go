@@ -123,8 +123,8 @@ const serviceHead = `
 
 const dlpTail = `
 "IncidentId":"{{guid:20}}"
-"SensitiveInfoDetectionIsIncluded":false
-"PolicyDetails":[{"PolicyId":"{{fixed:2}}","PolicyName":"{{step:Card data|Staff records|Bank details}}","Rules":[{"RuleId":"{{fixed:3}}","RuleName":"{{pick:High count|Low count}}","RuleMode":"Enable","Severity":"{{pick:Low|Medium|High}}","Actions":["NotifyUser","BlockAccess"],"ConditionsMatched":{"SensitiveInformation":[{"Confidence":85,"Count":{{num:1-40}},"UniqueCount":{{num#u:1-9}},"Location":"{{pick:Message Body|Attachment}}","SensitiveType":"50842eb7-edc8-4019-85dd-5a5c1f2bb085","SensitiveInformationTypeName":"{{step:Credit Card Number|New Zealand Inland Revenue Number|International Banking Account Number (IBAN)}}"}]}}]}]
+"SensitiveInfoDetectionIsIncluded":{{sensitive}}
+"PolicyDetails":[{"PolicyId":"{{fixed:2}}","PolicyName":"{{step:Card data|Staff records|Bank details}}","Rules":[{"RuleId":"{{fixed:3}}","RuleName":"{{pick:High count|Low count}}","RuleMode":"Enable","Severity":"{{pick:Low|Medium|High}}","Actions":["NotifyUser","BlockAccess"],"ConditionsMatched":{"SensitiveInformation":[{"Confidence":85,"Count":{{num:1-40}},"UniqueCount":{{num#u:1-9}},"Location":"{{pick:Message Body|Attachment}}","SensitiveType":"50842eb7-edc8-4019-85dd-5a5c1f2bb085","SensitiveInformationTypeName":"{{step:Credit Card Number|New Zealand Inland Revenue Number|International Banking Account Number (IBAN)}}"{{detections}}}]}}]}]
 `
 
 // The kinds that stories call for by name.

@@ -89,7 +89,7 @@ func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string,
 		fail(400, 90033, "temporarily_unavailable", "A transient error has occurred. Please try again.")
 		return
 	case tenant == "common" || tenant == "organizations" || tenant == "consumers":
-		fail(400, 53000, "invalid_request", "The client credentials grant needs the tenant's own endpoint, not '%s'.", tenant)
+		fail(400, 50059, "invalid_request", "No tenant-identifying information found in either the request or implied by any provided credentials.")
 		return
 	case !guidPattern.MatchString(tenant) && !strings.Contains(tenant, "."):
 		fail(400, 900023, "invalid_request", "Specified tenant identifier '%s' is neither a valid DNS name, nor a valid external domain.", tenant)

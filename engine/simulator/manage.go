@@ -60,7 +60,7 @@ func (s *Simulator) serveManage(w http.ResponseWriter, r *http.Request) {
 	}
 	s.guard(w, r, target, func(w http.ResponseWriter, r *http.Request, hit faultSet) {
 		token, why := s.checkToken(r, s.ManageBase())
-		if why != tokenGood {
+		if why != tokenGood || hit.has(Expired) {
 			writeJSON(w, http.StatusUnauthorized, map[string]string{"Message": "Authorization has been denied for this request."})
 			return
 		}
@@ -75,7 +75,7 @@ func (s *Simulator) serveManage(w http.ResponseWriter, r *http.Request) {
 		publisher := query(r, "PublisherIdentifier")
 		if publisher == "" {
 			publisher = "00000000-0000-0000-0000-000000000000"
-			if query(r, "nextPage") == "" {
+			if target == "manage.blob" || target == "manage.content" && query(r, "nextPage") == "" {
 				s.violate("a request to %s without PublisherIdentifier", target)
 			}
 		}
@@ -87,7 +87,7 @@ func (s *Simulator) serveManage(w http.ResponseWriter, r *http.Request) {
 			s.af429(w, r, publisher)
 			return
 		}
-		if !token.has("ActivityFeed.Read") && !(token.has("ActivityFeed.ReadDlp") && query(r, "contentType") == DLPAll) {
+		if hit.has(Forbidden) || !token.has("ActivityFeed.Read") && !(token.has("ActivityFeed.ReadDlp") && query(r, "contentType") == DLPAll) {
 			afError(w, 401, "AF10001", "The permission set (%s) sent in the request does not include the expected permission.", strings.Join(token.Roles, ","))
 			return
 		}
@@ -103,7 +103,7 @@ func (s *Simulator) serveManage(w http.ResponseWriter, r *http.Request) {
 		case operation == "subscriptions/notifications" && r.Method == http.MethodGet:
 			s.withContentType(w, r, func(w http.ResponseWriter, r *http.Request, c *contentType) { writeJSON(w, 200, []any{}) })
 		case strings.HasPrefix(operation, "audit/") && r.Method == http.MethodGet:
-			s.getBlob(w, r, strings.TrimPrefix(operation, "audit/"))
+			s.getBlob(w, r, strings.TrimPrefix(operation, "audit/"), token.has("ActivityFeed.ReadDlp"))
 		case operation == "resources/dlpSensitiveTypes" && r.Method == http.MethodGet:
 			writeJSON(w, 200, []any{map[string]string{"id": "50842eb7-edc8-4019-85dd-5a5c1f2bb085", "name": "Credit Card Number"}})
 		default:
@@ -359,7 +359,7 @@ func (c *contentType) parseToken(token string) (blob, bool) {
 	return blob{}, false
 }
 
-func (s *Simulator) getBlob(w http.ResponseWriter, r *http.Request, id string) {
+func (s *Simulator) getBlob(w http.ResponseWriter, r *http.Request, id string, sensitive bool) {
 	now := s.now()
 	var c *contentType
 	var b blob
@@ -392,7 +392,7 @@ func (s *Simulator) getBlob(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	out, done := s.compressed(w, r)
-	c.write(out, b, n) //nolint:errcheck // the client hung up
+	c.write(out, b, n, sensitive) //nolint:errcheck // the client hung up
 	done()
 	s.countN("records.manage", int64(n))
 }

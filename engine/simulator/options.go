@@ -91,7 +91,12 @@ type Options struct {
 
 	Now func() time.Time // default time.Now
 
-	History   time.Duration     // how far back records reach; default 24 h
+	// History is how far back records reach. The default of 23 h is within the
+	// reach of a client that looks back a day, however long it takes to start.
+	History time.Duration
+	// Quiet is how long before now the history ends; default 0. With it, a client
+	// that keeps a distance to now can read all of the history at once.
+	Quiet     time.Duration
 	Records   int               // records of the history, over all feeds; default 5000, negative: none
 	PerMinute float64           // live records a minute, over all feeds; default 0: none
 	Volumes   map[string]Volume // feeds that differ from their share
@@ -177,7 +182,7 @@ func (o Options) withDefaults() Options {
 	if o.SecretExpires.IsZero() {
 		o.SecretExpires = o.Now().Add(180 * 24 * time.Hour).UTC().Truncate(time.Second)
 	}
-	span(&o.History, 24*time.Hour)
+	span(&o.History, 23*time.Hour)
 	span(&o.Backfill, 24*time.Hour)
 	span(&o.TokenLifetime, time.Hour)
 	span(&o.SkipTokenLives, 10*time.Minute)

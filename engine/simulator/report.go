@@ -29,16 +29,19 @@ type Report struct {
 
 // FeedReport is the part of a report about one feed.
 type FeedReport struct {
-	Feed       string   `json:"feed"`
-	Asked      bool     `json:"asked"` // the client ever asked for it
-	Offered    int64    `json:"offered"`
-	Received   int64    `json:"received"`
-	Lost       int64    `json:"lost"`
-	Duplicated int64    `json:"duplicated"`
-	Revisions  int64    `json:"revisions"`
-	Outside    int64    `json:"outside"`
-	LostIDs    []string `json:"lost_ids,omitempty"` // the first few, with where they were
-	TwiceIDs   []string `json:"twice_ids,omitempty"`
+	Feed       string `json:"feed"`
+	Asked      bool   `json:"asked"` // the client ever asked for it
+	Offered    int64  `json:"offered"`
+	Received   int64  `json:"received"`
+	Lost       int64  `json:"lost"`
+	Duplicated int64  `json:"duplicated"`
+	Revisions  int64  `json:"revisions"`
+	Outside    int64  `json:"outside"`
+	// Overwritten counts versions of rows that were served, did not arrive, and
+	// can no longer be read: a client that was interrupted could not know them.
+	Overwritten int64    `json:"overwritten,omitempty"`
+	LostIDs     []string `json:"lost_ids,omitempty"` // the first few, with where they were
+	TwiceIDs    []string `json:"twice_ids,omitempty"`
 }
 
 // maxListed bounds the ids and violations a report lists.
@@ -290,17 +293,9 @@ func (st *stream) report(from, to, now time.Time) FeedReport {
 	t := &st.sim.tallies[st.feed]
 	weighed := int64(0)
 	first := max(from.UnixNano(), st.sim.start.Add(-st.sim.graphRetention()).UnixNano())
-	var rows []place
-	st.walk(first, to.UnixNano(), now.UnixNano(), false, nil, func(p place) bool {
-		rows = append(rows, p)
-		return true
-	})
-	st.mu.Lock()
-	f.Asked = st.asked
-	st.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, p := range rows {
+	st.walk(first, to.UnixNano(), now.UnixNano(), false, nil, func(p place) bool {
 		id := recordID{feed: st.feed, class: p.class, index: p.index}
 		n := t.of(id)
 		if n > 0 {
@@ -311,7 +306,11 @@ func (st *stream) report(from, to, now time.Time) FeedReport {
 			_, revised = st.revision(p.index, now.UnixNano())
 		}
 		f.weigh(n, revised, st.sim.naming(id, time.Unix(0, p.at)))
-	}
+		return true
+	})
+	st.mu.Lock()
+	f.Asked = st.asked
+	st.mu.Unlock()
 	distinct, _ := t.total()
 	f.Outside = distinct - weighed
 	return f
@@ -333,6 +332,10 @@ func (t *table) report(from, to, now time.Time) FeedReport {
 			if v.received > 0 {
 				f.Outside++
 			}
+			continue
+		}
+		if !v.standing && v.received == 0 {
+			f.Overwritten++
 			continue
 		}
 		f.weigh(int64(v.received), false, func() string { return strings.Replace(key, "|", " ", 1) })

@@ -126,64 +126,62 @@ func (s *Simulator) admitted(w http.ResponseWriter, r *http.Request, target stri
 	}
 }
 
+// delivered is one event of a delivery.
+type delivered struct {
+	raw []byte
+	eventKeys
+}
+
 // split takes a body apart into events: one object, an array of objects, or one
 // object a line.
-func split(body []byte) ([][]byte, error) {
+func split(body []byte) ([]delivered, error) {
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 {
 		return nil, errors.New("the body is empty")
 	}
+	var events []delivered
 	if body[0] == '[' {
-		var events []json.RawMessage
-		if err := json.Unmarshal(body, &events); err != nil {
+		var raw []json.RawMessage
+		if err := json.Unmarshal(body, &raw); err != nil {
 			return nil, fmt.Errorf("the body is not a JSON array: %w", err)
 		}
-		out := make([][]byte, len(events))
-		for i, e := range events {
-			out[i] = e
+		for i, e := range raw {
+			k, err := scanEvent(e)
+			if err != nil {
+				return nil, fmt.Errorf("event %d of %d: %w", i+1, len(raw), err)
+			}
+			events = append(events, delivered{e, k})
 		}
-		return out, checkEvents(out)
+		return events, nil
 	}
-	var out [][]byte
 	for rest := body; len(rest) > 0; {
 		line, after, _ := bytes.Cut(rest, []byte("\n"))
 		rest = after
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			out = append(out, line)
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
 		}
-	}
-	if err := checkEvents(out); err != nil {
-		// One object may be written over several lines.
-		if _, whole := scanEvent(body); whole != nil {
-			return nil, err
+		k, err := scanEvent(line)
+		if err != nil {
+			// One object may be written over several lines.
+			if k, whole := scanEvent(body); whole == nil {
+				return []delivered{{body, k}}, nil
+			}
+			return nil, fmt.Errorf("event %d: %w", len(events)+1, err)
 		}
-		return [][]byte{body}, nil
+		events = append(events, delivered{line, k})
 	}
-	return out, nil
-}
-
-func checkEvents(events [][]byte) error {
-	for i, e := range events {
-		if _, err := scanEvent(e); err != nil {
-			return fmt.Errorf("event %d of %d: %w", i+1, len(events), err)
-		}
-	}
-	return nil
+	return events, nil
 }
 
 // accept counts what was delivered.
-func (s *Simulator) accept(events [][]byte) {
+func (s *Simulator) accept(events []delivered) {
 	for _, e := range events {
-		k, err := scanEvent(e)
-		if err != nil {
-			continue // split refused it
+		if e.flaw != "" {
+			s.violate("an event with %s: operation %q", e.flaw, e.operation)
 		}
-		if k.flaw != "" {
-			s.violate("an event with %s: operation %q", k.flaw, k.operation)
-		}
-		s.judge(k)
+		s.judge(e.eventKeys)
 		if s.opts.OnEvent != nil {
-			s.opts.OnEvent(e)
+			s.opts.OnEvent(e.raw)
 		}
 		if s.opts.KeepEvents > 0 {
 			s.mu.Lock()
@@ -191,7 +189,7 @@ func (s *Simulator) accept(events [][]byte) {
 				copy(s.events, s.events[1:])
 				s.events = s.events[:len(s.events)-1]
 			}
-			s.events = append(s.events, bytes.Clone(e))
+			s.events = append(s.events, bytes.Clone(e.raw))
 			s.mu.Unlock()
 		}
 	}

@@ -32,11 +32,11 @@ type Simulator struct {
 	signing  []byte
 	revoked  atomic.Int64 // tokens issued until then are refused
 	requests atomic.Int64
-	counts   sync.Map // name -> *counter
+	plan     atomic.Value // string, a licence
+	counts   sync.Map     // name -> *counter
 
 	mu         sync.Mutex
 	roles      []string
-	plan       string
 	known      map[string]map[string]bool // property names by endpoint
 	limits     map[string]*slidingWindow
 	violations map[string]int
@@ -71,11 +71,12 @@ func Start(o Options) (*Simulator, error) {
 		world: newWorld(o.Seed, o.TenantID), ids: newIDCipher(o.Seed),
 		tallies: make([]tally, len(feedNames)),
 		signing: appendHex(nil, mix(o.Seed^0x519), 16),
-		roles:   o.Roles, plan: o.Licence,
-		known: map[string]map[string]bool{}, limits: map[string]*slidingWindow{}, violations: map[string]int{}, other: map[string]int64{},
+		roles:   o.Roles,
+		known:   map[string]map[string]bool{}, limits: map[string]*slidingWindow{}, violations: map[string]int{}, other: map[string]int64{},
 		listeners: map[string]net.Listener{}, closing: make(chan struct{}),
 	}
 	s.faults.seed, s.faults.hits = o.Seed, map[Kind]int64{}
+	s.plan.Store(o.Licence)
 	s.tokens.known = map[string]walkState{}
 	s.populate()
 	for _, name := range o.Subscribed {
@@ -96,7 +97,7 @@ func Start(o Options) (*Simulator, error) {
 		}
 		s.listeners[name] = l
 		server := &http.Server{
-			Handler:           s.withControl(name, serve),
+			Handler:           s.dated(s.withControl(name, serve)),
 			ReadHeaderTimeout: time.Minute,
 			ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 		}
@@ -110,11 +111,19 @@ func Start(o Options) (*Simulator, error) {
 	return s, nil
 }
 
+// dated puts the simulator's own clock into answers, where clients read it.
+func (s *Simulator) dated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+		next.ServeHTTP(w, r)
+	})
+}
+
 // populate makes the feeds.
 func (s *Simulator) populate() {
 	volumes := s.opts.volumes()
 	times := func(feed uint8, unit time.Duration) timeline {
-		return newTimeline(mix(s.opts.Seed^uint64(feed)<<32), s.start, s.opts.History, volumes[feed], unit)
+		return newTimeline(mix(s.opts.Seed^uint64(feed)<<32), s.start, s.opts.History, s.opts.Quiet, volumes[feed], unit)
 	}
 	for i, name := range feedNames {
 		feed := uint8(i)
@@ -281,20 +290,14 @@ func (s *Simulator) violate(format string, args ...any) {
 	}
 }
 
-func (s *Simulator) licence() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.plan
-}
+func (s *Simulator) licence() string { return s.plan.Load().(string) }
 
 // SetLicence changes the tenant's licence: Free, P1 or P2.
 func (s *Simulator) SetLicence(plan string) error {
 	if _, ok := plans[plan]; !ok {
 		return fmt.Errorf("simulator: unknown licence %q; it is Free, P1 or P2", plan)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.plan = plan
+	s.plan.Store(plan)
 	return nil
 }
 
@@ -345,6 +348,17 @@ func (s *Simulator) Publish(feed string, n int, age time.Duration) error {
 		return nil
 	}
 	return fmt.Errorf("simulator: unknown feed %q", feed)
+}
+
+// Revise publishes the newest n sign-ins of a kind again with other content,
+// in their old place.
+func (s *Simulator) Revise(feed string, n int) error {
+	st := s.streamOf(feed)
+	if st == nil || !strings.HasPrefix(feed, "signIns/") {
+		return fmt.Errorf("simulator: %q is no kind of sign-ins", feed)
+	}
+	st.revise(n)
+	return nil
 }
 
 // Repeat lists a new blob of a content type that holds n records again that
@@ -420,6 +434,7 @@ func (s *Simulator) allow(budget string, cost, limit int, per time.Duration) boo
 //	POST /_simulator/clear    ?target=… ends faults
 //	POST /_simulator/publish  ?feed=…&n=…&age=…
 //	POST /_simulator/repeat   ?feed=…&n=…
+//	POST /_simulator/revise   ?feed=…&n=…
 //	POST /_simulator/stop     ends live records
 //	POST /_simulator/licence  ?plan=…
 //	POST /_simulator/roles    ?roles=a,b
@@ -440,6 +455,7 @@ func (s *Simulator) withControl(name string, serve http.Handler) http.Handler {
 		"POST /_simulator/licence": func(r *http.Request) (any, error) { return nil, s.SetLicence(r.FormValue("plan")) },
 		"POST /_simulator/publish": s.controlPublish,
 		"POST /_simulator/repeat":  s.controlPublish,
+		"POST /_simulator/revise":  s.controlPublish,
 		"POST /_simulator/roles": func(r *http.Request) (any, error) {
 			s.SetRoles(strings.FieldsFunc(r.FormValue("roles"), func(c rune) bool { return c == ',' })...)
 			return nil, nil
@@ -512,8 +528,11 @@ func (s *Simulator) controlPublish(r *http.Request) (any, error) {
 			return nil, fmt.Errorf("age: %w", err)
 		}
 	}
-	if strings.HasSuffix(r.URL.Path, "repeat") {
+	switch {
+	case strings.HasSuffix(r.URL.Path, "repeat"):
 		return nil, s.Repeat(r.FormValue("feed"), n)
+	case strings.HasSuffix(r.URL.Path, "revise"):
+		return nil, s.Revise(r.FormValue("feed"), n)
 	}
 	return nil, s.Publish(r.FormValue("feed"), n, age)
 }

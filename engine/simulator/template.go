@@ -16,6 +16,8 @@ type template struct {
 	lines [][]segment
 	// idLine is the line that holds the record's id, -1 if none.
 	idLine int
+	// policyLine is the line of what only readers of policies are shown.
+	policyLine int
 }
 
 type segment struct {
@@ -45,6 +47,10 @@ type record struct {
 	odd     oddity
 	version int // how often a row was rewritten
 
+	policies  bool // the caller may read policies
+	hidden    bool // the licence does not cover risk
+	sensitive bool // the caller may read what DLP found
+
 	// of rows of state tables
 	rowID    string
 	detected time.Time
@@ -62,8 +68,10 @@ const (
 	oddType                       // an unpublished RecordType
 )
 
+const policyMember = `"appliedConditionalAccessPolicies":`
+
 func compile(text string) *template {
-	t := &template{idLine: -1}
+	t := &template{idLine: -1, policyLine: -1}
 	for line := range strings.Lines(strings.TrimSpace(text)) {
 		line = strings.TrimSuffix(strings.TrimSpace(line), ",")
 		if line == "" { // between two parts
@@ -71,6 +79,9 @@ func compile(text string) *template {
 		}
 		if strings.Contains(line, `"Id":"{{id}}"`) {
 			t.idLine = len(t.lines)
+		}
+		if strings.HasPrefix(line, policyMember+"[{") {
+			t.policyLine = len(t.lines)
 		}
 		var segments []segment
 		for line != "" {
@@ -104,6 +115,10 @@ func (t *template) append(dst []byte, r *record, first int) []byte {
 			dst = append(dst, ',')
 		}
 		written = true
+		if n == t.policyLine && !r.policies {
+			dst = append(append(dst, policyMember...), "[]"...)
+			continue
+		}
 		for _, s := range t.lines[n] {
 			dst = append(dst, s.literal...)
 			if s.fill != nil {
@@ -195,6 +210,14 @@ var parametric = map[string]func(arg string, key uint64) filler{
 			return append(dst, arg...)
 		}
 	},
+	"risk": func(arg string, _ uint64) filler { // hidden without the licence
+		return func(dst []byte, r *record) []byte {
+			if r.hidden {
+				return append(dst, "hidden"...)
+			}
+			return append(dst, arg...)
+		}
+	},
 	"ago": func(arg string, key uint64) filler { // up to so many seconds before the event, zone-less
 		n, _ := strconv.ParseUint(arg, 10, 64)
 		return func(dst []byte, r *record) []byte {
@@ -238,8 +261,15 @@ var plain = map[string]filler{
 	"detected7": func(dst []byte, r *record) []byte {
 		return r.detected.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z")
 	},
-	"rowid": text(func(r *record) string { return r.rowID }),
-	"risk":  text(func(r *record) string { return state(r, "atRisk", "confirmedCompromised", "remediated", "dismissed") }),
+	"sensitive": func(dst []byte, r *record) []byte { return strconv.AppendBool(dst, r.sensitive) },
+	"detections": func(dst []byte, r *record) []byte {
+		if !r.sensitive {
+			return dst
+		}
+		return append(dst, `,"SensitiveInformationDetections":{"DetectedValues":[{"Name":"4111 1111 1111 1111","Value":"Card number 4111 1111 1111 1111 exp 09/31"}],"ResultsTruncated":false}`...)
+	},
+	"rowid":     text(func(r *record) string { return r.rowID }),
+	"riskstate": text(func(r *record) string { return state(r, "atRisk", "confirmedCompromised", "remediated", "dismissed") }),
 	"riskdetail": text(func(r *record) string {
 		return state(r, "none", "adminConfirmedUserCompromised", "userPerformedSecuredPasswordReset", "adminDismissedAllRiskForUser")
 	}),

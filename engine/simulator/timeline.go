@@ -10,20 +10,20 @@ import (
 // over a period before the simulator started, then live records at a steady
 // rate. Times are non-decreasing in the index, and computed, not stored.
 type timeline struct {
-	seed    uint64
-	start   int64 // unix nanoseconds of the first live record's slot
-	history int64 // nanoseconds
-	past    uint64
-	step    float64       // nanoseconds between two records of the history
-	live    float64       // nanoseconds between two live records; 0: none
-	unit    time.Duration // times are cut to it
-	end     int64         // no record comes into being after it; 0: open
+	seed  uint64
+	start int64 // unix nanoseconds of the first live record's slot
+	began int64 // of the history
+	past  uint64
+	step  float64       // nanoseconds between two records of the history
+	live  float64       // nanoseconds between two live records; 0: none
+	unit  time.Duration // times are cut to it
+	end   int64         // no record comes into being after it; 0: open
 }
 
-func newTimeline(seed uint64, start time.Time, history time.Duration, v Volume, unit time.Duration) timeline {
-	t := timeline{seed: seed, start: start.UnixNano(), history: int64(history), past: uint64(max(v.History, 0)), unit: unit}
+func newTimeline(seed uint64, start time.Time, history, quiet time.Duration, v Volume, unit time.Duration) timeline {
+	t := timeline{seed: seed, start: start.UnixNano(), began: start.Add(-history).UnixNano(), past: uint64(max(v.History, 0)), unit: unit}
 	if t.past > 0 {
-		t.step = float64(history) / float64(t.past)
+		t.step = float64(max(history-quiet, 0)) / float64(t.past)
 	}
 	if v.PerHour > 0 {
 		t.live = float64(time.Hour) / v.PerHour
@@ -36,7 +36,7 @@ func (t *timeline) at(i uint64) int64 {
 	jitter := unit(mix(t.seed ^ i))
 	var ns int64
 	if i < t.past {
-		ns = t.start - t.history + int64((float64(i)+jitter)*t.step)
+		ns = t.began + int64((float64(i)+jitter)*t.step)
 	} else {
 		ns = t.start + int64((float64(i-t.past)+jitter)*t.live)
 	}
