@@ -59,6 +59,8 @@ type Embedded struct {
 	life   sync.RWMutex // held for reading by each call, for writing by Close
 	closed atomic.Bool
 
+	readers readers
+
 	// commits is held for reading while a commit is applied, for writing by a sweep
 	// from looking at keys until they are gone: no key is swept that a commit has
 	// refreshed in between.
@@ -293,7 +295,7 @@ func (s *Embedded) openDB() error {
 		FormatMajorVersion:          pebble.FormatTableFormatV6, // detects a log damaged in its middle
 		ReadOnly:                    s.opts.ReadOnly,
 		MemTableSize:                s.opts.memTable,
-		MemTableStopWritesThreshold: 3,
+		MemTableStopWritesThreshold: 4,
 		MaxManifestFileSize:         1 << 20,
 		MaxOpenFiles:                512,
 		L0CompactionThreshold:       2,
@@ -311,7 +313,7 @@ func (s *Embedded) openDB() error {
 		o.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // hashes do not compress
 	}
 	for i := range o.TargetFileSizes {
-		o.TargetFileSizes[i] = 4 << 20
+		o.TargetFileSizes[i] = 2 << 20
 	}
 	db, err := guard(s, func() (*pebble.DB, error) { return pebble.Open(s.state, o) })
 	if err != nil {
@@ -319,13 +321,14 @@ func (s *Embedded) openDB() error {
 		return err
 	}
 	s.db = db
+	s.readers.db = db
 	return nil
 }
 
 const (
-	memTableSize = 4 << 20
-	cacheSize    = 36 << 20
-	filterBits   = 10
+	memTableSize = 1 << 20
+	cacheSize    = 28 << 20
+	filterBits   = 8
 )
 
 // engineLog takes what the engine says. Its Fatalf must not return, and by default ends the
@@ -564,26 +567,6 @@ func successor(prefix []byte) []byte {
 	return nil
 }
 
-// Seen implements [Store].
-func (s *Embedded) Seen(key Key) (expires time.Time, ok bool, err error) {
-	if err := s.enter(); err != nil {
-		return expires, false, err
-	}
-	defer s.leave()
-	var name [1 + len(key)]byte
-	name[0] = keySpace
-	copy(name[1:], key[:])
-	v, closer, err := s.db.Get(name[:])
-	if errors.Is(err, pebble.ErrNotFound) {
-		return expires, false, nil
-	}
-	if err == nil {
-		expires, err = decodeExpiry(v)
-		err = errors.Join(err, closer.Close())
-	}
-	return expires, err == nil, s.failed("looking up a key", err)
-}
-
 var errReadOnly = errors.New("the state was opened to look at it only")
 
 // Commit implements [Store].
@@ -660,6 +643,7 @@ func (s *Embedded) apply(b *pebble.Batch) error {
 		if err := s.db.Apply(b, pebble.Sync); err != nil {
 			return none, err
 		}
+		s.readers.renew()
 		// The commit is durable whether or not its witness can be written.
 		// A batch too large for the memory table no longer knows its number; the
 		// commits around it are witnessed.
@@ -704,6 +688,7 @@ func (s *Embedded) closeDB() error {
 		return nil
 	}
 	closed := start(s, func() (none struct{}, err error) {
+		s.readers.renew()
 		err = s.db.Close()
 		s.cache.Unref()
 		return none, err

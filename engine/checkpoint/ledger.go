@@ -115,6 +115,7 @@ func (s *Embedded) sweepLocked(from []byte, now time.Time) (next []byte, err err
 	if err := s.db.Apply(b, pebble.NoSync); err != nil {
 		return nil, err
 	}
+	s.readers.renew()
 	return next, b.Close()
 }
 

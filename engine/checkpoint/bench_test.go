@@ -1,0 +1,172 @@
+//go:build unix
+
+package checkpoint
+
+import (
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var (
+	benchKeys = flag.Int("bench-keys", 100_000, "how many keys the benchmarks' store holds")
+	benchDir  = flag.String("bench-dir", "", "a directory to fill once and to use again; empty: a temporary one")
+)
+
+func benchKey(n int) Key { return KeyOf("bench", binary.BigEndian.AppendUint64(nil, uint64(n))) }
+
+// cpu reports the processor time of the process for each operation since it was
+// called, which a busy machine does not distort.
+func cpu(b *testing.B) (report func()) {
+	used := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	start := used()
+	return func() { b.ReportMetric(float64(used()-start)/float64(b.N), "cpu-ns/op") }
+}
+
+// filled is a store of at least benchKeys keys.
+func filled(b *testing.B) *Embedded {
+	b.Helper()
+	dir := *benchDir
+	if dir == "" {
+		dir = b.TempDir()
+	}
+	s, err := Open(dir, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if os.Getenv("CHECKPOINT_METRICS") != "" {
+			b.Log(s.db.Metrics())
+		}
+		if err := s.Close(); err != nil && !errors.Is(err, ErrClosed) {
+			b.Error(err)
+		}
+	})
+	p, _, err := s.Position("bench", "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	const batch = 5000
+	keys := make([]Key, batch)
+	for n := int(p.Forwarded); n < *benchKeys; n += batch {
+		for i := range keys {
+			keys[i] = benchKey(n + i)
+		}
+		if err := s.Commit(&Commit{Feed: "bench", Position: &Position{Forwarded: int64(n + batch)}, Keys: keys,
+			Expires: noon.Add(time.Duration(n) * 30 * time.Millisecond)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return s
+}
+
+func BenchmarkCommit(b *testing.B) {
+	s := filled(b)
+	next := 1 << 40
+	for _, size := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprintf("keys=%d", size), func(b *testing.B) {
+			keys := make([]Key, size)
+			defer cpu(b)()
+			for b.Loop() {
+				for i := range keys {
+					keys[i] = benchKey(next)
+					next++
+				}
+				e := Entry{Feed: "bench", From: noon, To: noon.Add(time.Hour), Counts: Counts{Listed: int64(size), Fetched: int64(size), Delivered: int64(size)}}
+				if err := s.Commit(&Commit{Feed: "bench", Partition: "writer", Position: &Position{Cursor: noon, Forwarded: int64(next)},
+					Keys: keys, Expires: noon, Entry: &e}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(size)*float64(b.N)/b.Elapsed().Seconds(), "keys/s")
+		})
+	}
+}
+
+// BenchmarkCommitConcurrent commits from several partitions at once, which share syncs.
+func BenchmarkCommitConcurrent(b *testing.B) {
+	s := filled(b)
+	b.SetParallelism(4)
+	b.RunParallel(func(pb *testing.PB) {
+		keys := make([]Key, 100)
+		for n := 0; pb.Next(); n++ {
+			for i := range keys {
+				keys[i] = KeyOf("bench", fmt.Sprint(&keys[0]), fmt.Sprint(n*100+i))
+			}
+			if err := s.Commit(&Commit{Feed: "bench", Partition: "writer", Position: &Position{Cursor: noon}, Keys: keys, Expires: noon}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkSeen(b *testing.B) {
+	s := filled(b)
+	b.Run("new", func(b *testing.B) {
+		n := 1 << 50
+		defer cpu(b)()
+		for b.Loop() {
+			n++
+			if _, ok, err := s.Seen(benchKey(n)); ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
+	b.Run("known", func(b *testing.B) {
+		n := 0
+		defer cpu(b)()
+		for b.Loop() {
+			n = (n + 7919) % *benchKeys
+			if _, ok, err := s.Seen(benchKey(n)); !ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
+}
+
+func BenchmarkKeyOf(b *testing.B) {
+	id := "66ea54eb-6301-4ee5-be62-ff5a759b0100"
+	for b.Loop() {
+		KeyOf("entra-signins", id)
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	s := filled(b)
+	dir := s.dir
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	defer cpu(b)()
+	for b.Loop() {
+		s, err := Open(dir, Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSweep(b *testing.B) {
+	s := filled(b)
+	defer cpu(b)()
+	for b.Loop() {
+		if err := s.Sweep(noon.Add(-time.Hour)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(*benchKeys)*float64(b.N)/b.Elapsed().Seconds(), "keys/s")
+}
