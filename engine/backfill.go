@@ -11,6 +11,8 @@ type pass struct {
 	keepCursor bool // the cursor stays where it is
 	refetch    bool // items are fetched even if they were read before: they may have grown
 	resend     bool // records are delivered even if they were delivered before
+
+	most time.Duration // the widest window; 0: the feed's
 }
 
 // Backfill reads the period [from, to) of one feed, all its partitions, without moving

@@ -97,6 +97,9 @@ func (p *partition) retention() time.Duration {
 // of the feed. A closed gate is a state, not an error.
 func (p *partition) round(ctx context.Context) error {
 	err := p.catchUp(ctx)
+	if err == nil {
+		err = p.reconcile(ctx)
+	}
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -139,6 +142,9 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 	begun, renewed := 0, false
 	for from.Before(target) {
 		to := from.Add(p.span)
+		if widest := from.Add(how.most); how.most > 0 && to.After(widest) {
+			to = widest
+		}
 		if to.After(target) {
 			to = target
 		}

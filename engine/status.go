@@ -41,6 +41,7 @@ type FeedStatus struct {
 	Window       checkpoint.Entry  `json:"window"`            // the window being read
 	Requests     extract.Stats     `json:"requests"`
 	FieldErrors  map[string]int64  `json:"field_errors,omitempty"` // by field, since the start
+	Late         int64             `json:"late"`                   // records found by a second look, since the start
 	Gaps         int64             `json:"gaps"`                   // spans lost since the start
 	LastGap      Gap               `json:"last_gap,omitzero"`
 }
@@ -131,6 +132,7 @@ func (s Status) ByFeed() []FeedStatus {
 		sum.Forwarded += f.Forwarded
 		sum.DeadLettered += f.DeadLettered
 		sum.Difference += f.Difference
+		sum.Late += f.Late
 		if sum.Gaps += f.Gaps; f.Gaps > 0 {
 			sum.LastGap = f.LastGap
 		}

@@ -30,9 +30,10 @@ type Feed struct {
 	Paging      Paging
 	Records     string // gjson path to the records; "@this" for the body itself
 	Expand      *Expand
-	Cursor      *Cursor  // nil: no notion of time, every round reads all
-	Window      *Window  // nil: every round reads all
-	Key         []string // gjson paths whose values together name a record
+	Cursor      *Cursor    // nil: no notion of time, every round reads all
+	Window      *Window    // nil: every round reads all
+	Reconcile   *Reconcile // nil: none
+	Key         []string   // gjson paths whose values together name a record
 	RateLimit   *RateLimit
 	Errors      []ErrorRule
 	Mapping     string
@@ -124,6 +125,13 @@ type Window struct {
 	Delay     time.Duration // how far behind now a window ends
 	Overlap   time.Duration // how far before the cursor a window starts
 	Retention time.Duration // how far back the service keeps data
+}
+
+// Reconcile is a second look at what was read: at every Every, the last Depth before
+// the cursor is listed again, and what was missed is delivered.
+type Reconcile struct {
+	Every time.Duration
+	Depth time.Duration
 }
 
 // RateLimit allows Requests in any span of Per. Feeds that name the same Bucket

@@ -99,6 +99,7 @@ func (r *reader) feed(base string) *feedFile {
 	} else if f.Cursor != nil {
 		f.Window = &Window{Max: defaultMax, Retention: defaultRetention}
 	}
+	f.Reconcile = o.reconcile(o.take("reconcile"), f.Window)
 	f.Key = values(o.paths("key", o.must("key"), true))
 	if node := o.take("rate_limit"); node != nil {
 		f.RateLimit, file.bucket = o.rateLimit(node, f.Name)

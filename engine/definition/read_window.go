@@ -60,6 +60,35 @@ func (o *object) window(node *yaml.Node) *Window {
 	return out
 }
 
+// reconcile reads the second look. A feed with windows that does not speak of
+// it has one of a day, once a day; every: 0s turns it off.
+func (o *object) reconcile(node *yaml.Node, w *Window) *Reconcile {
+	const day = 24 * time.Hour
+	if node == nil {
+		if w == nil {
+			return nil
+		}
+		return &Reconcile{Every: day, Depth: min(day, w.Retention)}
+	}
+	c := o.object("reconcile", o.pairs["reconcile"].key, node)
+	out := &Reconcile{
+		Every: c.duration("every", c.take("every"), day, 0),
+		Depth: c.duration("depth", c.take("depth"), day, time.Minute),
+	}
+	c.done()
+	switch {
+	case w == nil:
+		o.node(o.pairs["reconcile"].key, `"reconcile" needs a window: without one every poll reads all`)
+		return nil
+	case out.Depth > w.Retention && c.has("depth"):
+		c.node(c.pairs["depth"].value, "\"depth\" (%s) must not be longer than \"retention\" (%s), how far back the service keeps data", short(out.Depth), short(w.Retention))
+	case out.Every == 0:
+		return nil
+	}
+	out.Depth = min(out.Depth, w.Retention)
+	return out
+}
+
 // short writes a duration without its zero units.
 func short(d time.Duration) string {
 	if d > 0 && d%(24*time.Hour) == 0 {

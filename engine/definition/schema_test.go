@@ -28,6 +28,7 @@ paging: {style: none}
 expand: {url: u, key: k}
 cursor: {field: f}
 window: {}
+reconcile: {every: 12h, depth: 2d}
 key: id
 rate_limit: {requests: 1, per: 1s}
 errors: [{when: status == 1, then: skip}]
@@ -102,7 +103,7 @@ func TestSchemaKeys(t *testing.T) {
 	objects := map[string]schemaObject{
 		"feed": feed, "auth": feed.property(t, "auth"), "licence": feed.property(t, "licence"),
 		"subscribe": feed.property(t, "subscribe"), "request": feed.Defs["request"], "expand": feed.property(t, "expand"),
-		"cursor": feed.property(t, "cursor"), "window": feed.property(t, "window"), "rate_limit": feed.property(t, "rate_limit"),
+		"cursor": feed.property(t, "cursor"), "window": feed.property(t, "window"), "reconcile": feed.property(t, "reconcile"), "rate_limit": feed.property(t, "rate_limit"),
 		"errors":  *feed.property(t, "errors").Items,
 		"mapping": mapping, "flatten": mapping.property(t, "flatten"), "cases": *mapping.property(t, "cases").Items,
 	}
