@@ -2,7 +2,6 @@ package extract
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,7 +83,7 @@ func NewClient(options ClientOptions) *Client {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
 	if options.Transport == nil {
-		options.Transport = newTransport(options.HeaderTimeout)
+		options.Transport = newTransport(options.HeaderTimeout, nil)
 	}
 	c := &Client{options: options, log: options.Log, buckets: map[string]*bucket{}}
 	c.http = &http.Client{Transport: options.Transport, CheckRedirect: checkRedirect}
@@ -99,22 +98,6 @@ func NewClient(options ClientOptions) *Client {
 		scopes: map[string]*scope{},
 	}
 	return c
-}
-
-func newTransport(headerTimeout time.Duration) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: time.Minute, PingTimeout: 20 * time.Second},
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   20 * time.Second,
-		ResponseHeaderTimeout: headerTimeout,
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConns:          100,
-		MaxIdleConnsPerHost:   32,
-		IdleConnTimeout:       90 * time.Second,
-	}
 }
 
 // checkRedirect follows a redirect on the same host only: whatever another

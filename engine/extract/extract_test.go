@@ -164,12 +164,12 @@ func (s *source) Record(_ context.Context, raw []byte) error {
 			return err
 		}
 	}
-	if !gjson.ValidBytes(raw) {
-		return fmt.Errorf("record is no JSON: %s", raw)
-	}
 	if s.sink.each != nil {
 		s.sink.each(raw)
 		return nil
+	}
+	if !gjson.ValidBytes(raw) {
+		return fmt.Errorf("record is no JSON: %s", raw)
 	}
 	s.ids = append(s.ids, gjson.GetBytes(raw, "id").String())
 	return nil

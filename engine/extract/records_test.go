@@ -108,7 +108,7 @@ func TestSplitRefuses(t *testing.T) {
 		}
 	})
 	t.Run("a record without an end", func(t *testing.T) {
-		endless := io.MultiReader(strings.NewReader(`[{"a":"`), &repeat{text: []byte("x"), left: 2 * largestRecord})
+		endless := io.MultiReader(strings.NewReader(`[{"a":"`), &repeat{text: bytes.Repeat([]byte("x"), 64<<10), left: 2 * largestRecord})
 		_, err := split(endless, "@this", nil, func([]byte) error { return nil })
 		if _, shape := errors.AsType[*shapeError](err); !shape || !strings.Contains(err.Error(), "32 MB") {
 			t.Errorf("error is %v", err)

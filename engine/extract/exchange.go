@@ -1,0 +1,250 @@
+package extract
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// attempt sends the request once. patience is what may still be waited for
+// throttling.
+func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duration) verdict {
+	begun := time.Now()
+	throttled, err := r.bucket.wait(ctx, *patience)
+	*patience -= throttled
+	r.stats.waited.Add(int64(throttled))
+	if err != nil {
+		return verdict{err: fmt.Errorf("%s: bucket %s: %w (%v)", q.what, r.bucket.name, err, time.Since(begun).Round(time.Second))}
+	}
+	token := ""
+	if r.scope != "" {
+		if token, err = r.client.tokens.get(ctx, r.scope); err != nil {
+			if auth, ok := errors.AsType[*AuthError](err); ok && auth.Temporary {
+				return verdict{then: definition.ThenRetry, err: err}
+			}
+			return verdict{err: err}
+		}
+	}
+	q.token = token
+	v := r.exchange(ctx, q)
+	if v.then == definition.ThenRefreshToken {
+		r.client.tokens.reject(r.scope, token)
+	}
+	return v
+}
+
+// exchange sends the request and takes its answer.
+func (r *Reader) exchange(ctx context.Context, q *request) (v verdict) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	hr, err := http.NewRequestWithContext(traced, q.method, q.url.String(), http.NoBody)
+	if err != nil {
+		return verdict{err: err}
+	}
+	hr.URL = q.url // as given: what is opaque is not encoded anew
+	if err := checkURL(hr.URL); err != nil {
+		return verdict{err: err}
+	}
+	hr.Header = q.header.Clone()
+	if hr.Header == nil {
+		hr.Header = http.Header{}
+	}
+	if hr.Header.Get("Accept") == "" {
+		hr.Header.Set("Accept", "application/json")
+	}
+	if r.client.options.UserAgent != "" {
+		hr.Header.Set("User-Agent", r.client.options.UserAgent)
+	}
+	if q.token != "" {
+		hr.Header.Set("Authorization", "Bearer "+q.token)
+	}
+	r.stats.requests.Add(1)
+	sent := time.Now()
+	answered, err := r.client.http.Do(hr)
+	q.sent = q.sent || connected.Load()
+	if err != nil {
+		v = r.unanswered(q, err, connected.Load())
+		r.logRequest(hr, sent, nil, 0, v.err)
+		return v
+	}
+	defer answered.Body.Close()
+	r.client.observe(answered.Header, sent)
+	from := newBody(ctx, answered.Body, r.client.options.StallTimeout, stop)
+	defer func() { r.logRequest(hr, sent, answered, from.bytes, v.err) }()
+	unpacked, err := unpack(answered, from)
+	if err == nil {
+		v = r.take(q, answered, unpacked)
+	} else {
+		v = verdict{then: definition.ThenRetry, remote: true, err: &brokenError{err}}
+	}
+	if _, ours := errors.AsType[*sinkError](v.err); ours {
+		return v
+	}
+	if _, broken := errors.AsType[*brokenError](v.err); broken {
+		if from.failed != nil { // the cause, rather than where the JSON ended
+			v.err = &brokenError{from.failed}
+		}
+		v = verdict{then: definition.ThenRetry, remote: true,
+			err: fmt.Errorf("%s %s: %w", q.method, place(q.url), v.err)}
+	}
+	return v
+}
+
+// unanswered judges a request that got no answer.
+func (r *Reader) unanswered(q *request, err error, connected bool) verdict {
+	if foreign, ok := errors.AsType[*foreignHostError](err); ok {
+		return verdict{err: fmt.Errorf("%s %s: %w", q.method, place(q.url), foreign)}
+	}
+	// url.Error repeats the whole URL, query and all.
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	return verdict{then: definition.ThenRetry, remote: connected,
+		err: fmt.Errorf("%s %s: %w", q.method, place(q.url), err)}
+}
+
+// unpack undoes a compression that the transport did not ask for, and so did
+// not undo.
+func unpack(r *http.Response, from io.Reader) (io.Reader, error) {
+	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
+	case "", "identity":
+		return from, nil
+	case "gzip", "x-gzip":
+		return gzip.NewReader(from)
+	default:
+		return nil, fmt.Errorf("content encoding %q, which was not asked for", encoding)
+	}
+}
+
+// take reads an answer and judges it.
+func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdict {
+	if answered.StatusCode < 200 || answered.StatusCode > 299 {
+		a := readAnswer(answered, from, q.token)
+		if q.already != nil {
+			if holds, err := q.already.Bool(a.env()); err == nil && holds {
+				return verdict{}
+			}
+		}
+		then, err := judge(r.feed, a)
+		if err != nil {
+			return verdict{err: err, answer: a}
+		}
+		return r.rule(q, then, a)
+	}
+	// Rules that hold for a success decide before a lone record is taken, and
+	// in any case before the page is done.
+	var ruled *verdict
+	check := func(envelope []byte) error {
+		fault := bytes.Contains(envelope, []byte(`"error"`))
+		if len(r.feed.Errors) == 0 && r.feed.Licence == nil && !fault {
+			return nil
+		}
+		a := newAnswer(answered.StatusCode, answered.Header, envelope)
+		then, err := judge(r.feed, a)
+		if then == "" && err == nil && fault && a.onlyFault() {
+			then = definition.ThenRetry // an error under a success's status
+		}
+		if err != nil {
+			ruled = &verdict{err: err, answer: a}
+			return err
+		}
+		if then != "" {
+			v := r.rule(q, then, a)
+			ruled = &v
+			return v.err
+		}
+		return nil
+	}
+	envelope, err := q.take(answered, from, check)
+	if err == nil {
+		err = check(envelope)
+	}
+	switch {
+	case ruled != nil:
+		return *ruled
+	case err == nil:
+		return verdict{err: q.done(answered, envelope)}
+	}
+	if shape, ok := errors.AsType[*shapeError](err); ok {
+		return verdict{err: fmt.Errorf("%s %s: %w", q.method, place(q.url), shape)}
+	}
+	return verdict{err: err}
+}
+
+// rule carries out what an answer means.
+func (r *Reader) rule(q *request, then string, a *answer) verdict {
+	err := &StatusError{
+		Method: q.method, URL: place(q.url), Status: a.status,
+		Code: a.code(), Message: a.message(), Hint: r.hint(a.status),
+	}
+	v := verdict{then: then, err: err, answer: a, remote: true}
+	switch then {
+	case definition.ThenSkip:
+		// Reasons are counted, so they name the kind and not the item.
+		v = verdict{err: &skipped{reason: strings.TrimSpace(fmt.Sprintf("HTTP %d %s", err.Status, err.Code))}}
+	case definition.ThenGate:
+		g := &Gated{Reason: v.reason(), Err: err}
+		if r.feed.Licence != nil {
+			g.Requires = r.feed.Licence.Requires
+		}
+		v = verdict{err: g}
+	case definition.ThenResetWindow:
+		v = verdict{err: &ResetWindow{Err: err}}
+	case definition.ThenSubscribe:
+		v = verdict{err: &Subscribe{Err: err}}
+	case definition.ThenFail:
+		v = verdict{err: err}
+	}
+	return v
+}
+
+// hint says what may mend a refusal.
+func (r *Reader) hint(status int) string {
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		if len(r.feed.Permissions) > 0 {
+			return "if this lasts, check that " + strings.Join(r.feed.Permissions, " and ") + " are granted, with an administrator's consent"
+		}
+	case status >= 300 && status < 400:
+		return "a redirect without a place to go to"
+	case status == http.StatusNotFound:
+		return "check the URL in the feed; this service may not offer it"
+	}
+	return ""
+}
+
+// requestIDs are the headers by which services name an answer to their support.
+var requestIDs = []string{"Request-Id", "Client-Request-Id", "X-Request-Id", "X-Correlation-Id"}
+
+func (r *Reader) logRequest(q *http.Request, sent time.Time, answered *http.Response, bytes int64, err error) {
+	if !r.client.log.Enabled(q.Context(), slog.LevelDebug) {
+		return
+	}
+	attributes := []any{"feed", r.feed.Name, "partition", r.partition, "method", q.Method, "url", q.URL.String(), "duration", time.Since(sent).Round(time.Millisecond)}
+	if answered != nil {
+		attributes = append(attributes, "status", answered.StatusCode, "bytes", bytes)
+		for _, name := range requestIDs {
+			if id := answered.Header.Get(name); id != "" {
+				attributes = append(attributes, strings.ToLower(name), oneLine(id))
+			}
+		}
+	}
+	if err != nil {
+		attributes = append(attributes, "error", err)
+	}
+	r.client.log.Debug("request", attributes...)
+}
