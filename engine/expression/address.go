@@ -22,22 +22,33 @@ func AppendIP(dst []byte, s string) (out []byte, ok bool) {
 
 // Port is the port that s names beside an address or a host, or is itself.
 func Port(s string) (int, bool) {
-	if n := dottedQuad(s); n > 0 && n == len(s) {
-		return 0, false
-	}
-	_, port, ok := splitAddress(s)
-	if !ok {
-		s = strings.TrimSpace(s)
-		port = s[strings.LastIndexByte(s, ':')+1:]
-		if len(port) != len(s) && strings.ContainsAny(s, " /@") {
+	s = trimSpace(s)
+	colon := strings.LastIndexByte(s, ':')
+	port := s[colon+1:]
+	switch first := strings.IndexByte(s, ':'); {
+	case colon < 0: // a number, or nothing that names a port
+	case s[0] == '[':
+		if !strings.HasSuffix(s[:colon], "]") {
 			return 0, false
 		}
+	case first != colon: // an IPv6 address, mostly without a port
+		if strings.Count(s, ":") < 8 && strings.IndexByte(s, '.') < 0 {
+			return 0, false
+		}
+		_, found, ok := splitAddress(s)
+		if !ok {
+			return 0, false
+		}
+		port = found
 	}
-	if port == "" || !isDigit(port[0]) {
+	if port == "" || len(port) > 5 || !allDigits(port) {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return int(n), err == nil && n > 0
+	n, err := strconv.Atoi(port)
+	if err != nil || n < 1 || n > 65535 {
+		return 0, false
+	}
+	return n, true
 }
 
 // dottedQuad is the length of the IPv4 address at the front of s, 0 if there is
@@ -112,7 +123,7 @@ func parseAddress(s string) (address netip.Addr, port string, ok bool) {
 			return address, "", false
 		}
 		rest := s[end+1:]
-		if rest != "" && rest[0] != ':' {
+		if rest != "" && (rest[0] != ':' || !allDigits(rest[1:])) {
 			return address, "", false
 		}
 		address, ok = bare(s[1:end])
@@ -122,7 +133,7 @@ func parseAddress(s string) (address netip.Addr, port string, ok bool) {
 	if colons == 1 {
 		colon := strings.IndexByte(s, ':')
 		address, ok = bare(s[:colon])
-		return address, s[colon+1:], ok
+		return address, s[colon+1:], ok && allDigits(s[colon+1:])
 	}
 	if address, ok = bare(s); ok || colons < 2 {
 		return address, "", ok
@@ -131,7 +142,7 @@ func parseAddress(s string) (address netip.Addr, port string, ok bool) {
 	// or by the IPv4 address before the port.
 	colon := strings.LastIndexByte(s, ':')
 	address, ok = bare(s[:colon])
-	return address, s[colon+1:], ok
+	return address, s[colon+1:], ok && allDigits(s[colon+1:])
 }
 
 // bare parses an address without its zone. ParseAddr's error is an

@@ -44,7 +44,7 @@ func AppendKebab(dst []byte, s string) (out []byte, ok bool) {
 
 // beginsWord says whether the capital s[i], after another one, is the first
 // letter of a word and not part of an acronym: the L of MCASLogin, but neither
-// the D of GUIDs nor the A of OAuth.
+// the D of GUIDs nor the A of OAuth nor the P of IPv6.
 func beginsWord(s string, i int) bool {
 	if i+1 >= len(s) || !isLower(s[i+1]) {
 		return false
@@ -52,7 +52,7 @@ func beginsWord(s string, i int) bool {
 	if s[i+1] == 's' && (i+2 == len(s) || !isLower(s[i+2])) {
 		return false
 	}
-	return !(s[i-1] == 'O' && strings.HasPrefix(s[i:], "Auth"))
+	return !strings.HasPrefix(s[i-1:], "OAuth") && !strings.HasPrefix(s[i-1:], "IPv")
 }
 
 func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
@@ -63,8 +63,9 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // principal name, a URL or a plain host name with a dot in it. ok is false if
 // there is none.
 func AppendDomain(dst []byte, s string) (out []byte, ok bool) {
-	s = strings.TrimSpace(s)
-	if _, rest, found := strings.Cut(s, "://"); found {
+	s = trimSpace(s)
+	if colon := strings.IndexByte(s, ':'); colon >= 0 && strings.HasPrefix(s[colon:], "://") {
+		rest := s[colon+len("://"):]
 		if end := strings.IndexAny(rest, "/?#\\"); end >= 0 {
 			rest = rest[:end]
 		}
@@ -90,15 +91,19 @@ func appendHost(dst []byte, host string, dotted bool) (out []byte, ok bool) {
 		return dst, false
 	}
 	start := len(dst)
-	for i := 0; i < len(host); i++ {
-		switch c := host[i]; {
+	dst = append(dst, host...)
+	for i := start; i < len(dst); i++ {
+		switch c := dst[i]; {
+		case isLower(c), isDigit(c), c == '-', c == '.', c == '_', c >= 0x80:
 		case isUpper(c):
-			dst = append(dst, c+'a'-'A')
-		case isLower(c), isDigit(c), c == '-', c == '.', c == '_', c >= 0x80, !dotted && (c == ':' || c == '[' || c == ']'):
-			dst = append(dst, c)
+			dst[i] = c + 'a' - 'A'
+		case !dotted && (c == ':' || c == '[' || c == ']'):
 		default:
 			return dst[:start], false
 		}
+	}
+	if label := host[strings.LastIndexByte(host, '.')+1:]; dotted && allDigits(label) { // an address
+		return dst[:start], false
 	}
 	return dst, true
 }
