@@ -10,7 +10,8 @@
 //	commit     keys, ledger, and at the window's end the cursor, in one write
 //
 // A key is remembered and a cursor moves only after the destination said yes.
-// A batch in hand when the process dies is delivered again.
+// Of all partitions together one batch at a time is with the destination and not
+// yet committed: it is all that is delivered again when the process is killed.
 package engine
 
 import (
@@ -63,13 +64,14 @@ type Config struct {
 type Engine struct {
 	Config
 	started    time.Time
+	sending    chan struct{} // holds one token: see pipeline.deliverBatch
 	partitions []*partition
 	disabled   []*definition.Feed
 }
 
 // New prepares the enabled feeds. It makes no request.
 func New(config Config) (*Engine, error) {
-	e := &Engine{Config: config}
+	e := &Engine{Config: config, sending: make(chan struct{}, 1)}
 	if e.Now == nil {
 		e.Now = time.Now
 	}

@@ -80,8 +80,7 @@ func (b *batch) events() [][]byte {
 
 // pipeline takes one window from its records to its commits. The goroutines of
 // the reader fill the batch in hand; one goroutine delivers full ones in turn,
-// so that commits keep their order and at most one batch is with the
-// destination.
+// so that commits keep their order.
 //
 // It is the [extract.Sink] of the window.
 type pipeline struct {
@@ -323,6 +322,15 @@ func (pl *pipeline) deliverBatch(b *batch) error {
 		time.AfterFunc(grace, cancel)
 	})()
 	p := pl.p
+	// One batch at a time, from its first request to its commit. It keeps
+	// what a kill repeats to one batch, and costs little: the requests of the batch
+	// use all the connections there are.
+	select {
+	case p.engine.sending <- struct{}{}:
+		defer func() { <-p.engine.sending }()
+	case <-pl.ctx.Done():
+		return context.Cause(pl.ctx)
+	}
 	events := b.events()
 	refused, err := p.engine.Destination.Deliver(ctx, events)
 	if err != nil {
