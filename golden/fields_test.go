@@ -3,8 +3,8 @@ package golden_test
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,10 +73,12 @@ type operation struct {
 	seen      map[string]bool
 }
 
-// operationsOf are the operations that tables and golden cases know, with the
+// operationLiteral is an operation that an expression names itself.
+var operationLiteral = regexp.MustCompile(`"([a-z]+(?:-[a-z]+)+)"`)
+
+// operationsOf are the operations that tables and expressions name, with the
 // originals that become them.
-func operationsOf(t *testing.T, set *definition.Set) map[string]*operation {
-	t.Helper()
+func operationsOf(set *definition.Set) map[string]*operation {
 	operations := make(map[string]*operation)
 	add := func(name, original string) {
 		o := operations[name]
@@ -99,17 +101,19 @@ func operationsOf(t *testing.T, set *definition.Set) map[string]*operation {
 			}
 		}
 	}
-	for _, name := range mapped(t) {
-		for _, one := range cases(t, name) {
-			data, err := os.ReadFile(filepath.Join(name, one+goldenSuffix))
-			if err != nil {
-				t.Fatal(err)
+	literals := func(fields []definition.MappingField) {
+		for _, f := range fields {
+			if f.Name.Value == "operation" {
+				for _, literal := range operationLiteral.FindAllStringSubmatch(f.Expr.Value, -1) {
+					add(literal[1], "")
+				}
 			}
-			fields := decode(t, data).(map[string]any)
-			if o, ok := fields["operation"].(string); ok && operations[o] == nil && !strings.Contains(one, "unlisted") && !strings.Contains(one, "unknown") && one != "nulls" && one != "hostile" {
-				original, _ := fields["event_Operation"].(string)
-				add(o, original)
-			}
+		}
+	}
+	for _, m := range set.Mappings {
+		literals(m.Fields)
+		for _, c := range m.Cases {
+			literals(c.Fields)
 		}
 	}
 	phrases := func(name string) string {
@@ -120,7 +124,7 @@ func operationsOf(t *testing.T, set *definition.Set) map[string]*operation {
 				}
 			}
 		}
-		return ""
+		return strings.ReplaceAll(name, "-", " ")
 	}
 	for name, o := range operations {
 		o.phrase = phrases(name)
@@ -170,7 +174,7 @@ Any other original becomes its kebab-case: ` + "`CreateFlow` is `create-flow`" +
 | operation | in words | originals |
 | --- | --- | --- |
 `)
-	operations := operationsOf(t, set)
+	operations := operationsOf(set)
 	for _, name := range slices.Sorted(maps.Keys(operations)) {
 		o := operations[name]
 		var originals []string
