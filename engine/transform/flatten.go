@@ -35,8 +35,17 @@ type node struct {
 	pairs  bool // an array here is spread by the names of its elements
 	leaf   *leaf
 	kids   map[string]*node // by key
-	first  *node            // the member that came first last time
-	next   *node            // the member of the same object that followed last time
+	first  follower         // the member that comes first in it
+	next   follower         // the member of the same object that follows it
+}
+
+// follower remembers the two members that came last at a place.
+type follower struct{ last, other *node }
+
+// leads says whether the key of n stands in b at i, with its closing quote and
+// a colon.
+func (n *node) leads(b []byte, i int) bool {
+	return n != nil && len(b)-i >= len(n.member) && string(b[i:i+len(n.member)]) == n.member
 }
 
 // leaf is a field of the event.
@@ -162,11 +171,20 @@ func (f *flattener) member(n, last *node, i int) (*node, int) {
 		return nil, bad
 	}
 	i++
-	guess := n.first
+	after := &n.first
 	if last != nil {
-		guess = last.next
+		after = &last.next
 	}
-	if guess != nil && len(b)-i >= len(guess.member) && string(b[i:i+len(guess.member)]) == guess.member {
+	guess := after.last
+	if !guess.leads(b, i) {
+		guess = after.other
+		if guess.leads(b, i) {
+			after.last, after.other = guess, after.last
+		} else {
+			guess = nil
+		}
+	}
+	if guess != nil {
 		i += len(guess.member)
 		if i < len(b) && b[i] <= ' ' {
 			i = skipSpace(b, i)
@@ -181,11 +199,7 @@ func (f *flattener) member(n, last *node, i int) (*node, int) {
 	if kid == nil {
 		kid = f.child(n, string(b[i:end]))
 	}
-	if last != nil {
-		last.next = kid
-	} else {
-		n.first = kid
-	}
+	after.last, after.other = kid, after.last
 	i = skipSpace(b, end+1)
 	if i >= len(b) || b[i] != ':' {
 		return nil, bad

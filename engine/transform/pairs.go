@@ -85,10 +85,11 @@ func (f *flattener) named(n, last *node, i int) (*node, int) {
 		return nil, 0
 	}
 	i += size
-	guess := n.first
+	after := &n.first
 	if last != nil {
-		guess = last.next
+		after = &last.next
 	}
+	guess := after.last
 	var end int
 	if guess != nil && len(b)-i > len(guess.key) && b[i+len(guess.key)] == '"' && string(b[i:i+len(guess.key)]) == guess.key {
 		end = i + len(guess.key)
@@ -105,11 +106,7 @@ func (f *flattener) named(n, last *node, i int) (*node, int) {
 		if guess = n.kids[string(b[i:end])]; guess == nil {
 			guess = f.child(n, string(b[i:end]))
 		}
-		if last != nil {
-			last.next = guess
-		} else {
-			n.first = guess
-		}
+		after.last, after.other = guess, after.last
 	}
 	return guess, end + 2
 }

@@ -29,9 +29,8 @@ const (
 // the lowest mark is exact. (x - ones) & highs marks the bytes of x that are zero,
 // those over 0x80, which count as special anyway, and some above a zero one.
 func special(w uint64) uint64 {
-	quote := w ^ ones*'"'
-	backslash := w ^ ones*'\\'
-	return ((quote-ones) & ^quote | (backslash-ones) & ^backslash | (w - ones*' ') | w) & highs
+	quote, backslash := w^ones*'"', w^ones*'\\'
+	return (quote - ones | (backslash - ones) | (w - ones*' ') | w) & highs
 }
 
 // scanString walks over a string from the position after its opening quote to
