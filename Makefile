@@ -22,9 +22,11 @@ lint:
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
-# The packages whose tests compare with golden files are those that know -update.
+# Only the packages that compare with golden files know -update.
+GOLDEN = $(sort $(dir $(addprefix ./,$(shell git grep -l --untracked sebdah/goldie -- '*_test.go'))))
+
 golden:
-	go test $$(git grep -l --untracked goldie -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
+	$(if $(GOLDEN),go test $(GOLDEN) -update)
 	go test ./...
 
 bench:

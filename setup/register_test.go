@@ -85,6 +85,9 @@ func (w *workplace) run(args ...string) outcome {
 	if _, isExit := err.(*exec.ExitError); err != nil && !isExit {
 		w.t.Fatal(err)
 	}
+	// The calls have been answered: what they left in the tenant is seen from here.
+	w.tenant.mu.Lock()
+	defer w.tenant.mu.Unlock()
 	return outcome{stdout.String(), stderr.String(), command.ProcessState.ExitCode()}
 }
 
