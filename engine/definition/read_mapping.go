@@ -16,9 +16,9 @@ type mappingFile struct {
 	reader  *reader
 }
 
-// fieldName is the form of a computed field. The original fields of a record
-// (event_…) keep their own letters; computed ones are lower case.
-var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+// fieldName is the form of a computed field. The destination's own names are
+// lower case; a user's may be anything that an expression can name.
+var fieldName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
 
 // mapping reads a whole mapping. base is the name of its file without the
 // extension.
@@ -132,7 +132,7 @@ func (o *object) mappingFields(key string, node *yaml.Node) []MappingField {
 			o.at(n, `"error_mapping" is set by the engine when an expression fails: choose another name`)
 			return
 		case !fieldName.MatchString(n.Value):
-			o.at(n, "%q is no name for a field: write it in lower case, with letters, digits and _, beginning with a letter", n.Value)
+			o.at(n, "%q is no name for a field: write it with letters, digits and _, beginning with a letter", n.Value)
 			return
 		}
 		if value.Tag == "!!null" && value.Kind == yaml.ScalarNode {
