@@ -43,6 +43,8 @@ func TestSessions(t *testing.T) {
 			"report":    checkReport,
 			"await":     await,
 			"freeport":  freePort,
+			"tenant":    changeTenant,
+			"get":       get,
 		},
 	})
 }
@@ -78,8 +80,16 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	fs.Float64Var(&o.Odd, "odd", 0, "")
 	fs.Float64Var(&o.MissingID, "missing-id", 0, "")
 	fs.BoolVar(&o.ExpiresAsString, "expires-as-string", false, "")
+	secretLasts := fs.Duration("secret-lasts", 0, "")
+	roles := fs.String("roles", "", "")
 	if err := fs.Parse(args); err != nil {
 		ts.Fatalf("simulator: %v", err)
+	}
+	if *secretLasts != 0 {
+		o.SecretExpires = time.Now().Add(*secretLasts)
+	}
+	if *roles != "" {
+		o.Roles = strings.Split(*roles, ",")
 	}
 	sim, err := simulator.Start(o)
 	ts.Check(err)

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+type checkCommand struct {
+	JSON bool `name:"json" help:"Print an array of {name, status, cause, remedy}."`
+}
+
+// finding is what came of one requirement.
+type finding struct {
+	Name   string  `json:"name"`
+	Status verdict `json:"status"`
+	Cause  string  `json:"cause"`            // what was found
+	Remedy string  `json:"remedy,omitempty"` // what to do; empty when nothing is to be done
+}
+
+// verdict is how a requirement is met.
+type verdict string
+
+const (
+	passed  verdict = "ok"
+	warned  verdict = "warn"    // collection works, and somebody should know
+	failed  verdict = "FAIL"    // something is not collected, or will not be
+	skipped verdict = "skipped" // it depends on one that failed
+)
+
+// Run asks for each requirement of a run, in the order in which they depend on
+// each other, whether it is met. It changes nothing: no cursor moves, no record
+// counts as seen, no subscription is started. The destination receives one
+// event, connector-check.
+func (c checkCommand) Run(ctx context.Context, std streams) error {
+	d := &doctor{report: printFindings(std.out)}
+	var list []finding
+	if c.JSON {
+		list = []finding{}
+		d.report = func(f finding) { list = append(list, f) }
+	}
+	env, err := environment()
+	if err == nil {
+		d.settings, err = readSettings(env, false)
+	}
+	if d.checkSettings(err) {
+		d.all(ctx)
+	}
+	if c.JSON {
+		enc := json.NewEncoder(std.out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(list); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(std.out, d.summary())
+	}
+	if d.code != exitDone {
+		return exit(d.code, nil)
+	}
+	return ctx.Err()
+}
+
+// printFindings prints a line for each finding as it comes, with colour on a
+// terminal that is not told to go without: https://no-color.org
+func printFindings(w io.Writer) func(finding) {
+	colour := map[verdict]string{}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" {
+		colour = map[verdict]string{passed: "32", warned: "33", failed: "31;1", skipped: "2"}
+	}
+	return func(f finding) {
+		status := fmt.Sprintf("%-7s", f.Status)
+		if code := colour[f.Status]; code != "" {
+			status = "\x1b[" + code + "m" + status + "\x1b[0m"
+		}
+		text := f.Cause
+		if f.Remedy != "" {
+			text += ". " + sentence(f.Remedy)
+		}
+		fmt.Fprintf(w, "%s  %-44s  %s\n", status, f.Name, text)
+	}
+}
+
+// note takes a finding. code is the exit code that a failure calls for.
+func (d *doctor) note(f finding, code int) {
+	line := func(s string) string { return strings.Join(strings.Fields(visible(s)), " ") }
+	f.Name, f.Cause, f.Remedy = line(f.Name), line(f.Cause), line(f.Remedy)
+	f.Cause, f.Remedy = strings.TrimRight(f.Cause, "."), strings.TrimRight(f.Remedy, ".")
+	if d.count == nil {
+		d.count = map[verdict]int{}
+	}
+	d.count[f.Status]++
+	// What others depend on comes first and says more than what fails behind
+	// it; a failure with a code of its own says more than one without.
+	if f.Status == failed && (d.code == exitDone || d.code == exitFailed) {
+		d.code = code
+	}
+	d.report(f)
+}
+
+func (d *doctor) ok(name, format string, args ...any) {
+	d.note(finding{name, passed, fmt.Sprintf(format, args...), ""}, exitDone)
+}
+
+func (d *doctor) warn(name, remedy, format string, args ...any) {
+	d.note(finding{name, warned, fmt.Sprintf(format, args...), remedy}, exitDone)
+}
+
+func (d *doctor) fail(name, remedy, format string, args ...any) {
+	d.note(finding{name, failed, fmt.Sprintf(format, args...), remedy}, exitFailed)
+}
+
+func (d *doctor) skip(name, reason string) {
+	d.note(finding{name, skipped, reason, ""}, exitDone)
+}
+
+func (d *doctor) summary() string {
+	text := fmt.Sprintf("\n%d ok, %d %s, %d %s", d.count[passed],
+		d.count[warned], plural(d.count[warned], "warning"), d.count[failed], plural(d.count[failed], "failure"))
+	if n := d.count[skipped]; n > 0 {
+		text += fmt.Sprintf(", %d skipped", n)
+	}
+	return text
+}

@@ -1,0 +1,448 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
+)
+
+// This file asks for the requirements that come before the feeds, and for the
+// destination and the credential's end; check_feeds.go for those of the feeds.
+
+// doctor goes through the requirements.
+type doctor struct {
+	report   func(finding)
+	count    map[verdict]int
+	code     int // exit code
+	settings *settings
+	defs     *definitions
+	client   *extract.Client
+
+	credential extract.Credential
+	targets    []target
+	tokens     map[string]tokenState // by scope
+	last       map[[2]string]string  // what each partition met last, from the state or the running connector
+}
+
+// all asks for every requirement behind the settings, in order of dependency.
+func (d *doctor) all(ctx context.Context) {
+	d.checkCloud()
+	d.checkState(ctx)
+	if d.checkDefinitions() {
+		d.askTokens(ctx)
+		d.checkClock()
+		d.checkTokens()
+		d.checkTenant()
+		d.checkPermissions()
+		for _, t := range d.targets {
+			d.checkFeed(ctx, t)
+		}
+	}
+	d.checkDestination(ctx)
+	d.checkExpiry(ctx)
+}
+
+func (d *doctor) checkSettings(err error) bool {
+	const name = "settings"
+	if list, ok := errors.AsType[settingsError](err); ok {
+		for _, problem := range list {
+			cause, remedy, _ := strings.Cut(problem, ": ")
+			d.note(finding{name, failed, cause, remedy}, exitUsage)
+		}
+		d.skip("everything else", "it depends on the settings")
+		return false
+	}
+	if err != nil {
+		d.note(finding{name, failed, err.Error(), "correct it"}, exitUsage)
+		return false
+	}
+	for _, setting := range d.settings.shadowed {
+		d.warn(name, "remove OUTPUT to deliver to Secure60", "OUTPUT is set, so %s is not used and events go to %s", setting, d.settings.destinationText())
+	}
+	d.ok(name, "tenant %s, cloud %s, to %s", d.settings.tenantID, d.settings.cloud, d.settings.destinationText())
+	return true
+}
+
+// formerLogins are login hosts that still work, and the cloud each belongs to.
+var formerLogins = map[string]string{"login.chinacloudapi.cn": "china", "login.windows.net": "commercial"}
+
+// checkCloud finds bases of different clouds, which can never work together.
+func (d *doctor) checkCloud() {
+	s := d.settings
+	var parts []string
+	possible := slices.Clone(cloudNames)
+	for _, base := range []struct {
+		setting, url string
+		of           func(cloudBases) string
+		used         bool
+	}{
+		{"MS_LOGIN_BASE", s.loginBase, func(c cloudBases) string { return c.login }, true},
+		{"MS_MANAGE_BASE", s.manageBase, func(c cloudBases) string { return c.manage }, s.names["ENABLE_MGMT_ACTIVITY"] == true},
+		{"MS_GRAPH_BASE", s.graphBase, func(c cloudBases) string { return c.graph }, s.names["ENABLE_GRAPH"] == true},
+	} {
+		if !base.used {
+			continue
+		}
+		var of []string
+		for _, name := range cloudNames {
+			if host(base.of(clouds[name])) == host(base.url) {
+				of = append(of, name)
+			}
+		}
+		if former := formerLogins[host(base.url)]; former != "" && base.setting == "MS_LOGIN_BASE" {
+			of = append(of, former)
+		}
+		if len(of) == 0 { // a proxy, or a simulator
+			parts = append(parts, base.setting+" "+base.url+" of no known cloud")
+			continue
+		}
+		parts = append(parts, base.setting+" "+base.url+" of "+strings.Join(of, " or "))
+		possible = slices.DeleteFunc(possible, func(name string) bool { return !slices.Contains(of, name) })
+	}
+	if len(possible) == 0 {
+		d.fail("cloud", "remove MS_LOGIN_BASE, MS_MANAGE_BASE and MS_GRAPH_BASE, and set MS_CLOUD to the cloud the tenant is in", "the bases belong to different clouds: %s", strings.Join(parts, ", "))
+		return
+	}
+	d.ok("cloud", "%s", strings.Join(parts, ", "))
+}
+
+func host(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return base
+	}
+	return strings.ToLower(u.Host)
+}
+
+// checkState tries to write where the state lives, and reads what the feeds met
+// last.
+func (d *doctor) checkState(ctx context.Context) {
+	const name = "state directory"
+	dir := d.settings.stateDir
+	d.last = map[[2]string]string{}
+	exists, err := writable(dir)
+	if err != nil {
+		d.fail(name, fmt.Sprintf("let user %d write to %s, or set STATE_DIR to a directory that it may write to and that outlives the process (in a container: a volume)", os.Getuid(), dir), "%v", err)
+		return
+	}
+	if !exists {
+		d.ok(name, "%s is made at the first start", dir)
+		return
+	}
+	store, err := checkpoint.Open(dir, checkpoint.Options{ReadOnly: true, LockWait: 100 * time.Millisecond})
+	switch {
+	case errors.Is(err, checkpoint.ErrLocked):
+		d.ok(name, "%s is writable, and in use by a connector that runs", dir)
+		var status struct {
+			Feeds []struct {
+				Feed      string `json:"feed"`
+				Partition string `json:"partition"`
+				LastError string `json:"last_error"`
+			} `json:"feeds"`
+		}
+		if askJSON(ctx, d.settings, "/status.json", &status) == nil { // only a hint is lost without
+			for _, f := range status.Feeds {
+				d.last[[2]string{f.Feed, f.Partition}] = f.LastError
+			}
+		}
+		return
+	case errors.Is(err, fs.ErrNotExist):
+		d.ok(name, "%s is writable, and empty", dir)
+		return
+	case err != nil:
+		d.warn(name, "nothing: at its next start the connector sets the state aside and reads again what the services keep", "%v", err)
+		return
+	}
+	defer store.Close()
+	positions, err := store.Positions()
+	if err != nil {
+		d.warn(name, "nothing: at its next start the connector sets the state aside and reads again what the services keep", "%v", err)
+		return
+	}
+	for key, position := range positions {
+		d.last[key] = position.LastError
+	}
+	d.ok(name, "%s is writable, and holds %d %s", dir, len(positions), plural(len(positions), "cursor"))
+}
+
+// writable writes a file of no name in the directory, or in the nearest one
+// above it that exists.
+func writable(dir string) (exists bool, err error) {
+	exists = true
+	for {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			return exists, fmt.Errorf("%s is no directory", dir)
+		}
+		if err == nil {
+			break
+		}
+		parent := filepath.Dir(dir)
+		if !errors.Is(err, fs.ErrNotExist) || parent == dir {
+			return exists, err
+		}
+		dir, exists = parent, false
+	}
+	file, err := os.CreateTemp(dir, ".check-*")
+	if err != nil {
+		return exists, fmt.Errorf("%s cannot be written to: %w", dir, underlying(err))
+	}
+	_, err = file.WriteString("written by " + programName + " check\n")
+	return exists, errors.Join(err, file.Close(), os.Remove(file.Name()))
+}
+
+// underlying is the cause of an error of the file system without the path,
+// which is that of a file nobody knows.
+func underlying(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+func (d *doctor) checkDefinitions() bool {
+	const name = "feeds and mappings"
+	defs, problems := loadDefinitions(d.settings, d.settings.configDir)
+	definition.Sort(problems)
+	problems = slices.Compact(problems)
+	for _, p := range problems {
+		text, _, _ := strings.Cut(p.String(), "\n")
+		if p.Warning {
+			d.warn(name, "run "+programName+" validate to see the place", "%s", text)
+		} else {
+			d.note(finding{name, failed, text, "run " + programName + " validate to see the place"}, exitDefinitions)
+		}
+	}
+	if defs == nil {
+		d.skip("tokens, permissions and feeds", "they depend on the feed and mapping files")
+		return false
+	}
+	d.defs = defs
+	if err := d.plan(); err != nil {
+		d.note(finding{name, failed, err.Error(), "correct the feed file, or the setting that it names"}, exitDefinitions)
+		d.skip("tokens, permissions and feeds", "they depend on the feed and mapping files")
+		return false
+	}
+	on := map[string]bool{}
+	for _, t := range d.targets {
+		on[t.feed.Name] = true
+	}
+	if len(on) == 0 {
+		d.warn(name, "switch feeds on: ENABLE_MGMT_ACTIVITY, ENABLE_GRAPH", "every feed is switched off: nothing is collected")
+		return true
+	}
+	d.ok(name, "%d feeds and %d mappings are valid; %d feeds are on", len(defs.set.Feeds), len(defs.mappings), len(on))
+	return true
+}
+
+var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// How far the clocks may differ. Assertions and windows allow for about five
+// minutes; half a minute is already the sign of a clock that nobody sets.
+const (
+	skewWarn = 30 * time.Second
+	skewFail = 4 * time.Minute
+)
+
+func (d *doctor) checkClock() {
+	const name = "clock"
+	ahead, known := d.client.Skew()
+	by := ahead.Abs().Round(time.Second)
+	direction := "behind"
+	if ahead < 0 {
+		direction = "ahead of"
+	}
+	const remedy = "set the clock of this host (NTP, chrony, systemd-timesyncd); a container has the clock of its host"
+	switch {
+	case len(d.tokens) == 0:
+		d.skip(name, "no feed that is on asks a service")
+	case !known:
+		d.skip(name, "no service answered")
+	case by >= skewFail:
+		d.fail(name, remedy, "this host's clock is %s %s the services'; windows and signed assertions are refused", by, direction)
+	case by >= skewWarn:
+		d.warn(name, remedy, "this host's clock is %s %s the services'", by, direction)
+	default:
+		d.ok(name, "within %s of the services'", max(by, time.Second))
+	}
+}
+
+// checkTenant compares the tenant that issued the tokens with TENANT_ID, which
+// may be a domain for the token endpoint but not for every API.
+func (d *doctor) checkTenant() {
+	const name = "tenant"
+	wanted := d.settings.tenantID
+	var tenant string
+	for _, t := range d.targets {
+		if found := d.tokens[t.scope].claims.Tenant; found != "" {
+			tenant = found
+		}
+	}
+	switch {
+	case tenant == "":
+		d.skip(name, "there is no token that names its tenant")
+	case strings.EqualFold(tenant, wanted):
+		d.ok(name, "the tokens are of tenant %s", tenant)
+	case guid.MatchString(wanted):
+		d.fail(name, "write TENANT_ID="+tenant+" if that is the tenant to collect", "the tokens are of tenant %s, and TENANT_ID is %s", tenant, wanted)
+	case d.settings.names["ENABLE_MGMT_ACTIVITY"] == true:
+		d.fail(name, "write TENANT_ID="+tenant, "TENANT_ID is %s; the Management Activity API takes the tenant's id only", wanted)
+	default:
+		d.warn(name, "write TENANT_ID="+tenant, "TENANT_ID is %s, the tenant's id is %s", wanted, tenant)
+	}
+}
+
+const (
+	destinationPatience = 20 * time.Second // for an answer of the destination
+	destinationRetries  = 3 * time.Second  // for a destination that answered badly to recover
+)
+
+// checkDestination delivers one event, as only that shows that the address, the
+// project and the token are right: the service has no request that would tell
+// without. It says what it is: connector-check.
+func (d *doctor) checkDestination(ctx context.Context) {
+	const name = "destination"
+	s := d.settings
+	switch {
+	case s.output == "-":
+		d.ok(name, "standard output")
+		return
+	case s.output != "":
+		d.checkOutput(name)
+		return
+	}
+	dest, err := openDestination(s, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		d.note(finding{name, failed, err.Error(), "correct the setting that it names"}, exitUsage)
+		return
+	}
+	defer dest.Close()
+	now := time.Now()
+	event := ownEvent(s, "connector-check", now)
+	event["message_text"] = fmt.Sprintf("%s %s checks that it can deliver, for tenant %s", programName, version, s.tenantID)
+	body, err := json.Marshal(event)
+	if err != nil {
+		d.fail(name, "report this", "%v", err)
+		return
+	}
+	refused, err := deliverSoon(ctx, dest, body)
+	state := dest.State()
+	switch {
+	case err != nil:
+		cause, remedy := state.LastError, "see that this host may reach it over HTTPS: HTTPS_PROXY behind a proxy, SSL_CERT_FILE for a private certificate authority"
+		if cause == "" {
+			cause = fmt.Sprintf("no answer within %s", destinationPatience)
+		}
+		if strings.Contains(cause, "HTTP 401") || strings.Contains(cause, "HTTP 403") {
+			remedy = "write a token that may ingest into project " + s.projectID + " into TOKEN, and compare PROJECT_ID with the project it belongs to"
+			if s.collectorBase != "" {
+				remedy = "a collector takes events without a token: see that S60_COLLECTOR_BASE leads to it and not to a proxy that asks for one"
+			}
+		} else if strings.Contains(cause, "HTTP ") {
+			remedy = "see that " + s.destinationText() + " is the right place, and try again later: events wait until it takes them"
+		}
+		d.fail(name, remedy, "%s: %s", s.destinationText(), cause)
+	case len(refused) > 0:
+		d.fail(name, "compare "+map[bool]string{true: "S60_COLLECTOR_BASE", false: "S60_INGEST_BASE and PROJECT_ID"}[s.collectorBase != ""]+" with what Secure60 gave you; events refused so go to dead letters",
+			"%s refuses events: HTTP %d %s", s.destinationText(), refused[0].Status, refused[0].Reason)
+	default:
+		d.ok(name, "%s took an event of operation connector-check", s.destinationText())
+	}
+}
+
+// deliverSoon delivers one event, or gives up: a destination retries for ever.
+func deliverSoon(ctx context.Context, dest load.Destination, event []byte) ([]load.Refused, error) {
+	ctx, cancel := context.WithTimeout(ctx, destinationPatience)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		var since time.Time
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			switch state := dest.State(); {
+			case state.OK:
+				since = time.Time{}
+			case since.IsZero():
+				since = time.Now()
+			case time.Since(since) > destinationRetries:
+				cancel()
+			}
+		}
+	}()
+	return dest.Deliver(ctx, [][]byte{event})
+}
+
+// checkOutput sees whether the file can be appended to. It does not make one.
+func (d *doctor) checkOutput(name string) {
+	path := d.settings.output
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		d.ok(name, "%s can be appended to", path)
+		file.Close()
+		return
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err = os.Stat(filepath.Dir(path)); err == nil {
+			_, err = writable(filepath.Dir(path))
+		}
+	}
+	if err != nil {
+		d.fail(name, "let OUTPUT name a file that the connector may write to, in a directory that exists", "%s cannot be written to: %v", path, underlying(err))
+		return
+	}
+	d.ok(name, "%s is made at the first start", path)
+}
+
+// checkExpiry tells how long the credential lasts.
+func (d *doctor) checkExpiry(ctx context.Context) {
+	const name = "credential expiry"
+	if d.client == nil { // the definitions were invalid
+		d.skip(name, "it depends on the feed and mapping files")
+		return
+	}
+	kind := d.settings.credential.kind
+	ends, err := expiry{d.settings, d.credential, d.client}.find(ctx)
+	now := time.Now()
+	remedy := "create a new one in the app registration and put it into " + kind
+	switch days := daysLeft(ends, now); {
+	case errors.Is(err, errExpiryUnknown) && kind == "FEDERATED_TOKEN_FILE":
+		d.ok(name, "nothing to watch: a federated token is renewed by its issuer")
+	case errors.Is(err, errExpiryUnknown):
+		_, why, _ := strings.Cut(err.Error(), ": ")
+		d.warn(name, "grant Application.Read.All to be warned in time, or note the date yourself", "the end of %s is not known: %s", kind, why)
+	case err != nil:
+		if _, ok := errors.AsType[*extract.AuthError](err); ok {
+			d.skip(name, "there is no token for "+d.settings.graphScope())
+			return
+		}
+		d.warn(name, "", "the end of %s could not be read: %v", kind, err)
+	case !ends.After(now):
+		d.note(finding{name, failed, fmt.Sprintf("%s ended on %s", kind, ends.UTC().Format(time.DateOnly)), remedy}, exitCredentials)
+	case days <= expiryDays[len(expiryDays)-1]:
+		d.warn(name, remedy, "%s ends in %d %s, on %s", kind, days, plural(days, "day"), ends.UTC().Format(time.DateOnly))
+	default:
+		d.ok(name, "%s ends in %d days, on %s", kind, days, ends.UTC().Format(time.DateOnly))
+	}
+}

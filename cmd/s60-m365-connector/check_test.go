@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/simulator"
+)
+
+// check runs the subcommand against a tenant, and gives its findings by name.
+func check(t *testing.T, env map[string]string) (code int, findings map[string]finding) {
+	t.Helper()
+	for name, value := range env {
+		t.Setenv(name, value)
+	}
+	var out, errs bytes.Buffer
+	std := streams{strings.NewReader(""), &out, &errs}
+	code = exitCode(checkCommand{JSON: true}.Run(t.Context(), std), std)
+	var list []finding
+	if err := json.Unmarshal(out.Bytes(), &list); err != nil {
+		t.Fatalf("output is no list of findings: %v\n%s%s", err, &out, &errs)
+	}
+	findings = map[string]finding{}
+	for _, f := range list {
+		if f.Name == "" || f.Cause == "" || f.Status == failed && f.Remedy == "" || strings.ContainsAny(f.Cause+f.Remedy, "\n\x1b") {
+			t.Errorf("finding without name, cause or remedy, or with control characters: %+v", f)
+		}
+		for _, secret := range []string{"CLIENT_SECRET", "TOKEN"} {
+			if env[secret] != "" && strings.Contains(out.String(), env[secret]) {
+				t.Errorf("%s is in the output", secret)
+			}
+		}
+		findings[f.Name] = f
+	}
+	return code, findings
+}
+
+func TestCheckExitCodes(t *testing.T) {
+	tests := map[string]struct {
+		options simulator.Options
+		fault   *simulator.Fault
+		change  map[string]string
+		feeds   string // a feed file of CONFIG_DIR
+		want    int
+		finding string // and the status it is to have
+		status  verdict
+	}{
+		"in order": {want: exitDone, finding: "clock", status: passed},
+		"settings": {change: map[string]string{"TENANT_ID": ""}, want: exitUsage, finding: "settings", status: failed},
+		"definitions": {
+			feeds: "name: my\nurll: x\n", want: exitDefinitions, finding: "feeds and mappings", status: failed,
+		},
+		"definitions before credentials": {
+			feeds: "name: my\nurll: x\n", change: map[string]string{"CLIENT_SECRET": "wrong-secret"},
+			want: exitDefinitions, finding: "tokens, permissions and feeds", status: skipped,
+		},
+		"credentials": {
+			fault: &simulator.Fault{Target: "login", Kind: simulator.SecretExpired},
+			want:  exitCredentials, finding: "credential expiry", status: skipped,
+		},
+		"login down": {
+			fault: &simulator.Fault{Target: "login", Kind: simulator.Status, Status: 503},
+			want:  exitFailed, finding: "clock", status: passed,
+		},
+		"consent": {
+			options: simulator.Options{Roles: []string{"ActivityFeed.Read"}},
+			want:    exitFailed, finding: "permission AuditLog.Read.All", status: failed,
+		},
+		"no consent at all": {
+			fault: &simulator.Fault{Target: "login", Kind: simulator.NoRoles},
+			want:  exitFailed, finding: "permission ActivityFeed.Read", status: failed,
+		},
+		"licence": {
+			options: simulator.Options{Licence: simulator.P1},
+			want:    exitDone, finding: "feed entra-risky-users", status: warned,
+		},
+		"secret ends soon": {
+			options: simulator.Options{SecretExpires: time.Now().Add(8*24*time.Hour + time.Hour)},
+			want:    exitDone, finding: "credential expiry", status: warned,
+		},
+		"clock far ahead": {
+			options: simulator.Options{Now: func() time.Time { return time.Now().Add(time.Hour) }},
+			want:    exitFailed, finding: "clock", status: failed,
+		},
+		"throttled": {
+			fault: &simulator.Fault{Target: "graph.riskyUsers", Kind: simulator.Throttle, RetryAfter: "3600"},
+			want:  exitDone, finding: "feed entra-risky-users", status: warned,
+		},
+		"service down": {
+			fault: &simulator.Fault{Target: "graph.riskyUsers", Kind: simulator.Status, Status: 500},
+			want:  exitFailed, finding: "feed entra-risky-users", status: failed,
+		},
+		"no such endpoint": {
+			fault: &simulator.Fault{Target: "graph.riskyUsers", Kind: simulator.Status, Status: 404, Code: "ResourceNotFound"},
+			want:  exitDone, finding: "feed entra-risky-users", status: warned,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			test.options.Records = -1
+			sim, err := simulator.Start(test.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sim.Close()
+			if test.fault != nil {
+				if err := sim.Inject(*test.fault); err != nil {
+					t.Fatal(err)
+				}
+			}
+			env := sim.EnvMap()
+			dir := t.TempDir()
+			env["STATE_DIR"], env["CONFIG_DIR"], env["LISTEN_ADDR"] = filepath.Join(dir, "state"), filepath.Join(dir, "config"), ""
+			env["MGMT_CONTENT_TYPES"] = "Audit.General"
+			for k, v := range test.change {
+				env[k] = v
+			}
+			if test.feeds != "" {
+				if err := os.MkdirAll(filepath.Join(env["CONFIG_DIR"], "feeds"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(env["CONFIG_DIR"], "feeds", "my.yaml"), []byte(test.feeds), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			code, findings := check(t, env)
+			if code != test.want {
+				t.Errorf("exit code is %d, want %d; findings: %+v", code, test.want, findings)
+			}
+			if got := findings[test.finding].Status; got != test.status {
+				t.Errorf("%s is %q, want %q: %+v", test.finding, got, test.status, findings[test.finding])
+			}
+			if v := sim.Report().Violations; len(v) > 0 {
+				t.Errorf("the services complain: %v", v)
+			}
+		})
+	}
+}
+
+// A directory that cannot be written to is told; root writes everywhere, so a
+// file stands where the directory should be.
+func TestCheckStateDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "below")} {
+		if _, err := writable(dir); err == nil {
+			t.Errorf("%s counts as writable", dir)
+		}
+	}
+	dir := t.TempDir()
+	if exists, err := writable(filepath.Join(dir, "a", "b")); exists || err != nil {
+		t.Errorf("a directory to be made: exists %v, error %v", exists, err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("the check left %v behind (%v)", entries, err)
+	}
+}
