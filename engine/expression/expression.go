@@ -3,6 +3,7 @@ package expression
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -127,9 +128,25 @@ func Compile(source string, options Options) (*Program, error) {
 func asError(err error) *Error {
 	var at *file.Error
 	if errors.As(err, &at) {
-		return &Error{Message: at.Message, Offset: at.From, Length: max(at.To-at.From, 1)}
+		return &Error{Message: inWords(at.Message), Offset: at.From, Length: max(at.To-at.From, 1)}
 	}
-	return &Error{Message: err.Error()}
+	return &Error{Message: inWords(err.Error())}
+}
+
+// token is how expr names a token in its messages.
+var token = regexp.MustCompile(`token \w+\("(.*)"\)`)
+
+// inWords says what expr says in the terms of a person who writes mappings.
+func inWords(message string) string {
+	switch {
+	case message == "unexpected token EOF":
+		return "the expression ends where something is still missing"
+	case strings.HasSuffix(message, "exceeds maximum allowed nodes"):
+		return fmt.Sprintf("the expression has more than %d parts: split it over several fields", maxNodes)
+	case strings.HasSuffix(message, "cannot be mixed. Wrap either by parentheses."):
+		return "?? and other operators need parentheses to say which comes first: (a ?? b) + c"
+	}
+	return token.ReplaceAllString(message, "$1")
 }
 
 // String is the source of the expression.

@@ -1,7 +1,13 @@
 package expression
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
 	"reflect"
+	"strings"
+	"sync"
 	"testing"
 )
 
@@ -96,5 +102,231 @@ func TestSemantics(t *testing.T) {
 		} else if !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s = %#v, want %#v", test.source, got, test.want)
 		}
+	}
+}
+
+func TestCompileErrors(t *testing.T) {
+	t.Parallel()
+	options := Options{
+		Allowed:   func(name string) bool { return strings.HasPrefix(name, "event_") || name == "user_name" },
+		Expected:  "a name that begins with event_",
+		Names:     []string{"user_name"},
+		Constants: constants,
+	}
+	tests := []struct {
+		source, message string
+		offset, length  int
+	}{
+		{"", "the expression is empty", 0, 0},
+		{"  ", "the expression is empty", 0, 0},
+		{"usr_name", "unknown name usr_name; did you mean user_name?", 0, 8},
+		{`event_a + user_nmae`, "unknown name user_nmae; did you mean user_name?", 10, 9},
+		{`"ä" + zebra`, "unknown name zebra; expected a name that begins with event_", 6, 5},
+		{`lowr(event_a)`, "unknown function lowr; did you mean lower?", 0, 4},
+		{`frobnicate(event_a)`, "unknown function frobnicate", 0, 10},
+		{`lower == "x"`, "lower is a function: write lower(…)", 0, 5},
+		{`lower()`, "lower takes 1 argument, not 0", 0, 5},
+		{`replace(event_a, "b")`, "replace takes 3 to 4 arguments, not 2", 0, 7},
+		{`max()`, "max takes at least 1 arguments, not 0", 0, 3},
+		{`tables.cods["1"]`, "tables has no cods; did you mean codes?", 7, 4},
+		{`tables.zzz["1"]`, "tables has no zzz; it has codes, empty", 7, 3},
+		{`tabels.codes["1"]`, "unknown name tabels; did you mean tables?", 0, 6},
+		{`event_a.trim()`, "values have no methods; call a function instead, as in lower(x)", 8, 4},
+		{`$env["event_a"]`, "unknown name $env; expected a name that begins with event_", 0, 4},
+		{`event_a matches "("`, "error parsing regexp: missing closing ): `(`", 16, 3},
+		{`event_a ==`, "the expression ends where something is still missing", 9, 1},
+		{`event_a @ 1`, "unrecognized character: U+0040 '@'", 8, 1},
+		{`(event_a`, "the expression ends where something is still missing", 7, 1},
+		{`event_a ]`, "unexpected ]", 8, 1},
+		{`event_a ?? 1 + 2 == 3`, "?? and other operators need parentheses to say which comes first: (a ?? b) + c", 13, 1},
+		{`any(event_a, any(#, any(#, any(#, true))))`, "any is the fourth loop within another; three are allowed", 27, 3},
+		{`let x = 1; y`, "unknown name y; did you mean x?", 11, 1},
+		{`now(1)`, "now takes 0 arguments, not 1", 0, 3},
+		{strings.Repeat("1+", maxNodes) + "1", "the expression has more than 2000 parts: split it over several fields", 0, 0},
+	}
+	for _, test := range tests {
+		_, err := Compile(test.source, options)
+		var at *Error
+		if !errors.As(err, &at) {
+			t.Errorf("%s: %v, want an *Error", test.source, err)
+			continue
+		}
+		if len(test.source) > 1000 {
+			if at.Message != test.message {
+				t.Errorf("long expression: %s", at.Message)
+			}
+			continue
+		}
+		if at.Message != test.message || at.Offset != test.offset || at.Length != test.length {
+			t.Errorf("%s\n got %d+%d %s\nwant %d+%d %s", test.source, at.Offset, at.Length, at.Message, test.offset, test.length, test.message)
+		}
+	}
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ source, message string }{
+		{`lower(list)`, "lower: a list is not text"},
+		{`split(map, ",")`, "split: a map is not text"},
+		{`filter(text, true)`, "a text is not a list"},
+		{`text - 1`, "- needs two numbers, not a text and a number"},
+		{`list + text`, "a list and a text cannot be added"},
+		{`n / 0`, "division by zero"},
+		{`n % 0`, "division by zero"},
+		{`f % 2`, "% needs whole numbers"},
+		{`text ? 1 : 2`, "a text is neither true nor false"},
+		{`not n`, "a number is neither true nor false"},
+		{`text && true`, "a text is neither true nor false"},
+		{`-text`, "- needs a number, not a text"},
+		{`text matches umlaut + "("`, "matches: error parsing regexp: missing closing ): `Grüße (x)(`"},
+		{`repeat(text, -1)`, "repeat: the second argument is negative"},
+		{`repeat("abcdefgh", 100000000)`, "repeat: the text grows over 64 MiB"},
+		{`reduce(1..40, #acc + #acc, "x")`, "the text grows over 64 MiB"},
+		{`count(1..2000, any(1..2000, # == 0))`, "the expression takes more than 100000 steps on this data"},
+		{`1..1000000`, ".. of more than 100000 numbers"},
+		{`9223372036854775807 ** 99`, "the result of ** is not a number"},
+		{`sort(list, "up")`, `sort: the order must be "asc" or "desc"`},
+		{`sum(["a"])`, "a text is not a number"},
+	}
+	for _, test := range tests {
+		p, err := Compile(test.source, Options{})
+		if err != nil {
+			t.Errorf("%s: %v", test.source, err)
+			continue
+		}
+		if v, err := p.Eval(environment); err == nil || err.Error() != test.message {
+			t.Errorf("%s = %v, %v, want %s", test.source, v, err, test.message)
+		}
+	}
+}
+
+func TestBool(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		source string
+		want   bool
+		err    string
+	}{
+		{`n == 42`, true, ""}, {`missing`, false, ""}, {`no`, false, ""},
+		{`text`, false, "text gives a text, not true or false"},
+		{`lower(list)`, false, "lower: a list is not text"},
+	} {
+		p, err := Compile(test.source, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.Bool(environment)
+		if message := fmt.Sprint(err); got != test.want || (test.err == "") != (err == nil) || err != nil && message != test.err {
+			t.Errorf("%s = %v, %v", test.source, got, err)
+		}
+	}
+}
+
+// TestOtherTypes evaluates over what callers decode in other ways: settings,
+// bodies of answers.
+func TestOtherTypes(t *testing.T) {
+	t.Parallel()
+	type level int
+	env := map[string]any{"status": 403, "wide": int64(7), "decoded": 200.0, "raw": json.Number("12345678901234567890"), "names": []string{"a", "b"}, "headers": map[string]string{"X": "1"}, "level": level(3), "body": map[string]any{"error": map[string]any{"code": "AF20024"}}}
+	for source, want := range map[string]any{
+		`status == 403 && body.error.code == "AF20024"`: true,
+		`status in [400, 403]`:                          true,
+		`wide == 7`:                                     true,
+		`decoded == 200`:                                true,
+		`string(decoded)`:                               "200",
+		`string(raw)`:                                   "12345678901234567890",
+		`"a" in names`:                                  true,
+		`join(names, "+")`:                              "a+b",
+		`map(names, upper(#))`:                          []any{"A", "B"},
+		`headers.X`:                                     "1",
+		`headers["Y"] ?? "none"`:                        "none",
+		`level + 1`:                                     4,
+		`body.error.missing.deeper`:                     nil,
+		`names`:                                         []any{"a", "b"},
+	} {
+		p, err := Compile(source, Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", source, err)
+		}
+		if got, err := p.Eval(env); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s = %#v, %v, want %#v", source, got, err, want)
+		}
+	}
+}
+
+// TestConcurrentUse compiles and runs from several goroutines, for the race
+// detector.
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	shared, err := Compile(`map(items, lower(.k)) == ["x", "y"] && text matches "^A" && tables.codes["0"] == "success"`, Options{Constants: constants})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			for range 50 {
+				own, err := Compile(`lower(text) + string(n)`, Options{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if v, err := own.Eval(environment); v != "alice@contoso.com42" || err != nil {
+					t.Error(v, err)
+				}
+				if ok, err := shared.Bool(environment); !ok || err != nil {
+					t.Error(ok, err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	p, err := Compile(`let x = event_ä; lower(x) + event_b + tables.codes[event_b] + join(map(event_c, # + event_d), "")`, Options{Constants: constants})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Name{{"event_ä", 8, 7}, {"event_b", 28, 7}, {"event_b", 51, 7}, {"event_c", 71, 7}, {"event_d", 84, 7}}
+	if got := p.Names(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestDecodeJSON(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]any{
+		`{"a":[1,1.50,12345678901234567890]}`: map[string]any{"a": []any{1, Number("1.50"), Number("12345678901234567890")}},
+		` null `:                              nil,
+		`"\ud800"`:                            "\ufffd",
+	} {
+		if got, ok := DecodeJSON(text); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s = %#v, %v", text, got, ok)
+		}
+	}
+	for _, text := range []string{``, `{`, `1 2`, `nope`, `[1,]`} {
+		if got, ok := DecodeJSON(text); ok {
+			t.Errorf("%s = %#v", text, got)
+		}
+	}
+}
+
+func TestAppendJSON(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		v    any
+		want string
+	}{
+		{"tab\t\"q\" \\ \x00 é \u2028 \xff", `"tab\t\"q\" \\ \u0000 é ` + "\u2028 \ufffd" + `"`}, {1e21, "1e+21"}, {1e-7, "1e-7"}, {100000.0, "100000"}, {Number("1.50"), "1.50"},
+		{map[string]any{"b": nil, "a": []any{true, "x"}}, `{"a":[true,"x"],"b":null}`}, {[]string{"a"}, `["a"]`},
+	} {
+		if got, err := JSON(test.v); err != nil || got != test.want {
+			t.Errorf("%#v = %s, %v, want %s", test.v, got, err, test.want)
+		}
+	}
+	if _, err := JSON(math.Inf(1)); err == nil {
+		t.Error("an infinite number was written as JSON")
 	}
 }

@@ -30,10 +30,10 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 		seen: make(map[*definition.Mapping]bool),
 	}
 	c.declare(m)
+	c.defaults()
 	c.names = append(c.names, c.m.fields...)
 	sort.Strings(c.names)
 	c.group(m, nil, true)
-	c.defaults(m)
 	if len(c.problems) == 0 {
 		c.order()
 	}
@@ -253,10 +253,10 @@ func (c *compiler) use(program *expression.Program) *compiled {
 	return e
 }
 
-// defaults makes sure that the always-fields are computed fields. What they
-// are when no rule gives them a value is up to the mapper, which knows the
-// constants.
-func (c *compiler) defaults(m *definition.Mapping) {
+// defaults makes sure that the always-fields are computed fields, which
+// expressions may read. What they are when no rule gives them a value is up to
+// the mapper, which knows the constants.
+func (c *compiler) defaults() {
 	for _, name := range alwaysFields {
 		c.addField(name)
 	}

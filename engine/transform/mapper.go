@@ -2,6 +2,7 @@ package transform
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -281,6 +282,10 @@ func (m *Mapper) appendField(dst []byte, field int, r int32) []byte {
 		return append(dst, '"')
 	case numberKind:
 		return append(append(dst, m.keys[field]...), v.text...)
+	case intKind:
+		return strconv.AppendInt(append(dst, m.keys[field]...), v.bits, 10)
+	case boolKind:
+		return strconv.AppendBool(append(dst, m.keys[field]...), v.bits != 0)
 	}
 	before := len(dst)
 	dst = append(dst, m.keys[field]...)

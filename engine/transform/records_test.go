@@ -100,9 +100,12 @@ func logonRecord(r *rand.Rand) string {
 		r.Shuffle(len(extended), func(i, j int) { extended[i], extended[j] = extended[j], extended[i] })
 	}
 	devices = devices[r.IntN(3):]
-	who := guid(r)
+	who, client := guid(r), address(r)
+	if strings.Contains(client, ":") {
+		client = "[" + client + "]"
+	}
 	return `{"CreationTime":"` + instant(r) + `","Id":"` + guid(r) + `","Operation":"` + operation + `","OrganizationId":"` + guid(r) + `","RecordType":15,"ResultStatus":"` + status + `","UserKey":"` + who + `","UserType":0,"Version":1,"Workload":"Directory",` +
-		`"ClientIP":"` + address(r) + `:` + fmt.Sprint(1024+r.IntN(60000)) + `","ObjectId":"` + guid(r) + `","UserId":"` + mail + `","AzureActiveDirectoryEventType":1,` +
+		`"ClientIP":"` + client + `:` + fmt.Sprint(1024+r.IntN(60000)) + `","ObjectId":"` + guid(r) + `","UserId":"` + mail + `","AzureActiveDirectoryEventType":1,` +
 		`"ExtendedProperties":[` + strings.Join(extended, ",") + `],"ModifiedProperties":[],` +
 		`"Actor":[{"ID":"` + who + `","Type":0},{"ID":"` + mail + `","Type":5}],"ActorContextId":"` + guid(r) + `","ActorIpAddress":"` + address(r) + `","InterSystemsId":"` + guid(r) + `","IntraSystemId":"` + guid(r) + `","SupportTicketId":"",` +
 		`"Target":[{"ID":"` + guid(r) + `","Type":0}],"TargetContextId":"` + guid(r) + `","ApplicationId":"` + pick(r, "00000002-0000-0ff1-ce00-000000000000", guid(r)) + `",` +

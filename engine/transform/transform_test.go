@@ -2,6 +2,9 @@ package transform
 
 import (
 	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,4 +156,142 @@ func decode(t testing.TB, text string) map[string]json.RawMessage {
 		t.Fatalf("%v: %s", err, text)
 	}
 	return m
+}
+
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		m    definition.Mapping
+		want []string
+	}{
+		{"names", definition.Mapping{Fields: fields("_x", `"a"`, "event_x", `"a"`, "error_mapping", `"a"`, "a-b", `"a"`, "", `"a"`, "1a", `"a"`)}, []string{
+			`the name _x begins with "_", which is reserved`,
+			"event_x is a name for fields of the record: a computed field needs another",
+			"error_mapping is written by the engine when an expression fails",
+			"the name a-b may hold only letters, digits and _, and begin with a letter",
+			"a field needs a name",
+			"the name 1a may hold only letters, digits and _, and begin with a letter",
+		}},
+		{"expressions", definition.Mapping{Fields: fields("user_name", `lower(user_nme)`, "a", `tables.none["x"]`), Cases: []definition.Case{when(`event_x ==`, "b", `"x`)}}, []string{
+			"unknown name user_nme; did you mean user_name?", "tables has no none", "the expression ends where something is still missing", "literal not terminated",
+		}},
+		{"a cycle", definition.Mapping{Fields: fields("a", `b`, "b", `c + "x"`, "c", `lower(a)`)}, []string{"a depends on itself: a reads b reads c reads a"}},
+		{"itself", definition.Mapping{Fields: fields("a", `lower(a)`)}, []string{"a depends on itself: a reads a"}},
+		{"a cycle by a condition", definition.Mapping{Fields: fields("a", `"x"`), Cases: []definition.Case{when(`a == "x"`, "a", `"y"`)}}, []string{"a depends on itself: a reads a"}},
+		{"a cycle by two conditions", definition.Mapping{Cases: []definition.Case{when(`a == "x"`, "b", `"y"`), when(`b == "x"`, "a", `"y"`)}}, []string{"b depends on itself: b reads a reads b"}},
+		{"in what is included", definition.Mapping{Include: []*definition.Mapping{{Name: "inner", When: definition.Text{Value: `evnt_x == 1`}, Fields: fields("a", `lower()`)}}}, []string{"unknown name evnt_x; expected a name that begins with event_, a computed field, tables or a function", "lower takes 1 argument, not 0"}},
+	}
+	for _, test := range tests {
+		m, problems := Compile(&test.m, Options{})
+		var got []string
+		for _, p := range problems {
+			got = append(got, p.Message)
+		}
+		if !slices.Equal(got, test.want) || m != nil {
+			t.Errorf("%s:\n got %q\nwant %q", test.name, got, test.want)
+		}
+	}
+}
+
+// TestInclude states the order in which included rules apply.
+func TestInclude(t *testing.T) {
+	t.Parallel()
+	library := &definition.Mapping{Name: "library", Tables: map[string]map[string]any{"t": {"1": "one"}}}
+	inner := &definition.Mapping{Name: "inner", When: definition.Text{Value: `event_deep == true`}, Fields: fields("c", `"inner"`), Include: []*definition.Mapping{library}}
+	first := &definition.Mapping{
+		Name: "first", When: definition.Text{Value: `event_kind == 1`}, Pairs: []definition.Text{{Value: "list"}}, Include: []*definition.Mapping{inner},
+		Fields: fields("a", `"first"`, "b", `"first"`, "c", `"first"`, "t", `tables.t[event_kind]`),
+		Cases:  []definition.Case{when(`event_x == "case"`, "b", `"first case"`)},
+	}
+	second := &definition.Mapping{Name: "second", Fields: fields("b", `"second"`), Include: []*definition.Mapping{inner}}
+	late := &definition.Mapping{Name: "late", When: definition.Text{Value: `a == "first"`}, Fields: fields("d", `"late"`), Cases: []definition.Case{when(`c == "inner"`, "d", `"later"`)}}
+	outer := &definition.Mapping{
+		Include: []*definition.Mapping{first, second, late},
+		Fields:  fields("a", `"outer"`, "b", `"outer"`, "c", `"outer"`, "e", `event_list_n`),
+		Cases:   []definition.Case{when(`event_x == "outer case"`, "b", `"outer case"`)},
+	}
+	m := compile(t, outer)
+	tests := []struct{ record, want string }{
+		{`{"kind":0}`, `{"event_kind":0,"a":"outer","b":"second","c":"outer"}`},
+		{`{"kind":1}`, `{"event_kind":1,"a":"first","b":"second","c":"first","t":"one","d":"late"}`},
+		{`{"kind":1,"deep":true}`, `{"event_kind":1,"event_deep":true,"a":"first","b":"second","c":"inner","t":"one","d":"later"}`},
+		{`{"kind":0,"deep":true}`, `{"event_kind":0,"event_deep":true,"a":"outer","b":"second","c":"inner"}`},
+		{`{"kind":1,"x":"case"}`, `{"event_kind":1,"event_x":"case","a":"first","b":"second","c":"first","t":"one","d":"late"}`},
+		{`{"kind":0,"x":"outer case","list":[{"Name":"n","Value":5}]}`, `{"event_kind":0,"event_x":"outer case","event_list_n":5,"a":"outer","b":"outer case","c":"outer","e":5}`},
+	}
+	for _, test := range tests {
+		if got := decode(t, event(t, m, test.record)); !reflect.DeepEqual(got, decode(t, test.want)) {
+			t.Errorf("%s\n got %s\nwant %s", test.record, event(t, m, test.record), test.want)
+		}
+	}
+}
+
+// TestSelectors holds the search that rules out conditions to their plain
+// evaluation.
+func TestSelectors(t *testing.T) {
+	t.Parallel()
+	var cases []definition.Case
+	values := []string{`"a"`, `"15"`, `15`, `0`, `"true"`, `"x y"`}
+	for i, value := range values {
+		cases = append(cases, when(`event_k == `+value, fmt.Sprintf("f%d", i), `"yes"`))
+		cases = append(cases, when(`event_y != 1 and event_k in [`+value+`, "b"]`, fmt.Sprintf("g%d", i), `"yes"`))
+		cases = append(cases, when(`string(event_k) in [`+value+`]`, fmt.Sprintf("h%d", i), `"yes"`))
+	}
+	m := compile(t, &definition.Mapping{Cases: cases})
+	if len(m.selectors) != 1 {
+		t.Fatalf("%d selectors, want one for event_k", len(m.selectors))
+	}
+	mapper := m.NewMapper()
+	for _, k := range []string{`"a"`, `"15"`, `15`, `15.0`, `1.5e1`, `0`, `-0`, `0.0`, `true`, `"true"`, `null`, `"b"`, `"x\u0020y"`, `["a"]`, `{"a":1}`} {
+		record := `{"k":` + k + `}`
+		got, _ := mapper.Append(nil, []byte(record))
+		event := decode(t, string(got))
+		for i := range m.steps {
+			s := &m.steps[i]
+			holds, err := s.when[0].program.Bool(mapper.environment(s.when[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := m.fields[m.rules[s.rules[0]].field]
+			if _, has := event[name]; has != holds {
+				t.Errorf("%s: %s: %v, want %v", record, s.when[0].text.Value, has, holds)
+			}
+		}
+	}
+}
+
+func TestDefaultMessage(t *testing.T) {
+	t.Parallel()
+	m := compile(t, &definition.Mapping{Name: "My mapping", Fields: fields("user_name", `event_u`, "ip_src_address", `ip(event_ip)`, "outcome", `event_o`, "operation", `event_op ?? message_text`)})
+	for record, want := range map[string]string{
+		`{}`:                                `"my-mapping"`,
+		`{"u":"al","ip":"1.2.3.4:5"}`:       `"my-mapping by al from 1.2.3.4"`,
+		`{"u":"al","op":"x","o":"failure"}`: `"x by al failed"`,
+	} {
+		out, _ := m.NewMapper().Append(nil, []byte(record))
+		if got := string(decode(t, string(out))["message_text"]); got != want {
+			t.Errorf("%s: %s, want %s", record, got, want)
+		}
+	}
+}
+
+// TestAllocations states that the common shapes of expressions allocate
+// nothing once the names are known.
+func TestAllocations(t *testing.T) {
+	mapper := compile(t, benchMapping(), constantsForBench...).NewMapper()
+	records := corpus(64)
+	var dst []byte
+	for range 3 {
+		for _, record := range records {
+			dst, _ = mapper.Append(dst[:0], record)
+		}
+	}
+	if n := testing.AllocsPerRun(20, func() {
+		for _, record := range records {
+			dst, _ = mapper.Append(dst[:0], record)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations for %d records", n, len(records))
+	}
 }
