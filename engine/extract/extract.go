@@ -4,6 +4,16 @@
 //
 // A body is decoded as a stream: memory is bounded by the largest single
 // record, whatever the size of a page or of an item.
+//
+// # What an answer means
+//
+// The error rules of the feed are asked first, then its licence.missing, then
+// what holds for all services: 429, and 503 with Retry-After, throttle; 401
+// renews the token once; 408, other 5xx, faults of the network and broken bodies
+// are tried again; any other status but 2xx ends the read. Throttling pauses all feeds that
+// share the budget and is no failed attempt. Attempts and waits are bounded,
+// see [ClientOptions]; what is left then is an error of the read, and the
+// caller reads the window again when it likes.
 package extract
 
 import (
@@ -20,7 +30,8 @@ type Window struct {
 // Sink takes what a read finds. Its methods are called from several goroutines.
 type Sink interface {
 	// Known reports whether the listed item with this key was delivered whole
-	// before, so that it need not be fetched again.
+	// before, so that it need not be fetched again. It is called once for each
+	// item of a read, however often the item is listed.
 	Known(key string) (bool, error)
 	// Skipped reports that a listed item (its key), or a page (an empty key),
 	// was given up for good by a rule of the feed, and why.

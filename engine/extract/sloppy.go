@@ -43,7 +43,7 @@ func newTransport(headerTimeout time.Duration, roots *x509.CertPool) *sloppyTran
 		ResponseHeaderTimeout: headerTimeout,
 		ExpectContinueTimeout: time.Second,
 		MaxIdleConns:          100,
-		MaxIdleConnsPerHost:   32,
+		MaxIdleConnsPerHost:   64,
 		IdleConnTimeout:       90 * time.Second,
 	}
 	mending := &http.Transport{
