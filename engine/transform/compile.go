@@ -48,7 +48,8 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	c.selectors(k)
 	for _, r := range c.m.rules {
 		c.m.fieldOfRule = append(c.m.fieldOfRule, int32(r.field))
-		c.m.evaluated = append(c.m.evaluated, r.expression)
+		c.m.evals = append(c.m.evals, r.expression.eval)
+		c.m.copies = append(c.m.copies, int32(r.expression.copies))
 	}
 	c.m.memos, c.m.variables = len(k.memos), k.variables
 	return c.m, nil

@@ -14,6 +14,8 @@ import (
 type Mapper struct {
 	m *Mapping
 	flattener
+	evals    []eval   // of the mapping
+	copies   []int32  // of the mapping
 	fixed    []byte   // constants that no computed field replaces, each with a comma before it
 	fallback []value  // by field: what it is where no rule gives a value
 	always   []bool   // by field: there is a value where no rule gives one
@@ -48,6 +50,7 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 		variables: make([]value, m.variables),
 		env:       make(map[string]any),
 	}
+	mapper.evals, mapper.copies = m.evals, m.copies
 	mapper.slotOf, mapper.pairs = m.slotOf, m.pairs
 	mapper.slots = make([]slot, len(m.slotOf))
 	mapper.forget()
@@ -172,7 +175,7 @@ func (m *Mapper) compute(field int) value {
 	if r := m.winner[field]; r >= 0 {
 		outer := m.failure
 		m.failure = nil
-		v := m.m.evaluated[r].eval(m)
+		v := m.evals[r](m)
 		failure := m.failure
 		m.failure = outer
 		if failure != nil {
@@ -244,7 +247,7 @@ func (m *Mapper) defaultMessage() value {
 // appendField appends the value of a field. r is its rule, or -1.
 func (m *Mapper) appendField(dst []byte, field int, r int32) []byte {
 	if r >= 0 {
-		if copied := m.m.evaluated[r].copies; copied >= 0 {
+		if copied := m.copies[r]; copied >= 0 {
 			// What the rule copies from the record is copied as it stands there.
 			s := &m.slots[copied]
 			switch {

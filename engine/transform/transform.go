@@ -46,9 +46,10 @@ type Mapping struct {
 	fieldOf     map[string]int // name -> index in fields
 	read        []bool         // by field: another expression reads it
 	rules       []rule
-	fieldOfRule []int32     // of the rules
-	evaluated   []*compiled // of the rules
-	base        []int32     // by field: the rule that applies unconditionally at first, or -1
+	fieldOfRule []int32 // of the rules
+	evals       []eval  // of the rules
+	copies      []int32 // of the rules: the slot that the expression is and nothing else, or -1
+	base        []int32 // by field: the rule that applies unconditionally at first, or -1
 	steps       []step
 	late        []step // steps whose conditions read computed fields, in the order in which they can be answered
 	expressions []*compiled
