@@ -112,9 +112,6 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// CloseIdle closes the connections that are not in use.
-func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
-
 // Skew is how far the services' clocks were ahead of this host's at the last
 // answer, to about a second; ok is false before the first answer.
 func (c *Client) Skew() (ahead time.Duration, ok bool) {

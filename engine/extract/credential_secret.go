@@ -15,6 +15,7 @@ func (s secret) Parameters(string, string, time.Time) (url.Values, error) {
 // Expires: a secret does not say.
 func (s secret) Expires() (time.Time, error) { return time.Time{}, nil }
 
-// String keeps the secret out of whatever prints the value.
-func (s secret) String() string   { return "client secret" }
-func (s secret) GoString() string { return "client secret" }
+// These keep the secret out of whatever prints or encodes the value.
+func (s secret) String() string               { return "client secret" }
+func (s secret) GoString() string             { return "client secret" }
+func (s secret) MarshalText() ([]byte, error) { return []byte("client secret"), nil }

@@ -83,9 +83,6 @@ func (t *sloppyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.mending.RoundTrip(r)
 }
 
-// CloseIdleConnections is what [http.Client] looks for.
-func (t *sloppyTransport) CloseIdleConnections() { t.strict.CloseIdleConnections() }
-
 // mendedConn is a connection for one request, whose answer's header lines are
 // mended on the way in.
 type mendedConn struct {
