@@ -62,15 +62,42 @@ var endpoints = []endpoint{
 	{path: "applications", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", directory: (*Simulator).applications},
 }
 
+// graphErrorBody is the error envelope, its members in the order Graph writes
+// them.
+type graphErrorBody struct {
+	Error struct {
+		Code    string     `json:"code"`
+		Message string     `json:"message"`
+		Inner   innerError `json:"innerError"`
+	} `json:"error"`
+}
+
+type innerError struct {
+	Code            string `json:"code,omitempty"`
+	Date            string `json:"date"`
+	Message         string `json:"message,omitempty"`
+	RequestID       string `json:"request-id"`
+	ClientRequestID string `json:"client-request-id,omitempty"`
+	Status          string `json:"status,omitempty"`
+}
+
 func (s *Simulator) graphError(w http.ResponseWriter, r *http.Request, status int, code, format string, args ...any) {
-	message := fmt.Sprintf(format, args...)
-	id := w.Header().Get("request-id")
-	inner := map[string]string{"date": s.now().UTC().Format("2006-01-02T15:04:05"), "request-id": id, "client-request-id": w.Header().Get("client-request-id")}
+	var body graphErrorBody
+	body.Error.Code, body.Error.Message = code, fmt.Sprintf(format, args...)
+	body.Error.Inner = innerError{Date: s.now().UTC().Format("2006-01-02T15:04:05"), RequestID: header(w, "request-id"), ClientRequestID: header(w, "client-request-id")}
 	if status == http.StatusTooManyRequests && code == "TooManyRequests" {
-		inner["code"], inner["message"], inner["status"] = "429", "Please retry after", "429"
-		delete(inner, "client-request-id")
+		inner := &body.Error.Inner
+		inner.Code, inner.Message, inner.Status, inner.ClientRequestID = "429", "Please retry after", "429", ""
 	}
-	writeJSON(w, status, map[string]any{"error": map[string]any{"code": code, "message": message, "innerError": inner}})
+	writeJSON(w, status, body)
+}
+
+// header reads back a header that was set in lower case, as Graph writes its own.
+func header(w http.ResponseWriter, name string) string {
+	if vs := w.Header()[name]; len(vs) > 0 {
+		return vs[0]
+	}
+	return ""
 }
 
 func (s *Simulator) serveGraph(w http.ResponseWriter, r *http.Request) {
@@ -186,7 +213,7 @@ func (s *Simulator) graphBudget(w http.ResponseWriter, r *http.Request, budget s
 		w.Header().Set("Retry-After", retry)
 	}
 	if budget == "reports" {
-		s.graphError(w, r, 429, "UnknownError", "This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: %s", w.Header().Get("request-id"))
+		s.graphError(w, r, 429, "UnknownError", "This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: %s", header(w, "request-id"))
 	} else {
 		s.graphError(w, r, 429, "TooManyRequests", "Please retry again later.")
 	}
