@@ -38,15 +38,15 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 		}
 	}
 	q.token = token
-	v := r.exchange(ctx, q)
+	v := r.roundTrip(ctx, q)
 	if v.then == definition.ThenRefreshToken {
 		r.client.tokens.reject(r.scope, token)
 	}
 	return v
 }
 
-// exchange sends the request and takes its answer.
-func (r *Reader) exchange(ctx context.Context, q *request) (v verdict) {
+// roundTrip sends the request and takes its answer.
+func (r *Reader) roundTrip(ctx context.Context, q *request) (v verdict) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var connected atomic.Bool
