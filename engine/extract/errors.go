@@ -91,6 +91,23 @@ func (e *Narrow) Error() string {
 
 func (e *Narrow) Unwrap() error { return e.Err }
 
+// Incomplete says that the list of items was read to its end, and that all of
+// them were taken but a few, which fail for now. The window must be read again for
+// them; nothing speaks against reading later windows meanwhile.
+type Incomplete struct {
+	Items int   // that failed
+	Err   error // of the first
+}
+
+func (e *Incomplete) Error() string {
+	if e.Items == 1 {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%v; %d more items failed", e.Err, e.Items-1)
+}
+
+func (e *Incomplete) Unwrap() error { return e.Err }
+
 // Subscribe says that the partition is not, or no longer, subscribed at the
 // service, by a rule of the feed: [Reader.Subscribe] must run again.
 type Subscribe struct{ Err error }

@@ -96,21 +96,19 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 	if err != nil && !errors.Is(err, errHopeless) {
 		return err
 	}
-	switch len(failures) {
-	case 0:
+	if len(failures) == 0 {
 		return nil
-	case 1:
-		return failures[0]
 	}
 	// What concerns more than one item is told first.
-	first := failures[0]
-	for _, err := range failures {
-		if !oneItem(err) {
-			first = err
-			break
+	for _, failure := range failures {
+		if !oneItem(failure) {
+			return failure
 		}
 	}
-	return fmt.Errorf("%w; %d more items failed", first, len(failures)-1)
+	if err != nil { // hopeless
+		return fmt.Errorf("%w; %d more items failed, and the rest is not tried", failures[0], len(failures)-1)
+	}
+	return &Incomplete{Items: len(failures), Err: failures[0]}
 }
 
 var errHopeless = errors.New("too many items failed")

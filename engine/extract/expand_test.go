@@ -116,6 +116,9 @@ func TestOneFailedItem(t *testing.T) {
 	if _, narrow := errors.AsType[*Narrow](err); narrow {
 		t.Error("an item that fails is no reason for a narrower window")
 	}
+	if incomplete, ok := errors.AsType[*Incomplete](err); !ok || incomplete.Items != 2 {
+		t.Errorf("error is %T %v, want one that tells of 2 items", err, err)
+	}
 	if to.ended != 18 || to.ids("b03") != "" || to.ids("b04") != "" || to.opened != 18+4 {
 		t.Errorf("%d items were ended and %d opened, want 18 and 22", to.ended, to.opened)
 	}
@@ -137,6 +140,9 @@ func TestHopelessItems(t *testing.T) {
 	_, err := read(t, s.options(), s.items(t, "/list"), newSink())
 	if status, ok := errors.AsType[*StatusError](err); !ok || status.Code != "no" {
 		t.Errorf("error is %v", err)
+	}
+	if _, ok := errors.AsType[*Incomplete](err); ok {
+		t.Error("the list was not read to its end")
 	}
 	if got := asked.Load(); got > 20 {
 		t.Errorf("%d items were asked for though all fail", got)

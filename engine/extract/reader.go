@@ -93,7 +93,7 @@ func (r *Reader) Stats() Stats {
 //
 // Besides the errors of ctx and of the sink, which are returned unchanged, the
 // ones to tell apart with [errors.As] are *AuthError, *Gated, *ResetWindow,
-// *Narrow, *Subscribe and *StatusError.
+// *Narrow, *Incomplete, *Subscribe and *StatusError.
 func (r *Reader) Read(ctx context.Context, w Window, sink Sink) error {
 	var err error
 	if r.feed.Expand != nil {

@@ -96,9 +96,6 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 			}
 			wait = 2 * o.Backoff << min(missing-1, 5)
 		case definition.ThenThrottle:
-			if q.once {
-				return v.err
-			}
 			r.stats.throttled.Add(1)
 			wait = throttles.NextBackOff()
 			if after, ok := v.retryAfter(); ok {
@@ -106,6 +103,9 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 			}
 			if r.bucket.pause(wait) {
 				r.client.log.Info("the service throttles, pausing", "feed", r.feed.Name, "bucket", r.bucket.name, "wait", wait.Round(time.Millisecond), "cause", v.err)
+			}
+			if q.once {
+				return v.err
 			}
 			if wait > patience {
 				return r.spent(q, v, "throttled for longer than a request waits")

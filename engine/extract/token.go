@@ -37,11 +37,13 @@ type scope struct {
 	renew    time.Time // when to ask for the next one
 	expires  time.Time
 	err      error // of the last request
-	requests int   // that have ended
+	asked    time.Time
+	requests int // that have ended
 }
 
 const (
 	renewEarly      = 5 * time.Minute
+	refusalHolds    = 5 * time.Second  // so that many feeds ask a refusing endpoint once
 	unknownLifetime = 10 * time.Minute // of a token whose answer does not say
 	largestToken    = 64 << 10         // of an answer of the token endpoint
 )
@@ -78,8 +80,9 @@ func (t *tokens) get(ctx context.Context, name string) (string, error) {
 	}
 	s.mu.Lock()
 	err := s.err
+	recent := time.Since(s.asked) < refusalHolds
 	s.mu.Unlock()
-	if ended != asked && err != nil {
+	if err != nil && (ended != asked || recent && refusal(err)) {
 		return "", err
 	}
 	token, expires, err := t.request(ctx, name)
@@ -90,7 +93,7 @@ func (t *tokens) get(ctx context.Context, name string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
-	s.err = err
+	s.err, s.asked = err, now
 	if err != nil {
 		if s.token != "" && now.Before(s.expires) {
 			// Early renewal failed and there is time left to try again.
@@ -104,6 +107,13 @@ func (t *tokens) get(ctx context.Context, name string) (string, error) {
 	s.token, s.expires = token, expires
 	s.renew = expires.Add(-min(renewEarly, lifetime/4))
 	return token, nil
+}
+
+// refusal reports whether the endpoint answered, and asking again would get the
+// same answer.
+func refusal(err error) bool {
+	auth, ok := errors.AsType[*AuthError](err)
+	return ok && !auth.Temporary && auth.Status != 0
 }
 
 // fresh gives the token if it need not be renewed yet, and how many requests

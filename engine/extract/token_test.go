@@ -427,6 +427,28 @@ func TestAuthErrors(t *testing.T) {
 			t.Errorf("%d requests, want 1", got)
 		}
 	})
+	t.Run("a refusal holds for a moment", func(t *testing.T) {
+		s := newIssuer(t, func(n int, w http.ResponseWriter) { w.WriteHeader(map[bool]int{true: 401, false: 503}[n == 1]) })
+		c := s.client(t, ClientSecret, "s")
+		for range 3 {
+			if _, err := c.tokens.get(t.Context(), "x"); err == nil {
+				t.Error("no error")
+			}
+		}
+		if got := len(s.asked()); got != 1 {
+			t.Errorf("%d requests, want 1", got)
+		}
+		scope := c.tokens.scope("x")
+		scope.asked = scope.asked.Add(-refusalHolds)
+		for range 2 {
+			if _, err := c.tokens.get(t.Context(), "x"); err == nil {
+				t.Error("no error")
+			}
+		}
+		if got := len(s.asked()); got != 3 {
+			t.Errorf("%d requests, want 3: what passes is asked again at once", got)
+		}
+	})
 	t.Run("cancelled while another asks", func(t *testing.T) {
 		release := make(chan struct{})
 		s := newIssuer(t, func(_ int, w http.ResponseWriter) { <-release })
