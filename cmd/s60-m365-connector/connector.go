@@ -140,7 +140,27 @@ func definitionsOr(s *settings, dir string, w io.Writer) (*definitions, error) {
 		}
 		return nil, exit(exitDefinitions, fmt.Errorf("%d %s in the feed and mapping files", wrong, plural(wrong, "problem")))
 	}
-	return defs, nil
+	return defs, namedFeeds(s, defs.set)
+}
+
+// namedFeeds checks that every feed that the settings switch on exists: a
+// misspelt one would otherwise be off in silence.
+func namedFeeds(s *settings, set *definition.Set) error {
+	var problems settingsError
+	for _, name := range s.names["FEEDS"].([]any) {
+		if set.Feed(name.(string)) != nil {
+			continue
+		}
+		var known []string
+		for _, f := range set.Feeds {
+			known = append(known, f.Name)
+		}
+		problems = append(problems, fmt.Sprintf("FEEDS holds %q, and there is no such feed: write some of %s", name, strings.Join(known, ", ")))
+	}
+	if problems != nil {
+		return problems
+	}
+	return nil
 }
 
 func plural(n int, noun string) string {

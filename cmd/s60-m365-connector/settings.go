@@ -275,8 +275,10 @@ func readSettings(env map[string]string, offline bool) (*settings, error) {
 		r.fail("ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD %s has no Management Activity API: write ENABLE_MGMT_ACTIVITY=false, or set MS_MANAGE_BASE", s.cloud)
 	}
 	r.tenant(s, offline)
-	r.credential(s, offline)
-	r.destination(s, offline)
+	if !offline {
+		r.credential(s)
+		r.destination(s)
+	}
 
 	s.names = map[string]any{
 		"TENANT_ID": s.tenantID, "CLIENT_ID": s.clientID,
@@ -335,7 +337,7 @@ func (r *reader) tenant(s *settings, offline bool) {
 
 var credentialKinds = []string{"CLIENT_SECRET", "CLIENT_SECRET_FILE", "CLIENT_CERTIFICATE_FILE", "FEDERATED_TOKEN_FILE"}
 
-func (r *reader) credential(s *settings, offline bool) {
+func (r *reader) credential(s *settings) {
 	var given []string
 	for _, kind := range credentialKinds {
 		if v := r.text(kind); v != "" {
@@ -344,11 +346,11 @@ func (r *reader) credential(s *settings, offline bool) {
 		}
 	}
 	switch {
-	case len(given) == 0 && !offline:
+	case len(given) == 0:
 		r.fail("CLIENT_SECRET is missing: write the client secret's value, or set one of %s instead", strings.Join(credentialKinds[1:], ", "))
 	case len(given) > 1:
 		r.fail("%s are set together: keep one of them", strings.Join(given, " and "))
-	case !offline && strings.HasSuffix(s.credential.kind, "_FILE"):
+	case strings.HasSuffix(s.credential.kind, "_FILE"):
 		r.readable(s.credential.kind, s.credential.value)
 	}
 }
@@ -363,7 +365,7 @@ func (r *reader) readable(name, path string) {
 	f.Close()
 }
 
-func (r *reader) destination(s *settings, offline bool) {
+func (r *reader) destination(s *settings) {
 	s.projectID, s.token, s.tokenFile = r.text("PROJECT_ID"), r.text("TOKEN"), r.text("TOKEN_FILE")
 	s.collectorBase = r.base("S60_COLLECTOR_BASE", "")
 	s.ingestBase = r.base("S60_INGEST_BASE", "https://ingest.secure60.io")
@@ -380,9 +382,7 @@ func (r *reader) destination(s *settings, offline bool) {
 	case ingest && s.collectorBase != "":
 		r.fail("PROJECT_ID and TOKEN (ingest mode) and S60_COLLECTOR_BASE (collector mode) are set together: keep one of the two")
 	case !ingest && s.collectorBase == "":
-		if !offline {
-			r.fail("no destination is set: write PROJECT_ID and TOKEN (ingest mode), or S60_COLLECTOR_BASE (collector mode)")
-		}
+		r.fail("no destination is set: write PROJECT_ID and TOKEN (ingest mode), or S60_COLLECTOR_BASE (collector mode)")
 	case ingest:
 		if s.projectID == "" {
 			r.fail("PROJECT_ID is missing: write the number of your Secure60 project")
@@ -394,7 +394,7 @@ func (r *reader) destination(s *settings, offline bool) {
 			r.fail("TOKEN is missing: write the ingest token of your Secure60 project, or set TOKEN_FILE instead")
 		case s.token != "" && s.tokenFile != "":
 			r.fail("TOKEN and TOKEN_FILE are set together: keep one of them")
-		case s.tokenFile != "" && !offline:
+		case s.tokenFile != "":
 			r.readable("TOKEN_FILE", s.tokenFile)
 		case strings.ContainsAny(s.token, "\r\n"):
 			r.fail("TOKEN holds a line break: write the token on one line")
