@@ -67,6 +67,11 @@ type Engine struct {
 	sending    chan struct{} // holds one token: see pipeline.deliverBatch
 	partitions []*partition
 	disabled   []*definition.Feed
+
+	refusal struct { // of the credential, as it was told last
+		sync.Mutex
+		text string
+	}
 }
 
 // New prepares the enabled feeds. It makes no request.

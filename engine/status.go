@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -168,6 +169,24 @@ func (s Status) Healthy() bool {
 	return s.Delivery.OK
 }
 
+// Waiting is what a connector that has just started still waits for before it
+// is known to work, empty once it is: a round of some feed that ended well or
+// at its gate, and an event that the destination took.
+func (s Status) Waiting() string {
+	on, ended := false, false
+	for _, f := range s.Feeds {
+		on = on || f.State != Disabled
+		ended = ended || !f.LastSuccess.IsZero() || f.State == Gated
+	}
+	switch {
+	case on && !ended:
+		return "the first round of a feed"
+	case s.Delivery.Events == 0:
+		return "the first delivery to " + s.Destination
+	}
+	return ""
+}
+
 // observe changes the status under its lock.
 func (p *partition) observe(change func(*FeedStatus)) {
 	p.mu.Lock()
@@ -207,14 +226,37 @@ func (p *partition) settle(err error) {
 	switch {
 	case !changed:
 		return
+	case err != nil && refusedCredential(err):
+		p.engine.refuse(text)
+		p.log.Warn("feed failing, will be tried again", "error", "the credential is refused")
 	case err != nil:
 		p.log.Error("feed failing, will be tried again", "error", text)
 	case before == Starting:
 		p.log.Info("feed caught up", "cursor", p.position.Cursor, "forwarded", p.position.Forwarded)
 	default:
+		p.engine.refuse("")
 		p.log.Info("feed works again", "was", string(before), "for", now.Sub(since).Round(time.Second).String())
 	}
 	p.remember()
+}
+
+// refusedCredential reports whether err is of a credential that only a person
+// can mend.
+func refusedCredential(err error) bool {
+	auth, ok := errors.AsType[*extract.AuthError](err)
+	return ok && !auth.Temporary
+}
+
+// refuse says that the credential is refused, in one line for all feeds that
+// meet it; the empty text, that it is not any more.
+func (e *Engine) refuse(text string) {
+	e.refusal.Lock()
+	told := e.refusal.text == text
+	e.refusal.text = text
+	e.refusal.Unlock()
+	if !told && text != "" {
+		e.Log.Error("THE CREDENTIAL IS REFUSED: nothing is collected until it is replaced; collection then resumes by itself, where it stopped", "error", text)
+	}
 }
 
 // close shuts the licence gate.

@@ -309,7 +309,7 @@ func (d *doctor) checkTenant() {
 
 const (
 	destinationPatience = 20 * time.Second // for an answer of the destination
-	destinationRetries  = 3 * time.Second  // for a destination that answered badly to recover
+	destinationRecovery = 3 * time.Second  // for a destination that answered badly to recover
 )
 
 // checkDestination delivers one event, as only that shows that the address, the
@@ -386,7 +386,7 @@ func deliverSoon(ctx context.Context, dest load.Destination, event []byte) ([]lo
 				since = time.Time{}
 			case since.IsZero():
 				since = time.Now()
-			case time.Since(since) > destinationRetries:
+			case time.Since(since) > destinationRecovery:
 				cancel()
 			}
 		}

@@ -51,7 +51,15 @@ func (c *connector) handler() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if waiting := c.engine.Status().Waiting(); waiting != "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "waiting for "+waiting)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", c.metricsHandler())
 	mux.HandleFunc("GET /ledger.json", func(w http.ResponseWriter, r *http.Request) {
 		ledger, err := c.store.Ledger("")
 		if err != nil {

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"net/http"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/secure60/s60-m365-connector/engine"
+)
+
+// This file answers /metrics. Every number is read from the engine's status
+// when it is asked for: there is no second set of books. The names are listed
+// in docs/operations.md, which a test compares with what is served.
+
+// metrics is one answer's worth of numbers.
+type metrics struct {
+	status          func() engine.Status
+	deadLetterBytes func() int64
+	mappings        map[string]string // of feeds, by name
+}
+
+// feedStates are the values of the label state.
+var feedStates = []engine.State{engine.Starting, engine.OK, engine.Failing, engine.Gated, engine.Disabled}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("s60_m365_"+name, help, labels, nil)
+}
+
+// feedMetric is a number of one partition of a feed.
+type feedMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(engine.FeedStatus) float64
+}
+
+func perFeed(name, help string, kind prometheus.ValueType, value func(engine.FeedStatus) float64) feedMetric {
+	return feedMetric{describe(name, help, "feed", "partition"), kind, value}
+}
+
+const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
+
+var feedMetrics = []feedMetric{
+	perFeed("feed_records_listed_total", "Records that the service offered.", counter,
+		func(f engine.FeedStatus) float64 { return float64(f.Listed()) }),
+	perFeed("feed_events_delivered_total", "Events that the destination accepted.", counter,
+		func(f engine.FeedStatus) float64 { return float64(f.Delivered()) }),
+	perFeed("feed_records_duplicate_total", "Records that the service offered again, and that were not sent again.", counter,
+		func(f engine.FeedStatus) float64 { return float64(f.Duplicate()) }),
+	perFeed("feed_skipped_total", "Records and content items given up for good because the service has lost them.", counter,
+		func(f engine.FeedStatus) float64 {
+			return float64(f.Total.Skipped + f.Window.Skipped + f.Total.ItemsSkipped + f.Window.ItemsSkipped)
+		}),
+	perFeed("feed_events_dead_lettered_total", "Events that the destination refused for good.", counter,
+		func(f engine.FeedStatus) float64 { return float64(f.DeadLettered) }),
+	perFeed("feed_ledger_difference_total", "Records that the ledger cannot account for; above 0 is an alarm.", counter,
+		func(f engine.FeedStatus) float64 { return float64(f.Difference) }),
+	perFeed("feed_requests_total", "Requests made to the service.", counter,
+		func(f engine.FeedStatus) float64 { return float64(f.Requests.Requests) }),
+	perFeed("feed_request_retries_total", "Requests that were made again.", counter,
+		func(f engine.FeedStatus) float64 { return float64(f.Requests.Retries) }),
+	perFeed("feed_requests_throttled_total", "Requests that the service throttled.", counter,
+		func(f engine.FeedStatus) float64 { return float64(f.Requests.Throttled) }),
+	perFeed("feed_throttle_wait_seconds_total", "Time spent waiting because the service throttles.", counter,
+		func(f engine.FeedStatus) float64 { return f.Requests.Waited.Seconds() }),
+	perFeed("feed_last_success_timestamp_seconds", "When a round of the feed last ended well, 0 before the first.", gauge,
+		func(f engine.FeedStatus) float64 {
+			if f.LastSuccess.IsZero() {
+				return 0
+			}
+			return float64(f.LastSuccess.UnixMilli()) / 1000
+		}),
+}
+
+var (
+	buildInfo = describe("build_info", "1, with the version as a label.", "version", "goversion")
+	feedState = describe("feed_state", "1 for the state that the feed is in, 0 for the others.", "feed", "partition", "state")
+	feedLag   = describe("feed_lag_seconds", "How far the cursor is behind now.", "feed", "partition")
+	feedGate  = describe("feed_gate_recheck_timestamp_seconds", "When the closed gate of the feed is tried again; not served while it is open.", "feed", "partition")
+	fieldErrs = describe("mapping_field_errors_total", "Records on which the expression of a mapping's field failed; the events were sent without that field.", "feed", "partition", "mapping", "field")
+
+	destinationUp       = describe("destination_up", "1 while the destination takes events, 0 while it does not.", "destination")
+	destinationRequests = describe("destination_requests_total", "Requests made to the destination.", "destination")
+	destinationRetries  = describe("destination_request_retries_total", "Requests to the destination that failed and are made again.", "destination")
+	destinationInFlight = describe("destination_requests_in_flight", "Requests to the destination under way.", "destination")
+	destinationEvents   = describe("destination_events_accepted_total", "Events that the destination accepted, heartbeats included.", "destination")
+	destinationRefused  = describe("destination_events_refused_total", "Events that the destination refused for good.", "destination")
+
+	deadLetters      = describe("dead_letters", "Refused events that wait in STATE_DIR/deadletter.")
+	deadLetterBytes  = describe("dead_letters_bytes", "Size of the dead letters on disk.")
+	credentialExpiry = describe("credential_expiry_timestamp_seconds", "When the connector's credential ends; not served where that is not known.")
+)
+
+// Describe implements [prometheus.Collector].
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range feedMetrics {
+		ch <- f.desc
+	}
+	for _, d := range []*prometheus.Desc{buildInfo, feedState, feedLag, feedGate, fieldErrs,
+		destinationUp, destinationRequests, destinationRetries, destinationInFlight, destinationEvents, destinationRefused,
+		deadLetters, deadLetterBytes, credentialExpiry} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	status := m.status()
+	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
+	}
+	send(buildInfo, gauge, 1, status.Version, runtime.Version())
+	for _, f := range status.Feeds {
+		for _, state := range feedStates {
+			send(feedState, gauge, boolean(f.State == state), f.Feed, f.Partition, string(state))
+		}
+		if f.State == engine.Disabled {
+			continue
+		}
+		for _, metric := range feedMetrics {
+			send(metric.desc, metric.kind, metric.value(f), f.Feed, f.Partition)
+		}
+		if !f.Cursor.IsZero() {
+			send(feedLag, gauge, f.Lag(status.Now).Seconds(), f.Feed, f.Partition)
+		}
+		if f.State == engine.Gated {
+			send(feedGate, gauge, float64(f.GateUntil.Unix()), f.Feed, f.Partition)
+		}
+		for field, n := range f.FieldErrors {
+			send(fieldErrs, counter, float64(n), f.Feed, f.Partition, m.mappings[f.Feed], field)
+		}
+	}
+	d, name := status.Delivery, status.Destination
+	send(destinationUp, gauge, boolean(d.OK), name)
+	send(destinationRequests, counter, float64(d.Requests), name)
+	send(destinationRetries, counter, float64(d.Retries), name)
+	send(destinationInFlight, gauge, float64(d.InFlight), name)
+	send(destinationEvents, counter, float64(d.Events), name)
+	send(destinationRefused, counter, float64(d.Refused), name)
+	send(deadLetters, gauge, float64(status.DeadLetters))
+	send(deadLetterBytes, gauge, float64(m.deadLetterBytes()))
+	if !status.CredentialExpires.IsZero() {
+		send(credentialExpiry, gauge, float64(status.CredentialExpires.Unix()))
+	}
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// registry holds the connector's numbers, and those of the process.
+func (m *metrics) registry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// metricsHandler answers scrapes.
+func (c *connector) metricsHandler() http.Handler {
+	m := &metrics{status: c.engine.Status, deadLetterBytes: c.dead.Bytes, mappings: map[string]string{}}
+	for _, feed := range c.defs.set.Feeds {
+		m.mappings[feed.Name] = feed.Mapping
+	}
+	return promhttp.HandlerFor(m.registry(), promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
