@@ -60,9 +60,11 @@ type Program struct {
 	loops   bool // it calls functions with predicates, whose steps are counted
 }
 
+// MaxSteps bounds the steps that the loops of an expression take together.
+const MaxSteps = 100_000
+
 const (
 	maxNodes = 2000
-	maxSteps = 100_000
 	maxLoops = 3 // loops within loops
 )
 

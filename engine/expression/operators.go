@@ -477,8 +477,8 @@ func span(a, b any) (any, error) {
 	if j < i {
 		return []any{}, nil
 	}
-	if uint64(j)-uint64(i) >= maxSteps {
-		return nil, fmt.Errorf(".. of more than %d numbers", maxSteps)
+	if uint64(j)-uint64(i) >= MaxSteps {
+		return nil, fmt.Errorf(".. of more than %d numbers", MaxSteps)
 	}
 	list := make([]any, 0, j-i+1)
 	for n := i; n <= j; n++ {

@@ -92,6 +92,12 @@ func bound(v any) any {
 	return normal(v)
 }
 
+// List is a value as a list; ok is false if it is none.
+func List(v any) (list []any, ok bool) {
+	list, ok = normal(v).([]any)
+	return list, ok
+}
+
 // list is the first argument of a function with a predicate; nil stays nil.
 func list(a []any) (any, error) {
 	switch v := normal(a[0]).(type) {
@@ -131,11 +137,14 @@ func sortKey(v any) any {
 	return s
 }
 
+// ErrTooManySteps says that the loops of an expression take more than [MaxSteps].
+var ErrTooManySteps = fmt.Errorf("the expression takes more than %d steps on this data", MaxSteps)
+
 // step counts what a predicate costs, so that loops within loops end.
 func step(a []any) (any, error) {
 	n := a[0].(*int)
-	if *n++; *n > maxSteps {
-		return nil, fmt.Errorf("the expression takes more than %d steps on this data", maxSteps)
+	if *n++; *n > MaxSteps {
+		return nil, ErrTooManySteps
 	}
 	return a[1], nil
 }

@@ -2,6 +2,7 @@ package transform
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,7 +20,7 @@ import (
 func (k *closures) memo(n *ast.CallNode) eval {
 	e := k.call(n)
 	name := n.String()
-	if e == nil || len(k.scope) > 0 || k.uses[name] < 2 {
+	if e == nil || k.uses[name] < 2 || k.readsScope(n) {
 		return e
 	}
 	i, ok := k.memos[name]
@@ -37,6 +38,30 @@ func (k *closures) memo(n *ast.CallNode) eval {
 			m.memos[i] = answered{event: m.event, value: v}
 		}
 		return v
+	}
+}
+
+// readsScope says whether a node depends on a variable of let or a loop.
+func (k *closures) readsScope(n ast.Node) bool {
+	if len(k.scope) == 0 {
+		return false
+	}
+	r := scopeReader{scope: k.names()}
+	ast.Walk(&n, &r)
+	return r.reads
+}
+
+type scopeReader struct {
+	scope []string
+	reads bool
+}
+
+func (r *scopeReader) Visit(n *ast.Node) {
+	switch n := (*n).(type) {
+	case *ast.PointerNode:
+		r.reads = true
+	case *ast.IdentifierNode:
+		r.reads = r.reads || slices.Contains(r.scope, n.Value)
 	}
 }
 
@@ -63,9 +88,14 @@ func (k *closures) call(n *ast.CallNode) eval {
 		}
 		return m.keep(v)
 	}
+	if e := k.listCall(name, args, general); e != nil {
+		return e
+	}
 	if len(args) == 1 {
 		arg := args[0]
 		switch name {
+		case "json":
+			return k.json(n.Arguments[0])
 		case "lower":
 			return letters(arg, 'A', 'Z', unicode.ToLower, general)
 		case "upper":
@@ -96,9 +126,24 @@ func (k *closures) call(n *ast.CallNode) eval {
 				return value{kind: textKind, text: strings.TrimSpace(text), safe: safe}
 			})
 		case "len":
-			return whole(arg, general, func(m *Mapper, text string, safe bool) value {
+			return func(m *Mapper) value {
+				v := arg(m)
+				if e, ok := m.elements(v); ok {
+					n := 0
+					for _, more := m.next(&e); more; _, more = m.next(&e) {
+						n++
+					}
+					return value{kind: intKind, bits: int64(n)}
+				}
+				if v.kind == nilKind {
+					return v
+				}
+				text, _, ok := m.textOf(v)
+				if !ok {
+					return m.called("len", v)
+				}
 				return value{kind: intKind, bits: int64(utf8.RuneCountInString(text))}
-			})
+			}
 		case "int":
 			return func(m *Mapper) value {
 				v := arg(m)
@@ -121,6 +166,7 @@ func (k *closures) call(n *ast.CallNode) eval {
 					return part
 				}
 			}
+			return k.memberOf(arg, 0)
 		case "last":
 			if call, ok := n.Arguments[0].(*ast.CallNode); ok {
 				if part := k.part(call, &ast.IntegerNode{Value: -1}); part != nil {
@@ -173,7 +219,7 @@ func whole(arg eval, general eval, f func(m *Mapper, text string, safe bool) val
 			return v
 		}
 		text, safe, ok := m.textOf(v)
-		if !ok || v.kind == otherKind {
+		if !ok || v.kind >= otherKind {
 			return general(m)
 		}
 		return f(m, text, safe)
@@ -236,7 +282,7 @@ func two(args []eval, general eval, f func(text, other string) string) eval {
 	first, second := args[0], args[1]
 	return func(m *Mapper) value {
 		a, b := first(m), second(m)
-		if a.kind == otherKind || b.kind == otherKind {
+		if a.kind >= otherKind || b.kind >= otherKind {
 			return general(m)
 		}
 		text, safe, ok := m.textOf(a)
@@ -368,7 +414,7 @@ func words(args []eval) eval {
 			if v.kind == nilKind {
 				continue
 			}
-			if v.kind == otherKind {
+			if v.kind >= otherKind {
 				m.arena = m.arena[:start]
 				return m.called("words", v)
 			}
@@ -442,7 +488,7 @@ func (m *Mapper) add(a, b value) value {
 	if a.kind == nilKind || b.kind == nilKind {
 		return value{}
 	}
-	if (a.kind == textKind || b.kind == textKind) && a.kind != otherKind && b.kind != otherKind {
+	if (a.kind == textKind || b.kind == textKind) && a.kind < otherKind && b.kind < otherKind {
 		x, xSafe, _ := m.textOf(a)
 		y, ySafe, _ := m.textOf(b)
 		start := len(m.arena)
@@ -470,7 +516,7 @@ func concat(parts []eval) eval {
 		for i, part := range parts {
 			values[i] = part(m)
 			absent = absent || values[i].kind == nilKind
-			odd = odd || values[i].kind == otherKind
+			odd = odd || values[i].kind >= otherKind
 		}
 		if odd {
 			sum := values[0]

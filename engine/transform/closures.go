@@ -113,6 +113,12 @@ func (k *closures) eval(n ast.Node) eval {
 		return k.let(n)
 	case *ast.ArrayNode:
 		return k.list(n)
+	case *ast.BuiltinNode:
+		return k.loop(n)
+	case *ast.PointerNode:
+		if n.Name == "" {
+			return k.identifier("#")
+		}
 	}
 	return nil
 }
@@ -171,11 +177,12 @@ func (k *closures) list(n *ast.ArrayNode) eval {
 		return nil
 	}
 	return func(m *Mapper) value {
-		list := make([]any, len(elements))
-		for i, element := range elements {
-			list[i] = m.any(element(m))
+		start := len(m.pending)
+		for _, element := range elements {
+			v := element(m)
+			m.pending = append(m.pending, v)
 		}
-		return m.keep(list)
+		return m.gathered(start)
 	}
 }
 
@@ -264,6 +271,13 @@ func (k *closures) member(n *ast.MemberNode) eval {
 	if call, ok := n.Node.(*ast.CallNode); ok {
 		if part := k.part(call, n.Property); part != nil {
 			return part
+		}
+	}
+	if key, ok := k.constant(n.Property); ok {
+		if of := k.eval(n.Node); of != nil {
+			if member := k.memberOf(of, key); member != nil {
+				return member
+			}
 		}
 	}
 	return k.operation("member", n.Node, n.Property)

@@ -109,15 +109,19 @@ func (v variables) Visit(n *ast.Node) {
 	}
 }
 
-// reader finds out whether a node reads one of the variables.
+// reader finds out whether a node reads one of the variables, or the element of
+// a loop.
 type reader struct {
 	variables variables
 	reads     bool
 }
 
 func (r *reader) Visit(n *ast.Node) {
-	if id, ok := (*n).(*ast.IdentifierNode); ok && r.variables[id.Value] {
+	switch n := (*n).(type) {
+	case *ast.PointerNode:
 		r.reads = true
+	case *ast.IdentifierNode:
+		r.reads = r.reads || r.variables[n.Value]
 	}
 }
 

@@ -15,6 +15,7 @@ type generator struct {
 	data  []byte
 	depth int
 	vars  int
+	loops int
 }
 
 func (g *generator) next(n int) int {
@@ -39,6 +40,9 @@ func (g *generator) leaf() string {
 	case 6:
 		return g.pick("0", "1", "7", "-1", "2.5", "300", "12345678901", "42.0")
 	}
+	if g.loops > 0 {
+		return g.pick("#", ".k", ".v", ".n.z", "#.a")
+	}
 	if g.vars > 0 {
 		return "v" + strconv.Itoa(g.next(g.vars))
 	}
@@ -52,7 +56,7 @@ func (g *generator) expression() string {
 	g.depth++
 	defer func() { g.depth-- }()
 	e := g.expression
-	switch g.next(22) {
+	switch g.next(28) {
 	case 0:
 		return g.leaf()
 	case 1:
@@ -101,10 +105,36 @@ func (g *generator) expression() string {
 		g.vars--
 		return "(let " + name + " = " + value + "; " + body + ")"
 	}
+	body := func() string {
+		g.loops++
+		defer func() { g.loops-- }()
+		return g.expression()
+	}
+	list := func() string {
+		return g.pick("json(event_items)", "json(event_list)", "json(event_json).a", "json(event_o_k)", "["+e()+", "+e()+"]", "json(event_spaced)", "#", ".n.z", e())
+	}
+	switch g.next(8) {
+	case 0:
+		return g.pick("map", "filter", "find", "any", "all", "none", "count", "one", "findIndex", "sum") + "(" + list() + ", " + body() + ")"
+	case 1:
+		return "map(" + list() + ", " + body() + ")"
+	case 2:
+		return "find(" + list() + ", " + g.pick(`.k == "a"`, `.v == 1`, `string(.v) == "1"`, body()) + ")" + g.pick("", ".v", ".n", ".n.z[0]", ".k")
+	case 3:
+		return "join(" + list() + ", " + g.pick(`", "`, e()) + ")"
+	case 4:
+		return g.pick("flatten", "uniq", "len", "first", "last", "string", "reverse", "join") + "(" + list() + ")"
+	case 5:
+		return list() + g.pick("[0]", "[1].k", "[-1]", "[5]", ".k", `["k"]`, "[0].n.z[1]", "[0].n")
+	case 6:
+		return "join(map(filter(" + list() + ", " + body() + "), " + body() + `), "; ")`
+	}
 	return g.pick("replace("+e()+", "+g.pick(`"a"`, e())+", "+e()+")", "["+e()+", "+e()+"]", "map("+e()+", # == "+e()+")", "filter(["+e()+", 1], # != nil)", "count(["+e()+"], # contains \"a\")")
 }
 
 var differentialRecords = []string{
+	`{"items":[{"k":"a","v":1,"n":{"z":[1,"two",[3]]}},{"k":"b\u0022","v":"1","k2":null,"k":"dup"},{"v":null},7,"x",null,[1,2]],"spaced":[ 1 , { "k" : "a" , "v" : [ ] } ],"list":[[1,[2,"a"]],"a","a",1.0,1],"s":"Aa","n":2}`,
+	`{"items":"[{\"k\":\"a\",\"v\":1,\"n\":{\"z\":[]}}]","spaced":" [1 , 2] ","list":"[1,","json":"{\"a\":[{\"k\":\"x\"}]}","o":{"k":"[\"p\",\"q\"]"}}`,
 	`{"s":"aXb a","n":7,"t":true,"esc":"q\"u\\o\u00e9","big":12345678901234567890123,"f":2.5,"list":["a",1, {"b":null}],"json":"{\"a\":[1,{\"b\":2}]}","mail":"Bob@Example.COM","ip":"[2001:DB8::1]:443","time":"2026-03-01 10:00:00","digits":"300","float":42.0,"neg":-0,"empty":"","o":{"k":"FileAccessed"},"uni":"ÄÖ üa@é"}`,
 	`{"s":"a","n":300.50,"t":false,"esc":"\ud800a","big":-9223372036854775808,"f":1e3,"list":[],"json":"x","mail":"@","ip":"::ffff:1.2.3.4","time":1772359200,"digits":"0007","float":1E400,"neg":-1,"o":{"k":null},"uni":"İıſK"}`,
 	`{"n":"7","s":7,"t":"true","missing2":1,"list":"a,b@c","mail":["a@b"],"uni":"aaaa@aa,","digits":9007199254740993}`,

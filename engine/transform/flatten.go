@@ -73,7 +73,8 @@ const (
 	slotNumber
 	slotTrue
 	slotFalse
-	slotJSON // text: an array, or of an object that lies too deep
+	slotJSON    // text: an array, or an object that lies too deep, with white space between its tokens
+	slotCompact // text: the same without
 )
 
 // flattener holds what is learned and the event being written.
@@ -350,8 +351,10 @@ func (f *flattener) json(n *node, i int) int {
 	}
 	raw := f.in[i:end]
 	l := f.field(n)
-	f.note(l, slotJSON, raw)
-	if !compact {
+	if compact {
+		f.note(l, slotCompact, raw)
+	} else {
+		f.note(l, slotJSON, raw)
 		f.text = compactJSON(f.text[:0], raw)
 		raw = f.text
 	}

@@ -27,9 +27,12 @@ type Mapper struct {
 	known     []uint64 // by field: the event for which values holds
 	memos     []answered
 	variables []value
-	kept      []any  // lists, maps and times of this event
-	arena     []byte // texts of this event
-	failure   error  // of the expression that runs
+	list      []value // elements of lists of this event
+	pending   []value // elements of lists that are being made
+	steps     int     // of the loops of the expression that runs
+	kept      []any   // lists, maps and times of this event
+	arena     []byte  // texts of this event
+	failure   error   // of the expression that runs
 	env       map[string]any
 	failed    []FieldError
 }
@@ -125,8 +128,12 @@ func (m *Mapper) failedCondition(when *compiled) {
 	}
 }
 
-// keepArena is how much scratch space is kept from one event to the next.
-const keepArena = 1 << 20
+// keepArena and keepList are how much scratch space, in bytes and in values, is
+// kept from one event to the next.
+const (
+	keepArena = 1 << 20
+	keepList  = 1 << 14
+)
 
 func (m *Mapper) reset() {
 	m.failed = m.failed[:0]
@@ -139,6 +146,10 @@ func (m *Mapper) reset() {
 		m.text = nil
 	}
 	m.arena = m.arena[:0]
+	if cap(m.list) > keepList {
+		m.list = nil
+	}
+	m.list, m.pending, m.steps = m.list[:0], m.pending[:0], 0
 }
 
 // environment are the values of the names that an expression reads, for expr's
@@ -173,11 +184,11 @@ func (m *Mapper) value(field int) value {
 
 func (m *Mapper) compute(field int) value {
 	if r := m.winner[field]; r >= 0 {
-		outer := m.failure
-		m.failure = nil
+		outer, steps := m.failure, m.steps
+		m.failure, m.steps = nil, 0
 		v := m.evals[r](m)
 		failure := m.failure
-		m.failure = outer
+		m.failure, m.steps = outer, steps
 		if failure != nil {
 			m.failed = append(m.failed, FieldError{Field: m.m.fields[field], Cause: failure.Error()})
 		} else if v.kind != nilKind && (v.kind != textKind || v.text != "") {

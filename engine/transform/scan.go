@@ -249,7 +249,8 @@ func scanScalar(b []byte, i int) int {
 // scanner walks over whole values. It does not recurse, so that a record may
 // be nested as deep as it likes.
 type scanner struct {
-	open []byte // the brackets that are open
+	open    []byte // the brackets that are open
+	deepest int    // how many were, at most, since it was set to 0
 }
 
 // value walks over the value at i. compact says that there is no white space
@@ -264,6 +265,7 @@ func (s *scanner) value(b []byte, i int) (end int, compact bool) {
 		}
 		if c := b[i]; c == '{' || c == '[' {
 			s.open = append(s.open, c)
+			s.deepest = max(s.deepest, len(s.open))
 			i++
 			if i < len(b) && isSpace(b[i]) {
 				i, compact = skipSpace(b, i), false

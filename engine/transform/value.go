@@ -28,6 +28,8 @@ const (
 	intKind         // bits
 	floatKind       // bits: math.Float64bits
 	otherKind       // a list, a map, a time or a duration: Mapper.kept[bits]
+	jsonKind        // text: the JSON text of a list or a map
+	listKind        // a list of values: Mapper.list[from:to], see list
 )
 
 func boolean(b bool) value {
@@ -106,6 +108,16 @@ func (m *Mapper) any(v value) any {
 		return math.Float64frombits(uint64(v.bits))
 	case otherKind:
 		return m.kept[v.bits]
+	case jsonKind:
+		decoded, _ := expression.DecodeJSON(v.text)
+		return decoded
+	case listKind:
+		from, to := v.span()
+		out := make([]any, 0, to-from)
+		for _, element := range m.list[from:to] {
+			out = append(out, m.any(element))
+		}
+		return out
 	}
 	return nil
 }
@@ -191,9 +203,11 @@ func (m *Mapper) slotValue(i int) value {
 		start := len(m.arena)
 		m.arena = unescape(m.arena, s.text)
 		return value{kind: textKind, text: view(m.arena[start:])}
+	case slotCompact:
+		return value{kind: textKind, text: s.text}
 	default:
 		start := len(m.arena)
-		m.arena = compactJSON(m.arena, unsafe.Slice(unsafe.StringData(s.text), len(s.text)))
+		m.arena = compactJSON(m.arena, bytesOf(s.text))
 		return value{kind: textKind, text: view(m.arena[start:])}
 	}
 }
