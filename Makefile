@@ -2,6 +2,7 @@
 # lint   gofmt, vet, staticcheck      golden rewrite the expected events, then test
 # bench  the figures of docs/performance.md
 # demo   the whole connector against a simulated tenant
+# chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
 # image  build the container image and check what is in it
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -9,7 +10,7 @@ BINARY  := bin/s60-m365-connector
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
-.PHONY: build test lint golden bench demo image ci
+.PHONY: build test lint golden bench demo chaos image ci
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) ./cmd/s60-m365-connector
@@ -34,6 +35,13 @@ bench:
 
 demo: build
 	$(BINARY) demo
+
+# The same seed makes the same schedule: a run that failed can be had again.
+MINUTES ?= 5
+SEED    ?= 1
+
+chaos:
+	go test ./cmd/$(notdir $(BINARY)) -run '^TestChaos$$' -count 1 -timeout 0 -v -chaos.minutes $(MINUTES) -chaos.seed $(SEED)
 
 image:
 	.ci/image
