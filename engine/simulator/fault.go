@@ -39,7 +39,7 @@ type Fault struct {
 	// Code and Message go into the error body of [Status].
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Delay of [Slow].
+	// Delay of [Slow] and [Stall].
 	Delay time.Duration `json:"-"`
 	// RetryAfter is sent as it stands with [Status] and [Throttle]: seconds, a
 	// fraction, a date, or nothing.
@@ -58,6 +58,7 @@ const (
 	Status    Kind = "status"     // an error of the given status
 	Throttle  Kind = "throttle"   // 429 in the service's own words
 	Slow      Kind = "slow"       // the answer comes after Delay
+	Stall     Kind = "stall"      // half of the body, and the rest after Delay
 	GzipBreak Kind = "gzip-break" // a gzip stream with a broken middle
 )
 
@@ -107,7 +108,7 @@ const (
 	RevokeTokens Kind = "revoke-tokens" // tokens issued so far are refused, at once
 )
 
-var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Slow, GzipBreak, AF429, SelfLink, ForeignNext, ForeignLink,
+var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Slow, Stall, GzipBreak, AF429, SelfLink, ForeignNext, ForeignLink,
 	EmptyPage, ExpireToken, OddHeader, NoStatus, Unlicensed, Forbidden, Expired, SecretExpired, SecretWrong, AppMissing, Blocked,
 	NoRoles, Busy, AcceptReset, Poison, Refuse, TooLarge, AuditLogOff, WidePartial, Disable, Unsubscribe, RevokeTokens}
 
@@ -256,13 +257,8 @@ func (s *Simulator) guard(w http.ResponseWriter, r *http.Request, target string,
 }
 
 func (s *Simulator) apply(w http.ResponseWriter, r *http.Request, target string, hit faultSet, next handler) {
-	if f, ok := hit.of(Slow); ok {
-		select {
-		case <-time.After(f.Delay):
-		case <-r.Context().Done():
-			return
-		case <-s.closing:
-		}
+	if f, ok := hit.of(Slow); ok && !s.wait(r, f.Delay) {
+		return
 	}
 	if hit.has(Reset) {
 		reset(w)
@@ -278,11 +274,22 @@ func (s *Simulator) apply(w http.ResponseWriter, r *http.Request, target string,
 		s.answerStatus(w, r, target, f)
 		return
 	}
-	if f, ok := hit.of(Cut, Truncate, GzipBreak); ok {
+	if f, ok := hit.of(Cut, Truncate, Stall, GzipBreak); ok {
 		s.damage(w, r, f, func(w http.ResponseWriter) { next(w, r, hit) })
 		return
 	}
 	next(w, r, hit)
+}
+
+// wait reports whether the client is still there after a while.
+func (s *Simulator) wait(r *http.Request, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+	case <-s.closing:
+	case <-r.Context().Done():
+		return false
+	}
+	return true
 }
 
 func (s *Simulator) answerStatus(w http.ResponseWriter, r *http.Request, target string, f Fault) {
@@ -365,6 +372,14 @@ func (s *Simulator) damage(w http.ResponseWriter, r *http.Request, f Fault, answ
 		w.Write(body[:len(body)/2]) //nolint:errcheck // the client hung up
 		http.NewResponseController(w).Flush()
 		reset(w)
+	case Stall:
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		w.WriteHeader(max(c.status, 200))
+		w.Write(body[:len(body)/2])           //nolint:errcheck // the client hung up
+		http.NewResponseController(w).Flush() //nolint:errcheck // the client hung up
+		if s.wait(r, f.Delay) {
+			w.Write(body[len(body)/2:]) //nolint:errcheck // the client hung up
+		}
 	case GzipBreak:
 		if w.Header().Get("Content-Encoding") == "" {
 			var z bytes.Buffer

@@ -59,6 +59,7 @@ func TestFaultsOfAnyAnswer(t *testing.T) {
 		}},
 		{Fault{Kind: Expired}, func(resp *http.Response, body []byte, err error) bool { return err == nil && resp.StatusCode == 401 }},
 		{Fault{Kind: Slow, Delay: 50 * time.Millisecond}, good},
+		{Fault{Kind: Stall, Delay: 50 * time.Millisecond}, good},
 	}
 	for _, tt := range tests {
 		t.Run(string(tt.fault.Kind), func(t *testing.T) {

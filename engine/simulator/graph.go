@@ -224,6 +224,7 @@ func (s *Simulator) graphBudget(w http.ResponseWriter, r *http.Request, budget s
 type walkState struct {
 	filter, orderBy, selected string
 	top                       int
+	served                    int // rows of the pages before
 	last                      place
 	lastID                    string // of a table's row
 	path                      string
@@ -309,6 +310,10 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 			s.graphError(w, r, 400, "BadRequest", "Invalid page size specified: '%s'. Must be between 1 and %d inclusive.", text, e.maxTop)
 			return
 		}
+	}
+	if s.opts.MaxWalk > 0 && walk.served >= s.opts.MaxWalk {
+		s.graphError(w, r, 504, "UnknownError", "")
+		return
 	}
 	order, descending, ok := e.order(walk.orderBy)
 	if !ok {
@@ -553,6 +558,9 @@ func (p *page) fromStreams() error {
 	}
 	for _, f := range found {
 		p.rows = append(p.rows, f.row)
+		if share := p.sim.opts.Repeated; share > 0 && unit(mix(p.sim.opts.Seed^f.index^uint64(f.feed)<<40^0x2e9)) < share {
+			p.rows = append(p.rows, f.row) // reports do list a row twice
+		}
 		p.walk.last = f.place
 	}
 	return nil
@@ -619,6 +627,7 @@ func (p *page) write(w http.ResponseWriter, r *http.Request, q url.Values, hit f
 		version = "beta"
 	}
 	body = strconv.AppendQuote(body, s.GraphBase()+"/"+version+"/$metadata#"+p.endpoint.path)
+	p.walk.served += len(p.rows)
 	if p.more {
 		base := s.GraphBase()
 		if hit.has(ForeignNext) {

@@ -30,6 +30,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.DurationVar(&o.BlobEvery, "blob-every", 0, "how long a live blob stays open (default 20s)")
 	flags.IntVar(&o.ListPage, "list-page", 0, "blobs a page of the content listing (default 100)")
 	flags.IntVar(&o.PageSize, "page-size", 0, "rows a page of Graph, at most")
+	flags.IntVar(&o.MaxWalk, "max-walk", 0, "rows that one walk of Graph pages gets before it fails (default: any number)")
 	flags.DurationVar(&o.TokenLifetime, "token-lifetime", 0, "default 1h")
 	flags.DurationVar(&o.PartialFor, "partial-for", 0, "how long a new blob holds only half of its records")
 	flags.Float64Var(&o.Late, "late", 0, "share of blobs and rows that become visible late")

@@ -225,95 +225,119 @@ func contentTime(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// contentRule is what the API says of any window it refuses.
+const contentRule = "Start time and end time must both be specified (or both omitted) and must be less than or equal to 24 hours apart, with the start time no more than 7 days in the past."
+
+// contentWindow reads the window of a listing; code is the error of a window
+// that is refused.
+func (s *Simulator) contentWindow(start, end string, now time.Time) (from, to time.Time, code, message string) {
+	from, ok1 := contentTime(start)
+	to, ok2 := contentTime(end)
+	switch {
+	case !ok1 || !ok2:
+		return from, to, "AF20030", contentRule
+	case !from.Before(to):
+		return from, to, "AF20055", contentRule + " The start time must be before the end time."
+	case now.Sub(from) > retention:
+		return from, to, "AF20055", contentRule
+	case to.Sub(from) <= 24*time.Hour:
+		return from, to, "", ""
+	case s.faults.active("tenant", WidePartial):
+		return from, from.Add(24 * time.Hour), "", "" // an answer that silently misses the rest
+	}
+	return from, to, "AF20030", contentRule
+}
+
 func (s *Simulator) listContent(w http.ResponseWriter, r *http.Request, c *contentType, hit faultSet) {
 	now := s.now()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.known {
+	known, enabled := c.known, c.enabled
+	c.mu.Unlock()
+	switch {
+	case !known:
 		afError(w, 400, "AF20022", "No subscription found for the specified content type.")
 		return
-	}
-	if !c.enabled {
+	case !enabled:
 		afError(w, 400, "AF20023", "The subscription was disabled.")
 		return
 	}
-	startText, endText := query(r, "startTime"), query(r, "endTime")
-	from, to := now.Add(-24*time.Hour), now
-	if startText != "" || endText != "" {
-		var ok1, ok2 bool
-		from, ok1 = contentTime(startText)
-		to, ok2 = contentTime(endText)
-		const rule = "Start time and end time must both be specified (or both omitted) and must be less than or equal to 24 hours apart, with the start time no more than 7 days in the past."
-		switch {
-		case !ok1 || !ok2:
-			afError(w, 400, "AF20030", rule)
-			return
-		case !from.Before(to):
-			afError(w, 400, "AF20055", rule+" The start time must be before the end time.")
-			return
-		case now.Sub(from) > retention:
-			afError(w, 400, "AF20055", rule)
-			return
-		case to.Sub(from) > 24*time.Hour && s.faults.active("tenant", WidePartial):
-			to = from.Add(24 * time.Hour) // an answer that silently misses the rest
-		case to.Sub(from) > 24*time.Hour:
-			afError(w, 400, "AF20030", rule)
-			return
-		}
-	} else {
-		startText, endText = from.Format("2006-01-02T15:04:05"), to.Format("2006-01-02T15:04:05")
-		from, _ = contentTime(startText)
+	start, end := query(r, "startTime"), query(r, "endTime")
+	if start == "" && end == "" { // the last 24 hours
+		start, end = now.UTC().Add(-24*time.Hour).Format("2006-01-02T15:04:05"), now.UTC().Format("2006-01-02T15:04:05")
 	}
+	from, to, code, message := s.contentWindow(start, end, now)
+	if code != "" {
+		afError(w, 400, code, "%s", message)
+		return
+	}
+	token := query(r, "nextPage")
+	page, more, ok := c.list(from, to, now, token, s.opts.ListPage)
+	if !ok || token != "" && hit.has(ExpireToken) {
+		afError(w, 400, "AF20031", "Invalid nextPage Input: %s.", token)
+		return
+	}
+	next := ""
+	switch {
+	case token == "" && hit.has(EmptyPage): // nothing yet, but a link that leads to everything
+		page, next = nil, s.contentLink(s.ManageBase(), c, start, end, blob{class: beforeAll})
+	case more && hit.has(SelfLink):
+		next = s.ManageBase() + r.URL.RequestURI()
+	case more && hit.has(ForeignNext):
+		next = s.contentLink(s.ForeignBase(), c, start, end, page[len(page)-1])
+	case more:
+		next = s.contentLink(s.ManageBase(), c, start, end, page[len(page)-1])
+	}
+	switch {
+	case next == "":
+	case hit.has(OddHeader):
+		w.Header()["Nextpageuri"] = []string{next}
+	default:
+		w.Header()["NextPageUri"] = []string{next}
+	}
+	base := s.ManageBase()
+	if hit.has(ForeignLink) {
+		base = s.ForeignBase()
+	}
+	items := make([]contentItem, 0, len(page))
+	for _, b := range page {
+		items = append(items, c.item(b, base+"/api/v1.0/"+s.opts.TenantID+"/activity/feed/audit/"))
+	}
+	writeJSON(w, 200, items)
+}
+
+// contentItem is a blob as it is listed.
+type contentItem struct {
+	ContentType       string `json:"contentType"`
+	ContentID         string `json:"contentId"`
+	ContentURI        string `json:"contentUri"`
+	ContentCreated    string `json:"contentCreated"`
+	ContentExpiration string `json:"contentExpiration"`
+}
+
+func (c *contentType) item(b blob, root string) contentItem {
+	const layout = "2006-01-02T15:04:05.000Z"
+	id, created := c.contentID(b), time.UnixMilli(b.created).UTC()
+	return contentItem{c.name, id, root + id, created.Format(layout), created.Add(retention).Format(layout)}
+}
+
+// list is one page of the blobs of a window; ok is false for a token that names
+// no place.
+func (c *contentType) list(from, to, now time.Time, token string, size int) (page []blob, more, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.extend(now)
 	var after *blob
-	if token := query(r, "nextPage"); token != "" {
-		b, ok := c.parseToken(token)
-		if !ok || hit.has(ExpireToken) {
-			afError(w, 400, "AF20031", "Invalid nextPage Input: %s.", token)
-			return
+	if token != "" {
+		b, known := c.parseToken(token)
+		if !known {
+			return nil, false, false
 		}
 		if b.class != beforeAll {
 			after = &b
 		}
 	}
-	page, more := c.within(from.UnixMilli(), to.UnixMilli(), now.UnixMilli(), after, s.opts.ListPage)
-	if hit.has(EmptyPage) && after == nil {
-		// Nothing yet, but a link that leads to everything.
-		w.Header()["NextPageUri"] = []string{s.contentLink(s.ManageBase(), c, startText, endText, blob{class: beforeAll})}
-		page, more = nil, false
-	}
-	items := make([]map[string]string, 0, len(page))
-	for _, b := range page {
-		base := s.ManageBase()
-		if hit.has(ForeignLink) {
-			base = s.ForeignBase()
-		}
-		id := c.contentID(b)
-		created := time.UnixMilli(b.created).UTC()
-		items = append(items, map[string]string{
-			"contentType":       c.name,
-			"contentId":         id,
-			"contentUri":        base + "/api/v1.0/" + s.opts.TenantID + "/activity/feed/audit/" + id,
-			"contentCreated":    created.Format("2006-01-02T15:04:05.000Z"),
-			"contentExpiration": created.Add(retention).Format("2006-01-02T15:04:05.000Z"),
-		})
-	}
-	if more {
-		base := s.ManageBase()
-		if hit.has(ForeignNext) {
-			base = s.ForeignBase()
-		}
-		next := s.contentLink(base, c, startText, endText, page[len(page)-1])
-		if hit.has(SelfLink) {
-			next = s.ManageBase() + r.URL.RequestURI()
-		}
-		if hit.has(OddHeader) {
-			w.Header()["Nextpageuri"] = []string{next}
-		} else {
-			w.Header()["NextPageUri"] = []string{next}
-		}
-	}
-	writeJSON(w, 200, items)
+	page, more = c.within(from.UnixMilli(), to.UnixMilli(), now.UnixMilli(), after, size)
+	return page, more, true
 }
 
 // beforeAll is the class of the place before the first blob.

@@ -119,7 +119,10 @@ type Options struct {
 	BlobMax        int // default 40
 	BlobEvery      time.Duration
 	SkipTokenLives time.Duration // default 10 m
-	PartialFor     time.Duration // how long a new blob holds only its first half; default 0
+	// MaxWalk is how many rows one walk of pages gets before the service gives up
+	// on it with 504, as deep walks end; 0: any number.
+	MaxWalk    int
+	PartialFor time.Duration // how long a new blob holds only its first half; default 0
 
 	Late      float64       // share of blobs and rows that become visible late
 	LateBy    time.Duration // at most this late; default 90 m
