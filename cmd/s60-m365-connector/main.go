@@ -85,6 +85,7 @@ func main() {
 
 // Main runs one command line and returns the exit code.
 func Main(args []string, std streams) int {
+	prepareProcess()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() {
