@@ -15,10 +15,9 @@ import (
 // This file compiles calls of functions. A function that is not here is called
 // as expressions in general call it.
 
-// memo compiles a call. One that stands in the mapping several times is
+// memo makes that an expression which stands in the mapping several times is
 // answered once for an event.
-func (k *closures) memo(n *ast.CallNode) eval {
-	e := k.call(n)
+func (k *closures) memo(n ast.Node, e eval) eval {
 	name := n.String()
 	if e == nil || k.uses[name] < 2 || k.readsScope(n) {
 		return e
@@ -177,10 +176,12 @@ func (k *closures) call(n *ast.CallNode) eval {
 	}
 	if len(args) == 2 {
 		switch name {
+		case "trim":
+			return two(args, general, strings.Trim)
 		case "trimPrefix":
-			return two(args, general, func(text, cut string) string { return strings.TrimPrefix(text, cut) })
+			return two(args, general, strings.TrimPrefix)
 		case "trimSuffix":
-			return two(args, general, func(text, cut string) string { return strings.TrimSuffix(text, cut) })
+			return two(args, general, strings.TrimSuffix)
 		case "hasPrefix":
 			return nilWithNil(args, k.texts("startsWith", n.Arguments[0], n.Arguments[1]))
 		case "hasSuffix":
@@ -305,47 +306,6 @@ func nilWithNil(args []eval, c cond) eval {
 			return value{}
 		}
 		return boolean(c(m))
-	}
-}
-
-// texts is a comparison of two texts, numbers taken as such.
-func (k *closures) texts(operator string, left, right ast.Node) cond {
-	a, b := k.eval(left), k.eval(right)
-	if a == nil || b == nil {
-		return nil
-	}
-	of := strings.Contains
-	switch operator {
-	case "startsWith":
-		of = strings.HasPrefix
-	case "endsWith":
-		of = strings.HasSuffix
-	}
-	if want, ok := k.constant(right); ok {
-		if want, ok := want.(string); ok {
-			slot, isSlot := k.slotOfNode(left)
-			return func(m *Mapper) bool {
-				if isSlot {
-					if s := &m.slots[slot]; s.event != m.event {
-						return false
-					} else if s.kind == slotText {
-						return of(s.text, want)
-					}
-				}
-				text, _, ok := m.textOf(a(m))
-				return ok && of(text, want)
-			}
-		}
-	}
-	return func(m *Mapper) bool {
-		v := a(m)
-		w := b(m)
-		text, _, ok := m.textOf(v)
-		if !ok {
-			return false
-		}
-		part, _, ok := m.textOf(w)
-		return ok && of(text, part)
 	}
 }
 

@@ -2,8 +2,6 @@ package transform
 
 import (
 	"reflect"
-	"regexp"
-	"slices"
 
 	"github.com/expr-lang/expr/ast"
 
@@ -43,7 +41,7 @@ type variable struct {
 	index int
 }
 
-// count notes the calls in an expression, so that those which come more than
+// count notes the calls and lookups in an expression, so that those which come more than
 // once are answered once.
 func (k *closures) count(n ast.Node) {
 	ast.Walk(&n, counter(k.uses))
@@ -52,8 +50,9 @@ func (k *closures) count(n ast.Node) {
 type counter map[string]int
 
 func (c counter) Visit(n *ast.Node) {
-	if call, ok := (*n).(*ast.CallNode); ok {
-		c[call.String()]++
+	switch n := (*n).(type) {
+	case *ast.CallNode, *ast.MemberNode:
+		c[n.String()]++
 	}
 }
 
@@ -108,7 +107,7 @@ func (k *closures) eval(n ast.Node) eval {
 	case *ast.SliceNode:
 		return k.slice(n)
 	case *ast.CallNode:
-		return k.memo(n)
+		return k.memo(n, k.call(n))
 	case *ast.VariableDeclaratorNode:
 		return k.let(n)
 	case *ast.ArrayNode:
@@ -276,7 +275,7 @@ func (k *closures) member(n *ast.MemberNode) eval {
 	if key, ok := k.constant(n.Property); ok {
 		if of := k.eval(n.Node); of != nil {
 			if member := k.memberOf(of, key); member != nil {
-				return member
+				return k.memo(n, member)
 			}
 		}
 	}
@@ -320,246 +319,6 @@ func (k *closures) rows(table map[string]any) map[string]value {
 	k.tables[id] = rows
 	k.kept = append(k.kept, table) // so that its address stays its own
 	return rows
-}
-
-// cond compiles a node as a condition.
-func (k *closures) cond(n ast.Node) cond {
-	switch n := n.(type) {
-	case *ast.BoolNode:
-		holds := n.Value
-		return func(*Mapper) bool { return holds }
-	case *ast.UnaryNode:
-		if n.Operator == "not" || n.Operator == "!" {
-			c := k.cond(n.Node)
-			if c == nil {
-				return nil
-			}
-			return func(m *Mapper) bool { return !c(m) }
-		}
-	case *ast.BinaryNode:
-		if c, ok := k.comparison(n); ok {
-			return c
-		}
-	}
-	v := k.eval(n)
-	if v == nil {
-		return nil
-	}
-	return func(m *Mapper) bool { return m.truth(v(m)) }
-}
-
-// truth is a value as a condition.
-func (m *Mapper) truth(v value) bool {
-	switch v.kind {
-	case boolKind:
-		return v.bits != 0
-	case nilKind:
-		return false
-	}
-	_, err := expression.Operate("truth", m.any(v))
-	m.fail(err)
-	return false
-}
-
-// comparison compiles an operator whose result is true or false; ok is false
-// if n is another.
-func (k *closures) comparison(n *ast.BinaryNode) (c cond, ok bool) {
-	switch n.Operator {
-	case "and", "&&", "or", "||":
-		left, right := k.cond(n.Left), k.cond(n.Right)
-		switch {
-		case left == nil || right == nil:
-			return nil, true
-		case n.Operator == "and" || n.Operator == "&&":
-			return func(m *Mapper) bool { return left(m) && right(m) }, true
-		}
-		return func(m *Mapper) bool { return left(m) || right(m) }, true
-	case "==", "!=":
-		c := k.equality(n.Left, n.Right)
-		if c != nil && n.Operator == "!=" {
-			equal := c
-			c = func(m *Mapper) bool { return !equal(m) }
-		}
-		return c, true
-	case "in":
-		return k.in(n), true
-	case "matches":
-		return k.matches(n), true
-	}
-	var of func(m *Mapper, a, b value) bool
-	switch n.Operator {
-	case "<":
-		of = func(m *Mapper, a, b value) bool { c, ok := m.compare(a, b); return ok && c < 0 }
-	case "<=":
-		of = func(m *Mapper, a, b value) bool { c, ok := m.compare(a, b); return ok && c <= 0 }
-	case ">":
-		of = func(m *Mapper, a, b value) bool { c, ok := m.compare(a, b); return ok && c > 0 }
-	case ">=":
-		of = func(m *Mapper, a, b value) bool { c, ok := m.compare(a, b); return ok && c >= 0 }
-	case "contains", "startsWith", "endsWith":
-		return k.texts(n.Operator, n.Left, n.Right), true
-	default:
-		return nil, false
-	}
-	left, right := k.eval(n.Left), k.eval(n.Right)
-	if left == nil || right == nil {
-		return nil, true
-	}
-	return func(m *Mapper) bool {
-		a := left(m)
-		return of(m, a, right(m))
-	}, true
-}
-
-// slotOfNode is the slot that a node reads and nothing else.
-func (k *closures) slotOfNode(n ast.Node) (int, bool) {
-	id, ok := n.(*ast.IdentifierNode)
-	if !ok || slices.Contains(k.names(), id.Value) {
-		return 0, false
-	}
-	if _, computed := k.fieldOf[id.Value]; computed {
-		return 0, false
-	}
-	slot, ok := k.slotOf[id.Value]
-	return slot, ok
-}
-
-func (k *closures) equality(left, right ast.Node) cond {
-	if _, ok := k.constant(left); ok {
-		left, right = right, left
-	}
-	a, b := k.eval(left), k.eval(right)
-	if a == nil || b == nil {
-		return nil
-	}
-	if v, ok := k.constant(right); ok {
-		if want, ok := constant(v); ok {
-			slot, isSlot := k.slotOfNode(left)
-			switch {
-			case want.kind == textKind && isSlot:
-				return func(m *Mapper) bool {
-					if s := &m.slots[slot]; s.kind == slotText || s.event != m.event {
-						return s.event == m.event && s.text == want.text
-					}
-					v := m.slotValue(slot)
-					return v.kind == textKind && v.text == want.text
-				}
-			case want.kind == textKind:
-				return func(m *Mapper) bool {
-					v := a(m)
-					return v.kind == textKind && v.text == want.text
-				}
-			case want.kind == nilKind:
-				return func(m *Mapper) bool { return a(m).kind == nilKind }
-			}
-		}
-	}
-	return func(m *Mapper) bool {
-		v := a(m)
-		return m.equal(v, b(m))
-	}
-}
-
-// in is a search in a list or among the keys of a map, mostly constant.
-func (k *closures) in(n *ast.BinaryNode) cond {
-	v := k.eval(n.Left)
-	if v == nil {
-		return nil
-	}
-	if of, ok := k.constant(n.Right); ok {
-		switch of := of.(type) {
-		case []any:
-			return inList(v, of)
-		case map[string]any:
-			return func(m *Mapper) bool {
-				text, _, ok := m.textOf(v(m))
-				if ok {
-					_, ok = of[text]
-				}
-				return ok
-			}
-		}
-	}
-	if list, ok := n.Right.(*ast.ArrayNode); ok {
-		elements := k.evals(list.Nodes)
-		if elements == nil {
-			return nil
-		}
-		return func(m *Mapper) bool {
-			a, found := v(m), false
-			for _, element := range elements { // all, as one may fail
-				found = m.equal(a, element(m)) || found
-			}
-			return found
-		}
-	}
-	of := k.eval(n.Right)
-	if of == nil {
-		return nil
-	}
-	return func(m *Mapper) bool {
-		a := m.any(v(m))
-		return expression.In(a, m.any(of(m)))
-	}
-}
-
-func inList(v eval, list []any) cond {
-	set := expression.NewSet(list)
-	var texts []string
-	var integers []int64
-	other := false
-	for _, element := range list {
-		switch element := element.(type) {
-		case string:
-			texts = append(texts, element)
-		case int:
-			integers = append(integers, int64(element))
-		default:
-			other = true
-		}
-	}
-	return func(m *Mapper) bool {
-		a := v(m)
-		if a.kind == textKind {
-			if len(texts) > 8 {
-				return set.HasText(a.text)
-			}
-			for _, text := range texts {
-				if text == a.text {
-					return true
-				}
-			}
-			return false
-		}
-		if !other {
-			if len(integers) == 0 {
-				return false
-			}
-			if i, ok := a.integer(); ok {
-				return slices.Contains(integers, i)
-			}
-		}
-		return set.Has(m.any(a))
-	}
-}
-
-func (k *closures) matches(n *ast.BinaryNode) cond {
-	v := k.eval(n.Left)
-	if v == nil {
-		return nil
-	}
-	if pattern, ok := n.Right.(*ast.StringNode); ok {
-		re := regexp.MustCompile(pattern.Value) // compiled before, or the expression would have been refused
-		return func(m *Mapper) bool {
-			text, _, ok := m.textOf(v(m))
-			return ok && re.MatchString(text)
-		}
-	}
-	c := k.operation("matches", n.Left, n.Right)
-	if c == nil {
-		return nil
-	}
-	return func(m *Mapper) bool { return m.truth(c(m)) }
 }
 
 // interpreted runs an expression in expr's machine.

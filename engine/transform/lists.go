@@ -222,7 +222,7 @@ func (k *closures) memberOf(of eval, key any) eval {
 // loop compiles a function with a predicate over one list; nil for those that
 // only the machine runs.
 func (k *closures) loop(n *ast.BuiltinNode) eval {
-	var run func(m *Mapper, e *elements, index int, body eval, holds cond) value
+	var run func(m *Mapper, e elements, index int, body eval, holds cond) value
 	switch n.Name {
 	case "map":
 		run = mapLoop
@@ -231,15 +231,15 @@ func (k *closures) loop(n *ast.BuiltinNode) eval {
 	case "find":
 		run = findLoop
 	case "any":
-		run = func(m *Mapper, e *elements, index int, _ eval, holds cond) value {
+		run = func(m *Mapper, e elements, index int, _ eval, holds cond) value {
 			return boolean(m.search(e, index, holds, true))
 		}
 	case "none":
-		run = func(m *Mapper, e *elements, index int, _ eval, holds cond) value {
+		run = func(m *Mapper, e elements, index int, _ eval, holds cond) value {
 			return boolean(!m.search(e, index, holds, true))
 		}
 	case "all":
-		run = func(m *Mapper, e *elements, index int, _ eval, holds cond) value {
+		run = func(m *Mapper, e elements, index int, _ eval, holds cond) value {
 			return boolean(!m.search(e, index, holds, false))
 		}
 	case "count":
@@ -279,7 +279,7 @@ func (k *closures) loop(n *ast.BuiltinNode) eval {
 			_, err := expression.Operate("list", m.any(v))
 			return m.fail(err)
 		}
-		return run(m, &e, index, body, holds)
+		return run(m, e, index, body, holds)
 	}
 }
 
@@ -298,8 +298,8 @@ func (m *Mapper) step(e *elements, index int) bool {
 }
 
 // search says whether the condition is what for some element.
-func (m *Mapper) search(e *elements, index int, holds cond, what bool) bool {
-	for m.step(e, index) {
+func (m *Mapper) search(e elements, index int, holds cond, what bool) bool {
+	for m.step(&e, index) {
 		if holds(m) == what {
 			return true
 		}
@@ -307,8 +307,8 @@ func (m *Mapper) search(e *elements, index int, holds cond, what bool) bool {
 	return false
 }
 
-func findLoop(m *Mapper, e *elements, index int, _ eval, holds cond) value {
-	for m.step(e, index) {
+func findLoop(m *Mapper, e elements, index int, _ eval, holds cond) value {
+	for m.step(&e, index) {
 		v := m.variables[index]
 		if holds(m) {
 			return v
@@ -317,9 +317,9 @@ func findLoop(m *Mapper, e *elements, index int, _ eval, holds cond) value {
 	return value{}
 }
 
-func countLoop(m *Mapper, e *elements, index int, _ eval, holds cond) value {
+func countLoop(m *Mapper, e elements, index int, _ eval, holds cond) value {
 	n := 0
-	for m.step(e, index) {
+	for m.step(&e, index) {
 		if holds(m) {
 			n++
 		}
@@ -330,18 +330,18 @@ func countLoop(m *Mapper, e *elements, index int, _ eval, holds cond) value {
 // mapLoop and filterLoop gather their results behind each other in
 // Mapper.pending, as a loop within adds results of its own meanwhile, and move
 // them to Mapper.list at the end.
-func mapLoop(m *Mapper, e *elements, index int, body eval, _ cond) value {
+func mapLoop(m *Mapper, e elements, index int, body eval, _ cond) value {
 	start := len(m.pending)
-	for m.step(e, index) {
+	for m.step(&e, index) {
 		v := body(m)
 		m.pending = append(m.pending, v)
 	}
 	return m.gathered(start)
 }
 
-func filterLoop(m *Mapper, e *elements, index int, _ eval, holds cond) value {
+func filterLoop(m *Mapper, e elements, index int, _ eval, holds cond) value {
 	start := len(m.pending)
-	for m.step(e, index) {
+	for m.step(&e, index) {
 		v := m.variables[index]
 		if holds(m) {
 			m.pending = append(m.pending, v)

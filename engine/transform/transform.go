@@ -1,5 +1,37 @@
 // Package transform turns one record into one event: it flattens the record
 // and computes the fields of a mapping.
+//
+// # The record's own fields
+//
+// Each scalar of the record becomes a field: "event_" and its path, joined with
+// "_", every character but ASCII letters, digits and "_" turned into "_". Its
+// JSON text is copied as it stands. null and empty objects are dropped; an array
+// becomes its compact JSON as a text, and so does an object more than 64 levels
+// deep. A field that arrives at a name that the event has already gets the
+// first free one of name_2, name_3, … A record that is no object becomes
+// event_value.
+//
+// An array named under pairs is spread by the names of its elements: {"Name":
+// n, "Value": v} (or name, key, Key; value) becomes event_<array>_<n>, other members
+// of the element event_<array>_<n>_<member>. If an element has no name, or
+// nothing but a name, the array is kept as text too.
+//
+// # Computed fields
+//
+// For each field the rule that applies last wins. A value that is nil or ""
+// leaves the field out; a constant of its name then stays. timestamp,
+// operation, outcome, source_type and message_text are in every event and have
+// defaults. A list or a map is written as its JSON text. A rule that fails
+// leaves its field out, and error_mapping names mapping, field and cause.
+//
+// # Speed
+//
+// One pass over the record validates it and appends its fields; names are
+// learned (flatten.go). Expressions are compiled to closures over the fields
+// that they read (closures.go) with the semantics of the package expression,
+// to which a differential fuzz test holds them. In the steady state nothing is
+// allocated. BenchmarkMapping compares this with the obvious design and with a
+// bare scan.
 package transform
 
 import (

@@ -1,11 +1,13 @@
 package transform
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -294,4 +296,29 @@ func TestAllocations(t *testing.T) {
 	}); n > 0 {
 		t.Errorf("%v allocations for %d records", n, len(records))
 	}
+}
+
+// TestSharedMapping maps from several goroutines, for the race detector.
+func TestSharedMapping(t *testing.T) {
+	t.Parallel()
+	m := compile(t, benchMapping(), constantsForBench...)
+	records := corpus(50)
+	single := m.NewMapper()
+	var want [][]byte
+	for _, record := range records {
+		out, _ := single.Append(nil, record)
+		want = append(want, out)
+	}
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			mapper := m.NewMapper()
+			for i, record := range records {
+				if out, _ := mapper.Append(nil, record); !bytes.Equal(out, want[i]) {
+					t.Errorf("got %s\nwant %s", out, want[i])
+				}
+			}
+		})
+	}
+	wait.Wait()
 }
