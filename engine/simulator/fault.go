@@ -57,6 +57,8 @@ const (
 	HTML      Kind = "html"       // a page of HTML, status 200 unless given
 	Status    Kind = "status"     // an error of the given status
 	Throttle  Kind = "throttle"   // 429 in the service's own words
+	Redirect  Kind = "redirect"   // 302 to a host that belongs to nobody
+	Flood     Kind = "flood"      // an error, status 500 unless given, with a body of 64 MiB
 	Slow      Kind = "slow"       // the answer comes after Delay
 	Stall     Kind = "stall"      // half of the body, and the rest after Delay
 	GzipBreak Kind = "gzip-break" // a gzip stream with a broken middle
@@ -108,7 +110,7 @@ const (
 	RevokeTokens Kind = "revoke-tokens" // tokens issued so far are refused, at once
 )
 
-var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Slow, Stall, GzipBreak, AF429, SelfLink, ForeignNext, ForeignLink,
+var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Redirect, Flood, Slow, Stall, GzipBreak, AF429, SelfLink, ForeignNext, ForeignLink,
 	EmptyPage, ExpireToken, OddHeader, NoStatus, Unlicensed, Forbidden, Expired, SecretExpired, SecretWrong, AppMissing, Blocked,
 	NoRoles, Busy, AcceptReset, Poison, Refuse, TooLarge, AuditLogOff, WidePartial, Disable, Unsubscribe, RevokeTokens}
 
@@ -270,6 +272,15 @@ func (s *Simulator) apply(w http.ResponseWriter, r *http.Request, target string,
 		io.WriteString(w, "<!DOCTYPE html><html><head><title>Service unavailable</title></head><body><h2>Our services aren't available right now</h2></body></html>") //nolint:errcheck // the client hung up
 		return
 	}
+	if hit.has(Redirect) {
+		http.Redirect(w, r, s.ForeignBase()+r.URL.RequestURI(), http.StatusFound)
+		return
+	}
+	if f, ok := hit.of(Flood); ok {
+		w.WriteHeader(max(f.Status, 500))
+		flood(w)
+		return
+	}
 	if f, ok := hit.of(Status, Throttle); ok {
 		s.answerStatus(w, r, target, f)
 		return
@@ -279,6 +290,15 @@ func (s *Simulator) apply(w http.ResponseWriter, r *http.Request, target string,
 		return
 	}
 	next(w, r, hit)
+}
+
+func flood(w io.Writer) {
+	block := bytes.Repeat([]byte("The service is busy. "), 64<<10/21)
+	for range 1024 {
+		if _, err := w.Write(block); err != nil {
+			return // the client has had enough
+		}
+	}
 }
 
 // wait reports whether the client is still there after a while.

@@ -57,6 +57,12 @@ func TestFaultsOfAnyAnswer(t *testing.T) {
 		{Fault{Kind: Throttle}, func(resp *http.Response, body []byte, err error) bool {
 			return err == nil && resp.StatusCode == 429 && resp.Header.Get("Retry-After") == "" && strings.Contains(string(body), "TooManyRequests")
 		}},
+		{Fault{Kind: Redirect}, func(resp *http.Response, body []byte, err error) bool {
+			return err == nil && resp.StatusCode == 302 && strings.HasPrefix(resp.Header.Get("Location"), c.sim.ForeignBase()+path)
+		}},
+		{Fault{Kind: Flood}, func(resp *http.Response, body []byte, err error) bool {
+			return err == nil && resp.StatusCode == 500 && len(body) > 60<<20
+		}},
 		{Fault{Kind: Expired}, func(resp *http.Response, body []byte, err error) bool { return err == nil && resp.StatusCode == 401 }},
 		{Fault{Kind: Slow, Delay: 50 * time.Millisecond}, good},
 		{Fault{Kind: Stall, Delay: 50 * time.Millisecond}, good},

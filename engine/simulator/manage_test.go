@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
 	"regexp"
@@ -86,6 +87,36 @@ func TestContentWhileDisabledIsLost(t *testing.T) {
 	f := c.sim.Report().Feeds[1]
 	if want := int64(600 + 600); f.Offered < want-60 || f.Offered > want+60 {
 		t.Errorf("offered %d, want about %d: the hour in between does not count", f.Offered, want)
+	}
+}
+
+func TestFirstContentTakesItsTime(t *testing.T) {
+	now := time.Now()
+	c := start(t, Options{Seed: 2, Records: -1, Volumes: map[string]Volume{AuditExchange: {History: 50}}, FirstContent: 2 * time.Minute, Now: func() time.Time { return now }})
+	c.begin(AuditExchange)
+	if items, _ := c.list(AuditExchange, now.Add(-24*time.Hour), now); len(items) != 0 {
+		t.Errorf("%d blobs at once", len(items))
+	}
+	if f := feedReport(t, c.sim, AuditExchange); f.Offered != 0 {
+		t.Errorf("offered %d before anything is listed", f.Offered)
+	}
+	now = now.Add(3 * time.Minute)
+	if items, _ := c.list(AuditExchange, now.Add(-24*time.Hour), now); len(items) == 0 {
+		t.Error("still nothing")
+	}
+	if f := feedReport(t, c.sim, AuditExchange); f.Offered != 50 {
+		t.Errorf("offered %d", f.Offered)
+	}
+}
+
+func TestHostileTexts(t *testing.T) {
+	now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	all := everything(t, Options{Seed: 3, Records: 500, Hostile: 0.5, Now: func() time.Time { return now }})
+	if n := bytes.Count(all, []byte("X-Injected")); n < 50 {
+		t.Errorf("%d hostile texts", n)
+	}
+	if bytes.ContainsAny(all, "\x1b\r\x00") {
+		t.Error("a record holds a control character unescaped: it is no JSON")
 	}
 }
 

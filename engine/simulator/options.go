@@ -110,6 +110,10 @@ type Options struct {
 	// reach (one live measurement: 22 h). Default 24 h, negative: none.
 	Backfill time.Duration
 
+	// FirstContent is how long after its first subscription a content type lists
+	// anything: Microsoft speaks of up to 12 h. Default 0.
+	FirstContent time.Duration
+
 	TokenLifetime   time.Duration // default 1 h
 	ExpiresAsString bool          // expires_in as text, as older endpoints answer
 
@@ -130,6 +134,7 @@ type Options struct {
 	Revised   float64       // share of sign-ins published again with other content
 	RevisedBy time.Duration // at most this long after the first time; default 2 h
 	Odd       float64       // share of records with stringly numbers, null or ip:port addresses, unknown record types
+	Hostile   float64       // share of records with terminal escapes, line breaks and markup in what users can choose
 	MissingID float64       // share of STS log-ons without Id
 
 	Throttle bool // enforce the documented rate limits

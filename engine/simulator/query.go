@@ -1,0 +1,480 @@
+package simulator
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// This file is the query options of Graph's log endpoints: $filter, $orderby,
+// $top, $select, and the walk from page to page.
+
+// walkState is what a skip token stands for.
+type walkState struct {
+	filter, orderBy, selected string
+	top                       int
+	served                    int // rows of the pages before
+	last                      place
+	lastID                    string // of a table's row
+	path                      string
+	made                      time.Time
+}
+
+// skipTokens remembers the walks under way.
+type skipTokens struct {
+	mu    sync.Mutex
+	known map[string]walkState
+	n     uint64
+}
+
+// maxWalks bounds the memory; the oldest walks are forgotten, as a service
+// does.
+const maxWalks = 10_000
+
+func (t *skipTokens) put(seed uint64, w walkState, lives time.Duration) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.known) >= maxWalks {
+		for token, old := range t.known {
+			if len(t.known) >= maxWalks/2 || w.made.Sub(old.made) > lives {
+				delete(t.known, token)
+			}
+		}
+	}
+	t.n++
+	token := string(appendHex(appendHex(nil, mix(seed^t.n), 16), mix(seed^t.n^1<<40), 16)) + "_" + strconv.FormatUint(t.n%7+1, 10)
+	t.known[token] = w
+	return token
+}
+
+func (t *skipTokens) get(token string) (walkState, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w, ok := t.known[token]
+	return w, ok
+}
+
+// option reads a query option, with or without its dollar sign.
+func option(q url.Values, name string) string {
+	if v := q.Get("$" + name); v != "" {
+		return v
+	}
+	return q.Get(name)
+}
+
+func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint, beta bool, hit faultSet, c *claims) {
+	now := s.now()
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		s.graphError(w, r, 400, "BadRequest", "The query string is not valid: %v", err)
+		return
+	}
+	for name := range q {
+		bare := strings.TrimPrefix(name, "$")
+		if !slices.Contains([]string{"filter", "orderby", "top", "select", "skiptoken", "count", "expand", "skip"}, bare) {
+			s.graphError(w, r, 400, "BadRequest", "The query parameter '%s' is not supported.", name)
+			return
+		}
+	}
+	walk := walkState{filter: option(q, "filter"), orderBy: option(q, "orderby"), selected: option(q, "select"), path: r.URL.Path, made: now}
+	var after *place
+	if option(q, "skiptoken") != "" || q.Has("$skiptoken") {
+		known, ok := s.tokens.get(option(q, "skiptoken"))
+		switch {
+		case option(q, "skiptoken") == "":
+			s.graphError(w, r, 400, "BadRequest", "Invalid Skip Token, skip token is null")
+			return
+		case !ok || known.path != r.URL.Path || now.Sub(known.made) > s.opts.SkipTokenLives || hit.has(ExpireToken):
+			s.graphError(w, r, 400, "UnknownError", "Token not found: token is either invalid or expired")
+			return
+		}
+		walk = known
+		walk.made = now
+		if known.last != (place{}) || known.lastID != "" {
+			after = &walk.last
+		}
+	} else if text := option(q, "top"); text != "" {
+		walk.top, err = strconv.Atoi(text)
+		if err != nil || walk.top < 1 || walk.top > e.maxTop {
+			s.graphError(w, r, 400, "BadRequest", "Invalid page size specified: '%s'. Must be between 1 and %d inclusive.", text, e.maxTop)
+			return
+		}
+	}
+	if s.opts.MaxWalk > 0 && walk.served >= s.opts.MaxWalk {
+		s.graphError(w, r, 504, "UnknownError", "")
+		return
+	}
+	order, descending, ok := e.order(walk.orderBy)
+	if !ok {
+		s.graphError(w, r, 400, "BadRequest", "The $orderby expression '%s' is not supported for this resource.", walk.orderBy)
+		return
+	}
+	var filter expr
+	if walk.filter != "" {
+		if filter, err = parseFilter(walk.filter, s.properties(e, beta)); err == nil {
+			err = e.checkFilter(filter)
+		}
+		if err != nil {
+			s.graphError(w, r, 400, "BadRequest", "%s", err.Error())
+			return
+		}
+	}
+	top := e.top
+	if walk.top > 0 {
+		top = walk.top
+	}
+	if s.opts.PageSize > 0 {
+		top = min(top, s.opts.PageSize)
+	}
+	pg := &page{sim: s, endpoint: e, beta: beta, now: now, walk: &walk, after: after, filter: filter, order: order, descending: descending, top: top, claims: c}
+	if hit.has(EmptyPage) && after == nil {
+		pg.more = true
+	} else if e.table != "" {
+		pg.fromTable()
+	} else if err := pg.fromStreams(); err != nil {
+		s.graphError(w, r, 400, "BadRequest", "%s", err.Error())
+		return
+	}
+	if e.needsTop && walk.top == 0 {
+		pg.more = false
+	}
+	pg.write(w, r, q, hit)
+}
+
+// order reads $orderby; without it the newest rows come first.
+func (e *endpoint) order(text string) (property string, descending, ok bool) {
+	if text == "" {
+		return "", true, true
+	}
+	name, direction, _ := strings.Cut(strings.TrimSpace(text), " ")
+	switch strings.TrimSpace(direction) {
+	case "", "asc":
+	case "desc":
+		descending = true
+	default:
+		return "", false, false
+	}
+	return name, descending, slices.Contains(e.orderBy, name)
+}
+
+// checkFilter refuses operators that the endpoint documents as unsupported.
+func (e *endpoint) checkFilter(f expr) (err error) {
+	if e.filterOps == "" {
+		return nil
+	}
+	walk(f, func(c *compare) {
+		if strings.HasSuffix(c.path[0], "DateTime") && !strings.Contains(e.filterOps, c.op) {
+			err = badFilter("Invalid filter clause: the operator '%s' is not supported for the property '%s'.", c.op, c.path[0])
+		}
+	})
+	return err
+}
+
+// properties tells the names that a filter may use: those that rows have.
+func (s *Simulator) properties(e *endpoint, beta bool) func(path []string) error {
+	key := e.path
+	if beta {
+		key += " beta"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := s.known[key]
+	if names == nil {
+		names = map[string]bool{}
+		for _, body := range s.sampleRows(e, beta) {
+			var object map[string]json.RawMessage
+			if err := json.Unmarshal(body, &object); err != nil {
+				panic("simulator: a row is not JSON: " + err.Error())
+			}
+			for name := range object {
+				names[name] = true
+			}
+		}
+		s.known[key] = names
+	}
+	return func(path []string) error {
+		if !names[path[0]] {
+			return badFilter("Could not find a property named '%s' on type 'microsoft.graph.%s'.", path[0], e.entity)
+		}
+		return nil
+	}
+}
+
+func (s *Simulator) sampleRows(e *endpoint, beta bool) (rows [][]byte) {
+	if e.table != "" {
+		t := s.tableOf(e.table)
+		var r record
+		s.world.begin(&r, recordID{feed: t.feed}, [36]byte{}, s.start)
+		return [][]byte{t.row.append(nil, &r, 0)}
+	}
+	for _, name := range e.streams {
+		if !beta && name != e.streams[0] {
+			break
+		}
+		st := s.streamOf(name)
+		rows = append(rows, st.sample(beta))
+	}
+	return rows
+}
+
+// page is one page of rows in the making.
+type page struct {
+	sim        *Simulator
+	endpoint   *endpoint
+	beta       bool
+	now        time.Time
+	walk       *walkState
+	after      *place
+	filter     expr
+	order      string
+	descending bool
+	top        int
+	claims     *claims
+
+	rows [][]byte
+	more bool
+}
+
+// kindsWanted are the kinds of sign-ins that a filter asks for. The two user
+// kinds go together, the others only alone.
+func (p *page) kindsWanted() ([]string, error) {
+	if len(p.endpoint.streams) == 1 || !p.beta {
+		return p.endpoint.streams[:1], nil
+	}
+	var wanted []string
+	users := 0
+	if p.filter != nil {
+		walk(p.filter, func(c *compare) {
+			value, _ := c.value.(string)
+			name := "signIns/" + value
+			if slices.Contains(p.endpoint.streams, name) && len(c.path) == 1 && !slices.Contains(wanted, name) {
+				wanted = append(wanted, name)
+				if strings.HasSuffix(name, "User") {
+					users++
+				}
+			}
+		})
+		mentions := false
+		var look func(expr)
+		look = func(e expr) {
+			switch e := e.(type) {
+			case *anyOf:
+				mentions = mentions || e.path[0] == "signInEventTypes"
+			case *not:
+				look(e.of)
+			case *binary:
+				for _, part := range append(append([]expr(nil), e.or...), e.and...) {
+					look(part)
+				}
+			}
+		}
+		look(p.filter)
+		if !mentions {
+			wanted, users = nil, 0
+		}
+	}
+	switch {
+	case len(wanted) == 0:
+		return p.endpoint.streams[:1], nil
+	case len(wanted) > 1 && users != len(wanted):
+		return nil, badFilter("Filtering user sign-ins together with service principal or managed identity sign-ins is not supported.")
+	}
+	return wanted, nil
+}
+
+// retention is how far back Graph keeps a log.
+func (s *Simulator) graphRetention() time.Duration {
+	if s.licence() == Free {
+		return 7 * 24 * time.Hour
+	}
+	return 30 * 24 * time.Hour
+}
+
+// policyReaders are the roles that show which policies a sign-in met.
+var policyReaders = []string{"Policy.Read.All", "Policy.Read.ConditionalAccess", "Policy.ReadWrite.ConditionalAccess"}
+
+func (p *page) fromStreams() error {
+	names, err := p.kindsWanted()
+	if err != nil {
+		return err
+	}
+	now := p.now.UnixNano()
+	policies := slices.ContainsFunc(policyReaders, p.claims.has)
+	type candidate struct {
+		place
+		row []byte
+	}
+	var found []candidate
+	for _, name := range names {
+		st := p.sim.streamOf(name)
+		st.mu.Lock()
+		st.asked = true
+		st.mu.Unlock()
+		from, to := int64(math.MinInt64), int64(math.MaxInt64)
+		if p.filter != nil {
+			from, to = bounds(p.filter, st.clock)
+		}
+		from, to = max(from, now-int64(p.sim.graphRetention())), min(to, now+1)
+		kind := []any{strings.TrimPrefix(st.name, "signIns/")}
+		n := 0
+		st.walk(from, to, now, p.descending, p.after, func(at place) bool {
+			if p.filter != nil {
+				row := decoded(st.clock, at.at, func() []byte { return st.append(nil, at, now, p.beta, policies) })
+				if !p.filter.holds(func(path []string) any {
+					if path[0] == "signInEventTypes" {
+						return kind
+					}
+					return row(path)
+				}) {
+					return true
+				}
+			}
+			found = append(found, candidate{at, st.append(nil, at, now, p.beta, policies)})
+			n++
+			return n <= p.top
+		})
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int {
+		switch {
+		case a.before(b.place) != p.descending:
+			return -1
+		default:
+			return 1
+		}
+	})
+	if len(found) > p.top {
+		found, p.more = found[:p.top], true
+	}
+	for _, f := range found {
+		p.rows = append(p.rows, f.row)
+		if share := p.sim.opts.Repeated; share > 0 && unit(mix(p.sim.opts.Seed^f.index^uint64(f.feed)<<40^0x2e9)) < share {
+			p.rows = append(p.rows, f.row) // reports do list a row twice
+		}
+		p.walk.last = f.place
+	}
+	return nil
+}
+
+func (p *page) fromTable() {
+	t := p.sim.tableOf(p.endpoint.table)
+	t.mu.Lock()
+	t.asked = true
+	t.mu.Unlock()
+	order := p.order
+	if order == "" {
+		order = t.clock
+		if t.name == Alerts || t.name == Incidents {
+			order = "createdDateTime"
+		}
+	}
+	retention := p.sim.graphRetention()
+	if t.perUser || t.perRobot {
+		retention = 0
+	}
+	rows := t.snapshot(p.now, order, retention)
+	if p.descending {
+		slices.Reverse(rows)
+	}
+	var served []*tableVersion
+	for _, row := range rows {
+		at := row.when(order)
+		if p.after != nil {
+			passed := at < p.walk.last.at || at == p.walk.last.at && row.id <= p.walk.lastID
+			if p.descending {
+				passed = at > p.walk.last.at || at == p.walk.last.at && row.id >= p.walk.lastID
+			}
+			if passed {
+				continue
+			}
+		}
+		if p.filter != nil && !p.filter.holds(func(path []string) any { return property(row.object, path) }) {
+			continue
+		}
+		if len(p.rows) == p.top {
+			p.more = true
+			break
+		}
+		p.rows = append(p.rows, row.body)
+		served = append(served, row.standing)
+		// The walk of this page may still need the old position.
+		p.walk.last, p.walk.lastID = place{at: at}, row.id
+		p.after = nil
+	}
+	t.mu.Lock()
+	for _, v := range served {
+		v.served = true
+		t.versions[v.key] = v
+	}
+	t.mu.Unlock()
+}
+
+func (p *page) write(w http.ResponseWriter, r *http.Request, q url.Values, hit faultSet) {
+	s := p.sim
+	body := append(make([]byte, 0, 64<<10), `{"@odata.context":`...)
+	version := "v1.0"
+	if p.beta {
+		version = "beta"
+	}
+	body = strconv.AppendQuote(body, s.GraphBase()+"/"+version+"/$metadata#"+p.endpoint.path)
+	p.walk.served += len(p.rows)
+	if p.more {
+		base := s.GraphBase()
+		if hit.has(ForeignNext) {
+			base = s.ForeignBase()
+		}
+		next := url.Values{}
+		for name, values := range q {
+			if strings.TrimPrefix(name, "$") != "skiptoken" {
+				next[name] = values
+			}
+		}
+		link := base + r.URL.Path + "?" + next.Encode()
+		link = strings.ReplaceAll(link, "%24", "$") + "&$skiptoken=" + s.tokens.put(s.opts.Seed, *p.walk, s.opts.SkipTokenLives)
+		if hit.has(SelfLink) {
+			link = s.GraphBase() + r.URL.RequestURI()
+		}
+		quotedLink, _ := json.Marshal(link)
+		body = append(append(body, `,"@odata.nextLink":`...), quotedLink...)
+	}
+	body = append(body, `,"value":[`...)
+	for i, row := range p.rows {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, s.shaped(row, p.walk.selected, p.claims)...)
+	}
+	body = append(body, "]}"...)
+	w.Header().Set("Content-Type", "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8")
+	out, done := s.compressed(w, r)
+	out.Write(body) //nolint:errcheck // the client hung up
+	done()
+	s.countN("records.graph", int64(len(p.rows)))
+}
+
+// shaped is a row as the caller may see it and asked for it.
+func (s *Simulator) shaped(row []byte, selected string, c *claims) []byte {
+	if selected == "" {
+		return row
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(row, &object); err != nil {
+		panic("simulator: a row is not JSON: " + err.Error())
+	}
+	kept := map[string]json.RawMessage{}
+	for _, name := range strings.Split(selected, ",") {
+		if v, ok := object[strings.TrimSpace(name)]; ok {
+			kept[strings.TrimSpace(name)] = v
+		}
+	}
+	out, err := json.Marshal(kept)
+	if err != nil {
+		panic(err) // raw JSON that was just decoded
+	}
+	return out
+}
