@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -178,6 +179,10 @@ type diskFile struct {
 }
 
 func (f *diskFile) Write(p []byte) (n int, err error) {
+	written := p
+	if f.manifest {
+		written = slices.Clone(p) // p is the writer's, and may change under it
+	}
 	err = f.disk.write(func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
@@ -185,7 +190,7 @@ func (f *diskFile) Write(p []byte) (n int, err error) {
 	})
 	if f.manifest {
 		f.size += int64(n)
-		f.sum = crc32.Update(f.sum, crc32.IEEETable, p[:n])
+		f.sum = crc32.Update(f.sum, crc32.IEEETable, written[:n])
 	}
 	return n, err
 }

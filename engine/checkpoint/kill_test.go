@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -17,7 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-var killFor = flag.Duration("kill-for", 4*time.Second, "how long to kill writers at random instants")
+var killFor = flag.Duration("kill-for", 3*time.Second, "how long to kill writers at random instants")
 
 // childDir makes this test binary a writer on that directory; see TestMain.
 const childDir = "CHECKPOINT_TEST_CHILD_DIR"
@@ -161,10 +162,9 @@ func TestPowerCut(t *testing.T) {
 				var mu sync.Mutex
 				stop := make(chan struct{})
 				var wg sync.WaitGroup
-				counts := map[string]int{}
+				counts := maps.Clone(acknowledged)
 				for _, partition := range writers {
 					n := acknowledged[partition]
-					counts[partition] = n
 					wg.Go(func() {
 						for {
 							select {
@@ -189,11 +189,8 @@ func TestPowerCut(t *testing.T) {
 					}
 				})
 				time.Sleep(time.Duration(1+random.IntN(30)) * time.Millisecond)
-				before := map[string]int{}
 				mu.Lock()
-				for p, n := range counts {
-					before[p] = n
-				}
+				before := maps.Clone(counts)
 				mu.Unlock()
 				cut := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: random})
 				close(stop)

@@ -41,7 +41,8 @@ func (s *Embedded) Ledger(feed string) ([]Entry, error) {
 
 const (
 	sweepKeys  = 20_000                // looked at while commits wait
-	sweepBatch = 1_000                 // deleted, or folded, at once
+	sweepBatch = 1_000                 // keys deleted at once
+	foldBatch  = 200                   // windows folded at once
 	sweepPause = 10 * time.Millisecond // for commits in between
 )
 
@@ -153,7 +154,7 @@ func (s *Embedded) foldLocked(before time.Time) (more bool, err error) {
 		if err != nil || !e.To.Before(before) {
 			return err
 		}
-		if b.Count() >= sweepBatch {
+		if b.Count() >= foldBatch {
 			return errEnough
 		}
 		day, err := s.day(days, &e)

@@ -11,7 +11,7 @@ import (
 
 // lock makes this process the only one in dir, or says who is there. The lock is a
 // file beside the state, so that it holds while the state is set aside.
-func lock(d *disk, dir string, wait time.Duration) (unlock func() error, err error) {
+func lock(d *disk, dir string, o Options) (unlock func() error, err error) {
 	name := d.PathJoin(dir, lockName)
 	if !d.real {
 		l, err := d.FS.Lock(name)
@@ -20,14 +20,18 @@ func lock(d *disk, dir string, wait time.Duration) (unlock func() error, err err
 		}
 		return l.Close, nil
 	}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	mode := os.O_RDWR | os.O_CREATE
+	if o.ReadOnly {
+		mode = os.O_RDONLY
+	}
+	f, err := os.OpenFile(name, mode, 0o600)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no state directory %s: %w", dir, err)
+			return nil, noState(dir)
 		}
 		return nil, openError(dir, err)
 	}
-	for deadline := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(o.LockWait); ; time.Sleep(20 * time.Millisecond) {
 		ok, err := lockFile(f)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("locking %s: %w", name, err), f.Close())
@@ -43,10 +47,14 @@ func lock(d *disk, dir string, wait time.Duration) (unlock func() error, err err
 	}
 	// Who holds it is a courtesy to the next one; on a full disk it is left out.
 	host, _ := os.Hostname()
-	if f.Truncate(0) == nil {
+	if !o.ReadOnly && f.Truncate(0) == nil {
 		_, _ = fmt.Fprintf(f, "process %d on %s\n", os.Getpid(), host)
 	}
 	return f.Close, nil
+}
+
+func noState(dir string) error {
+	return fmt.Errorf("there is no state in %s yet: %w", dir, fs.ErrNotExist)
 }
 
 func refused(dir, holder string) error {

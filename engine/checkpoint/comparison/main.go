@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -41,17 +42,34 @@ var stores = map[string]func(dir string) (store, error){
 type measured struct {
 	Keys      int           // stored in the end
 	FillRate  float64       // keys/s over all of the fill, batches of 1000
+	FillCPU   time.Duration // processor time for each key of it
 	Rate1000  float64       // keys/s at full size, batches of 1000
 	Rate100   float64       // keys/s at full size, batches of 100
 	Commit100 time.Duration // one commit of 100 at full size, the median
-	Negative  time.Duration // one look-up of a new key
-	Positive  time.Duration // one look-up of a known key
+	Negative  cost          // one look-up of a new key
+	Positive  cost          // one look-up of a known key
 	RSSAnon   int           // MiB after look-ups
 	RSSFile   int           // MiB of mapped files, after look-ups
 	Peak      int           // MiB, highest of the process
 	Disk      int           // MiB
 	Open      time.Duration // in a new process
 	OpenRSS   int           // MiB, after opening and 100,000 look-ups of new keys
+}
+
+// cost of one operation: how long it took, and the processor time of the process for
+// it, which other work on the machine distorts less.
+type cost struct{ Wall, CPU time.Duration }
+
+func (c cost) String() string {
+	return fmt.Sprintf("%v (%v)", c.Wall.Round(10*time.Nanosecond), c.CPU.Round(10*time.Nanosecond))
+}
+
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 var (
@@ -82,7 +100,7 @@ func run() error {
 		return json.NewEncoder(os.Stdout).Encode(m)
 	}
 	fmt.Printf("%d keys of 16 random bytes, values of 4; every commit durable; %s, %d CPUs, GOGC=%s\n\n", *keys, runtime.Version(), runtime.NumCPU(), gogc())
-	fmt.Println("| store | keys | fill keys/s | at full size: keys/s by 1000 | by 100 | commit of 100 | look-up new | look-up known | RSS own + mapped, peak MiB | disk MiB | open | RSS then |")
+	fmt.Println("| store | keys | fill keys/s (CPU a key) | at full size: keys/s by 1000 | by 100 | commit of 100 | look-up new (CPU) | look-up known (CPU) | RSS own + mapped, peak MiB | disk MiB | open | RSS then |")
 	fmt.Println("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
 	for name := range strings.SplitSeq(*names, ",") {
 		if stores[name] == nil {
@@ -106,7 +124,7 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("| %s | %d | %.0f | %.0f | %.0f | %v | %v | %v | %d + %d, %d | %d | %v | %d |\n", name, m.Keys, m.FillRate, m.Rate1000, m.Rate100,
+		fmt.Printf("| %s | %d | %.0f (%v) | %.0f | %.0f | %v | %v | %v | %d + %d, %d | %d | %v | %d |\n", name, m.Keys, m.FillRate, m.FillCPU, m.Rate1000, m.Rate100,
 			m.Commit100.Round(10*time.Microsecond), m.Negative, m.Positive, m.RSSAnon, m.RSSFile, m.Peak, m.Disk, o.Open.Round(100*time.Microsecond), o.OpenRSS)
 		if !*keep {
 			if err := os.RemoveAll(place); err != nil {
@@ -185,7 +203,7 @@ func child() (m measured, err error) {
 
 func fill(s store, m *measured) error {
 	batch := make([][16]byte, 1000)
-	start := time.Now()
+	start, used := time.Now(), cpu()
 	last, lastKeys := start, 0
 	for m.Keys < *keys && time.Since(start) < *limit {
 		for i := range batch {
@@ -200,6 +218,7 @@ func fill(s store, m *measured) error {
 			last, lastKeys = time.Now(), m.Keys
 		}
 	}
+	m.FillCPU = ((cpu() - used) / time.Duration(m.Keys)).Round(10 * time.Nanosecond)
 	m.FillRate = float64(m.Keys) / time.Since(start).Seconds()
 	if m.Keys > lastKeys {
 		m.Rate1000 = float64(m.Keys-lastKeys) / time.Since(last).Seconds()
@@ -230,18 +249,18 @@ func median(d []time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
-func lookUp(s store, n int, want bool, which func(i int) int) (time.Duration, error) {
+func lookUp(s store, n int, want bool, which func(i int) int) (c cost, err error) {
 	ks := make([][16]byte, n)
 	for i := range ks {
 		ks[i] = key(which(i))
 	}
-	start := time.Now()
+	start, used := time.Now(), cpu()
 	for _, k := range ks {
 		if ok, err := s.seen(k); err != nil || ok != want {
-			return 0, fmt.Errorf("seen %v, want %v: %w", ok, want, err)
+			return c, fmt.Errorf("seen %v, want %v: %w", ok, want, err)
 		}
 	}
-	return (time.Since(start) / time.Duration(n)).Round(10 * time.Nanosecond), nil
+	return cost{time.Since(start) / time.Duration(n), (cpu() - used) / time.Duration(n)}, nil
 }
 
 // memory of this process as the kernel counts it, in MiB: its own, of mapped files, and the peak of both.

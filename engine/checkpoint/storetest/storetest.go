@@ -308,7 +308,7 @@ func total(entries []checkpoint.Entry) (c checkpoint.Counts, windows, gone int64
 func sweepLedger(t *testing.T, open Open) {
 	s := opened(t, open)
 	start := noon.Add(-12 * time.Hour)
-	const days, parts = 20, 7
+	const days, parts = 13, 3
 	for h := range days * 24 {
 		for p := range parts {
 			e := window("feed", fmt.Sprint(p), start.Add(time.Duration(h)*time.Hour), int64(h*parts+p))
