@@ -76,7 +76,7 @@ func fileRecord(r *rand.Rand) string {
 		maybe(r, `"DeviceDisplayName":"`+address(r)+`","EventSignature":"`+guid(r)+`",`) +
 		`"FileSizeBytes":` + fmt.Sprint(r.IntN(1<<30)) + `,"HighPriorityMediaProcessing":false,"ListBaseType":1,"ListServerTemplate":101,"SiteUrl":"` + site + `","SourceRelativeUrl":"` + folder + `","SourceFileName":"` + file + `","SourceFileExtension":"` + file[strings.LastIndexByte(file, '.')+1:] + `",` +
 		maybe(r, `"SensitivityLabelId":"`+guid(r)+`","SensitivityLabelOwnerEmail":"`+mail+`",`) +
-		`"ApplicationDisplayName":"` + pick(r, "Office Web", "OneNote", "Sync", "Browser") + `","ObjectId":"` + site + folder + "/" + file + `"}`
+		`"ApplicationDisplayName":"` + pick(r, "Web", "Notes", "Sync", "Browser") + `","ObjectId":"` + site + folder + "/" + file + `"}`
 	return record
 }
 
@@ -105,7 +105,7 @@ func logonRecord(r *rand.Rand) string {
 		client = "[" + client + "]"
 	}
 	return `{"CreationTime":"` + instant(r) + `","Id":"` + guid(r) + `","Operation":"` + operation + `","OrganizationId":"` + guid(r) + `","RecordType":15,"ResultStatus":"` + status + `","UserKey":"` + who + `","UserType":0,"Version":1,"Workload":"Directory",` +
-		`"ClientIP":"` + client + `:` + fmt.Sprint(1024+r.IntN(60000)) + `","ObjectId":"` + guid(r) + `","UserId":"` + mail + `","AzureActiveDirectoryEventType":1,` +
+		`"ClientIP":"` + client + `:` + fmt.Sprint(1024+r.IntN(60000)) + `","ObjectId":"` + guid(r) + `","UserId":"` + mail + `","DirectoryEventType":1,` +
 		`"ExtendedProperties":[` + strings.Join(extended, ",") + `],"ModifiedProperties":[],` +
 		`"Actor":[{"ID":"` + who + `","Type":0},{"ID":"` + mail + `","Type":5}],"ActorContextId":"` + guid(r) + `","ActorIpAddress":"` + address(r) + `","InterSystemsId":"` + guid(r) + `","IntraSystemId":"` + guid(r) + `","SupportTicketId":"",` +
 		`"Target":[{"ID":"` + guid(r) + `","Type":0}],"TargetContextId":"` + guid(r) + `","ApplicationId":"` + pick(r, "00000002-0000-0ff1-ce00-000000000000", guid(r)) + `",` +
@@ -124,12 +124,12 @@ func signinRecord(r *rand.Rand) string {
 	}
 	return `{"id":"` + guid(r) + `","createdDateTime":"` + instant(r) + `Z","userDisplayName":"` + name + `","userPrincipalName":"` + strings.ToLower(mail) + `","userId":"` + guid(r) + `","appId":"` + guid(r) + `","appDisplayName":"` + pick(r, "Mail", "Portal", "Command Line", "Chat") + `",` +
 		`"ipAddress":"` + address(r) + `","clientAppUsed":"` + pick(r, "Browser", "Mobile Apps and Desktop clients", "IMAP4") + `","userAgent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36 Edg/131.0.0.0","correlationId":"` + guid(r) + `","conditionalAccessStatus":"` + pick(r, "success", "notApplied", "failure") + `",` +
-		`"originalRequestId":"` + guid(r) + `","isInteractive":true,"tokenIssuerName":"","tokenIssuerType":"AzureAD","processingTimeInMilliseconds":` + fmt.Sprint(r.IntN(900)) + `,"riskDetail":"none","riskLevelAggregated":"none","riskLevelDuringSignIn":"` + pick(r, "none", "low", "high") + `","riskState":"none","riskEventTypes":[],"riskEventTypes_v2":[],` +
+		`"originalRequestId":"` + guid(r) + `","isInteractive":true,"tokenIssuerName":"","tokenIssuerType":"Directory","processingTimeInMilliseconds":` + fmt.Sprint(r.IntN(900)) + `,"riskDetail":"none","riskLevelAggregated":"none","riskLevelDuringSignIn":"` + pick(r, "none", "low", "high") + `","riskState":"none","riskEventTypes":[],"riskEventTypes_v2":[],` +
 		`"resourceDisplayName":"Directory API","resourceId":"00000003-0000-0000-c000-000000000000","resourceTenantId":"` + guid(r) + `","homeTenantId":"` + guid(r) + `","authenticationMethodsUsed":[],"authenticationRequirement":"` + pick(r, "multiFactorAuthentication", "singleFactorAuthentication") + `","alternateSignInName":null,"servicePrincipalName":null,"signInEventTypes":["interactiveUser"],"servicePrincipalId":"",` +
 		`"userType":"member","flaggedForReview":false,"isTenantRestricted":false,"autonomousSystemNumber":` + fmt.Sprint(r.IntN(65000)) + `,"crossTenantAccessType":"none","uniqueTokenIdentifier":"` + guid(r) + `","incomingTokenType":"none","authenticationProtocol":"none","mfaDetail":null,` +
 		`"authenticationProcessingDetails":[{"key":"Login Hint Present","value":"True"},{"key":"Oauth Scope Info","value":"[\"User.Read\",\"Mail.Read\"]"}],` +
 		`"status":{"errorCode":` + code + `,"failureReason":"Other.","additionalDetails":"MFA requirement satisfied by claim in the token"},` +
-		`"deviceDetail":{"deviceId":"` + guid(r) + `","displayName":"DESKTOP-` + fmt.Sprint(r.IntN(1e5)) + `","operatingSystem":"Windows10","browser":"Edge 131.0.0","isCompliant":true,"isManaged":true,"trustType":"Hybrid Azure AD joined"},` +
+		`"deviceDetail":{"deviceId":"` + guid(r) + `","displayName":"DESKTOP-` + fmt.Sprint(r.IntN(1e5)) + `","operatingSystem":"Windows10","browser":"Edge 131.0.0","isCompliant":true,"isManaged":true,"trustType":"Hybrid joined"},` +
 		`"location":{"city":"` + pick(r, "Zürich", "Sydney", "São Paulo", "Austin") + `","state":"` + pick(r, "ZH", "NSW", "SP", "TX") + `","countryOrRegion":"` + pick(r, "CH", "AU", "BR", "US") + `","geoCoordinates":{"altitude":null,"latitude":` + fmt.Sprintf("%.4f", r.Float64()*90) + `,"longitude":` + fmt.Sprintf("%.5f", r.Float64()*180) + `}},` +
 		`"appliedConditionalAccessPolicies":[` + strings.Join(policies, ",") + `],"authenticationDetails":[{"authenticationStepDateTime":"` + instant(r) + `Z","authenticationMethod":"Password","authenticationMethodDetail":"Password in the cloud","succeeded":true,"authenticationStepResultDetail":"Correct password","authenticationStepRequirement":"Primary authentication","StatusSequence":0,"RequestSequence":1}]}`
 }
