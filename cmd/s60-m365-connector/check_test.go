@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,5 +163,42 @@ func TestCheckStateDirectory(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("the check left %v behind (%v)", entries, err)
+	}
+}
+
+// TestRefusalsAreDocumented holds docs/operations.md to the codes that the
+// program knows. UPDATE_DOCS=1 writes them.
+func TestRefusalsAreDocumented(t *testing.T) {
+	var want strings.Builder
+	want.WriteString("| in the error | cause | what to do |\n| --- | --- | --- |\n")
+	for _, code := range slices.Sorted(maps.Keys(refusals)) {
+		fmt.Fprintf(&want, "| `AADSTS%d` | %s | %s |\n", code, refusals[code].cause, refusals[code].remedy)
+	}
+	documented(t, "refusals: written by TestRefusalsAreDocumented", "end of refusals", want.String())
+}
+
+// documented compares a part of docs/operations.md, between two comments, with
+// what it should be, or writes it when UPDATE_DOCS is set.
+func documented(t *testing.T, begin, end, want string) {
+	t.Helper()
+	begin, end = "<!-- "+begin+" -->\n", "<!-- "+end+" -->"
+	path := filepath.FromSlash("../../docs/operations.md")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(data), begin)
+	got, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		t.Fatalf("%s has no place for what stands between %q and %q", path, begin, end)
+	}
+	if got == want {
+		return
+	}
+	if os.Getenv("UPDATE_DOCS") == "" {
+		t.Fatalf("%s is stale; UPDATE_DOCS=1 go test ./cmd/... writes it. Want:\n%s", path, want)
+	}
+	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
