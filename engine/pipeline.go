@@ -405,7 +405,8 @@ func (pl *pipeline) finish(readErr error, started time.Time) error {
 	close(pl.ready)
 	<-pl.done
 	var also []checkpoint.Key
-	if len(left.ends) == 0 {
+	// Behind a batch that was not delivered stand items whose records are in it.
+	if len(left.ends) == 0 && context.Cause(pl.ctx) == nil {
 		also = append(also, left.also...)
 	}
 	p.flight.release(left.keys...)

@@ -90,8 +90,10 @@ func newChaos(t *testing.T) *chaos {
 		t.Cleanup(func() { syscall.Unmount(c.state, 0) }) //nolint:errcheck // the machine's end does it
 	}
 	config := filepath.Join(dir, "config")
-	quickFeeds(t, config)
-	var err error
+	err := writeQuickFeeds(config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if c.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)
 	}
@@ -142,27 +144,27 @@ func (c *chaos) end() {
 	}
 }
 
-// quickFeeds overrides the shipped feeds: budgets of requests that do not
+// writeQuickFeeds overrides the shipped feeds: budgets of requests that do not
 // stretch a test of seconds to minutes, and no distance to now, so that all
 // that is on offer can be judged.
-func quickFeeds(t testing.TB, dir string) {
-	t.Helper()
+func writeQuickFeeds(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, "feeds"), 0o700); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	names, err := fs.Glob(feeds.FS, "*.yaml")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	for _, name := range names {
 		text, err := fs.ReadFile(feeds.FS, name)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, "feeds", name), quick(text), 0o600); err != nil {
-			t.Fatal(err)
+		if err := os.WriteFile(filepath.Join(dir, "feeds", name), []byte(quickLimits.Replace(string(text))), 0o600); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 var quickLimits = strings.NewReplacer(
@@ -171,8 +173,6 @@ var quickLimits = strings.NewReplacer(
 	"per: 1m,", "per: 1s,",
 	"delay: 5m", "delay: 0s",
 )
-
-func quick(feed []byte) []byte { return []byte(quickLimits.Replace(string(feed))) }
 
 func buildProgram(t testing.TB) string {
 	t.Helper()

@@ -45,6 +45,14 @@ func TestSessions(t *testing.T) {
 			"freeport":  freePort,
 			"tenant":    changeTenant,
 			"get":       get,
+			"position":  setPosition,
+			"quick":     quickConfig,
+			"repeat":    repeat,
+			"judge":     judge,
+			"count":     count,
+			"ends":      ends,
+			"peak":      atPeak,
+			"disk":      mountDisk,
 		},
 	})
 }
@@ -78,6 +86,10 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	fs.IntVar(&o.BlobMax, "blob-max", 0, "")
 	fs.Float64Var(&o.Repeated, "repeated", 0, "")
 	fs.Float64Var(&o.Odd, "odd", 0, "")
+	fs.IntVar(&o.BlobMin, "blob-min", 0, "")
+	fs.Float64Var(&o.Late, "late", 0, "")
+	fs.IntVar(&o.KeepEvents, "keep", 0, "")
+	subscribed := fs.Bool("subscribed", false, "") // from the start, and long before
 	fs.Float64Var(&o.MissingID, "missing-id", 0, "")
 	fs.BoolVar(&o.ExpiresAsString, "expires-as-string", false, "")
 	secretLasts := fs.Duration("secret-lasts", 0, "")
@@ -87,6 +99,9 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if *secretLasts != 0 {
 		o.SecretExpires = time.Now().Add(*secretLasts)
+	}
+	if *subscribed {
+		o.Subscribed = simulator.ContentTypes
 	}
 	if *roles != "" {
 		o.Roles = strings.Split(*roles, ",")
