@@ -51,9 +51,24 @@ type counter map[string]int
 
 func (c counter) Visit(n *ast.Node) {
 	switch n := (*n).(type) {
-	case *ast.CallNode, *ast.MemberNode:
+	case *ast.CallNode:
 		c[n.String()]++
+	case *ast.MemberNode:
+		if ofCall(n) {
+			c[n.String()]++
+		}
 	}
+}
+
+// ofCall says whether a lookup is one in what a call gave: json(x)[0].name.
+func ofCall(n *ast.MemberNode) bool {
+	switch of := n.Node.(type) {
+	case *ast.CallNode:
+		return true
+	case *ast.MemberNode:
+		return ofCall(of)
+	}
+	return false
 }
 
 // names are the variables in scope.
