@@ -136,9 +136,11 @@ func (p *partition) catchUp(ctx context.Context) error {
 }
 
 // walk reads [from, target) window by window. A window that cannot finish is
-// halved; one that must begin anew does, a few times. after is called behind
-// each window, with where it ended.
+// halved; one that must begin anew does, a few times; one of which a few items
+// failed is left for the next round. after is called behind each window, with
+// where it ended.
 func (p *partition) walk(ctx context.Context, from, target, started time.Time, how pass, after func(at time.Time)) error {
+	var incomplete error
 	begun, renewed := 0, false
 	for from.Before(target) {
 		to := from.Add(p.span)
@@ -172,8 +174,13 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			begun = 0
 			continue
 		}
+		if is[*extract.Incomplete](err) {
+			// A few items fail, perhaps for days. The cursor stays before them, so
+			// that they are tried again; what comes after them is read all the same.
+			incomplete, err, how.keepCursor = errors.Join(incomplete, err), nil, true
+		}
 		if err != nil {
-			return err
+			return errors.Join(incomplete, err)
 		}
 		from, begun = to, 0
 		p.span = min(2*p.span, p.feed.Window.Max)
@@ -181,7 +188,7 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			after(to)
 		}
 	}
-	return nil
+	return incomplete
 }
 
 func is[E error](err error) bool {

@@ -11,7 +11,7 @@ const memoryShare = 0.8
 // without them the connector works the same.
 func prepareProcess() {
 	forbidCoreFiles()
-	memlimit.SetGoMemLimitWithOpts( //nolint:errcheck // no limit is set where there is none
+	memlimit.Set( //nolint:errcheck // no limit is set where there is none
 		memlimit.WithRatio(memoryShare),
 		memlimit.WithProvider(memlimit.FromCgroup),
 	)
