@@ -258,6 +258,14 @@ func (c *contentType) record(r *record, b blob, index uint64) {
 	}
 }
 
+// anonymous reports whether a record is published without an id, so that nobody
+// can tell its repetitions from new records.
+func (c *contentType) anonymous(b blob, index uint64) bool {
+	var r record
+	c.record(&r, b, index)
+	return r.odd&oddNoID != 0 && c.sim.world.choose(c.kinds, &r).spareID
+}
+
 // write renders the first n records of a blob as a JSON array, and what the
 // blob repeats: records of its own, or of days before, with other key order.
 func (c *contentType) write(w io.Writer, b blob, n uint32, sensitive bool) error {

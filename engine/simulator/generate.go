@@ -25,13 +25,18 @@ func (w *world) begin(r *record, id recordID, guid [36]byte, at time.Time) {
 // audit renders one record of the Management Activity API: first is the line
 // its members begin with.
 func (w *world) audit(dst []byte, c *catalogue, r *record, first int) []byte {
+	return w.choose(c, r).append(dst, r, first)
+}
+
+// choose picks the kind of a record, and what follows from it.
+func (w *world) choose(c *catalogue, r *record) *template {
 	t := c.pick(mix(r.seed ^ 8))
 	if s, minute := w.storyAt(r.at.Unix()); s != nil {
 		if told := tell(feedNames[r.id.feed], s, minute, r); told != nil {
 			t = told
 		}
 	}
-	return t.append(dst, r, first)
+	return t
 }
 
 // tell puts a record into the story under way; nil when the story leaves it
@@ -48,7 +53,7 @@ func tell(feed string, s *story, minute int64, r *record) *template {
 		return attacked(stsFailure, r.other)
 	case feed == AuditEntra && minute == 10 && chance < 30:
 		return attacked(stsSuccess, s.victim)
-	case feed == AuditExchange && minute >= 12 && minute < 20 && chance < 6:
+	case feed == AuditExchange && minute >= 12 && minute < 20 && chance < 20:
 		return attacked(inboxRule, s.victim)
 	case feed == AuditSharePoint && minute >= 20 && minute < 40 && chance < 40:
 		return attacked(massDownload, s.victim)

@@ -309,7 +309,11 @@ var managementKinds = map[string]*catalogue{
 "SendAsUserSmtp":"{{other}}"
 "Item":{"Id":"Unknown","InternetMessageId":"<{{hex:16}}@{{domain}}>","Subject":"{{subject}}"}
 `)},
-		kind{2, inboxRule},
+		kind{2, compile(adminCmdlet + `
+"Operation":"{{step:New-InboxRule|Set-InboxRule|Remove-InboxRule}}"
+"ObjectId":"AUSPR01A001.PROD.OUTLOOK.COM/{{domain}}/{{oid}}\\{{num:10000000-99999999}}"
+"Parameters":[{"Name":"AlwaysDeleteOutlookRulesBlob","Value":"False"},{"Name":"Name","Value":"{{subject}}"},{"Name":"SubjectContainsWords","Value":"newsletter"},{"Name":"MoveToFolder","Value":"{{slug}}:\\{{site}}"}]
+`)},
 		kind{8, compile(adminCmdlet + `
 "Operation":"{{pick:Set-Mailbox|Set-CASMailbox|Set-MailboxCalendarConfiguration|Set-UserPhoto}}"
 "ObjectId":"{{other}}"

@@ -315,6 +315,7 @@ func TestOddities(t *testing.T) {
 	now := time.Now()
 	items, _ := c.list(AuditEntra, now.Add(-23*time.Hour-30*time.Minute), now.Add(time.Second))
 	seen := map[string]int{}
+	anonymous := ""
 	for _, it := range items {
 		records, _ := c.blob(it)
 		for _, r := range records {
@@ -333,11 +334,17 @@ func TestOddities(t *testing.T) {
 			}
 			if r["Id"] == nil {
 				seen["no id"]++
-				if id, _ := r["IntraSystemId"].(string); !guidPattern.MatchString(id) {
+				intra, _ := r["IntraSystemId"].(string)
+				if _, ok := c.sim.ids.find([]byte(intra)); !ok {
 					t.Errorf("a record without any id: %v", r)
 				}
+				anonymous = intra
 			}
 		}
+	}
+	c.send(map[string]any{"operation": "twice", "event_IntraSystemId": anonymous}, map[string]any{"operation": "twice", "event_IntraSystemId": anonymous})
+	if f := feedReport(t, c.sim, AuditEntra); f.Received != 1 || f.Duplicated != 0 || f.Revisions != 1 {
+		t.Errorf("a record without id that was delivered twice: %+v", f)
 	}
 	for _, kind := range []string{"stringly number", "unknown type", "null address", "address and port", "no id"} {
 		if seen[kind] < 10 {

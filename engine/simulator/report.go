@@ -17,7 +17,7 @@ type Report struct {
 	Received   int64            `json:"received"` // of the offered records, those that arrived
 	Lost       int64            `json:"lost"`
 	Duplicated int64            `json:"duplicated"` // arrivals beyond the first
-	Revisions  int64            `json:"revisions"`  // further arrivals of sign-ins that were published again with other content
+	Revisions  int64            `json:"revisions"`  // further arrivals that are no fault: sign-ins published again with other content, records repeated without an id
 	Outside    int64            `json:"outside"`    // records that arrived from outside the period
 	Unexpected int64            `json:"unexpected"` // events that name no record on offer
 	Other      map[string]int64 `json:"other"`      // events that are no records, by operation
@@ -220,7 +220,8 @@ func (s *Simulator) ReportBetween(from, to time.Time) Report {
 }
 
 // weigh adds one offered record to a feed's report.
-func (f *FeedReport) weigh(arrivals int64, tolerated bool, name func() string) {
+// It may arrive as often as allowed.
+func (f *FeedReport) weigh(arrivals, allowed int64, name func() string) {
 	f.Offered++
 	switch {
 	case arrivals == 0:
@@ -229,10 +230,11 @@ func (f *FeedReport) weigh(arrivals int64, tolerated bool, name func() string) {
 			f.LostIDs = append(f.LostIDs, name())
 		}
 		return
-	case arrivals == 2 && tolerated:
-		f.Revisions++
-	case arrivals > 1:
-		f.Duplicated += arrivals - 1
+	case arrivals <= allowed:
+		f.Revisions += arrivals - 1
+	default:
+		f.Revisions += allowed - 1
+		f.Duplicated += arrivals - allowed
 		if len(f.TwiceIDs) < maxListed {
 			f.TwiceIDs = append(f.TwiceIDs, name())
 		}
@@ -270,7 +272,11 @@ func (c *contentType) report(from, to, now time.Time) FeedReport {
 				if n > 0 {
 					weighed++
 				}
-				f.weigh(n, false, c.sim.naming(id, time.UnixMilli(b.created)))
+				allowed := int64(1)
+				if n > 1 && c.anonymous(b, b.first+i) {
+					allowed = n
+				}
+				f.weigh(n, allowed, c.sim.naming(id, time.UnixMilli(b.created)))
 			}
 		}
 	}
@@ -301,11 +307,13 @@ func (st *stream) report(from, to, now time.Time) FeedReport {
 		if n > 0 {
 			weighed++
 		}
-		revised := false
+		allowed := int64(1)
 		if p.class == scheduled {
-			_, revised = st.revision(p.index, now.UnixNano())
+			if _, revised := st.revision(p.index, now.UnixNano()); revised {
+				allowed = 2
+			}
 		}
-		f.weigh(n, revised, st.sim.naming(id, time.Unix(0, p.at)))
+		f.weigh(n, allowed, st.sim.naming(id, time.Unix(0, p.at)))
 		return true
 	})
 	st.mu.Lock()
@@ -338,7 +346,7 @@ func (t *table) report(from, to, now time.Time) FeedReport {
 			f.Overwritten++
 			continue
 		}
-		f.weigh(int64(v.received), false, func() string { return strings.Replace(key, "|", " ", 1) })
+		f.weigh(int64(v.received), 1, func() string { return strings.Replace(key, "|", " ", 1) })
 	}
 	return f
 }

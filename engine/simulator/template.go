@@ -16,6 +16,8 @@ type template struct {
 	lines [][]segment
 	// idLine is the line that holds the record's id, -1 if none.
 	idLine int
+	// spareID says that the id is in another member too.
+	spareID bool
 	// policyLine is the line of what only readers of policies are shown.
 	policyLine int
 }
@@ -81,6 +83,7 @@ func compile(text string) *template {
 		if strings.Contains(line, `"Id":"{{id}}"`) {
 			t.idLine = len(t.lines)
 		}
+		t.spareID = t.spareID || line == `"IntraSystemId":"{{id}}"`
 		if strings.HasPrefix(line, policyMember+"[{") {
 			t.policyLine = len(t.lines)
 		}
@@ -109,7 +112,7 @@ func (t *template) append(dst []byte, r *record, first int) []byte {
 	written := false
 	for i := range t.lines {
 		n := (i + first) % len(t.lines)
-		if n == t.idLine && r.odd&oddNoID != 0 {
+		if n == t.idLine && r.odd&oddNoID != 0 && t.spareID {
 			continue
 		}
 		if written {
