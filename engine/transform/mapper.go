@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/secure60/s60-m365-connector/engine/expression"
 )
@@ -257,7 +258,8 @@ func (m *Mapper) defaultMessage() value {
 
 // appendField appends the value of a field. r is its rule, or -1.
 func (m *Mapper) appendField(dst []byte, field int, r int32) []byte {
-	if r >= 0 {
+	message := m.m.fields[field] == "message_text"
+	if r >= 0 && !message {
 		if copied := m.copies[r]; copied >= 0 {
 			// What the rule copies from the record is copied as it stands there.
 			s := &m.slots[copied]
@@ -288,6 +290,9 @@ func (m *Mapper) appendField(dst []byte, field int, r int32) []byte {
 			return dst
 		}
 		dst = append(dst, m.keys[field]...)
+		if !v.safe && message {
+			return expression.AppendString(dst, oneLine(v.text))
+		}
 		if !v.safe {
 			return expression.AppendString(dst, v.text)
 		}
@@ -317,6 +322,15 @@ func (m *Mapper) appendField(dst []byte, field int, r int32) []byte {
 		return dst[:before]
 	}
 	return dst
+}
+
+// oneLine folds line ends and other control characters into spaces: a message
+// is one line, whatever the record holds.
+func oneLine(s string) string {
+	if strings.IndexFunc(s, unicode.IsControl) < 0 {
+		return s
+	}
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == ' ' }), " ")
 }
 
 // appendFailures writes what failed where a person looks for it.

@@ -322,3 +322,28 @@ func TestSharedMapping(t *testing.T) {
 	}
 	wait.Wait()
 }
+
+// A message is one line, whatever stands in the record.
+func TestMessageIsOneLine(t *testing.T) {
+	t.Parallel()
+	for source, want := range map[string]string{
+		`event_text`:                   "a [31mb c \"d\" é",
+		`words("it says", event_text)`: "it says a [31mb c \"d\" é",
+	} {
+		m := compile(t, &definition.Mapping{Fields: fields("message_text", source)})
+		out, _ := m.NewMapper().Append(nil, []byte(`{"text":"a\r\n\u001b[31mb\tc \"d\" é"}`))
+		var got struct {
+			Message string `json:"message_text"`
+			Text    string `json:"event_text"`
+		}
+		if err := json.Unmarshal(out, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Message != want {
+			t.Errorf("%s gives the message %q, want %q", source, got.Message, want)
+		}
+		if got.Text != "a\r\n\x1b[31mb\tc \"d\" é" {
+			t.Errorf("the field of the record has become %q", got.Text)
+		}
+	}
+}
