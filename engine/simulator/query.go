@@ -382,8 +382,8 @@ func (p *page) fromTable() {
 		slices.Reverse(rows)
 	}
 	var served []*tableVersion
-	for _, row := range rows {
-		at := row.when(order)
+	for i := range rows {
+		row, at := &rows[i].tableRow, rows[i].place
 		if p.after != nil {
 			passed := at < p.walk.last.at || at == p.walk.last.at && row.id <= p.walk.lastID
 			if p.descending {
@@ -393,14 +393,14 @@ func (p *page) fromTable() {
 				continue
 			}
 		}
-		if p.filter != nil && !p.filter.holds(func(path []string) any { return property(row.object, path) }) {
+		if p.filter != nil && !p.filter.holds(decoded(t.clock, row.at.UnixNano(), func() []byte { return t.append(nil, row) })) {
 			continue
 		}
 		if len(p.rows) == p.top {
 			p.more = true
 			break
 		}
-		p.rows = append(p.rows, row.body)
+		p.rows = append(p.rows, t.append(nil, row))
 		served = append(served, row.standing)
 		// The walk of this page may still need the old position.
 		p.walk.last, p.walk.lastID = place{at: at}, row.id

@@ -1,7 +1,6 @@
 package simulator
 
 import (
-	"encoding/json"
 	"fmt"
 	"sort"
 	"strconv"
@@ -33,14 +32,13 @@ type table struct {
 	versions map[string]*tableVersion
 }
 
+// tableRow is a row as it stands; it is rendered when it is asked for.
 type tableRow struct {
 	id       string
 	seed     recordID // of the change that made it
 	made     time.Time
 	version  int
 	at       time.Time // of the last change
-	body     []byte
-	object   map[string]any
 	standing *tableVersion
 }
 
@@ -118,66 +116,80 @@ func (t *table) newID(h, index uint64) string {
 	return string(appendHex(appendHex(appendHex(appendHex(nil, h, 16), mix(h), 16), mix(h^1), 16), mix(h^2), 16))
 }
 
+// write makes a row's newest version.
 func (t *table) write(row *tableRow, at time.Time) {
-	row.at = at
-	var r record
-	t.sim.world.begin(&r, row.seed, [36]byte{}, row.made)
-	if t.perUser {
-		r.user = &t.sim.world.people[row.seed.index]
-	}
-	if t.perRobot {
-		r.robot = &t.sim.world.robots[row.seed.index]
-	}
-	if s, _ := t.sim.world.storyAt(row.made.Unix()); s != nil && !t.perUser && !t.perRobot {
-		r.user, r.ip, r.place = s.victim, s.ip, s.place
-	}
-	r.rowID, r.version, r.created = row.id, row.version, at
-	// Detected a while after it happened, and listed a while after that.
-	r.detected = row.made.Add(-time.Duration(mix(r.seed^11) % uint64(5*time.Minute)))
-	r.activity = r.detected.Add(-time.Duration(mix(r.seed^12) % uint64(3*time.Hour)))
-	row.body = t.row.append(nil, &r, 0)
-	row.object = nil
-	if err := json.Unmarshal(row.body, &row.object); err != nil {
-		panic("simulator: a row is not JSON: " + err.Error())
-	}
-	if row.standing != nil {
-		row.standing.standing = false
-		if !row.standing.served && row.standing.received == 0 {
-			delete(t.versions, row.standing.key) // nobody can know it any more
+	row.at = at.UTC().Truncate(t.times.unit)
+	if old := row.standing; old != nil {
+		old.standing = false
+		if !old.served && old.received == 0 {
+			delete(t.versions, old.key) // nobody can know it any more
 		}
 	}
-	clock, _ := row.object[t.clock].(string)
-	row.standing = &tableVersion{key: row.id + "|" + clock, at: at.UnixNano(), standing: true}
+	row.standing = &tableVersion{key: row.id + "|" + row.at.Format("2006-01-02T15:04:05.0000000Z"), at: row.at.UnixNano(), standing: true}
 	t.versions[row.standing.key] = row.standing
 }
 
-// snapshot are the rows as they stand, with their time in the given property.
-func (t *table) snapshot(now time.Time, property string, retention time.Duration) []*tableRow {
+// prepare fills in what a row's template draws from.
+func (t *table) prepare(r *record, row *tableRow) {
+	w := t.sim.world
+	w.begin(r, row.seed, [36]byte{}, row.made)
+	switch {
+	case t.perUser:
+		r.user = &w.people[row.seed.index]
+	case t.perRobot:
+		r.robot = &w.robots[row.seed.index]
+	default:
+		if s, _ := w.storyAt(row.made.Unix()); s != nil {
+			r.user, r.ip, r.place = s.victim, s.ip, s.place
+		}
+	}
+	r.rowID, r.version, r.created = row.id, row.version, row.at
+	// Detected a while after it happened, and listed a while after that.
+	r.detected = row.made.Add(-time.Duration(mix(r.seed^11) % uint64(5*time.Minute))).Truncate(t.times.unit)
+	r.activity = r.detected.Add(-time.Duration(mix(r.seed^12) % uint64(3*time.Hour))).Truncate(t.times.unit)
+}
+
+func (t *table) append(dst []byte, row *tableRow) []byte {
+	var r record
+	t.prepare(&r, row)
+	return t.row.append(dst, &r, 0)
+}
+
+// when is a row's time in one of its properties, in unix nanoseconds.
+func (t *table) when(row *tableRow, property string) int64 {
+	if property == t.clock {
+		return row.at.UnixNano()
+	}
+	var r record
+	t.prepare(&r, row)
+	if property == "activityDateTime" {
+		return r.activity.UnixNano()
+	}
+	return r.detected.UnixNano() // detectedDateTime, createdDateTime
+}
+
+// standingRow is a row in a listing, with its place in it.
+type standingRow struct {
+	tableRow
+	place int64
+}
+
+// snapshot are the rows as they stand, by their time in the given property.
+func (t *table) snapshot(now time.Time, property string, retention time.Duration) []standingRow {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.advance(now)
-	rows := make([]*tableRow, 0, len(t.order))
+	rows := make([]standingRow, 0, len(t.order))
 	for _, row := range t.order {
 		if retention == 0 || row.at.After(now.Add(-retention)) {
-			copied := *row
-			rows = append(rows, &copied)
+			rows = append(rows, standingRow{*row, t.when(row, property)})
 		}
 	}
 	sort.SliceStable(rows, func(i, j int) bool {
-		a, b := rows[i].when(property), rows[j].when(property)
-		if a != b {
-			return a < b
+		if rows[i].place != rows[j].place {
+			return rows[i].place < rows[j].place
 		}
 		return rows[i].id < rows[j].id
 	})
 	return rows
-}
-
-func (r *tableRow) when(property string) int64 {
-	text, _ := r.object[property].(string)
-	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return 0
-	}
-	return at.UnixNano()
 }

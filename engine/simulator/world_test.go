@@ -60,7 +60,7 @@ func everything(t *testing.T, o Options) []byte {
 	}
 	for _, tb := range s.tables {
 		for _, row := range tb.snapshot(s.now(), tb.clock, 0) {
-			all.Write(row.body)
+			all.Write(tb.append(nil, &row.tableRow))
 		}
 	}
 	return all.Bytes()
