@@ -332,10 +332,7 @@ func (d *doctor) checkDestination(ctx context.Context) {
 		return
 	}
 	defer dest.Close()
-	now := time.Now()
-	event := ownEvent(s, "connector-check", now)
-	event["message_text"] = fmt.Sprintf("%s %s checks that it can deliver, for tenant %s", programName, version, s.tenantID)
-	body, err := json.Marshal(event)
+	body, err := json.Marshal(checkEvent(s, time.Now()))
 	if err != nil {
 		d.fail(name, "report this", "%v", err)
 		return
@@ -363,6 +360,12 @@ func (d *doctor) checkDestination(ctx context.Context) {
 	default:
 		d.ok(name, "%s took an event of operation connector-check", s.destinationText())
 	}
+}
+
+func checkEvent(s *settings, now time.Time) map[string]any {
+	event := ownEvent(s, "connector-check", now)
+	event["message_text"] = fmt.Sprintf("%s %s checks that it can deliver, for tenant %s", programName, version, s.tenantID)
+	return event
 }
 
 // deliverSoon delivers one event, or gives up: a destination retries for ever.

@@ -238,7 +238,7 @@ func (w *credentialWatch) event(ends, now time.Time, step int) map[string]any {
 	case days == 0:
 		text = "in less than a day"
 	}
-	event := w.c.ownEvent("connector-credential-expiry", now)
+	event := ownEvent(w.settings, "connector-credential-expiry", now)
 	event["outcome"] = "failure"
 	event["source_severity"] = severity
 	event["event_credential_kind"] = w.settings.credential.kind
@@ -250,10 +250,6 @@ func (w *credentialWatch) event(ends, now time.Time, step int) map[string]any {
 }
 
 // ownEvent is the beginning of an event about the connector itself.
-func (c *connector) ownEvent(operation string, now time.Time) map[string]any {
-	return ownEvent(c.settings, operation, now)
-}
-
 func ownEvent(s *settings, operation string, now time.Time) map[string]any {
 	event := map[string]any{}
 	for _, constant := range constants(s.environment) {
