@@ -39,6 +39,7 @@ type connector struct {
 	engine   *engine.Engine
 
 	credential *credentialWatch
+	history    history // of the status page
 }
 
 // definitions are the feeds and mappings in force, compiled.

@@ -32,6 +32,7 @@ func (r runCommand) Run(ctx context.Context, std streams) error {
 	}
 	defer stop()
 	go c.credential.run(ctx)
+	go c.history.run(ctx, c.engine.Status)
 	if err := c.engine.Run(ctx); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (c *connector) serve() (stop func(), err error) {
 		return nil, fmt.Errorf("LISTEN_ADDR %s: %w; choose another address, or set LISTEN_ADDR= to turn the listener off", c.settings.listen, err)
 	}
 	server := &http.Server{
-		Handler:           c.handler(),
+		Handler:           onlyLocal(c.settings.listen, c.handler()),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		MaxHeaderBytes: 1 << 16,
 	}
@@ -59,6 +59,7 @@ func (c *connector) handler() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	c.routePages(mux)
 	mux.Handle("GET /metrics", c.metricsHandler())
 	mux.HandleFunc("GET /ledger.json", func(w http.ResponseWriter, r *http.Request) {
 		ledger, err := c.store.Ledger("")

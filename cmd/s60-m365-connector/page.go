@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"html/template"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine"
+)
+
+// This file serves the pages of LISTEN_ADDR: the status of the connector, and
+// the mapping workbench. The rules are: everything is rendered here, so that
+// the pages work without JavaScript; a small script only asks for the page again
+// and takes over the parts that changed; nothing is loaded from elsewhere; nothing
+// can be changed through them, and no secret is on them.
+
+//go:embed page
+var pageFiles embed.FS
+
+var pageTemplates = template.Must(template.ParseFS(pageFiles, "page/*.html"))
+
+// pages are what the pages show.
+type pages struct {
+	status  func() engine.Status
+	history *history
+	defs    *definitions
+	busy    chan struct{} // holds a token for each record that is being tried on the workbench
+}
+
+// atOnce is how many requests of the workbench are worked on at once: it must
+// not take the processor away from collecting.
+const atOnce = 2
+
+// route adds the pages to those that LISTEN_ADDR answers.
+func (c *connector) routePages(mux *http.ServeMux) {
+	p := &pages{status: c.engine.Status, history: &c.history, defs: c.defs, busy: make(chan struct{}, atOnce)}
+	p.route(mux)
+}
+
+func (p *pages) route(mux *http.ServeMux) {
+	mux.HandleFunc("GET /{$}", p.showStatus)
+	mux.HandleFunc("GET /workbench", p.showWorkbench)
+	// A form of another site must not make this host work for it.
+	mux.Handle("POST /workbench", http.NewCrossOriginProtection().Handler(http.HandlerFunc(p.tryRecord)))
+	assets := http.FileServerFS(pageFiles)
+	for _, name := range []string{"page.css", "page.js", "icon.svg"} {
+		mux.HandleFunc("GET /page/"+name, func(w http.ResponseWriter, r *http.Request) {
+			protect(w.Header())
+			assets.ServeHTTP(w, r)
+		})
+	}
+}
+
+// protect tells the browser what the pages may do: nothing but show what this
+// host sends.
+func protect(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "+
+		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// render answers with a page.
+func render(w http.ResponseWriter, code int, name string, data any) {
+	var page bytes.Buffer
+	if err := pageTemplates.ExecuteTemplate(&page, name, data); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	protect(w.Header())
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(code)
+	w.Write(page.Bytes()) //nolint:errcheck // the client has gone
+}
+
+// frame is what all pages have in common.
+type frame struct {
+	Tab     string // status or workbench
+	Version string
+}
+
+func (p *pages) showStatus(w http.ResponseWriter, r *http.Request) {
+	status := p.status()
+	render(w, http.StatusOK, "status.html", struct {
+		frame
+		statusView
+	}{frame{"status", status.Version}, p.view(status)})
+}
+
+// onlyLocal refuses requests whose Host header is no name of this host, where
+// the listener is for this host only. It is how a page of another site is kept
+// from reading this one: its own name, made to point here (DNS rebinding), is in
+// that header.
+func onlyLocal(listen string, next http.Handler) http.Handler {
+	if host, _, err := net.SplitHostPort(listen); err != nil || !loopback(host) {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if named := (&url.URL{Host: r.Host}).Hostname(); !loopback(named) {
+			http.Error(w, "LISTEN_ADDR "+listen+" answers requests to localhost only; a proxy in front of it has to send Host: localhost", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// pageTime is how pages show a time.
+func pageTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05")
+}
