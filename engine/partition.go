@@ -164,9 +164,6 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			if err := p.subscribe(ctx); err != nil {
 				return err
 			}
-			if err := p.gap(ctx, p.position.Cursor, p.engine.Now().Truncate(time.Second), gapSubscription); err != nil {
-				return err
-			}
 			continue
 		}
 		if narrow && p.halve(to.Sub(from)) {
@@ -278,6 +275,9 @@ func (p *partition) subscribe(ctx context.Context) error {
 		}
 		if err == nil {
 			p.log.Info("subscription started")
+			if !p.position.ReadAt.IsZero() { // somebody had stopped it
+				err = p.gap(ctx, p.position.Cursor, p.engine.Now().UTC().Truncate(time.Second), gapSubscription)
+			}
 		}
 	}
 	p.subscribed = err == nil
