@@ -29,6 +29,10 @@
 // records were offered and which were lost or delivered twice, at one byte a
 // record.
 //
+// Everything exported may be used from several goroutines. Another process can
+// use the control endpoints beneath /_simulator/ of the login host, see
+// [Main]; times are real unless [Options].Now says otherwise.
+//
 // # Faults
 //
 // [Simulator.Inject] makes a service misbehave: resets, truncated bodies, HTML,

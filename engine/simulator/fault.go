@@ -114,14 +114,23 @@ var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Redirect, Flood
 	EmptyPage, ExpireToken, OddHeader, NoStatus, Unlicensed, Forbidden, Expired, SecretExpired, SecretWrong, AppMissing, Blocked,
 	NoRoles, Busy, AcceptReset, Poison, Refuse, TooLarge, AuditLogOff, WidePartial, Disable, Unsubscribe, RevokeTokens}
 
-// Inject adds a fault. It fails for a fault that could never do anything.
+// faultTargets are all targets of faults.
+func faultTargets() []string {
+	all := []string{"login", "manage", "manage.list", "manage.start", "manage.stop", "manage.content", "manage.notifications", "manage.blob",
+		"ingest", "collector", "tenant", "graph"}
+	for i := range endpoints {
+		all = append(all, endpoints[i].target())
+	}
+	return all
+}
+
+// Inject adds a fault. It fails for a kind or a target that it does not know.
 func (s *Simulator) Inject(f Fault) error {
 	if !slices.Contains(kinds, f.Kind) {
 		return fmt.Errorf("simulator: unknown kind of fault %q; the kinds are %v", f.Kind, kinds)
 	}
-	root, _, _ := strings.Cut(f.Target, ".")
-	if !slices.Contains([]string{"login", "manage", "graph", "ingest", "collector", "tenant"}, root) {
-		return fmt.Errorf("simulator: unknown target of a fault %q; it begins with login, manage, graph, ingest, collector or tenant", f.Target)
+	if all := faultTargets(); !slices.Contains(all, f.Target) {
+		return fmt.Errorf("simulator: unknown target of a fault %q; the targets are %v", f.Target, all)
 	}
 	if f.Kind == Status && (f.Status < 200 || f.Status > 599) {
 		return fmt.Errorf("simulator: a fault of kind status needs a status, got %d", f.Status)

@@ -246,7 +246,7 @@ func TestFaultScheduling(t *testing.T) {
 
 func TestInjectRefusesNonsense(t *testing.T) {
 	c := start(t, Options{Records: -1})
-	for _, f := range []Fault{{Target: "graph", Kind: "sneeze"}, {Target: "moon", Kind: Reset}, {Target: "graph", Kind: Status}, {Target: "tenant", Kind: Disable, Match: AuditEntra}} {
+	for _, f := range []Fault{{Target: "graph", Kind: "sneeze"}, {Target: "moon", Kind: Reset}, {Target: "graph.signins", Kind: Reset}, {Target: "graph", Kind: Status}, {Target: "tenant", Kind: Disable, Match: AuditEntra}} {
 		if err := c.sim.Inject(f); err == nil {
 			t.Errorf("%+v was taken", f)
 		}

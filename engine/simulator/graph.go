@@ -119,10 +119,15 @@ func (s *Simulator) serveGraph(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Link", `<https://developer.example/graph/changes>;rel="deprecation";type="text/html"`)
 	}
 	e := &endpoints[i]
-	target := "graph." + set[strings.LastIndexByte(set, '/')+1:]
+	target := e.target()
 	s.guard(w, r, target, func(w http.ResponseWriter, r *http.Request, hit faultSet) {
 		s.graph(w, r, e, version == "beta", hit)
 	})
+}
+
+// target is the name that faults know an endpoint by.
+func (e *endpoint) target() string {
+	return "graph." + e.path[strings.LastIndexByte(e.path, '/')+1:]
 }
 
 func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, beta bool, hit faultSet) {
