@@ -34,6 +34,9 @@ func (c *connector) serve() (stop func(), err error) {
 
 func (c *connector) handler() http.Handler {
 	mux := http.NewServeMux()
+	// Whether the process answers at all: what a restart could mend. One that
+	// cannot collect is not mended by a restart, so that is asked elsewhere.
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		status := c.engine.Status()
 		if !status.Healthy() {
@@ -41,7 +44,7 @@ func (c *connector) handler() http.Handler {
 			fmt.Fprintln(w, "failing")
 			for _, f := range status.Feeds {
 				if f.LastError != "" {
-					fmt.Fprintf(w, "%s %s: %s\n", f.Feed, f.Partition, f.LastError)
+					fmt.Fprintf(w, "%s: %s\n", feedLabel(f.Feed, f.Partition), f.LastError)
 				}
 			}
 			if !status.Delivery.OK {
