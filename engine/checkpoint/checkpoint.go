@@ -1,6 +1,27 @@
 // Package checkpoint remembers what was delivered: the position of each
 // partition, the keys of its records, and the ledger. Everything that one
 // delivery changes is written in one atomic, durable commit.
+//
+// # The embedded store
+//
+// [Open] keeps the state in a directory of this machine, on Pebble, an LSM tree.
+// It was chosen by measuring (the program in comparison): random keys by the million
+// make a B-tree rewrite a page for nearly each key, where Pebble appends to a log,
+// and its filters tell most new keys from known ones without a read. In STATE_DIR:
+//
+//	state/                            what is current
+//	state.lock                        who has it; a kill releases it
+//	state-damaged-20261123T083000Z/   what could not be used, kept for whoever wants to look
+//	state-newer-20261123T083000Z/     what a newer release wrote
+//
+// Nothing relies on a clean close. A kill or a power cut leaves what was acknowledged, and
+// of a commit in flight all or nothing. What is unusable is never taken for empty
+// or for current: each file is under a checksum, and a watermark tells a log that was cut short
+// from one that a power cut left unfinished.
+//
+// An error of a store says by [errors.Is] what its user can do. [ErrDiskFull]: nothing; it passes.
+// [ErrDamaged] and [ErrStopped]: Close, and [Open] again, which sets aside what is
+// damaged. [ErrLocked]: end.
 package checkpoint
 
 import (
