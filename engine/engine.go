@@ -49,9 +49,9 @@ type Config struct {
 	Log *slog.Logger
 	// Now is the clock; time.Now unless given.
 	Now func() time.Time
-	// Explain gives a person the cause and the remedy of a refused credential;
+	// Explain gives a person the cause and the remedy of an error that it knows;
 	// the error's own text unless given.
-	Explain func(*extract.AuthError) string
+	Explain func(error) string
 	// OnEvent sees each event that was delivered, from several goroutines; it
 	// must not keep the bytes. May be nil.
 	OnEvent func(feed string, event []byte)
@@ -81,7 +81,7 @@ func New(config Config) (*Engine, error) {
 		e.Now = time.Now
 	}
 	if e.Explain == nil {
-		e.Explain = func(err *extract.AuthError) string { return err.Error() }
+		e.Explain = error.Error
 	}
 	e.started = e.Now()
 	for _, feed := range e.Feeds {

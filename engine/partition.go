@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -333,8 +332,5 @@ func (p *partition) gate() time.Time {
 }
 
 func (p *partition) describe(err error) string {
-	if auth, ok := errors.AsType[*extract.AuthError](err); ok {
-		return p.engine.Explain(auth)
-	}
-	return fmt.Sprint(err)
+	return p.engine.Explain(err)
 }

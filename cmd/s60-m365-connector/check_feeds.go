@@ -252,7 +252,8 @@ func (d *doctor) checkSubscription(ctx context.Context, t target) (active bool) 
 		_, asked := t.reader.Probe(ctx, probeWindow(t.feed, time.Now()))
 		switch refused, ok := errors.AsType[*extract.StatusError](asked); {
 		case auditLogOff("", last):
-			err = errors.New(last)
+			d.fail(name, switchAuditOn, "the tenant's audit log is switched off, as the service said when the connector last tried to start the subscription")
+			return false
 		case ok && refused.Code == "AF20022" && !ran:
 			d.ok(name, "the connector starts it when it runs; first content can take hours")
 			return false
@@ -276,6 +277,18 @@ const (
 	switchAuditOn = "switch the audit log on, in Exchange Online PowerShell: Set-AdminAuditLogConfig -UnifiedAuditLogIngestionEnabled $true; it takes up to a day"
 	reachable     = "let this host reach it over HTTPS: DNS, firewall, HTTPS_PROXY behind a proxy, SSL_CERT_FILE for a private certificate authority"
 )
+
+// inWords gives the cause and the remedy of an error that a feed met, where
+// they are known; the error's own text otherwise.
+func inWords(err error) string {
+	if auth, ok := errors.AsType[*extract.AuthError](err); ok {
+		return explain(auth)
+	}
+	if refused, ok := errors.AsType[*extract.StatusError](err); ok && auditLogOff(refused.Code, refused.Message) {
+		return fmt.Sprintf("the tenant's audit log is switched off. %s (%v)", sentence(switchAuditOn), err)
+	}
+	return err.Error()
+}
 
 // consentCodes are error codes of Graph and the Management Activity API that
 // stand for missing consent.

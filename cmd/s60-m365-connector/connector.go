@@ -218,7 +218,7 @@ func open(s *settings, std streams, onEvent func(string, []byte)) (_ *connector,
 		Feeds: c.defs.set.Feeds, Mappings: c.defs.mappings, Settings: s.names, Constants: constants(s.environment),
 		Client: c.client, Destination: c.dest, DeadLetters: c.dead, Store: c.store,
 		Poll: s.poll, Lookback: s.lookback, Heartbeat: s.heartbeat,
-		Log: c.log, Explain: explain, OnEvent: onEvent,
+		Log: c.log, Explain: inWords, OnEvent: onEvent,
 		CredentialExpires: c.credential.Expires,
 	})
 	return c, err
