@@ -36,6 +36,7 @@ type Mapper struct {
 	failure   error   // of the expression that runs
 	env       map[string]any
 	failed    []FieldError
+	stamp     string // what a rule gave for the timestamp of this event
 }
 
 // NewMapper makes a mapper whose events carry the given further constants
@@ -120,6 +121,13 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 	return append(dst, '}'), m.failed
 }
 
+// Time is the time of the event that Append gave last, as its mapping tells it;
+// ok is false where it tells none.
+func (m *Mapper) Time() (t time.Time, ok bool) {
+	t, err := time.Parse(time.RFC3339Nano, m.stamp)
+	return t, err == nil
+}
+
 // failedCondition notes why a condition failed, if it did. It then does not hold.
 func (m *Mapper) failedCondition(when *compiled) {
 	if m.failure != nil {
@@ -137,7 +145,7 @@ const (
 )
 
 func (m *Mapper) reset() {
-	m.failed = m.failed[:0]
+	m.failed, m.stamp = m.failed[:0], ""
 	clear(m.kept)
 	m.kept = m.kept[:0]
 	if cap(m.arena) > keepArena {
@@ -193,6 +201,9 @@ func (m *Mapper) compute(field int) value {
 		if failure != nil {
 			m.failed = append(m.failed, FieldError{Field: m.m.fields[field], Cause: failure.Error()})
 		} else if v.kind != nilKind && (v.kind != textKind || v.text != "") {
+			if m.m.fields[field] == "timestamp" {
+				m.stamp = v.text
+			}
 			return v
 		}
 	}

@@ -347,3 +347,16 @@ func TestMessageIsOneLine(t *testing.T) {
 		}
 	}
 }
+
+// The mapper tells the time that the mapping gave, and none that it did not.
+func TestTime(t *testing.T) {
+	t.Parallel()
+	m := compile(t, &definition.Mapping{Fields: fields("timestamp", `time(event_at)`)}).NewMapper()
+	for record, want := range map[string]string{`{"at":"2026-03-01T10:00:00.5"}`: "2026-03-01T10:00:00.5Z", `{"at":"soon"}`: "", `{}`: ""} {
+		m.Append(nil, []byte(record))
+		at, ok := m.Time()
+		if got := at.Format(time.RFC3339Nano); ok != (want != "") || ok && got != want {
+			t.Errorf("%s: %v, %v, want %q", record, at, ok, want)
+		}
+	}
+}
