@@ -94,8 +94,10 @@ type pipeline struct {
 	filling sync.Mutex // held while a full batch waits to be taken: others wait for room
 	filled  *batch     // the batch in hand
 
-	mu    sync.Mutex
-	entry checkpoint.Entry
+	mu       sync.Mutex
+	entry    checkpoint.Entry
+	lateness Lateness
+	live     bool // the round before was a moment ago, so that what is new now was not there then
 
 	pages occurrences // of keyless records, over the pages of the window, which come one after the other
 }
@@ -104,6 +106,7 @@ func newPipeline(ctx context.Context, p *partition, w extract.Window, how pass) 
 	pl := &pipeline{
 		p: p, how: how, ready: make(chan *batch), done: make(chan struct{}),
 		filled: batches.Get().(*batch),
+		live:   !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute,
 		entry:  checkpoint.Entry{Feed: p.feed.Name, Partition: p.value, From: w.From, To: w.To},
 	}
 	pl.ctx, pl.cancel = context.WithCancelCause(ctx)
@@ -185,11 +188,26 @@ func (s *source) Record(ctx context.Context, raw []byte) error {
 	for _, f := range failed {
 		pl.p.failedField(f)
 	}
+	if at, ok := s.time(); ok {
+		late := pl.p.engine.Now().Sub(at)
+		pl.mu.Lock()
+		pl.lateness.add(late)
+		pl.mu.Unlock()
+	}
 	if err := pl.add(ctx, key, event); err != nil {
 		pl.p.flight.release(key)
 		return err
 	}
 	return nil
+}
+
+// time is the time of the record just mapped, for its lateness. A backlog tells
+// nothing of that.
+func (s *source) time() (time.Time, bool) {
+	if !s.pl.live {
+		return time.Time{}, false
+	}
+	return s.mapper.Time()
 }
 
 // again counts a record that was delivered before. One that comes back late
@@ -448,6 +466,7 @@ func (pl *pipeline) finish(readErr error, started time.Time) error {
 	p.observe(func(s *FeedStatus) {
 		s.Cursor = p.position.Cursor
 		s.Total.Add(&entry.Counts)
+		s.Lateness.merge(&pl.lateness)
 		s.Window = checkpoint.Entry{}
 	})
 	return readErr

@@ -43,6 +43,7 @@ type FeedStatus struct {
 	Requests     extract.Stats     `json:"requests"`
 	FieldErrors  map[string]int64  `json:"field_errors,omitempty"` // by field, since the start
 	Late         int64             `json:"late"`                   // records found by a second look, since the start
+	Lateness     Lateness          `json:"lateness"`               // of new records while polling, since the start
 	Gaps         int64             `json:"gaps"`                   // spans lost since the start
 	LastGap      Gap               `json:"last_gap,omitzero"`
 }
@@ -134,6 +135,7 @@ func (s Status) ByFeed() []FeedStatus {
 		sum.DeadLettered += f.DeadLettered
 		sum.Difference += f.Difference
 		sum.Late += f.Late
+		sum.Lateness.merge(&f.Lateness)
 		if sum.Gaps += f.Gaps; f.Gaps > 0 {
 			sum.LastGap = f.LastGap
 		}
