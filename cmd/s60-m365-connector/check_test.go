@@ -2,9 +2,15 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -200,5 +206,73 @@ func documented(t *testing.T, begin, end, want string) {
 	}
 	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// certificateFile writes a key and a certificate that ends at a time.
+func certificateFile(t *testing.T, ends time.Time) (path string, certificate *x509.Certificate) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "connector"}, NotBefore: ends.Add(-1000 * time.Hour), NotAfter: ends}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	path = filepath.Join(t.TempDir(), "connector.pem")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if certificate, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	return path, certificate
+}
+
+func TestCheckOtherCredentials(t *testing.T) {
+	soon, near := certificateFile(t, time.Now().Add(5*24*time.Hour+time.Hour))
+	over, past := certificateFile(t, time.Now().Add(-24*time.Hour))
+	federated := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(federated, []byte("assertion-of-another-issuer\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		options     simulator.Options
+		kind, value string
+		code        int
+		status      verdict
+		cause       string
+	}{
+		"a certificate that ends soon":   {simulator.Options{Certificate: near}, "CLIENT_CERTIFICATE_FILE", soon, exitDone, warned, "CLIENT_CERTIFICATE_FILE ends in 5 days"},
+		"a certificate that has ended":   {simulator.Options{Certificate: past}, "CLIENT_CERTIFICATE_FILE", over, exitCredentials, failed, "CLIENT_CERTIFICATE_FILE ended on"},
+		"another certificate":            {simulator.Options{Certificate: past}, "CLIENT_CERTIFICATE_FILE", soon, exitCredentials, warned, "CLIENT_CERTIFICATE_FILE ends in"},
+		"a federated token":              {simulator.Options{FederatedToken: "assertion-of-another-issuer"}, "FEDERATED_TOKEN_FILE", federated, exitDone, passed, "renewed by its issuer"},
+		"a federated token, not trusted": {simulator.Options{FederatedToken: "another"}, "FEDERATED_TOKEN_FILE", federated, exitCredentials, passed, "renewed by its issuer"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			test.options.Records = -1
+			sim, err := simulator.Start(test.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sim.Close()
+			env := sim.EnvMap()
+			env["CLIENT_SECRET"], env[test.kind] = "", test.value
+			env["STATE_DIR"], env["CONFIG_DIR"], env["LISTEN_ADDR"] = t.TempDir(), t.TempDir(), ""
+			env["ENABLE_GRAPH"], env["MGMT_CONTENT_TYPES"] = "false", "Audit.General"
+			code, findings := check(t, env)
+			got := findings["credential expiry"]
+			if code != test.code || got.Status != test.status || !strings.Contains(got.Cause, test.cause) {
+				t.Errorf("exit code %d, want %d; finding %+v, want %s %q; all: %+v", code, test.code, got, test.status, test.cause, findings)
+			}
+		})
 	}
 }
