@@ -62,7 +62,6 @@ type fact struct {
 type feedView struct {
 	Feed, Partition string
 	First           bool // of the partitions of its feed
-	Mapping         string
 	Level           level
 	State, Since    string
 	Cursor          time.Time
@@ -79,16 +78,16 @@ type problemView struct {
 	Title, Text string
 	At          time.Time
 	Advice      string
+	Mapping     string // to be tried on the workbench
 }
 
 type ledgerView struct {
-	Feed, Partition                                       string
-	First                                                 bool
-	Listed, Delivered, Repeated, Skipped, Dead, Late      string
-	Requests, Retries, Waited                             string
-	Difference                                            string
-	DifferenceLevel, SkippedLevel, DeadLevel, FieldsLevel level
-	FieldErrors                                           string
+	Feed, Partition                                  string
+	First                                            bool
+	Listed, Delivered, Repeated, Skipped, Dead, Late string
+	Requests, Retries, Waited                        string
+	Difference                                       string
+	DifferenceLevel, SkippedLevel, DeadLevel         level
 }
 
 type gapView struct {
@@ -98,10 +97,13 @@ type gapView struct {
 }
 
 type deliveryView struct {
-	At              time.Time
-	Feed, Partition string
-	Events, In      string
+	At         time.Time
+	Events, In string
+	Of         []deliveryOf
 }
+
+// deliveryOf is the part of a feed.
+type deliveryOf struct{ Feed, Partition, Events string }
 
 // view is the page's account of a status.
 func (p *pages) view(s engine.Status) statusView {
@@ -134,9 +136,6 @@ func (p *pages) view(s engine.Status) statusView {
 			Throughput: throughputPlot(samples, i), LagPlot: lagPlot(samples, i),
 			Problems: problems(f, feeds[f.Feed]),
 		}
-		if feed := feeds[f.Feed]; feed != nil {
-			row.Mapping = feed.Mapping
-		}
 		if !f.Cursor.IsZero() {
 			row.Lag = spanText(f.Lag(s.Now))
 			if f.State != engine.Gated {
@@ -153,7 +152,6 @@ func (p *pages) view(s engine.Status) statusView {
 		retries, requests, waited = retries+f.Requests.Retries, requests+f.Requests.Requests, waited+f.Requests.Waited
 		ledger := ledgerOf(counts, f.Late, f.Difference, f.Requests.Requests, f.Requests.Retries, f.Requests.Waited)
 		ledger.Feed, ledger.Partition, ledger.First = f.Feed, f.Partition, row.First
-		ledger.FieldErrors, ledger.FieldsLevel = fieldErrors(f.FieldErrors)
 		v.Ledger = append(v.Ledger, ledger)
 		if f.Gaps > 0 {
 			v.Gaps = append(v.Gaps, gapView{f.Feed, f.Partition, f.LastGap.Reason, spanText(f.LastGap.To.Sub(f.LastGap.From)),
@@ -196,13 +194,13 @@ func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, diffe
 	if !s.Delivery.OK {
 		delivery = fact{"Destination", s.Destination, "does not take events", bad}
 	}
-	ledger := fact{"Ledger", "balanced", "every record accounted for", good}
+	ledger := fact{"Ledger", "balanced", "all accounted for", good}
 	if difference != 0 {
-		ledger = fact{"Ledger", number(difference), "records unaccounted for", bad}
+		ledger = fact{"Ledger", number(difference), plural(int(difference), "record") + " unaccounted for", bad}
 	}
-	dead := fact{"Dead letters", number(s.DeadLetters), "none refused", quiet}
+	dead := fact{"Dead letters", number(s.DeadLetters), "refused by nobody", quiet}
 	if s.DeadLetters > 0 {
-		dead.Note, dead.Level = "refused; mend, then replay", careful
+		dead.Note, dead.Level = "refused, to be replayed", careful
 	}
 	credential := fact{"Credential", "unknown", "when it ends cannot be known", quiet}
 	if !s.CredentialExpires.IsZero() {
@@ -217,9 +215,9 @@ func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, diffe
 			credential.Level = careful
 		}
 	}
-	lag := fact{"Furthest behind", spanText(behind), "of the open feeds", quiet}
+	lag := fact{"Furthest behind", spanText(behind), "the slowest feed", quiet}
 	return []fact{
-		{"Delivered", number(total.Delivered), "events since the start", quiet},
+		{"Delivered", number(total.Delivered), "events since start", quiet},
 		lag, delivery, ledger, dead, credential,
 		{"Up", spanText(s.Now.Sub(s.Started)), "since " + s.Started.UTC().Format("2 Jan 15:04") + " UTC", quiet},
 	}
@@ -245,10 +243,7 @@ func ledgerOf(c checkpoint.Counts, late, difference, requests, retries int64, wa
 }
 
 // fieldErrors are the fields of the mapping that failed, the most frequent first.
-func fieldErrors(counts map[string]int64) (string, level) {
-	if len(counts) == 0 {
-		return "", ""
-	}
+func fieldErrors(counts map[string]int64) string {
 	names := make([]string, 0, len(counts))
 	for name := range counts {
 		names = append(names, name)
@@ -265,7 +260,7 @@ func fieldErrors(counts map[string]int64) (string, level) {
 		}
 		text = append(text, fmt.Sprintf("%s ×%s", name, number(counts[name])))
 	}
-	return strings.Join(text, ", "), careful
+	return strings.Join(text, ", ")
 }
 
 // problems are what a person should know about a feed, with what to do.
@@ -276,15 +271,19 @@ func problems(f engine.FeedStatus, feed *definition.Feed) []problemView {
 		if f.Requires != "" {
 			title += ": " + f.Requires
 		}
-		list = append(list, problemView{careful, title, f.GateReason, time.Time{},
-			"Nothing, if that is intended: it holds up no other feed. It is tried again by itself at " + pageTime(f.GateUntil) + " UTC, and opens once the tenant has it."})
+		list = append(list, problemView{Level: careful, Title: title, Text: f.GateReason,
+			Advice: "Nothing, if that is intended: it holds up no other feed. It is tried again by itself at " + pageTime(f.GateUntil) + " UTC, and opens once the tenant has it."})
 	}
 	if f.LastError != "" {
-		list = append(list, problemView{bad, "The last round failed", f.LastError, f.LastErrorAt.UTC(), advice(f.LastError, feed)})
+		list = append(list, problemView{Level: bad, Title: "The last round failed", Text: f.LastError, At: f.LastErrorAt.UTC(), Advice: advice(f.LastError, feed)})
 	}
 	if f.Difference != 0 {
-		list = append(list, problemView{bad, "The ledger does not balance", fmt.Sprintf("%s records are unaccounted for.", number(f.Difference)), time.Time{},
-			"See which window with “" + programName + " feeds --ledger”, and read it again with “" + programName + " backfill”."})
+		list = append(list, problemView{Level: bad, Title: fmt.Sprintf("The ledger does not balance: %s %s unaccounted for", number(f.Difference), plural(int(f.Difference), "record")),
+			Advice: "See which window with “" + programName + " feeds --ledger”, and read it again with “" + programName + " backfill”."})
+	}
+	if len(f.FieldErrors) > 0 && feed != nil {
+		list = append(list, problemView{Level: careful, Title: "Expressions of the mapping failed on some records", Text: fieldErrors(f.FieldErrors),
+			Advice: "No record was lost: these events were sent without that field, and error_mapping in them says why.", Mapping: feed.Mapping})
 	}
 	return list
 }
@@ -326,20 +325,26 @@ func destinationProblem(s engine.Status) []problemView {
 	if strings.Contains(s.Delivery.LastError, "401") || strings.Contains(s.Delivery.LastError, "403") {
 		text = "Write a token that may ingest into the project into TOKEN, and compare PROJECT_ID with the project it belongs to. " + text
 	}
-	return []problemView{{bad, "The destination does not take events", s.Delivery.LastError, time.Time{}, text}}
+	return []problemView{{Level: bad, Title: "The destination does not take events", Text: s.Delivery.LastError, Advice: text}}
 }
 
 // deliveries are what arrived lately, the newest first, by the samples.
 func deliveries(s engine.Status, samples []sample) []deliveryView {
-	const shown = 12
+	const shown = 8
 	var list []deliveryView
 	for i := len(samples) - 1; i > 0 && len(list) < shown; i-- {
 		now, before := samples[i], samples[i-1]
+		all := now.delivered(-1) - before.delivered(-1)
+		if all <= 0 {
+			continue
+		}
+		d := deliveryView{At: now.at.UTC(), Events: number(all), In: spanText(now.at.Sub(before.at))}
 		for feed, f := range s.Feeds {
-			if n := now.feeds[feed].delivered - before.feeds[feed].delivered; n > 0 && len(list) < shown {
-				list = append(list, deliveryView{now.at.UTC(), f.Feed, f.Partition, number(n), spanText(now.at.Sub(before.at))})
+			if n := now.feeds[feed].delivered - before.feeds[feed].delivered; n > 0 {
+				d.Of = append(d.Of, deliveryOf{f.Feed, f.Partition, number(n)})
 			}
 		}
+		list = append(list, d)
 	}
 	return list
 }
