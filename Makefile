@@ -4,6 +4,8 @@
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
 # image  build the container image and check what is in it
+# size   what each dependency costs in the binary
+# ci     all checks, as before a merge
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BINARY  := bin/s60-m365-connector
@@ -45,6 +47,9 @@ chaos:
 
 image:
 	.ci/image
+
+size:
+	go run .ci/size.go ./cmd/s60-m365-connector
 
 ci:
 	.ci/run
