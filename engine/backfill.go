@@ -52,6 +52,7 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	}
 	how := pass{keepCursor: true, refetch: true, resend: resend}
 	for i, p := range parts {
+		p.stopping = ctx.Done()
 		if err := p.load(now); err != nil {
 			return err
 		}

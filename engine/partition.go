@@ -45,6 +45,8 @@ type partition struct {
 	subscribed bool          // the subscription was seen to be active
 	span       time.Duration // of a window: the feed's, or less after one that could not finish
 
+	stopping <-chan struct{} // closed when the work in hand must end
+
 	mu     sync.Mutex
 	status FeedStatus
 }
@@ -95,6 +97,7 @@ func (p *partition) retention() time.Duration {
 // round reads everything up to now, less the feed's delay, and keeps the state
 // of the feed. A closed gate is a state, not an error.
 func (p *partition) round(ctx context.Context) error {
+	p.stopping = ctx.Done()
 	err := p.catchUp(ctx)
 	if err == nil {
 		err = p.reconcile(ctx)
@@ -292,17 +295,21 @@ func (p *partition) window(ctx context.Context, w extract.Window, started time.T
 	return pl.finish(err, started)
 }
 
-// commit writes c for this partition, trying again for a while: a full disk
-// must not make the connector forget what it delivered.
+// commit writes c for this partition, and tries until the connector stops: a
+// full disk must not make it forget, and hence repeat, what it delivered.
 func (p *partition) commit(c *checkpoint.Commit) error {
 	c.Feed, c.Partition = p.feed.Name, p.value
-	for wait := 100 * time.Millisecond; ; wait *= 2 {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
 		err := p.engine.Store.Commit(c)
-		if err == nil || fatalError(err) != nil || wait > 30*time.Second {
+		if err == nil || fatalError(err) != nil {
 			return err
 		}
 		p.log.Error("state could not be written, trying again", "error", err, "wait", wait)
-		time.Sleep(wait)
+		select {
+		case <-p.stopping:
+			return err
+		case <-time.After(wait):
+		}
 	}
 }
 

@@ -68,6 +68,21 @@ func (b *batch) reset() {
 	b.arena, b.ends, b.keys, b.also = b.arena[:0], b.ends[:0], b.keys[:0], b.also[:0]
 }
 
+// accepted are the keys of the events that were not refused.
+func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
+	out := make(map[int]bool, len(refused))
+	for _, r := range refused {
+		out[r.Index] = true
+	}
+	var keys []checkpoint.Key
+	for i, key := range b.keys {
+		if !out[i] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 func (b *batch) events() [][]byte {
 	events := make([][]byte, len(b.ends))
 	start := 0
@@ -354,36 +369,41 @@ func (pl *pipeline) deliverBatch(b *batch) error {
 	if err != nil {
 		return fmt.Errorf("deliver to %s: %w", p.engine.Destination.Name(), err)
 	}
+	delivered, kept := int64(len(events)-len(refused)), int64(len(refused))
+	keys := append(b.keys, b.also...)
+	var unkept error
 	if len(refused) > 0 {
 		if err := p.engine.DeadLetters.AppendAll(p.feed.Name, events, refused); err != nil {
-			return fmt.Errorf("the destination refused %d events, and they cannot be set aside: %w", len(refused), err)
+			unkept = fmt.Errorf("the destination refused %d events, and they cannot be set aside: %w", len(refused), err)
+			// What was accepted is remembered all the same; the rest is read again.
+			keys, kept = b.accepted(refused), 0
+		} else {
+			// The reason stays with the event: a destination may quote the event in it.
+			p.log.Error("the destination refused events for good; they are kept as dead letters, with the reason",
+				"events", len(refused), "status", refused[0].Status)
 		}
-		// The reason stays with the event: a destination may quote the event in it.
-		p.log.Error("the destination refused events for good; they are kept as dead letters, with the reason",
-			"events", len(refused), "status", refused[0].Status)
 	}
-	delivered := int64(len(events) - len(refused))
 	pl.mu.Lock()
 	pl.entry.Delivered += delivered
-	pl.entry.DeadLettered += int64(len(refused))
+	pl.entry.DeadLettered += kept
 	entry := pl.snapshot()
 	pl.mu.Unlock()
 	p.position.Forwarded += delivered
 	position := p.position
 	err = p.commit(&checkpoint.Commit{
 		Position: &position, Entry: entry, Expires: p.expires(),
-		Keys: append(b.keys, b.also...),
+		Keys: keys,
 	})
 	if err != nil {
-		return err
+		return errors.Join(unkept, err)
 	}
 	p.observe(func(s *FeedStatus) {
 		s.Forwarded = position.Forwarded
-		s.DeadLettered += int64(len(refused))
+		s.DeadLettered += kept
 		s.Window = *entry
 	})
 	p.show(events, refused)
-	return nil
+	return unkept
 }
 
 func (p *partition) show(events [][]byte, refused []load.Refused) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -204,8 +205,13 @@ func open(s *settings, std streams, onEvent func(string, []byte)) (_ *connector,
 	}
 	c.client = extract.NewClient(clientOptions(s, credential, c.log))
 	c.credential = &credentialWatch{expiry: expiry{s, credential, c.client}, c: c}
-	if c.store, err = openStore(s, c.log); err != nil {
+	var rebuild bool
+	if c.store, rebuild, err = openStore(s, c.log); err != nil {
 		return nil, err
+	}
+	lookback := s.lookback
+	if rebuild {
+		lookback = math.MaxInt64 // the engine asks for no more than is kept
 	}
 	if c.dead, err = load.OpenDeadLetters(s.deadLetters(), load.DeadLetterLimits{}); err != nil {
 		return nil, err
@@ -217,7 +223,7 @@ func open(s *settings, std streams, onEvent func(string, []byte)) (_ *connector,
 		Name: programName, Version: version,
 		Feeds: c.defs.set.Feeds, Mappings: c.defs.mappings, Settings: s.names, Constants: constants(s.environment),
 		Client: c.client, Destination: c.dest, DeadLetters: c.dead, Store: c.store,
-		Poll: s.poll, Lookback: s.lookback, Heartbeat: s.heartbeat,
+		Poll: s.poll, Lookback: lookback, Heartbeat: s.heartbeat,
 		Log: c.log, Explain: inWords, OnEvent: onEvent,
 		CredentialExpires: c.credential.Expires,
 	})
@@ -239,16 +245,19 @@ func (c *connector) Close() error {
 // deadLetters is the folder of refused events.
 func (s *settings) deadLetters() string { return filepath.Join(s.stateDir, "deadletter") }
 
-func openStore(s *settings, log *slog.Logger) (checkpoint.Store, error) {
+// openStore opens the state. With rebuild, what there was could not be used,
+// and all feeds must be read again.
+func openStore(s *settings, log *slog.Logger) (_ checkpoint.Store, rebuild bool, err error) {
 	store, err := checkpoint.Open(s.stateDir, checkpoint.Options{Logger: log})
 	if err != nil {
-		return nil, fmt.Errorf("STATE_DIR: %w", err)
+		return nil, false, fmt.Errorf("STATE_DIR: %w", err)
 	}
-	if report := store.SetAside(); report != nil {
+	report := store.SetAside()
+	if report != nil {
 		log.Error("the state was set aside and is rebuilt from what the services keep; events of that time may be delivered again",
 			"report", report.String())
 	}
-	return store, nil
+	return store, report != nil, nil
 }
 
 func newCredential(s *settings) (extract.Credential, error) {

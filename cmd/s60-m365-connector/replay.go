@@ -115,7 +115,8 @@ func (r replayCommand) file(ctx context.Context, dest load.Destination, dead *lo
 			return sent, again, err
 		}
 	}
-	if sent+again == 0 {
+	// A file that was begun when the disk was full is empty, and goes.
+	if sent+again == 0 && r.File != "" {
 		return 0, 0, errors.New("the file holds no dead letters")
 	}
 	return sent, again, nil
