@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -78,8 +79,8 @@ func judge(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // count checks a number of the simulator: count NAME OPERATOR N, where NAME is
-// requests.<target>, fault.<kind>, or event.<operation> of events that are no
-// records; the operator is one of = < >.
+// requests.<target>, fault.<kind>, event.<operation> of events that are no
+// records, lost, duplicated or received; the operator is one of = < >.
 func count(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: count NAME OPERATOR N")
@@ -90,6 +91,14 @@ func count(ts *testscript.TestScript, neg bool, args []string) {
 	got := r.Counts[args[0]]
 	if name, ok := strings.CutPrefix(args[0], "event."); ok {
 		got = r.Other[name]
+	}
+	switch args[0] {
+	case "lost":
+		got = r.Lost
+	case "duplicated":
+		got = r.Duplicated
+	case "received":
+		got = r.Received
 	}
 	for kind, n := range r.Faults {
 		if args[0] == "fault."+string(kind) {
@@ -156,8 +165,27 @@ func atPeak(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// mountDisk makes a folder a disk of its own: disk FOLDER MEGABYTES. The session
-// is skipped where that is not allowed.
+// condition knows [disk]: small disks can be mounted, which takes root.
+func condition(name string) (bool, error) {
+	if name != "disk" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	return canMount(), nil
+}
+
+var canMount = sync.OnceValue(func() bool {
+	dir, err := os.MkdirTemp("", "disk")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(dir)
+	if smallDisk(dir, 1<<20) != nil {
+		return false
+	}
+	return syscall.Unmount(dir, 0) == nil
+})
+
+// mountDisk makes a folder a disk of its own: disk FOLDER MEGABYTES.
 func mountDisk(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: disk FOLDER MEGABYTES")
@@ -166,11 +194,7 @@ func mountDisk(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	dir := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(dir, 0o700))
-	if err := smallDisk(dir, size<<20); err != nil {
-		ts.Logf("a small disk cannot be mounted here (%v): the rest is not tested", err)
-		ts.Setenv("NO_DISK", "1")
-		return
-	}
+	ts.Check(smallDisk(dir, size<<20))
 	ts.Defer(func() { syscall.Unmount(dir, syscall.MNT_DETACH) }) //nolint:errcheck // the machine's end does it
 }
 
@@ -195,4 +219,21 @@ func environmentOf(ts *testscript.TestScript) []string {
 		}
 	}
 	return env
+}
+
+// memory checks the most memory that a running process ever held: memory
+// PIDFILE MEGABYTES.
+func memory(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: memory PIDFILE MEGABYTES")
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	limit, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	most := peakMemory(pid)
+	ts.Logf("peak memory %d MB", most>>20)
+	if most == 0 || most > limit<<20 {
+		ts.Fatalf("peak memory %d MB, want at most %d MB and measured", most>>20, limit)
+	}
 }

@@ -28,6 +28,7 @@ func TestSessions(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/session",
 		RequireExplicitExec: true,
+		Condition:           condition,
 		UpdateScripts:       os.Getenv("UPDATE_SESSIONS") != "",
 		Setup: func(env *testscript.Env) error {
 			// Nothing of the machine's own settings may reach a session.
@@ -53,6 +54,7 @@ func TestSessions(t *testing.T) {
 			"ends":      ends,
 			"peak":      atPeak,
 			"disk":      mountDisk,
+			"memory":    memory,
 		},
 	})
 }
@@ -89,6 +91,7 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	fs.IntVar(&o.BlobMin, "blob-min", 0, "")
 	fs.Float64Var(&o.Late, "late", 0, "")
 	fs.IntVar(&o.KeepEvents, "keep", 0, "")
+	fs.Int64Var(&o.MaxBody, "max-body", 0, "")
 	subscribed := fs.Bool("subscribed", false, "") // from the start, and long before
 	fs.Float64Var(&o.MissingID, "missing-id", 0, "")
 	fs.BoolVar(&o.ExpiresAsString, "expires-as-string", false, "")
