@@ -84,7 +84,7 @@ var formerLogins = map[string]string{"login.chinacloudapi.cn": "china", "login.w
 // checkCloud finds bases of different clouds, which can never work together.
 func (d *doctor) checkCloud() {
 	s := d.settings
-	var parts []string
+	var parts, strange []string
 	possible := slices.Clone(cloudNames)
 	for _, base := range []struct {
 		setting, url string
@@ -108,7 +108,7 @@ func (d *doctor) checkCloud() {
 			of = append(of, former)
 		}
 		if len(of) == 0 { // a proxy, or a simulator
-			parts = append(parts, base.setting+" "+base.url+" of no known cloud")
+			strange = append(strange, base.setting+" "+base.url)
 			continue
 		}
 		parts = append(parts, base.setting+" "+base.url+" of "+strings.Join(of, " or "))
@@ -118,7 +118,11 @@ func (d *doctor) checkCloud() {
 		d.fail("cloud", "remove MS_LOGIN_BASE, MS_MANAGE_BASE and MS_GRAPH_BASE, and set MS_CLOUD to the cloud the tenant is in", "the bases belong to different clouds: %s", strings.Join(parts, ", "))
 		return
 	}
-	d.ok("cloud", "%s", strings.Join(parts, ", "))
+	text := "the bases are of " + strings.Join(possible, " or ")
+	if len(strange) > 0 {
+		text = "of no known cloud, a proxy perhaps: " + strings.Join(strange, ", ")
+	}
+	d.ok("cloud", "%s", text)
 }
 
 func host(base string) string {

@@ -199,12 +199,12 @@ func expiryStep(ends, now time.Time) (step int, due bool) {
 // as it takes: the next step is later than that, or supersedes it.
 func (w *credentialWatch) warn(ctx context.Context, ends, now time.Time, step int) {
 	event := w.event(ends, now, step)
-	what := "the credential ends soon"
+	facts := []any{"setting", w.settings.credential.kind, "ends", ends.UTC().Format(time.RFC3339), "days", daysLeft(ends, now)}
 	if step == 0 {
-		what = "the credential has ended"
+		w.c.log.Warn("the credential has ended: create a new one, and put it into the setting", facts...)
+	} else {
+		w.c.log.Warn("the credential ends soon: create a new one, and put it into the setting", facts...)
 	}
-	w.c.log.Warn(what+": create a new one and put it into "+w.settings.credential.kind,
-		"ends", ends.UTC().Format(time.RFC3339), "days", daysLeft(ends, now))
 	body, err := json.Marshal(event)
 	if err != nil {
 		w.c.log.Error("credential event cannot be written as JSON", "error", err)
