@@ -257,7 +257,7 @@ func (e *Engine) refuse(text string) {
 	e.refusal.text = text
 	e.refusal.Unlock()
 	if !told && text != "" {
-		e.Log.Error("THE CREDENTIAL IS REFUSED: nothing is collected until it is replaced; collection then resumes by itself, where it stopped", "error", text)
+		e.Log.Error("THE CREDENTIAL IS REFUSED: feeds that need it collect nothing until that is mended; they then resume by themselves, where they stopped", "error", text)
 	}
 }
 

@@ -433,6 +433,9 @@ func (d *doctor) checkExpiry(ctx context.Context) {
 	ends, err := expiry{d.settings, d.credential, d.client}.find(ctx)
 	now := time.Now()
 	remedy := "create a new one in the app registration and put it into " + kind
+	if kind == "FEDERATED_TOKEN_FILE" { // it tells its end only once that has passed
+		remedy = "see why " + d.settings.credential.value + " is not renewed any more"
+	}
 	switch days := daysLeft(ends, now); {
 	case errors.Is(err, errExpiryUnknown) && kind == "FEDERATED_TOKEN_FILE":
 		d.ok(name, "nothing to watch: a federated token is renewed by its issuer")
