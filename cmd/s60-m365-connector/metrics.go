@@ -82,6 +82,7 @@ var (
 	buildInfo = describe("build_info", "1, with the version as a label.", "version", "goversion")
 	feedState = describe("feed_state", "1 for the state that the feed is in, 0 for the others.", "feed", "partition", "state")
 	feedLag   = describe("feed_lag_seconds", "How far the cursor is behind now.", "feed", "partition")
+	feedLate  = describe("feed_record_lateness_seconds", "How long after their own time new records were first offered by the service.", "feed", "partition")
 	feedGate  = describe("feed_gate_recheck_timestamp_seconds", "When the closed gate of the feed is tried again; not served while it is open.", "feed", "partition")
 	fieldErrs = describe("mapping_field_errors_total", "Records on which the expression of a mapping's field failed; the events were sent without that field.", "feed", "partition", "mapping", "field")
 
@@ -102,7 +103,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range feedMetrics {
 		ch <- f.desc
 	}
-	for _, d := range []*prometheus.Desc{buildInfo, feedState, feedLag, feedGate, fieldErrs,
+	for _, d := range []*prometheus.Desc{buildInfo, feedState, feedLag, feedLate, feedGate, fieldErrs,
 		destinationUp, destinationRequests, destinationRetries, destinationInFlight, destinationEvents, destinationRefused,
 		deadLetters, deadLetterBytes, credentialExpiry} {
 		ch <- d
@@ -129,6 +130,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		if !f.Cursor.IsZero() {
 			send(feedLag, gauge, f.Lag(status.Now).Seconds(), f.Feed, f.Partition)
 		}
+		ch <- histogram(feedLate, f.Lateness, f.Feed, f.Partition)
 		if f.State == engine.Gated {
 			send(feedGate, gauge, float64(f.GateUntil.Unix()), f.Feed, f.Partition)
 		}
@@ -148,6 +150,20 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	if !status.CredentialExpires.IsZero() {
 		send(credentialExpiry, gauge, float64(status.CredentialExpires.Unix()))
 	}
+}
+
+// histogram sums the classes up, as Prometheus wants them.
+func histogram(desc *prometheus.Desc, l engine.Lateness, labels ...string) prometheus.Metric {
+	bounds := l.Bounds()
+	buckets := make(map[float64]uint64, len(bounds))
+	var count uint64
+	for i, n := range l.Counts {
+		count += uint64(n)
+		if i < len(bounds) {
+			buckets[bounds[i]] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(desc, count, l.Sum, buckets, labels...)
 }
 
 func boolean(b bool) float64 {

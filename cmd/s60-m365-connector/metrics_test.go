@@ -37,6 +37,7 @@ func everything() engine.Status {
 				DeadLettered: 1, Difference: 4, Late: 5, Gaps: 2, Total: counts(10), Window: checkpoint.Entry{Counts: counts(1)},
 				Requests:    extract.Stats{Requests: 9, Retries: 2, Throttled: 1, Waited: 1500 * time.Millisecond},
 				FieldErrors: map[string]int64{"user_name": 7},
+				Lateness:    engine.Lateness{Counts: [9]int64{0: 4, 1: 3, 8: 1}, Sum: 100900},
 			},
 			{Feed: "audits", Partition: "B", State: engine.Starting},
 			{Feed: "risks", State: engine.Gated, Cursor: now, GateUntil: now.Add(time.Hour)},
@@ -116,6 +117,19 @@ func TestMetricValues(t *testing.T) {
 			t.Errorf("%s is %v (served: %v), want %v", sample, value, ok, want)
 		}
 	}
+	lateness := families["s60_m365_feed_record_lateness_seconds"].GetMetric()[0].GetHistogram()
+	if got := lateness.GetSampleCount(); got != 8 {
+		t.Errorf("lateness counts %d records, want 8", got)
+	}
+	for _, b := range lateness.GetBucket() {
+		want := uint64(7)
+		if b.GetUpperBound() == 60 {
+			want = 4
+		}
+		if b.GetCumulativeCount() != want {
+			t.Errorf("lateness up to %v s: %d records, want %d", b.GetUpperBound(), b.GetCumulativeCount(), want)
+		}
+	}
 	for _, none := range []string{"s60_m365_feed_lag_seconds{feed=audits,partition=B}", "s60_m365_feed_requests_total{feed=off,partition=}"} {
 		if _, ok := got[none]; ok {
 			t.Errorf("%s is served, and has no value", none)
@@ -163,6 +177,9 @@ func used(t *testing.T, families map[string]*dto.MetricFamily, where, expression
 		t.Errorf("%s: %q names no metric", where, expression)
 	}
 	for _, name := range names {
+		if f := families[strings.TrimSuffix(name, "_bucket")]; f != nil && f.GetType() == dto.MetricType_HISTOGRAM {
+			continue
+		}
 		if families[name] == nil {
 			t.Errorf("%s: there is no metric %s", where, name)
 		}
