@@ -29,12 +29,15 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	std, bar := terminalBar(std, s)
 	c, err := open(s, std, nil)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return credentialsExit(c.engine.Backfill(ctx, b.Feed, from, to, b.Again, nil))
+	report, end := c.backfillProgress(ctx, bar, b.Feed)
+	defer end()
+	return credentialsExit(c.engine.Backfill(ctx, b.Feed, from, to, b.Again, report))
 }
 
 func parseTime(flag, text string) (time.Time, error) {

@@ -17,12 +17,15 @@ func (r runCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	std, bar := terminalBar(std, s)
 	c, err := open(s, std, nil)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	c.describe(ctx, r.Once)
+	endProgress := c.catchUp(ctx, bar)
+	defer endProgress()
 	if r.Once {
 		return credentialsExit(c.engine.Once(ctx))
 	}
