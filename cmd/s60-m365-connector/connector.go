@@ -292,7 +292,7 @@ func openDestination(s *settings, out io.Writer, log *slog.Logger) (load.Destina
 	}
 	switch {
 	case s.output == "-":
-		config.Kind, config.Output = load.KindStdout, out
+		config.Kind, config.Output = load.KindStdout, terminalJSON(out)
 	case s.output != "":
 		config.Kind, config.Path = load.KindFile, s.output
 	case s.collectorBase != "":

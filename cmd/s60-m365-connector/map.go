@@ -58,7 +58,7 @@ func (m mapCommand) Run(std streams) (err error) {
 			return explainEvent(out, n, mapping.Explain(record, source))
 		}
 		event, _ = mapper.Append(event[:0], record)
-		out.Write(event) //nolint:errcheck // Flush tells
+		out.Write(escapeControls(nil, event)) //nolint:errcheck // Flush tells
 		return out.WriteByte('\n')
 	}, name)
 }
