@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -237,3 +239,26 @@ func memory(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("peak memory %d MB, want at most %d MB and measured", most>>20, limit)
 	}
 }
+
+// newerState makes the state look like one that a newer release wrote.
+func newerState(ts *testscript.TestScript, neg bool, args []string) {
+	db, err := pebble.Open(ts.Getenv("STATE_DIR")+"/state", &pebble.Options{FormatMajorVersion: pebble.FormatNewest, Logger: discard{}})
+	ts.Check(err)
+	value, closer, err := db.Get([]byte("m"))
+	ts.Check(err)
+	var meta map[string]any
+	ts.Check(json.Unmarshal(value, &meta))
+	ts.Check(closer.Close())
+	meta["version"] = 99
+	text, err := json.Marshal(meta)
+	ts.Check(err)
+	ts.Check(db.Set([]byte("m"), text, pebble.Sync))
+	ts.Check(db.Close())
+}
+
+// discard keeps the store's own words out of the test's output.
+type discard struct{}
+
+func (discard) Infof(string, ...any)              {}
+func (discard) Errorf(string, ...any)             {}
+func (discard) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
