@@ -21,7 +21,12 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-var pageTemplates = template.Must(template.ParseFS(pageFiles, "page/*.html"))
+// The templates use fields and these functions, and no methods: a program whose
+// templates may call methods keeps all that there are, used or not.
+var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+	"known":  func(t time.Time) bool { return !t.IsZero() },
+	"format": func(t time.Time, layout string) string { return t.Format(layout) },
+}).ParseFS(pageFiles, "page/*.html"))
 
 // pages are what the pages show.
 type pages struct {
