@@ -1,0 +1,450 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/doc/comment"
+	"go/parser"
+	"go/token"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/sebdah/goldie/v2"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// This file keeps the documentation true: what can be made from the code is,
+// and what is shown is tried.
+
+const root = "../.."
+
+// readDoc is a file of the repository as text.
+func readDoc(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestGeneratedParts holds the generated parts of pages fresh; -update writes
+// them. What is around the marks is written by hand.
+func TestGeneratedParts(t *testing.T) {
+	for name, parts := range map[string]map[string]func(*testing.T) string{
+		"configuration": {"settings": settingsTables, "clouds": cloudsTable},
+		"feeds":         {"keys": func(t *testing.T) string { return schemaKeys(t, "feed") }},
+		"mappings":      {"keys": func(t *testing.T) string { return schemaKeys(t, "mapping") }, "language": languageRules},
+	} {
+		t.Run(name, func(t *testing.T) {
+			page := readDoc(t, "docs/"+name+".md")
+			for part, make := range parts {
+				mark := regexp.MustCompile(`(?s)(<!-- ` + part + `: generated[^>]*-->\n).*?(<!-- end of ` + part + ` -->)`)
+				if !mark.MatchString(page) {
+					t.Fatalf("docs/%s.md has no place for %s", name, part)
+				}
+				text := strings.TrimSpace(make(t))
+				page = mark.ReplaceAllStringFunc(page, func(old string) string {
+					m := mark.FindStringSubmatch(old)
+					return m[1] + "\n" + text + "\n\n" + m[2]
+				})
+			}
+			goldie.New(t, goldie.WithFixtureDir(filepath.Join(root, "docs")), goldie.WithNameSuffix(".md"), goldie.WithDiffEngine(goldie.ClassicDiff)).Assert(t, name, []byte(page))
+		})
+	}
+}
+
+// cell makes text fit into a table.
+func cell(s string) string {
+	return strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "|", `\|`)
+}
+
+func settingsTables(*testing.T) string {
+	var b strings.Builder
+	table := func(list []setting) {
+		b.WriteString("| variable | default | meaning |\n| --- | --- | --- |\n")
+		for _, s := range list {
+			otherwise := s.otherwise
+			if otherwise != unset && otherwise != required && !strings.ContainsAny(otherwise, " `") {
+				otherwise = "`" + otherwise + "`"
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, otherwise, cell(s.meaning))
+		}
+		b.WriteByte('\n')
+	}
+	for _, g := range settingGroups {
+		fmt.Fprintf(&b, "## %s\n\n", g.title)
+		if g.about != "" {
+			b.WriteString(g.about + "\n\n")
+		}
+		table(g.settings)
+	}
+	b.WriteString("## Honoured, too\n\nThese are read by the libraries that the connector is made of.\n\n")
+	table(passedOn)
+	return b.String()
+}
+
+func cloudsTable(*testing.T) string {
+	var b strings.Builder
+	b.WriteString("| `MS_CLOUD` | `MS_LOGIN_BASE` | `MS_MANAGE_BASE` | `MS_GRAPH_BASE` |\n| --- | --- | --- | --- |\n")
+	for _, name := range cloudNames {
+		c := clouds[name]
+		manage := "`" + c.manage + "`"
+		if c.manage == "" {
+			manage = "none: write `ENABLE_MGMT_ACTIVITY=false`"
+		}
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | `%s` |\n", name, c.login, manage, c.graph)
+	}
+	return b.String()
+}
+
+// schemaKeys is a table of the keys of a JSON Schema.
+func schemaKeys(t *testing.T, name string) string {
+	t.Helper()
+	var schema node
+	if err := json.Unmarshal([]byte(readDoc(t, "schemas/"+name+".schema.json")), &schema); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	b.WriteString("| key | meaning | default | example |\n| --- | --- | --- | --- |\n")
+	schema.write(&b, "", &schema)
+	return b.String()
+}
+
+// node is what the page needs of a part of a JSON Schema.
+type node struct {
+	Ref         string           `json:"$ref"`
+	Description string           `json:"description"`
+	Required    []string         `json:"required"`
+	Properties  orderedNodes     `json:"properties"`
+	Items       *node            `json:"items"`
+	OneOf       []*node          `json:"oneOf"`
+	Const       string           `json:"const"`
+	Title       string           `json:"title"`
+	Enum        []string         `json:"enum"`
+	Default     any              `json:"default"`
+	Examples    []any            `json:"examples"`
+	Defs        map[string]*node `json:"$defs"`
+}
+
+// orderedNodes keeps the order in which the schema names its keys.
+type orderedNodes []namedNode
+
+type namedNode struct {
+	name string
+	node *node
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (o *orderedNodes) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if _, err := d.Token(); err != nil {
+		return err
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return err
+		}
+		n := &node{}
+		if err := d.Decode(n); err != nil {
+			return err
+		}
+		*o = append(*o, namedNode{name.(string), n})
+	}
+	return nil
+}
+
+func (n *node) write(b *strings.Builder, path string, schema *node) {
+	for _, p := range n.Properties {
+		child := p.node
+		name := strings.TrimPrefix(path+"."+p.name, ".")
+		if referred := schema.Defs[strings.TrimPrefix(child.Ref, "#/$defs/")]; referred != nil && referred.Properties != nil {
+			merged := *referred
+			merged.Description, merged.Examples = child.Description, child.Examples
+			child = &merged
+		}
+		meaning := child.Description
+		if slices.Contains(n.Required, p.name) {
+			meaning = "**Required.** " + meaning
+		}
+		if len(child.Enum) > 0 && !strings.Contains(meaning, child.Enum[0]) {
+			meaning += " One of `" + strings.Join(child.Enum, "`, `") + "`."
+		}
+		otherwise, example := "", ""
+		if child.Default != nil {
+			otherwise = code(child.Default)
+		}
+		if len(child.Examples) > 0 && child.Properties == nil { // the keys within have their own
+			example = code(child.Examples[0])
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", name, cell(meaning), otherwise, example)
+		child.write(b, name, schema)
+		if child.Items != nil {
+			child.Items.write(b, name+"[]", schema)
+		}
+		for _, kind := range child.OneOf {
+			if kind.Title != "" {
+				var keys []string
+				for _, p := range kind.Properties {
+					key := p.name
+					if !slices.Contains(kind.Required, key) {
+						key += "?"
+					}
+					keys = append(keys, key)
+				}
+				fmt.Fprintf(b, "| `%s: {style: %s}` | %s Keys: `%s`. | | |\n", name, kind.Title, cell(kind.Description), strings.Join(keys, "`, `"))
+			}
+		}
+	}
+}
+
+// code shows a value as it is written in YAML.
+func code(v any) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return ""
+	}
+	text := strings.TrimSpace(b.String())
+	if s, ok := v.(string); ok {
+		text = s
+	}
+	return "`" + cell(text) + "`"
+}
+
+// languageRules is the package comment of engine/expression.
+func languageRules(t *testing.T) string {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "engine/expression/doc.go"), nil, parser.ParseComments|parser.PackageClauseOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p comment.Parser
+	// What follows the first heading: before it the package speaks to programmers.
+	text := f.Doc.Text()
+	text = text[strings.Index(text, "# "):]
+	// The list is of use to programmers only.
+	text = strings.Replace(text, "of the formats that [AppendTime] lists", "of the formats Microsoft uses (without a zone: UTC)", 1)
+	printer := comment.Printer{HeadingLevel: 3, HeadingID: func(*comment.Heading) string { return "" }}
+	return string(printer.Markdown(p.Parse(text)))
+}
+
+// TestSettingsTable: the table has every name that settings.go reads, no other,
+// and the defaults.
+func TestSettingsTable(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "settings.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := map[string]bool{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+			text, err := strconv.Unquote(literal.Value)
+			// The values of LOG_LEVEL look like names.
+			if err == nil && regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`).MatchString(text) && text != "INFO" && text != "DEBUG" {
+				read[text] = true
+			}
+		}
+		return true
+	})
+	listed := map[string]bool{}
+	for _, g := range settingGroups {
+		for _, s := range g.settings {
+			if listed[s.name] {
+				t.Errorf("%s is listed twice", s.name)
+			}
+			listed[s.name] = true
+			if !read[s.name] {
+				t.Errorf("%s is listed, but settings.go does not read it", s.name)
+			}
+			if s.meaning == "" {
+				t.Errorf("%s has no meaning", s.name)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(read)) {
+		if !listed[name] {
+			t.Errorf("settings.go reads %s, which is not listed", name)
+		}
+	}
+
+	minimal := map[string]string{"TENANT_ID": "contoso.example", "CLIENT_ID": "app", "CLIENT_SECRET": "s", "PROJECT_ID": "301", "TOKEN": "t"}
+	want, err := readSettings(minimal, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range settingGroups {
+		for _, s := range g.settings {
+			if s.otherwise == required {
+				without := maps.Clone(minimal)
+				delete(without, s.name)
+				if _, err := readSettings(without, false); err == nil {
+					t.Errorf("%s is said to be required, and is not", s.name)
+				}
+				continue
+			}
+			value := s.otherwise
+			switch {
+			case value == unset:
+				continue
+			case value == "of the cloud":
+				value = map[string]string{"MS_LOGIN_BASE": clouds["commercial"].login, "MS_MANAGE_BASE": clouds["commercial"].manage, "MS_GRAPH_BASE": clouds["commercial"].graph}[s.name]
+			case strings.HasPrefix(value, "`"):
+				value = minimal[strings.Trim(value, "`")]
+			}
+			env := maps.Clone(minimal)
+			env[s.name] = value
+			if got, err := readSettings(env, false); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s=%s is said to be the default, and changes the settings: %v", s.name, value, err)
+			}
+		}
+	}
+}
+
+// pagesOfDocs are the pages whose examples are tried.
+func pagesOfDocs(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no docs", err)
+	}
+	list := []string{"README.md"}
+	for _, f := range files {
+		list = append(list, "docs/"+filepath.Base(f))
+	}
+	return list
+}
+
+// fences are the code blocks of a page in one language, in order.
+func fences(page, language string) []string {
+	var list []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```").FindAllStringSubmatch(page, -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+// TestShownCommands: every command line that a page shows has a subcommand and
+// flags that exist.
+func TestShownCommands(t *testing.T) {
+	shown := 0
+	for _, page := range pagesOfDocs(t) {
+		for _, block := range fences(readDoc(t, page), "console") {
+			for line := range strings.Lines(block) {
+				_, command, found := strings.Cut(strings.TrimSpace(line), programName+" ")
+				if !found || !strings.HasPrefix(line, "$ ") {
+					continue
+				}
+				command, _, _ = strings.Cut(command, " | ")
+				command, _, _ = strings.Cut(command, " #")
+				args := strings.Fields(strings.NewReplacer("'", "", `"`, "").Replace(command))
+				shown++
+				var cli commands
+				k, err := kong.New(&cli, kong.Name(programName), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := k.Parse(args); err != nil {
+					t.Errorf("%s shows %q: %v", page, strings.TrimSpace(line), err)
+				}
+			}
+		}
+	}
+	if shown < 10 {
+		t.Errorf("only %d commands were found", shown)
+	}
+}
+
+// TestShownDefinitions: every feed and mapping that a page shows is valid,
+// together with the others of its page and the shipped ones.
+func TestShownDefinitions(t *testing.T) {
+	s, err := readSettings(map[string]string{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pagesOfDocs(t) {
+		t.Run(page, func(t *testing.T) {
+			dir, shown := t.TempDir(), 0
+			for _, block := range fences(readDoc(t, page), "yaml") {
+				name := regexp.MustCompile(`(?m)^name: (\S+)`).FindStringSubmatch(block)
+				if name == nil {
+					continue
+				}
+				kind := "mappings"
+				if strings.Contains(block, "\nrequest:") {
+					kind = "feeds"
+				}
+				if err := os.MkdirAll(filepath.Join(dir, kind), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, kind, name[1]+".yaml"), []byte(block), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				shown++
+			}
+			if shown == 0 {
+				t.Skip("it shows none")
+			}
+			defs, problems := loadDefinitions(s, dir)
+			if defs == nil {
+				var text bytes.Buffer
+				definition.Print(&text, problems) //nolint:errcheck // it is memory
+				t.Errorf("what the page shows is not valid:\n%s", &text)
+			}
+		})
+	}
+}
+
+// TestReadmeIsWhatSessionsRun: the two examples of the README are files of
+// sessions, and the commands beside them are run there.
+func TestReadmeIsWhatSessionsRun(t *testing.T) {
+	readme := readDoc(t, "README.md")
+	for section, session := range map[string]string{"Fix a mapping": "fix-a-mapping", "Add a feed": "add-a-feed"} {
+		_, text, found := strings.Cut(readme, "\n## "+section+"\n")
+		if !found {
+			t.Errorf("the README has no section %q", section)
+			continue
+		}
+		text, _, _ = strings.Cut(text, "\n## ")
+		archive, err := txtar.ParseFile("testdata/session/" + session + ".txtar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := map[string]bool{}
+		for _, f := range archive.Files {
+			files[string(f.Data)] = true
+		}
+		blocks := slices.Concat(fences(text, "yaml"), fences(text, "json"))
+		if len(blocks) == 0 {
+			t.Errorf("%s: the README shows no file", section)
+		}
+		for _, block := range blocks {
+			if !files[block] {
+				t.Errorf("%s: no file of %s.txtar is this block of the README:\n%s", section, session, block)
+			}
+		}
+		for _, block := range fences(text, "console") {
+			for line := range strings.Lines(block) {
+				command := strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+				if strings.HasPrefix(line, "$ ") && !strings.Contains(string(archive.Comment), "exec "+command+"\n") {
+					t.Errorf("%s: %s.txtar does not run %q", section, session, command)
+				}
+			}
+		}
+	}
+}

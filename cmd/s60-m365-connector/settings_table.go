@@ -1,0 +1,77 @@
+package main
+
+// This file lists the settings. docs/configuration.md is made from it, and a
+// test holds it to what settings.go reads, and to the defaults there.
+
+// setting is one environment variable.
+type setting struct {
+	name string
+	// otherwise is the default; required and unset are texts of their own.
+	otherwise string
+	meaning   string
+}
+
+const (
+	required = "required"
+	unset    = "" // nothing, and nothing is missing then
+)
+
+// settingGroup is a section of the page.
+type settingGroup struct {
+	title, about string
+	settings     []setting
+}
+
+var settingGroups = []settingGroup{
+	{"The app registration", "Of the four credentials, set exactly one. A file is read again when it changes, so that a renewed credential takes effect without a restart.", []setting{
+		{"TENANT_ID", required, "Directory (tenant) ID."},
+		{"CLIENT_ID", required, "Application (client) ID."},
+		{"CLIENT_SECRET", unset, "Value of a client secret (not its ID)."},
+		{"CLIENT_SECRET_FILE", unset, "File that holds the client secret."},
+		{"CLIENT_CERTIFICATE_FILE", unset, "PEM file with the private key and the certificate that is uploaded to the app."},
+		{"FEDERATED_TOKEN_FILE", unset, "File that holds a token of a federated identity (workload identity), renewed by its issuer."},
+	}},
+	{"The destination", "Set exactly one of the three: `PROJECT_ID` with `TOKEN` or `TOKEN_FILE` (ingest mode), `S60_COLLECTOR_BASE` (collector mode), `OUTPUT` (a test without Secure60; the others are ignored then, and that is said).", []setting{
+		{"PROJECT_ID", unset, "Number of the Secure60 project."},
+		{"TOKEN", unset, "Ingest token of the project."},
+		{"TOKEN_FILE", unset, "File that holds the token; read each time it is needed."},
+		{"S60_INGEST_BASE", "https://ingest.secure60.io", "Base URL of the ingest service."},
+		{"S60_COLLECTOR_BASE", unset, "URL of a Secure60 Collector; used exactly as given, and no token is sent."},
+		{"OUTPUT", unset, "A file that events are appended to, one a line, or `-` for standard output."},
+		{"DELIVERY_FORMAT", "object", "`object`: one event a request, the documented contract; `array` or `ndjson`: a batch a request."},
+		{"DELIVERY_CONCURRENCY", "16", "Requests to the destination at once, from 1 to 1024."},
+		{"DELIVERY_GZIP", "false", "Whether request bodies are compressed."},
+		{"ENVIRONMENT", unset, "The CIM field `environment` of each event, such as `Production`."},
+	}},
+	{"What is collected", "", []setting{
+		{"ENABLE_MGMT_ACTIVITY", "true", "Whether the Office 365 Management Activity API is read."},
+		{"ENABLE_GRAPH", "true", "Whether the feeds of Microsoft Graph are read."},
+		{"MGMT_CONTENT_TYPES", "Audit.AzureActiveDirectory,Audit.Exchange,Audit.SharePoint,Audit.General,DLP.All", "Content types of the Management Activity API, separated by commas."},
+		{"FEEDS", unset, "Names of further feeds that are shipped switched off, separated by commas; `s60-m365-connector feeds` lists them."},
+		{"POLLING_INTERVAL_MINUTES", "5", "Between two rounds of a feed. Decimals are allowed here and below: `0.1` is six seconds."},
+		{"INITIAL_LOOKBACK_MINUTES", "1440", "How far back a feed begins that never ran. Microsoft keeps 7 days: `10080`."},
+		{"HEARTBEAT_INTERVAL_MINUTES", "15", "Between two `connector-heartbeat` events."},
+	}},
+	{"The cloud", "`MS_CLOUD` sets the three bases at once; each may be overridden. Scopes of tokens follow the bases.", []setting{
+		{"MS_CLOUD", "commercial", "`commercial`, `gcc`, `gcchigh`, `dod` or `china`."},
+		{"MS_LOGIN_BASE", "of the cloud", "Base URL of the service that gives tokens."},
+		{"MS_MANAGE_BASE", "of the cloud", "Base URL of the Management Activity API."},
+		{"MS_GRAPH_BASE", "of the cloud", "Base URL of Microsoft Graph."},
+		{"PUBLISHER_ID", "`TENANT_ID`", "Whose quota of the Management Activity API requests count against."},
+	}},
+	{"The process", "", []setting{
+		{"STATE_DIR", "/state", "Folder of the state: cursors, keys, ledger, dead letters. Has to outlive the container, and belongs to one connector."},
+		{"CONFIG_DIR", "/config", "Folder of your own `feeds/` and `mappings/`. A file of a shipped one's name replaces it. Need not exist."},
+		{"LISTEN_ADDR", "127.0.0.1:8080", "Where the status page, the mapping workbench, `/healthz`, `/readyz`, `/livez` and `/metrics` are. Read-only, no secret is on it. Set to nothing, it is off. A loopback address answers requests to `localhost` only."},
+		{"LOG_LEVEL", "INFO", "`INFO`, or `DEBUG`, which shows each request."},
+		{"LOG_FORMAT", "text", "`text` or `json`."},
+	}},
+}
+
+// passedOn are the settings that libraries read by themselves.
+var passedOn = []setting{
+	{"HTTPS_PROXY", unset, "Proxy for all requests, such as `http://proxy.internal:3128`."},
+	{"NO_PROXY", unset, "Hosts that are reached without it, separated by commas."},
+	{"SSL_CERT_FILE", unset, "PEM file of certificate authorities in place of the system's."},
+	{"NO_COLOR", unset, "Set to anything: `check` prints no colours."},
+}
