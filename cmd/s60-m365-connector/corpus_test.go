@@ -167,12 +167,16 @@ func atPeak(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// condition knows [disk]: small disks can be mounted, which takes root.
+// condition knows [disk]: small disks can be mounted, which takes root; and
+// [race]: the race detector is on.
 func condition(name string) (bool, error) {
-	if name != "disk" {
-		return false, fmt.Errorf("unknown condition %q", name)
+	switch name {
+	case "disk":
+		return canMount(), nil
+	case "race":
+		return underRace, nil
 	}
-	return canMount(), nil
+	return false, fmt.Errorf("unknown condition %q", name)
 }
 
 var canMount = sync.OnceValue(func() bool {
