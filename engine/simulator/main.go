@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"time"
 )
@@ -57,6 +58,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "simulator: %v\n", err) //nolint:errcheck // nowhere else to say it
 		return 2
 	}
+	o.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s, err := Start(o)
 	if err != nil {
 		fmt.Fprintln(stderr, err) //nolint:errcheck // nowhere else to say it
