@@ -448,3 +448,48 @@ func TestReadmeIsWhatSessionsRun(t *testing.T) {
 		}
 	}
 }
+
+// TestNamedSettingsExist: what a file sets for the connector is a setting.
+func TestNamedSettingsExist(t *testing.T) {
+	known := map[string]bool{"GOMEMLIMIT": true}
+	for _, g := range settingGroups {
+		for _, s := range g.settings {
+			known[s.name] = true
+		}
+	}
+	for _, s := range passedOn {
+		known[s.name] = true
+	}
+	line := regexp.MustCompile(`(?m)^#?([A-Z][A-Z0-9_]+)=`)
+	names := line.FindAllStringSubmatch(readDoc(t, ".env.example"), -1)
+	if len(names) < 10 {
+		t.Errorf(".env.example: only %d settings were found", len(names))
+	}
+	for _, name := range names {
+		if !known[name[1]] {
+			t.Errorf(".env.example sets %s, which is no setting", name[1])
+		}
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[A-Z].*?) \\|").FindAllStringSubmatch(readDoc(t, "README.md"), -1) {
+		for _, name := range regexp.MustCompile("`([A-Z][A-Z0-9_]+)`").FindAllStringSubmatch(row[1], -1) {
+			if !known[name[1]] {
+				t.Errorf("the README lists %s, which is no setting", name[1])
+			}
+		}
+	}
+}
+
+// TestLinks: what a page links to within the repository is there.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+	for _, page := range pagesOfDocs(t) {
+		for _, m := range link.FindAllStringSubmatch(readDoc(t, page), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s links to %s, which is not there", page, m[1])
+			}
+		}
+	}
+}
