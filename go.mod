@@ -2,33 +2,50 @@ module github.com/secure60/s60-m365-connector
 
 go 1.26.8
 
+// What the program is made of, and why.
+require (
+	github.com/KimMachineGun/automemlimit v1.0.1 // the memory of the container, whatever its cgroup version, as the heap's limit
+	github.com/alecthomas/kong v1.17.0 // subcommands and flags from one struct, with help
+	github.com/cenkalti/backoff/v5 v5.0.3 // exponential back-off with jitter, for requests and deliveries
+	github.com/cockroachdb/pebble/v2 v2.1.7 // the state: atomic durable commits that cost what they bring, and filters for keys never seen
+	github.com/expr-lang/expr v1.17.8 // the language of feeds and mappings
+	github.com/go-json-experiment/json v1.27.2 // its jsontext reads JSON as a stream, three times as fast as the standard library
+	github.com/golang-jwt/jwt/v5 v5.3.1 // client assertions (PS256)
+	github.com/joho/godotenv v1.5.1 // .env files
+	github.com/klauspost/compress v1.20.1 // gzip for deliveries; Pebble brings it along
+	github.com/prometheus/client_golang v1.25.0 // /metrics; Pebble brings it along
+	github.com/tidwall/gjson v1.20.1 // paths into records and answers
+	golang.org/x/oauth2 v0.37.0 // the client-credentials grant
+	golang.org/x/term v0.47.0 // whether somebody is looking
+	gopkg.in/yaml.v3 v3.0.1 // YAML with the place of every value
+)
+
+// Test dependencies.
+require (
+	github.com/chromedp/cdproto v0.159.0 // the pages in a real browser
+	github.com/chromedp/chromedp v0.23.0 // the pages in a real browser
+	github.com/jmespath/go-jmespath v0.4.0 // the queries that the set-up script gives to the Azure CLI
+	github.com/prometheus/client_model v0.6.3 // what /metrics says, as values
+	github.com/rogpeppe/go-internal v1.16.0 // testscript: whole sessions of the binary
+	github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // definitions and events against the schemas
+	github.com/sebdah/goldie/v2 v2.8.0 // golden files
+)
+
 require (
 	github.com/DataDog/zstd v1.5.7 // indirect
-	github.com/KimMachineGun/automemlimit v1.0.1 // indirect
 	github.com/RaduBerinde/axisds v0.1.0 // indirect
 	github.com/RaduBerinde/btreemap v0.0.0-20250419174037-3d62b7205d54 // indirect
-	github.com/alecthomas/kong v1.17.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
-	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/chromedp/cdproto v0.159.0 // indirect
-	github.com/chromedp/chromedp v0.23.0 // indirect
 	github.com/cockroachdb/crlib v0.0.0-20241112164430-1264a2edc35b // indirect
 	github.com/cockroachdb/errors v1.11.3 // indirect
 	github.com/cockroachdb/logtags v0.0.0-20230118201751-21c54148d20b // indirect
-	github.com/cockroachdb/pebble/v2 v2.1.7 // indirect
 	github.com/cockroachdb/redact v1.1.5 // indirect
 	github.com/cockroachdb/swiss v0.0.0-20260820225851-333444432258 // indirect
 	github.com/cockroachdb/tokenbucket v0.0.0-20230807174530-cc333fc44b06 // indirect
-	github.com/expr-lang/expr v1.17.8 // indirect
 	github.com/getsentry/sentry-go v0.27.0 // indirect
-	github.com/go-json-experiment/json v1.27.2 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
-	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/golang/snappy v0.0.5-0.20231225225746-43d5d4cd4e0e // indirect
-	github.com/jmespath/go-jmespath v0.4.0 // indirect
-	github.com/joho/godotenv v1.5.1 // indirect
-	github.com/klauspost/compress v1.20.1 // indirect
 	github.com/kr/pretty v0.3.1 // indirect
 	github.com/kr/text v0.2.0 // indirect
 	github.com/minio/minlz v1.0.1-0.20250507153514-87eb42fe8882 // indirect
@@ -36,25 +53,15 @@ require (
 	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
 	github.com/pmezard/go-difflib v1.0.0 // indirect
-	github.com/prometheus/client_golang v1.25.0 // indirect
-	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
-	github.com/rogpeppe/go-internal v1.16.0 // indirect
-	github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // indirect
-	github.com/sebdah/goldie/v2 v2.8.0 // indirect
 	github.com/sergi/go-diff v1.0.0 // indirect
-	github.com/tidwall/gjson v1.20.1 // indirect
 	github.com/tidwall/match v1.1.1 // indirect
 	github.com/tidwall/pretty v1.2.0 // indirect
 	golang.org/x/exp v0.0.0-20230626212559-97b1e661b5df // indirect
-	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
-	golang.org/x/term v0.47.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
-	golang.org/x/time v0.16.0 // indirect
 	golang.org/x/tools v0.49.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
-	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
