@@ -54,6 +54,9 @@ func (t testCommand) Run(std streams) error {
 	if err != nil {
 		return err
 	}
+	if err := printUnknownNames(s, defs, overlay, std.err); err != nil {
+		return err
+	}
 	passed, wrong, written := 0, 0, 0
 	for _, c := range cases {
 		event, err := c.event(defs, s)

@@ -26,6 +26,9 @@ func (v validateCommand) Run(std streams) error {
 	if err != nil {
 		return err
 	}
+	if err := printUnknownNames(s, defs, dir, std.err); err != nil {
+		return err
+	}
 	fmt.Fprintf(std.out, "%d feeds and %d mappings are valid\n", len(defs.set.Feeds), len(defs.mappings))
 	return nil
 }
