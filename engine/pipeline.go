@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -81,6 +82,16 @@ func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
 		}
 	}
 	return keys
+}
+
+// room makes room for n more bytes in a batch that is full at most. The arena
+// doubles, and ends a little over most: append's own smaller steps would leave
+// several times as much for the garbage collector.
+func (b *batch) room(n, most int) {
+	const spare = 64 << 10
+	if cap(b.arena)-len(b.arena) < n {
+		b.arena = slices.Grow(b.arena, max(n, min(spare+len(b.arena), spare+most-len(b.arena))))
+	}
 }
 
 func (b *batch) events() [][]byte {
@@ -267,6 +278,7 @@ func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) e
 	if len(b.ends) == 0 {
 		b.opened = time.Now()
 	}
+	b.room(len(event), pl.p.engine.Destination.BatchBytes())
 	b.arena = append(b.arena, event...)
 	b.ends = append(b.ends, len(b.arena))
 	b.keys = append(b.keys, key)

@@ -1,13 +1,23 @@
 package main
 
-import "github.com/KimMachineGun/automemlimit/memlimit"
+import (
+	"os"
+	"runtime/debug"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+)
 
 // memoryShare of the container's memory is for Go's heap; the rest is for what
 // Go does not count.
 const memoryShare = 0.8
 
+// heapGrowth is by how many percent the heap may grow between two collections.
+// Mapping allocates nothing, so that collecting twice as often as Go does by itself
+// costs a few percent of the processor, and saves a quarter of the memory.
+const heapGrowth = 50
+
 // prepareProcess keeps secrets out of core files, and lets the garbage
-// collector know how much memory the container has. Neither can fail the start:
+// collector know how much memory the container has and how little is wanted. Neither can fail the start:
 // without them the connector works the same.
 func prepareProcess() {
 	forbidCoreFiles()
@@ -15,4 +25,7 @@ func prepareProcess() {
 		memlimit.WithRatio(memoryShare),
 		memlimit.WithProvider(memlimit.FromCgroup),
 	)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowth)
+	}
 }

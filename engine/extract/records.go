@@ -34,7 +34,7 @@ const (
 // An object that is the only record is given to check first, with the envelope.
 // The error is that of take or check, a *brokenError, or a *shapeError.
 func split(from io.Reader, path string, check func(envelope []byte) error, take func(raw []byte) error) (envelope []byte, err error) {
-	buffered := bufio.NewReaderSize(from, 64<<10)
+	buffered := bufio.NewReaderSize(from, 16<<10)
 	if bom, err := buffered.Peek(3); err == nil && bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
 		buffered.Discard(3)
 	}

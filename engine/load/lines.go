@@ -14,8 +14,8 @@ import (
 // How much one call to Deliver should hold for a local destination: enough that
 // a sync to disk for each call costs little.
 const (
-	linesBatchEvents = 2000
-	linesBatchBytes  = 4 << 20
+	linesBatchEvents = 1000
+	linesBatchBytes  = 1 << 20
 )
 
 // writeGrace is how long a write that is under way when the caller gives up may

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -53,6 +54,7 @@ func (p *payload) encode(format string, zip bool, events [][]byte) error {
 	case FormatObject:
 		p.content = events[0]
 	case FormatArray:
+		plain = slices.Grow(plain, 1+bytesOf(events))
 		for i, event := range events {
 			separator := byte(',')
 			if i == 0 {
@@ -94,10 +96,20 @@ func (p *payload) encode(format string, zip bool, events [][]byte) error {
 
 // appendLines appends events, each a line.
 func appendLines(dst []byte, events [][]byte) []byte {
+	dst = slices.Grow(dst, bytesOf(events))
 	for _, event := range events {
 		dst = append(append(dst, event...), '\n')
 	}
 	return dst
+}
+
+// bytesOf is the size of events with one byte more for each.
+func bytesOf(events [][]byte) int {
+	n := len(events)
+	for _, event := range events {
+		n += len(event)
+	}
+	return n
 }
 
 func (p *payload) size() int { return len(p.content) }
