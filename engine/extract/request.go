@@ -36,6 +36,10 @@ type request struct {
 	sent  bool   // an attempt reached the service
 }
 
+// deepAttempts is how often a page behind the first is asked for that the service
+// gives up on: a narrower window, which costs little, is more likely to help.
+const deepAttempts = 3
+
 // skipped is a request that a rule gives up for good.
 type skipped struct{ reason string }
 
@@ -116,7 +120,11 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 			if q.once {
 				return v.err
 			}
-			if attempts >= o.MaxAttempts {
+			enough := o.MaxAttempts
+			if q.deep > 1 && v.tooMuch() {
+				enough = min(enough, deepAttempts)
+			}
+			if attempts >= enough {
 				return r.spent(q, v, fmt.Sprintf("%d attempts", attempts))
 			}
 			wait = faults.NextBackOff()
