@@ -93,6 +93,7 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	fs.Float64Var(&o.Late, "late", 0, "")
 	fs.IntVar(&o.KeepEvents, "keep", 0, "")
 	fs.Int64Var(&o.MaxBody, "max-body", 0, "")
+	fs.IntVar(&o.MaxWalk, "max-walk", 0, "")
 	subscribed := fs.Bool("subscribed", false, "") // from the start, and long before
 	fs.Float64Var(&o.MissingID, "missing-id", 0, "")
 	fs.BoolVar(&o.ExpiresAsString, "expires-as-string", false, "")
