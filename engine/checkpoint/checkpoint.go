@@ -155,7 +155,8 @@ type Store interface {
 	// and the daily totals of older windows.
 	Ledger(feed string) ([]Entry, error)
 	// Sweep forgets the keys that expired before now, and folds old ledger
-	// entries into daily totals. It may take long; it does not block commits.
+	// entries into daily totals. It may take long; it does not block commits, and
+	// Close ends it early with ErrClosed.
 	Sweep(now time.Time) error
 	// Close waits for the calls in progress. Calls after it return ErrClosed.
 	Close() error

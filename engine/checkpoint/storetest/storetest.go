@@ -39,6 +39,7 @@ func Run(t *testing.T, place func(t *testing.T) Open) {
 		{"commits, look-ups and sweeps run side by side", concurrent},
 		{"a refresh during a sweep is not lost", refreshDuringSweep},
 		{"a closed store says so", closed},
+		{"closing ends a sweep", closeDuringSweep},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, place(t)) })
 	}
@@ -467,4 +468,36 @@ func closed(t *testing.T, open Open) {
 			t.Errorf("%s: %v, want ErrClosed", name, err)
 		}
 	}
+}
+
+func closeDuringSweep(t *testing.T, open Open) {
+	s := opened(t, open)
+	all := make([]checkpoint.Key, 60_000)
+	for i := range all {
+		all[i] = key(i)
+	}
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Keys: all, Expires: noon.Add(-time.Hour)}))
+	swept := make(chan error)
+	go func() {
+		for {
+			if err := s.Sweep(noon); err != nil {
+				swept <- err
+				return
+			}
+		}
+	}()
+	time.Sleep(20 * time.Millisecond)
+	must(t, s.Close())
+	select {
+	case err := <-swept:
+		if !errors.Is(err, checkpoint.ErrClosed) {
+			t.Errorf("the sweep ended with %v, want ErrClosed", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the sweep goes on after the store was closed")
+	}
+	s = opened(t, open)
+	must(t, s.Sweep(noon))
+	wantSeen(t, s, key(0), false)
+	wantSeen(t, s, key(len(all)-1), false)
 }
