@@ -137,11 +137,10 @@ func (e *Engine) add(feed *definition.Feed) error {
 // few seconds to finish. Any other error is of the state store, damaged beyond
 // what a retry could mend.
 func (e *Engine) Run(ctx context.Context) error {
-	var sweeping sync.WaitGroup
-	defer sweeping.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	sweeping.Go(func() { e.sweep(ctx) })
+	// Nobody waits for a sweep: it takes long, and closing the store ends it.
+	go e.sweep(ctx)
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
 		for {
 			err := p.round(ctx)
@@ -196,7 +195,7 @@ func (e *Engine) each(ctx context.Context, work func(context.Context, *partition
 func (e *Engine) sweep(ctx context.Context) {
 	const soon = 10 * time.Minute // not at once: the first catch-up has enough to do
 	for wait := soon; sleep(ctx, wait); wait = 24 * time.Hour {
-		if err := e.Store.Sweep(e.Now()); err != nil {
+		if err := e.Store.Sweep(e.Now()); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
 			e.Log.Error("state could not be swept, trying again tomorrow", "error", err)
 		}
 	}
