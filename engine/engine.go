@@ -192,9 +192,19 @@ func (e *Engine) each(ctx context.Context, work func(context.Context, *partition
 }
 
 // sweep lets the store forget, once a day, what it need not remember any more.
+// A clock that runs far ahead would make it forget what is still needed, so the
+// services' clocks have to agree.
 func (e *Engine) sweep(ctx context.Context) {
-	const soon = 10 * time.Minute // not at once: the first catch-up has enough to do
+	const (
+		soon = 10 * time.Minute // not at once: the first catch-up has enough to do
+		most = time.Hour
+	)
 	for wait := soon; sleep(ctx, wait); wait = 24 * time.Hour {
+		ahead, known := e.Client.Skew()
+		if !known || ahead > most {
+			e.Log.Warn("state is not swept: the clock of this host cannot be trusted", "ahead", ahead.Round(time.Second).String())
+			continue
+		}
 		if err := e.Store.Sweep(e.Now()); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
 			e.Log.Error("state could not be swept, trying again tomorrow", "error", err)
 		}
