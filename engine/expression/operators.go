@@ -257,10 +257,14 @@ func negate(v any) (any, error) {
 	return -f, nil
 }
 
-// Contains, HasPrefix, HasSuffix and Matches answer for two texts, numbers
-// taken as text; anything else is false.
-func Contains(a, b any) bool  { return texts(a, b, strings.Contains) }
+// Contains reports whether the text a holds b. Numbers are taken as text;
+// for anything else the answer is false.
+func Contains(a, b any) bool { return texts(a, b, strings.Contains) }
+
+// HasPrefix reports whether a begins with b, as [Contains] takes them.
 func HasPrefix(a, b any) bool { return texts(a, b, strings.HasPrefix) }
+
+// HasSuffix reports whether a ends with b, as [Contains] takes them.
 func HasSuffix(a, b any) bool { return texts(a, b, strings.HasSuffix) }
 
 func texts(a, b any, f func(s, t string) bool) bool {

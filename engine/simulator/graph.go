@@ -13,21 +13,20 @@ import (
 
 // endpoint is one set of Graph.
 type endpoint struct {
-	path       string
-	entity     string   // as error messages name the type
-	roles      []string // one of them is enough
-	denied     string   // the error of a missing permission: audit, protection or directory
-	licence    string   // Free, P1 or P2
-	budget     string
-	top        int // default page size
-	maxTop     int
-	needsTop   bool // without $top there is no second page
-	orderBy    []string
-	filterOps  string // operators allowed on the time; empty: all
-	newestLast bool
-	streams    []string
-	table      string
-	directory  func(s *Simulator, w http.ResponseWriter, r *http.Request)
+	path      string
+	entity    string   // as error messages name the type
+	roles     []string // one of them is enough
+	denied    string   // the error of a missing permission: audit, protection or directory
+	licence   string   // Free, P1 or P2
+	budget    string
+	top       int // default page size
+	maxTop    int
+	needsTop  bool // without $top there is no second page
+	orderBy   []string
+	filterOps string // operators allowed on the time; empty: all
+	streams   []string
+	table     string
+	directory func(s *Simulator, w http.ResponseWriter, r *http.Request)
 }
 
 var endpoints = []endpoint{

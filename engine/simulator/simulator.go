@@ -85,18 +85,24 @@ func Start(o Options) (*Simulator, error) {
 		}
 		c.enable(s.start, retention)
 	}
-	for name, serve := range map[string]http.Handler{
+	services := map[string]http.Handler{
 		"login": s.withControl(http.HandlerFunc(s.serveLogin)), "manage": http.HandlerFunc(s.serveManage), "graph": http.HandlerFunc(s.serveGraph),
 		"ingest": http.HandlerFunc(s.serveIngest), "collector": http.HandlerFunc(s.serveCollector), "foreign": http.HandlerFunc(s.serveForeign),
-	} {
+	}
+	// All listen before one answers: answers name the addresses of the others.
+	for name := range services {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			s.Close()
+			for _, other := range s.listeners {
+				_ = other.Close()
+			}
 			return nil, fmt.Errorf("simulator: listen for %s: %w", name, err)
 		}
 		s.listeners[name] = l
+	}
+	for name, l := range s.listeners {
 		server := &http.Server{
-			Handler:           s.dated(serve),
+			Handler:           s.dated(services[name]),
 			ReadHeaderTimeout: time.Minute,
 			ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 		}

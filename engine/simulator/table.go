@@ -45,7 +45,6 @@ type tableRow struct {
 type tableVersion struct {
 	key      string
 	at       int64
-	made     bool // this version is of a scheduled change, within the judged history
 	served   bool
 	standing bool
 	received int

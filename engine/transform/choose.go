@@ -25,8 +25,7 @@ type selector struct {
 // set is a set of steps, those of Mapping.steps before those of Mapping.late.
 type set []uint64
 
-func (s set) add(i int)      { s[i/64] |= 1 << (i % 64) }
-func (s set) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+func (s set) add(i int) { s[i/64] |= 1 << (i % 64) }
 
 // leastAsking is how many steps must ask for a field to make a selector worth
 // its search.
