@@ -64,7 +64,7 @@ type Config struct {
 type Engine struct {
 	Config
 	started    time.Time
-	sending    chan struct{} // holds one token: see pipeline.deliverBatch
+	sending    chan struct{} // holds one token: see pipeline.deliver
 	partitions []*partition
 	disabled   []*definition.Feed
 

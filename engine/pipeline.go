@@ -291,15 +291,25 @@ func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) e
 	return nil
 }
 
-// hand gives the batch in hand to the delivering goroutine. When the pipeline
-// ends first, the batch stays in hand and is released as a whole. The caller
-// holds the lock.
+// hand gives the batch in hand to the delivering goroutine, when it is this
+// pipeline's turn. When the pipeline ends first, the batch stays in hand and is
+// released as a whole. The caller holds the lock.
 func (pl *pipeline) hand(ctx context.Context) {
+	sending := pl.p.engine.sending
+	select {
+	case sending <- struct{}{}:
+	case <-pl.ctx.Done():
+		return
+	case <-ctx.Done():
+		return
+	}
 	select {
 	case pl.ready <- pl.filled:
 		pl.filled = batches.Get().(*batch)
 	case <-pl.ctx.Done():
+		<-sending
 	case <-ctx.Done():
+		<-sending
 	}
 }
 
@@ -330,7 +340,7 @@ func (pl *pipeline) deliverAll() {
 				continue
 			}
 			b := pl.filled
-			if len(b.ends) == 0 || now.Sub(b.opened) < linger {
+			if len(b.ends) == 0 || now.Sub(b.opened) < linger || !pl.turn() {
 				pl.filling.Unlock()
 				continue
 			}
@@ -343,10 +353,26 @@ func (pl *pipeline) deliverAll() {
 	}
 }
 
+// turn reports whether it is this pipeline's turn to deliver, and takes it.
+func (pl *pipeline) turn() bool {
+	select {
+	case pl.p.engine.sending <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // deliver brings one batch to the destination and commits it. It reports
-// whether the pipeline may go on.
+// whether the pipeline may go on. The turn was taken for it, and is given back.
+//
+// One batch at a time of all partitions is between its first request and its commit. It keeps
+// what a kill repeats to one batch, and costs little: the requests of the batch
+// use all the connections there are. A batch is handed over in its turn, so that a
+// partition holds one that is being filled and none that waits.
 func (pl *pipeline) deliver(b *batch) bool {
 	defer func() {
+		<-pl.p.engine.sending
 		pl.p.flight.release(b.keys...)
 		b.reset()
 		batches.Put(b)
@@ -367,15 +393,6 @@ func (pl *pipeline) deliverBatch(b *batch) error {
 		time.AfterFunc(grace, cancel)
 	})()
 	p := pl.p
-	// One batch at a time, from its first request to its commit. It keeps
-	// what a kill repeats to one batch, and costs little: the requests of the batch
-	// use all the connections there are.
-	select {
-	case p.engine.sending <- struct{}{}:
-		defer func() { <-p.engine.sending }()
-	case <-pl.ctx.Done():
-		return context.Cause(pl.ctx)
-	}
 	events := b.events()
 	refused, err := p.engine.Destination.Deliver(ctx, events)
 	if err != nil {
