@@ -36,8 +36,12 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	}
 	defer c.Close()
 	report, end := c.backfillProgress(ctx, bar, b.Feed)
-	defer end()
-	return credentialsExit(c.engine.Backfill(ctx, b.Feed, from, to, b.Again, report))
+	err = c.engine.Backfill(ctx, b.Feed, from, to, b.Again, report)
+	events, took := end()
+	if err == nil {
+		c.log.Info("backfill done", "feed", b.Feed, "events", events, "took", took.Round(time.Second).String())
+	}
+	return credentialsExit(err)
 }
 
 func parseTime(flag, text string) (time.Time, error) {

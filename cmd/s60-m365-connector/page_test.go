@@ -119,7 +119,7 @@ func TestStatusPage(t *testing.T) {
 	for what, want := range map[string]string{
 		"headline":            "Collecting, but not everything: 1 failing, 1 gated, 1 catching up, 7 ok",
 		"version":             "version 1.2.3",
-		"uptime":              "5 h since 1 Mar 07:00 UTC",
+		"uptime":              "5 h since 1 Mar 07:00",
 		"partition":           "Audit.SharePoint",
 		"cursor":              "2026-03-01 11:58:00",
 		"lag":                 "5 min 20 s",

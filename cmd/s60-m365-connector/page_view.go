@@ -198,7 +198,7 @@ func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, diffe
 	if difference != 0 {
 		ledger = fact{"Ledger", number(difference), plural(int(difference), "record") + " unaccounted for", bad}
 	}
-	dead := fact{"Dead letters", number(s.DeadLetters), "refused by nobody", quiet}
+	dead := fact{"Dead letters", number(s.DeadLetters), "none waits", quiet}
 	if s.DeadLetters > 0 {
 		dead.Note, dead.Level = "refused, to be replayed", careful
 	}
@@ -219,7 +219,7 @@ func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, diffe
 	return []fact{
 		{"Delivered", number(total.Delivered), "events since start", quiet},
 		lag, delivery, ledger, dead, credential,
-		{"Up", spanText(s.Now.Sub(s.Started)), "since " + s.Started.UTC().Format("2 Jan 15:04") + " UTC", quiet},
+		{"Up", spanText(s.Now.Sub(s.Started)), "since " + s.Started.UTC().Format("2 Jan 15:04"), quiet},
 	}
 }
 

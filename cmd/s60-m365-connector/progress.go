@@ -247,8 +247,10 @@ func caughtUp(status engine.Status, from map[[2]string]time.Time, target time.Ti
 	return done / all
 }
 
-// backfillProgress is the callback of a backfill, and what shows it.
-func (c *connector) backfillProgress(ctx context.Context, b *bar, feed string) (report func(done float64, events int64), end func()) {
+// backfillProgress is the callback of a backfill, and what shows it. Its end
+// gives what was delivered, and how long it took.
+func (c *connector) backfillProgress(ctx context.Context, b *bar, feed string) (report func(done float64, events int64), end func() (int64, time.Duration)) {
+	began := time.Now()
 	var share atomic.Uint64 // the bits of a float
 	p := &progress{name: "backfill", bar: b, log: c.log, measure: func() (float64, int64) {
 		var events int64
@@ -259,5 +261,11 @@ func (c *connector) backfillProgress(ctx context.Context, b *bar, feed string) (
 		}
 		return math.Float64frombits(share.Load()), events
 	}}
-	return func(done float64, _ int64) { share.Store(math.Float64bits(done)) }, p.show(ctx)
+	stop := p.show(ctx)
+	report = func(done float64, _ int64) { share.Store(math.Float64bits(done)) }
+	return report, func() (int64, time.Duration) {
+		stop()
+		_, events := p.measure()
+		return events, time.Since(began)
+	}
 }
