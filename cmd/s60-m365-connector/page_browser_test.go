@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -113,6 +114,14 @@ func into[T any](result *T, a chromedp.Action[T]) chromedp.Action[chromedp.Void]
 	})
 }
 
+// until waits for a condition of the page.
+func until(condition string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := chromedp.Poll[bool](condition, chromedp.WithPollingTimeout(20*time.Second))(ctx, target)
+		return err
+	})
+}
+
 // measured is what a page says of itself: whether it is wider than its window,
 // the least contrast of its texts, and controls without a name.
 type measured struct {
@@ -147,11 +156,19 @@ const measure = `(() => {
 func TestPagesInABrowser(t *testing.T) {
 	ctx, complaints := browser(t)
 	var delivered atomic.Int64
-	server := httptest.NewServer(onlyLocal("127.0.0.1:0", testPages(t, func() engine.Status {
+	var down atomic.Bool
+	handler := onlyLocal("127.0.0.1:0", testPages(t, func() engine.Status {
 		s := pageStatus()
 		s.Feeds[0].Forwarded += delivered.Load()
 		return s
-	})))
+	}))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if down.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
 	defer server.Close()
 
 	// Every text can be read, at every width, in light and dark.
@@ -178,14 +195,24 @@ func TestPagesInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	delivered.Store(123)
-	if err := chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := chromedp.Poll[bool](number+` !== "`+before+`"`, chromedp.WithPollingTimeout(20*time.Second))(ctx, target)
-		return err
-	}), into(&after, chromedp.Evaluate[string](number))); err != nil {
+	if err := chromedp.Do(ctx, until(number+` !== "`+before+`"`), into(&after, chromedp.Evaluate[string](number))); err != nil {
 		t.Fatalf("the page stays as it was: %v", err)
 	}
 	if strings.ReplaceAll(after, "\u202f", "") != "1008327" {
 		t.Errorf("forwarded: %s, then %s", before, after)
+	}
+
+	// It says when the connector does not answer, and when it does again.
+	if said := complaints(); len(said) > 0 {
+		t.Errorf("the browser complains: %q", said)
+	}
+	down.Store(true)
+	if err := chromedp.Do(ctx, until(`!document.getElementById("stale").hidden`)); err != nil {
+		t.Fatalf("a page that is out of date does not say so: %v", err)
+	}
+	down.Store(false)
+	if err := chromedp.Do(ctx, until(`document.getElementById("stale").hidden`)); err != nil {
+		t.Fatalf("a page that is up to date again does not say so: %v", err)
 	}
 
 	// A hostile record is text on the workbench, and the fields have their places.
@@ -213,7 +240,9 @@ func TestPagesInABrowser(t *testing.T) {
 	if err != nil || rows < 20 {
 		t.Errorf("without JavaScript: %d rows and plots, %v", rows, err)
 	}
-	if said := complaints(); len(said) > 0 {
-		t.Errorf("the browser complains: %q", said)
+	for _, said := range complaints() {
+		if !strings.Contains(said, "503") { // that was the connector that did not answer
+			t.Errorf("the browser complains: %s", said)
+		}
 	}
 }
