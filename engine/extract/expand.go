@@ -186,9 +186,9 @@ func (r *Reader) fetch(ctx context.Context, it item, params []param, sink Sink) 
 	h := &records{sink: sink, key: it.key}
 	err = r.send(ctx, &request{
 		what: "item " + it.key, method: http.MethodGet, url: u,
-		take: func(_ *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
+		take: func(answered *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
 			h.begin()
-			return split(from, r.feed.Expand.Records, check, func(raw []byte) error { return h.record(ctx, raw) })
+			return splitAnswer(answered, from, r.feed.Expand.Records, check, func(raw []byte) error { return h.record(ctx, raw) })
 		},
 		done: func(*http.Response, []byte) error { return h.end() },
 	})

@@ -72,6 +72,7 @@ func TestFaultsThatPass(t *testing.T) {
 		{"200 that says nothing but error", nil, status(200, `{"error":{"code":"busy"}}`)},
 		{"200 with HTML", nil, status(200, "<!DOCTYPE html><html>Sign in</html>")},
 		{"200 with a text", nil, status(200, "OK")},
+		{"200 with nothing", nil, status(200, "")},
 		{"200 with JSON that ends early", nil, status(200, good[:len(good)-3])},
 		{"200 with something after the JSON", nil, status(200, good+"x")},
 		{"a reset in mid-body", nil, func(w http.ResponseWriter, _ *http.Request) { broken(w, "Content-Length: 1000", good[:15]) }},

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -69,6 +70,9 @@ func NewReader(client *Client, feed *definition.Feed, partition string, vars map
 			return nil, fmt.Errorf("feed %s: hosts[%d] %q: %w", feed.Name, i, text, err)
 		}
 		r.hosts[host] = true
+		if plain, err := parseHost("http://" + text); err == nil && !strings.Contains(text, "://") {
+			r.hosts[plain] = true // a loopback host, which may be read without TLS
+		}
 	}
 	return r, nil
 }
@@ -195,7 +199,7 @@ func (r *Reader) walk(ctx context.Context, w Window, handle func(*pageURL) handl
 			at.records = 0
 			hash.SetSeed(seed)
 			h.begin()
-			return split(from, r.feed.Records, check, func(raw []byte) error {
+			return splitAnswer(answered, from, r.feed.Records, check, func(raw []byte) error {
 				at.records++
 				if r.style.counted {
 					hash.Write(raw)
@@ -338,9 +342,9 @@ func (r *Reader) Probe(ctx context.Context, w Window) (records int, err error) {
 		first = add(first, r.style.query(r.feed.Paging)...)
 	}
 	q := &request{what: "probe", method: r.feed.Request.Method, url: first, header: header}
-	q.take = func(_ *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
+	q.take = func(answered *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
 		records = 0
-		return split(from, r.feed.Records, check, func([]byte) error { records++; return nil })
+		return splitAnswer(answered, from, r.feed.Records, check, func([]byte) error { records++; return nil })
 	}
 	q.done = func(*http.Response, []byte) error { return nil }
 	if err := r.send(ctx, q); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -63,6 +64,17 @@ func split(from io.Reader, path string, check func(envelope []byte) error, take 
 		return nil, err
 	}
 	return s.envelope, nil
+}
+
+// splitAnswer splits the body of an answer. A success without a body is an
+// answer that was cut off before its first byte, not a list of nothing, unless
+// its status says that there is none.
+func splitAnswer(answered *http.Response, from io.Reader, path string, check func(envelope []byte) error, take func(raw []byte) error) ([]byte, error) {
+	envelope, err := split(from, path, check, take)
+	if err == nil && len(envelope) == 0 && answered.StatusCode != http.StatusNoContent {
+		return nil, &brokenError{errors.New("an empty body instead of JSON")}
+	}
+	return envelope, err
 }
 
 // blank skips white space and reports whether nothing follows.
