@@ -55,7 +55,7 @@ func TestTemplateErrors(t *testing.T) {
 		"${a {b}":   "not closed",
 		"${}":       "empty",
 		"${ \t}":    "empty",
-		"${1 +}":    "unexpected",
+		"${1 +}":    "something is still missing",
 		"${a b}":    "unexpected",
 		"ok ${a}${": "not closed",
 	} {
