@@ -1,5 +1,5 @@
 # build  the binary, in bin/          test   what the README promises
-# lint   gofmt, vet, staticcheck      golden rewrite the expected events, then test
+# lint   gofmt, vet, staticcheck      golden rewrite what tests compare with: look at the difference
 # bench  the figures of docs/performance.md
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
@@ -26,12 +26,11 @@ lint:
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
-# Only the packages that compare with golden files know -update.
-GOLDEN = $(sort $(dir $(addprefix ./,$(shell git grep -l --untracked sebdah/goldie -- '*_test.go'))))
-
+# Expected events and fields, problems of definitions, the permissions in the
+# scripts, and the generated parts of pages.
 golden:
-	$(if $(GOLDEN),go test $(GOLDEN) -update)
-	go test ./...
+	go test ./golden ./engine/definition ./setup -update
+	go test ./cmd/$(notdir $(BINARY)) -run '^TestGeneratedParts$$' -update
 
 bench:
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./...
