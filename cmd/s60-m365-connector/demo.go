@@ -59,7 +59,7 @@ func (d demoCommand) Run(ctx context.Context, std streams) error {
 	if env["CONFIG_DIR"] == "" {
 		env["CONFIG_DIR"] = "/config"
 	}
-	env["LISTEN_ADDR"] = ""
+	env["LISTEN_ADDR"] = os.Getenv("LISTEN_ADDR") // for who wants to see the status page
 	env["LOG_LEVEL"] = os.Getenv("LOG_LEVEL")
 	env["HEARTBEAT_INTERVAL_MINUTES"] = fmt.Sprint(demoHeartbeat.Minutes())
 	env["POLLING_INTERVAL_MINUTES"] = fmt.Sprint(demoPoll.Minutes())
@@ -84,8 +84,14 @@ the connector itself is the real one. Nothing leaves this machine. Ctrl-C ends i
 	defer c.Close()
 	c.log = slog.New(slog.DiscardHandler)
 
+	stopServer, err := c.serve()
+	if err != nil {
+		return err
+	}
+	defer stopServer()
 	run, stop := context.WithCancel(ctx)
 	defer stop()
+	go c.history.run(run, c.engine.Status)
 	ended := make(chan error, 1)
 	go func() { ended <- c.engine.Run(run) }()
 	d.watch(run, stop, c.engine, show)
