@@ -26,13 +26,3 @@ func TestNames(t *testing.T) {
 		t.Error("Of tells the wrong mappings")
 	}
 }
-
-// The shipped list is as Text writes it, so that an update changes nothing but
-// what is new.
-func TestShippedNamesAreInOrder(t *testing.T) {
-	names := ParseNames(KnownFields)
-	remark := KnownFields[:len(KnownFields)-len(names.Text(""))]
-	if got := names.Text(remark); got != KnownFields {
-		t.Error("known-fields.txt is not in order: run go test ./golden -update")
-	}
-}
