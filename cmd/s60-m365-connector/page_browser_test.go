@@ -154,6 +154,9 @@ const measure = `(() => {
 })()`
 
 func TestPagesInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a browser")
+	}
 	ctx, complaints := browser(t)
 	var delivered atomic.Int64
 	var down atomic.Bool

@@ -186,6 +186,9 @@ func TestSecretsOfWorkingRun(t *testing.T) {
 // TestSecretsAtHostileServices runs the connector against services that repeat
 // what they were sent, lead elsewhere, and colour their answers.
 func TestSecretsAtHostileServices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("14 runs of the program")
+	}
 	const escape = "\x1b[31mred\u009b31m\a"
 	echo := func(status int, shape string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -212,13 +215,13 @@ func TestSecretsAtHostileServices(t *testing.T) {
 			}},
 		{name: "login leads elsewhere", seen: "redirect|307",
 			login: func(foreign string) http.HandlerFunc {
-				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, 307) }
+				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, http.StatusTemporaryRedirect) }
 			}},
 		{name: "graph repeats the token", seen: "you sent",
 			graph: func(string) http.HandlerFunc { return echo(400, `{"error":{"code":"BadRequest","message":%s}}`) }},
 		{name: "graph leads elsewhere", seen: "redirect|leads|302|host",
 			graph: func(foreign string) http.HandlerFunc {
-				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, 302) }
+				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, http.StatusFound) }
 			}},
 		{name: "ingest repeats the token", seen: "refused events for good",
 			into: func(string) http.HandlerFunc { return echo(400, `{"error":%s}`) }},
@@ -226,7 +229,7 @@ func TestSecretsAtHostileServices(t *testing.T) {
 			into: func(string) http.HandlerFunc { return echo(401, `{"error":%s}`) }},
 		{name: "ingest leads elsewhere", seen: "307",
 			into: func(foreign string) http.HandlerFunc {
-				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, 307) }
+				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, http.StatusTemporaryRedirect) }
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

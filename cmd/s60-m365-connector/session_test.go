@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,9 +25,33 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){programName: main})
 }
 
+// quickSessions are those that -short leaves: each way a run begins and ends, and all
+// parts of the program at work side by side, which is what the race detector is for.
+var quickSessions = []string{
+	"corpus-killed-again-and-again", "corpus-stopped-with-full-batches", "corpus-token-expires-in-mid-walk",
+	"deadletters", "faults", "formats", "killed", "metrics", "once", "page", "second", "stopped",
+}
+
+// sessionFiles are the scripts to run.
+func sessionFiles(t *testing.T) []string {
+	const dir = "testdata/session"
+	if testing.Short() {
+		files := make([]string, len(quickSessions))
+		for i, name := range quickSessions {
+			files[i] = filepath.Join(dir, name+".txtar")
+		}
+		return files
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in %s: %v", dir, err)
+	}
+	return files
+}
+
 func TestSessions(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/session",
+		Files:               sessionFiles(t),
 		RequireExplicitExec: true,
 		Condition:           condition,
 		UpdateScripts:       os.Getenv("UPDATE_SESSIONS") != "",

@@ -156,6 +156,9 @@ func copyDir(t *testing.T, from, to string) {
 // all is still there, or that the state is set aside and said so: at once, or
 // after a read has met the damage.
 func TestDamageIsNeverSilent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it opens a state some hundred times")
+	}
 	sound, n := lived(t)
 	if s := openTest(t, sound, Options{}); s.SetAside() != nil {
 		t.Fatalf("the undamaged state was set aside: %s", s.SetAside())
