@@ -215,13 +215,17 @@ func TestSecretsAtHostileServices(t *testing.T) {
 			}},
 		{name: "login leads elsewhere", seen: "redirect|307",
 			login: func(foreign string) http.HandlerFunc {
-				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, http.StatusTemporaryRedirect) }
+				return func(w http.ResponseWriter, r *http.Request) {
+					http.Redirect(w, r, foreign+r.URL.Path, http.StatusTemporaryRedirect)
+				}
 			}},
 		{name: "graph repeats the token", seen: "you sent",
 			graph: func(string) http.HandlerFunc { return echo(400, `{"error":{"code":"BadRequest","message":%s}}`) }},
 		{name: "graph leads elsewhere", seen: "redirect|leads|302|host",
 			graph: func(foreign string) http.HandlerFunc {
-				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, http.StatusFound) }
+				return func(w http.ResponseWriter, r *http.Request) {
+					http.Redirect(w, r, foreign+r.URL.Path, http.StatusFound)
+				}
 			}},
 		{name: "ingest repeats the token", seen: "refused events for good",
 			into: func(string) http.HandlerFunc { return echo(400, `{"error":%s}`) }},
@@ -229,7 +233,9 @@ func TestSecretsAtHostileServices(t *testing.T) {
 			into: func(string) http.HandlerFunc { return echo(401, `{"error":%s}`) }},
 		{name: "ingest leads elsewhere", seen: "307",
 			into: func(foreign string) http.HandlerFunc {
-				return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, foreign+r.URL.Path, http.StatusTemporaryRedirect) }
+				return func(w http.ResponseWriter, r *http.Request) {
+					http.Redirect(w, r, foreign+r.URL.Path, http.StatusTemporaryRedirect)
+				}
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
