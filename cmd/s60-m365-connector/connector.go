@@ -94,6 +94,13 @@ func loadDefinitions(s *settings, dir string) (*definitions, []definition.Proble
 			problems = append(problems, found...)
 			compiled[m.Name] = c
 		}
+		for _, m := range set.Faulty {
+			if includedBy(m, set.Mappings) || includedBy(m, set.Faulty) {
+				continue // it may use names of its includer
+			}
+			_, found := transform.Compile(m, transform.Options{Constants: constants(s.environment)})
+			problems = append(problems, found...)
+		}
 	}
 	if definition.Invalid(problems) {
 		return nil, problems
@@ -121,6 +128,10 @@ func whole(set *definition.Set) []*definition.Mapping {
 		}
 	}
 	return list
+}
+
+func includedBy(m *definition.Mapping, others []*definition.Mapping) bool {
+	return slices.ContainsFunc(others, func(o *definition.Mapping) bool { return slices.Contains(o.Include, m) })
 }
 
 // definitionsOr loads definitions for a subcommand that needs valid ones. It

@@ -30,6 +30,9 @@ type Options struct {
 type Set struct {
 	Feeds    []*Feed    // by name
 	Mappings []*Mapping // by name
+	// Faulty are mappings that have problems, as far as they could be read: their
+	// expressions can still be checked, so that all problems show at once.
+	Faulty []*Mapping
 }
 
 // Feed is the feed of that name, nil if there is none.
@@ -220,6 +223,8 @@ func (l *loader) set(names []string) (*Set, []Problem) {
 	for _, m := range l.mappings {
 		if len(m.reader.problems) == 0 {
 			set.Mappings = append(set.Mappings, m.mapping)
+		} else if len(m.include) == len(m.mapping.Include) {
+			set.Faulty = append(set.Faulty, m.mapping)
 		}
 	}
 	Sort(l.problems)

@@ -156,7 +156,10 @@ func (o *object) cases(node *yaml.Node) []Case {
 	var cases []Case
 	for _, item := range node.Content {
 		c := o.object("cases", nil, item)
-		when, _ := c.expressionText("when", c.must("when"))
+		when, ok := c.expressionText("when", c.must("when"))
+		if !ok {
+			when.Value = "true" // the rest of the case is checked all the same
+		}
 		cases = append(cases, Case{When: when, Fields: c.mappingFields("fields", c.must("fields"))})
 		c.done()
 	}
