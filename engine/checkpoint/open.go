@@ -219,9 +219,13 @@ func (s *Embedded) admit(mark watermark) error {
 }
 
 func (s *Embedded) openDB() error {
+	size, err := s.size()
+	if err != nil {
+		return err
+	}
 	// The filters of all keys must fit, or each lookup reads one from the disk; the
 	// rest of the cache serves the keys that repeat.
-	s.cache = pebble.NewCache(cacheSize)
+	s.cache = pebble.NewCache(min(smallCache+size/filterShare, largeCache))
 	o := &pebble.Options{
 		FS:                          s.disk,
 		Cache:                       s.cache,
@@ -258,10 +262,27 @@ func (s *Embedded) openDB() error {
 }
 
 // Measured with 21 million keys, a week of a large tenant (see comparison): the filters take
-// 21 MB of the cache, and 28 MB keep the process below 90 MB resident. A larger
+// 21 MB of the cache, and 28 MB keep the process below 90 MB resident. The cache is as large as
+// what is stored when it is opened asks for: a state that outgrows it until the next start
+// reads its filters from the system's cache, which takes microseconds longer. A larger
 // memory table writes less over again and takes longer to read back on opening.
 const (
 	memTableSize = 2 << 20
-	cacheSize    = 28 << 20
-	filterBits   = 8 // 1 new key in 40 costs a read
+	smallCache   = 6 << 20
+	largeCache   = 28 << 20
+	filterShare  = 16 // the filters are a 23rd part of what is stored
+	filterBits   = 8  // 1 new key in 40 costs a read
 )
+
+// size is how many bytes are stored.
+func (s *Embedded) size() (bytes int64, err error) {
+	names, err := s.disk.List(s.state)
+	for _, name := range names {
+		info, err := s.disk.Stat(s.disk.PathJoin(s.state, name))
+		if err != nil {
+			return 0, err
+		}
+		bytes += info.Size()
+	}
+	return bytes, err
+}
