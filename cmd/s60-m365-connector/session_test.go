@@ -5,11 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,8 +214,25 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 
 // freePort puts a free address into a variable.
 func freePort(ts *testscript.TestScript, neg bool, args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeAddress()
 	ts.Check(err)
-	defer l.Close()
-	ts.Setenv(args[0], l.Addr().String())
+	ts.Setenv(args[0], address)
+}
+
+var nextPort atomic.Int32
+
+// freeAddress is one that nobody listens at. Its port is below those that the system
+// hands out by itself, or a connection could take it before the program does.
+func freeAddress() (string, error) {
+	const first, ports = 20_000, 12_000
+	nextPort.CompareAndSwap(0, 1+rand.Int32N(ports))
+	var err error
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", first+nextPort.Add(1)%ports)
+		var l net.Listener
+		if l, err = net.Listen("tcp", address); err == nil {
+			return address, l.Close()
+		}
+	}
+	return "", err
 }

@@ -247,7 +247,7 @@ func mustOpen(t testing.TB, config Config) Destination {
 
 func deliver(t testing.TB, d Destination, events [][]byte) []Refused {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	refused, err := d.Deliver(ctx, events)
 	if err != nil {
@@ -284,9 +284,9 @@ func wantEvents(t testing.TB, got []string, events [][]byte, ordered bool) {
 // eventually waits for what another goroutine brings about.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s for: %s", what)
+			t.Fatalf("waited a minute for: %s", what)
 		}
 	}
 }
