@@ -163,6 +163,9 @@ func (r *reader) oneOf(name, otherwise string, values ...string) string {
 	return otherwise
 }
 
+// briefest is the least an interval may be: enough for a test, and no busy loop.
+const briefest = 100 * time.Millisecond
+
 // minutes reads a number of minutes, decimals allowed. A zero is allowed only
 // where least is 0.
 func (r *reader) minutes(name string, otherwise float64, least time.Duration) time.Duration {
@@ -178,7 +181,7 @@ func (r *reader) minutes(name string, otherwise float64, least time.Duration) ti
 	}
 	d := time.Duration(n * float64(time.Minute))
 	if d < least {
-		r.fail("%s is %q: write at least %v minutes", name, v, least.Minutes())
+		r.fail("%s is %q: write a number of minutes above 0, decimals allowed, such as %v", name, v, otherwise)
 	}
 	return d
 }
@@ -243,9 +246,9 @@ func readSettings(env map[string]string, offline bool) (*settings, error) {
 		tenantID:    r.text("TENANT_ID"),
 		clientID:    r.text("CLIENT_ID"),
 		cloud:       r.oneOf("MS_CLOUD", "commercial", cloudNames...),
-		poll:        r.minutes("POLLING_INTERVAL_MINUTES", 5, time.Second),
+		poll:        r.minutes("POLLING_INTERVAL_MINUTES", 5, briefest),
 		lookback:    r.minutes("INITIAL_LOOKBACK_MINUTES", 1440, 0),
-		heartbeat:   r.minutes("HEARTBEAT_INTERVAL_MINUTES", 15, time.Second),
+		heartbeat:   r.minutes("HEARTBEAT_INTERVAL_MINUTES", 15, briefest),
 		logLevel:    r.oneOf("LOG_LEVEL", "INFO", "INFO", "DEBUG"),
 		logFormat:   r.oneOf("LOG_FORMAT", "text", "text", "json"),
 		stateDir:    r.textOr("STATE_DIR", "/state"),
