@@ -33,7 +33,7 @@ var parts = []part{
 		[]string{"-bench", "Deliver/(object|array|ndjson)(-bare)?$", "-benchtime", "1s", "./engine/load"},
 		[]string{"events/s", "ns/op", "allocs/op"}},
 	{"the state, with a million keys in it; make it 21 million with -bench-keys",
-		[]string{"-bench", "Commit$|Seen|Open", "-benchtime", "200x", "-bench-keys", "1000000", "./engine/checkpoint"},
+		[]string{"-bench", "Commit$|Seen|Open", "-benchtime", "200x", "./engine/checkpoint", "-bench-keys", "1000000"},
 		[]string{"ns/op", "cpu-ns/op"}},
 	{"the binary, from exec to its first request, 700,000 keys in the state",
 		[]string{"-bench", "Start$", "-benchtime", "10x", "./cmd/s60-m365-connector"},

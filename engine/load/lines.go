@@ -15,7 +15,7 @@ import (
 // a sync to disk for each call costs little.
 const (
 	linesBatchEvents = 1000
-	linesBatchBytes  = 1 << 20
+	linesBatchBytes  = 512 << 10
 )
 
 // writeGrace is how long a write that is under way when the caller gives up may

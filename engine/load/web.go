@@ -23,7 +23,7 @@ import (
 const (
 	objectBatchEvents = 100
 	batchEvents       = 1000
-	batchBytes        = 1 << 20
+	batchBytes        = 512 << 10
 )
 
 // web delivers by HTTP POST.
