@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
-	"strconv"
 	"sync"
 	"time"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/extract"
@@ -26,83 +22,6 @@ const (
 	// after the connector was told to stop.
 	grace = 6 * time.Second
 )
-
-// flight holds the keys of the records of one feed that are on their way: read,
-// but not yet committed. A record that comes twice within moments is thus sent
-// once, whichever of two pages or items it comes in.
-type flight struct {
-	mu   sync.Mutex
-	keys map[checkpoint.Key]struct{}
-}
-
-// claim reports whether the key was free, and takes it.
-func (f *flight) claim(key checkpoint.Key) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if _, taken := f.keys[key]; taken {
-		return false
-	}
-	f.keys[key] = struct{}{}
-	return true
-}
-
-func (f *flight) release(keys ...checkpoint.Key) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, key := range keys {
-		delete(f.keys, key)
-	}
-}
-
-// batch is what one delivery and its commit hold.
-type batch struct {
-	arena  []byte // the events, one after the other
-	ends   []int  // where each ends in the arena
-	keys   []checkpoint.Key
-	also   []checkpoint.Key // items read to their end, and keys to be remembered longer
-	opened time.Time        // when the first event came
-}
-
-var batches = sync.Pool{New: func() any { return new(batch) }}
-
-func (b *batch) reset() {
-	b.arena, b.ends, b.keys, b.also = b.arena[:0], b.ends[:0], b.keys[:0], b.also[:0]
-}
-
-// accepted are the keys of the events that were not refused.
-func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
-	out := make(map[int]bool, len(refused))
-	for _, r := range refused {
-		out[r.Index] = true
-	}
-	var keys []checkpoint.Key
-	for i, key := range b.keys {
-		if !out[i] {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
-// room makes room for n more bytes in a batch that is full at most. The arena
-// doubles, and ends a little over most: append's own smaller steps would leave
-// several times as much for the garbage collector.
-func (b *batch) room(n, most int) {
-	const spare = 64 << 10
-	if cap(b.arena)-len(b.arena) < n {
-		b.arena = slices.Grow(b.arena, max(n, min(spare+len(b.arena), spare+most-len(b.arena))))
-	}
-}
-
-func (b *batch) events() [][]byte {
-	events := make([][]byte, len(b.ends))
-	start := 0
-	for i, end := range b.ends {
-		events[i] = b.arena[start:end:end]
-		start = end
-	}
-	return events
-}
 
 // pipeline takes one window from its records to its commits. The goroutines of
 // the reader fill the batch in hand; one goroutine delivers full ones in turn,
@@ -522,72 +441,3 @@ func (pl *pipeline) finish(readErr error, started time.Time) error {
 }
 
 func abs(n int64) int64 { return max(n, -n) }
-
-// expires is until when a key committed now is remembered: the retention, and
-// as long again as a record may still be listed after it came last.
-func (p *partition) expires() time.Time {
-	keep := p.retention() + 24*time.Hour
-	if p.feed.Window != nil {
-		keep += p.feed.Window.Overlap
-	}
-	return p.engine.Now().Add(keep)
-}
-
-func (p *partition) itemKey(key string) checkpoint.Key {
-	return checkpoint.KeyOf(p.feed.Name, "item", key)
-}
-
-// recordKey names a record by the feed's key. A record that lacks a part of
-// it is named by its content and its place among records of the same content:
-// it is never taken for a duplicate of another, and still is one of itself
-// when it is read again.
-func (p *partition) recordKey(raw []byte, keyless *occurrences) checkpoint.Key {
-	var parts [4]string
-	names := append(parts[:0], "record")
-	for _, path := range p.feed.Key {
-		value := gjson.GetBytes(raw, path)
-		if value.Type == gjson.Null || value.Type == gjson.String && value.Str == "" {
-			return keyless.key(p.feed.Name, raw)
-		}
-		names = append(names, value.String())
-	}
-	if len(names) == 1 {
-		return keyless.key(p.feed.Name, raw)
-	}
-	return checkpoint.KeyOf(p.feed.Name, names...)
-}
-
-// occurrences counts records of the same content: within one item, or within
-// the pages of one window. A page that breaks off is counted again from its
-// first record.
-type occurrences struct {
-	scope string       // the item
-	base  *occurrences // of the pages before
-	seen  map[checkpoint.Key]int
-}
-
-func (o *occurrences) key(feed string, raw []byte) checkpoint.Key {
-	content := checkpoint.KeyOf(feed, "content", o.scope, string(raw))
-	n := o.seen[content]
-	if o.seen == nil {
-		o.seen = map[checkpoint.Key]int{}
-	}
-	o.seen[content]++
-	if o.base != nil {
-		n += o.base.seen[content]
-	}
-	return checkpoint.KeyOf(feed, "keyless", string(content[:]), strconv.Itoa(n))
-}
-
-// settle adds what was counted to the pages before.
-func (o *occurrences) settle() {
-	if o.base == nil || o.seen == nil {
-		return
-	}
-	if o.base.seen == nil {
-		o.base.seen = map[checkpoint.Key]int{}
-	}
-	for content, n := range o.seen {
-		o.base.seen[content] += n
-	}
-}

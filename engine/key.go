@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+)
+
+// expires is until when a key committed now is remembered: the retention, the
+// overlap, and a day to spare.
+func (p *partition) expires() time.Time {
+	keep := p.retention() + 24*time.Hour
+	if p.feed.Window != nil {
+		keep += p.feed.Window.Overlap
+	}
+	return p.engine.Now().Add(keep)
+}
+
+func (p *partition) itemKey(key string) checkpoint.Key {
+	return checkpoint.KeyOf(p.feed.Name, "item", key)
+}
+
+// recordKey names a record by the feed's key. A record that lacks a part of
+// it is named by its content and its place among records of the same content:
+// it is never taken for a duplicate of another, and still is one of itself
+// when it is read again.
+func (p *partition) recordKey(raw []byte, keyless *occurrences) checkpoint.Key {
+	var parts [4]string
+	names := append(parts[:0], "record")
+	for _, path := range p.feed.Key {
+		value := gjson.GetBytes(raw, path)
+		if value.Type == gjson.Null || value.Type == gjson.String && value.Str == "" {
+			return keyless.key(p.feed.Name, raw)
+		}
+		names = append(names, value.String())
+	}
+	if len(names) == 1 {
+		return keyless.key(p.feed.Name, raw)
+	}
+	return checkpoint.KeyOf(p.feed.Name, names...)
+}
+
+// occurrences counts records of the same content: within one item, or within
+// the pages of one window. A page that breaks off is counted again from its
+// first record.
+type occurrences struct {
+	scope string       // the item
+	base  *occurrences // of the pages before
+	seen  map[checkpoint.Key]int
+}
+
+func (o *occurrences) key(feed string, raw []byte) checkpoint.Key {
+	content := checkpoint.KeyOf(feed, "content", o.scope, string(raw))
+	n := o.seen[content]
+	if o.seen == nil {
+		o.seen = map[checkpoint.Key]int{}
+	}
+	o.seen[content]++
+	if o.base != nil {
+		n += o.base.seen[content]
+	}
+	return checkpoint.KeyOf(feed, "keyless", string(content[:]), strconv.Itoa(n))
+}
+
+// settle adds what was counted to the pages before.
+func (o *occurrences) settle() {
+	if o.base == nil || o.seen == nil {
+		return
+	}
+	if o.base.seen == nil {
+		o.base.seen = map[checkpoint.Key]int{}
+	}
+	for content, n := range o.seen {
+		o.base.seen[content] += n
+	}
+}
