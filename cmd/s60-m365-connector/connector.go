@@ -353,6 +353,9 @@ func (c *connector) describe(ctx context.Context, once bool) {
 		slog.String("new_feeds_begin", time.Now().Add(-c.settings.lookback).UTC().Format(time.RFC3339)),
 		slog.String("state", c.settings.stateDir))
 	c.log.Info("feeds on", "feeds", strings.Join(enabled, ","))
+	if c.settings.manageBase == "" {
+		c.log.Info("the Management Activity API does not exist in this cloud, and its feed is off", "cloud", c.settings.cloud)
+	}
 	if len(disabled) > 0 {
 		c.log.Info("feeds off", "feeds", strings.Join(disabled, ","))
 	}

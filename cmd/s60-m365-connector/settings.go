@@ -272,10 +272,11 @@ func readSettings(env map[string]string, offline bool) (*settings, error) {
 	s.loginBase = r.base("MS_LOGIN_BASE", bases.login)
 	s.manageBase = r.base("MS_MANAGE_BASE", bases.manage)
 	s.graphBase = r.base("MS_GRAPH_BASE", bases.graph)
-	management := r.boolean("ENABLE_MGMT_ACTIVITY", true)
+	// A cloud without this API has the feed off, unless somebody asks for it.
+	management := r.boolean("ENABLE_MGMT_ACTIVITY", s.manageBase != "")
 	graph := r.boolean("ENABLE_GRAPH", true)
 	if management && s.manageBase == "" {
-		r.fail("ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD %s has no Management Activity API: write ENABLE_MGMT_ACTIVITY=false, or set MS_MANAGE_BASE", s.cloud)
+		r.fail("ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD %s has no Management Activity API: leave ENABLE_MGMT_ACTIVITY out, or set MS_MANAGE_BASE", s.cloud)
 	}
 	r.tenant(s, offline)
 	if !offline {

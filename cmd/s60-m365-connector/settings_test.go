@@ -50,7 +50,7 @@ func TestSettingsProblems(t *testing.T) {
 		"host that looks like loop": {map[string]string{"MS_GRAPH_BASE": "http://127.0.0.1.evil.example"}, []string{"MS_GRAPH_BASE"}},
 		"user in a base":            {map[string]string{"S60_INGEST_BASE": "https://u:p@ingest.example"}, []string{"S60_INGEST_BASE holds a user name or password"}},
 		"unknown cloud":             {map[string]string{"MS_CLOUD": "gov"}, []string{`MS_CLOUD is "gov": write one of commercial, gcc, gcchigh, dod, china`}},
-		"china has no management":   {map[string]string{"MS_CLOUD": "china"}, []string{"ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD china has no Management Activity API"}},
+		"china has no management":   {map[string]string{"MS_CLOUD": "china", "ENABLE_MGMT_ACTIVITY": "true"}, []string{"ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD china has no Management Activity API"}},
 		"unknown content type":      {map[string]string{"MGMT_CONTENT_TYPES": "Audit.Exchange,Audit.Sharepoint"}, []string{`MGMT_CONTENT_TYPES holds "Audit.Sharepoint"`}},
 		"no number": {
 			map[string]string{"POLLING_INTERVAL_MINUTES": "often", "HEARTBEAT_INTERVAL_MINUTES": "0", "INITIAL_LOOKBACK_MINUTES": "-5"},
@@ -142,5 +142,18 @@ func TestOutputReplacesDestination(t *testing.T) {
 func TestOfflineNeedsNothing(t *testing.T) {
 	if _, err := readSettings(map[string]string{}, true); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A cloud that lacks the Management Activity API needs no further setting.
+func TestCloudWithoutManagement(t *testing.T) {
+	for change, want := range map[string]bool{"": false, "http://127.0.0.1:8082": true} {
+		s, err := readSettings(with(map[string]string{"MS_CLOUD": "china", "MS_MANAGE_BASE": change}), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.names["ENABLE_MGMT_ACTIVITY"]; got != want {
+			t.Errorf("with MS_MANAGE_BASE=%q the feed is on: %v, want %v", change, got, want)
+		}
 	}
 }
