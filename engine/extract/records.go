@@ -409,6 +409,8 @@ func splitWhole(from io.Reader, path string, check, take func([]byte) error) (en
 	}
 	found := gjson.GetBytes(whole, path)
 	switch {
+	case found.Raw != "" && !gjson.Valid(found.Raw): // a path can hold a literal of its own
+		err = &shapeError{fmt.Sprintf("what the path %q gives is no JSON", path)}
 	case found.IsArray():
 		err = eachRecord(found, take)
 	case found.IsObject():

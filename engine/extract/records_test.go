@@ -164,7 +164,7 @@ func FuzzRecords(f *testing.F) {
 		`{"value":[{"id":1},{"id":2}],"next":"n"}`, `[{"id":1},[null,{"a":[]}]]`, `{"a":{"b":[{"c":1},{"c":[2,3]},{}]}}`, `{"a":[{"b":[{"c":[1]}]}]}`,
 		`{"a":1,"a":{"b":[1]},"a":{"b":[2]}}`, `{"a":[[1,2],[3]]}`, `{"a.b":[1]}`, `null`, `{"a":null}`, `{"a":{"c":0},"a":{"b":[7]}}`,
 	} {
-		for _, path := range []string{"@this", "value", "a.b", "a.b.#.c", "#.id", "a.#.b", "a.0", `a\.b`, "a|@reverse", "a.#.b.#.c", "0.id"} {
+		for _, path := range []string{"@this", "value", "a.b", "a.b.#.c", "#.id", "a.#.b", "a.0", `a\.b`, "a|@reverse", "a.#.b.#.c", "0.id", "!{0000"} {
 			f.Add(body, path)
 		}
 	}
