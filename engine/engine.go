@@ -147,7 +147,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			if fatal := fatalError(err); fatal != nil {
 				return fatal
 			}
-			if !sleep(ctx, p.pause(err)) {
+			if !Sleep(ctx, p.pause(err)) {
 				return nil
 			}
 		}
@@ -199,7 +199,7 @@ func (e *Engine) sweep(ctx context.Context) {
 		soon = 10 * time.Minute // not at once: the first catch-up has enough to do
 		most = time.Hour
 	)
-	for wait := soon; sleep(ctx, wait); wait = 24 * time.Hour {
+	for wait := soon; Sleep(ctx, wait); wait = 24 * time.Hour {
 		ahead, known := e.Client.Skew()
 		if !known || ahead > most {
 			e.Log.Warn("state is not swept: the clock of this host cannot be trusted", "ahead", ahead.Round(time.Second).String())
@@ -222,8 +222,8 @@ func fatalError(err error) error {
 	return nil
 }
 
-// sleep waits, and reports whether ctx is still alive.
-func sleep(ctx context.Context, d time.Duration) bool {
+// Sleep waits, and reports whether ctx is still alive.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -22,17 +22,10 @@ func (p *partition) gap(ctx context.Context, from, to time.Time, reason string) 
 		s.Gaps++
 		s.LastGap = Gap{From: from, To: to, Reason: reason}
 	})
-	event := map[string]any{}
-	for _, c := range p.engine.Constants {
-		event[c.Name] = c.Value
-	}
-	event["timestamp"] = p.engine.Now().UTC().Format(time.RFC3339Nano)
-	event["operation"] = "connector-gap"
+	event := p.engine.ownEvent("connector-gap", p.engine.Now())
 	event["outcome"] = "failure"
 	event["source_name"] = p.feed.Name
-	event["source_type"] = "connector"
 	event["source_severity"] = "high"
-	event["agent_name"], event["agent_version"] = p.engine.Name, p.engine.Version
 	event["event_gap_from"], event["event_gap_to"] = from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339)
 	event["event_gap_seconds"] = int64(to.Sub(from).Seconds())
 	event["event_gap_reason"] = reason

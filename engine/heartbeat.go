@@ -31,7 +31,7 @@ func (e *Engine) beat(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			e.Log.Warn("heartbeat not delivered", "error", err)
 		}
-		if !sleep(ctx, e.Heartbeat) {
+		if !Sleep(ctx, e.Heartbeat) {
 			return
 		}
 	}
@@ -51,17 +51,7 @@ func (e *Engine) sendHeartbeat(ctx context.Context, event []byte) error {
 // of records, whose outcome is failure while any enabled feed is failing.
 func (e *Engine) HeartbeatEvent() map[string]any {
 	status := e.Status()
-	event := map[string]any{}
-	for _, c := range e.Constants {
-		event[c.Name] = c.Value
-	}
-	event["timestamp"] = status.Now.UTC().Format(time.RFC3339Nano)
-	event["operation"] = "connector-heartbeat"
-	event["outcome"] = "success"
-	event["source_name"] = e.Name
-	event["source_type"] = "connector"
-	event["agent_name"] = e.Name
-	event["agent_version"] = e.Version
+	event := e.ownEvent("connector-heartbeat", status.Now)
 	event["event_uptime_seconds"] = int64(status.Now.Sub(status.Started).Seconds())
 	event["event_dead_letters"] = status.DeadLetters
 	event["event_delivery_ok"] = status.Delivery.OK

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
@@ -164,7 +165,7 @@ func (w *credentialWatch) run(ctx context.Context) {
 			w.learn(ctx, w.Expires(), time.Now())
 			wait = expiryRetry
 		}
-		if !pause(ctx, wait) {
+		if !engine.Sleep(ctx, wait) {
 			return
 		}
 	}
@@ -251,28 +252,5 @@ func (w *credentialWatch) event(ends, now time.Time, step int) map[string]any {
 
 // ownEvent is the beginning of an event about the connector itself.
 func ownEvent(s *settings, operation string, now time.Time) map[string]any {
-	event := map[string]any{}
-	for _, constant := range constants(s.environment) {
-		event[constant.Name] = constant.Value
-	}
-	event["timestamp"] = now.UTC().Format(time.RFC3339Nano)
-	event["operation"] = operation
-	event["outcome"] = "success"
-	event["source_name"] = programName
-	event["source_type"] = "connector"
-	event["agent_name"] = programName
-	event["agent_version"] = version
-	return event
-}
-
-// pause waits, and reports whether ctx is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return engine.OwnEvent(programName, version, constants(s.environment), operation, now)
 }

@@ -43,7 +43,7 @@ type point struct {
 func (h *history) run(ctx context.Context, status func() engine.Status) {
 	for {
 		h.add(sampleOf(status()))
-		if !pause(ctx, sampleEvery) {
+		if !engine.Sleep(ctx, sampleEvery) {
 			return
 		}
 	}

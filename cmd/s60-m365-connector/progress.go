@@ -133,7 +133,7 @@ func (p *progress) follow(ctx context.Context) {
 		defer p.bar.draw("")
 		every = progressDraw
 	}
-	for pause(ctx, every) {
+	for engine.Sleep(ctx, every) {
 		if !p.step() {
 			return
 		}
