@@ -20,6 +20,7 @@ const maxFile = 1 << 20
 // document is one file: its lines, for places and source lines, and its YAML.
 type document struct {
 	file     string
+	secret   bool // lines may hold secrets, and problems show neither them nor values
 	lines    []string
 	root     *yaml.Node // nil when the file is no readable YAML
 	problems []Problem
@@ -44,8 +45,9 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 
 // parse reads one YAML document. What the two languages do not allow in any
 // place (anchors, tags, a second document) is reported here.
-func parse(file string, data []byte) *document {
-	d := &document{file: file}
+func parse(file string, data []byte) *document { return (&document{file: file}).parse(data) }
+
+func (d *document) parse(data []byte) *document {
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if len(data) > maxFile {
@@ -131,6 +133,9 @@ func visible(c rune) rune {
 	return c
 }
 
+// yamlQuote is what a message of the YAML library quotes of the file.
+var yamlQuote = regexp.MustCompile("'[^']{2,}'|`[^`]+`")
+
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
 // syntax reports what the YAML library could not read. It knows a line only,
@@ -164,6 +169,9 @@ func (d *document) syntax(err error) {
 			line, hint = tab, "indent with spaces, not tabs"
 		}
 	}
+	if d.secret { // the message may quote a value that begins like an alias
+		message = yamlQuote.ReplaceAllString(message, "…")
+	}
 	source := d.line(line)
 	indent := len(source) - len(strings.TrimLeft(source, " \t"))
 	length := utf8.RuneCountInString(strings.TrimSpace(source))
@@ -191,7 +199,11 @@ func (d *document) walk(node *yaml.Node) {
 		return // what it refers to may hold it again
 	}
 	if node.Style&yaml.TaggedStyle != 0 {
-		d.report(node.Line, node.Column, utf8.RuneCountInString(node.Tag), fmt.Sprintf("YAML tags such as %s are not allowed here", node.Tag))
+		tag := node.Tag
+		if d.secret { // a value that begins like one
+			tag = "!…"
+		}
+		d.report(node.Line, node.Column, utf8.RuneCountInString(node.Tag), fmt.Sprintf("YAML tags such as %s are not allowed here", tag))
 	}
 	for _, child := range node.Content {
 		d.walk(child)
@@ -213,6 +225,9 @@ func (d *document) problem(line, column, length int, message string) Problem {
 	width := utf8.RuneCountInString(source)
 	column = min(max(column, 1), width+1)
 	length = max(1, min(length, width-column+1))
+	if d.secret {
+		source = ""
+	}
 	return Problem{Pos: Pos{d.file, line, column}, Length: length, Message: message, Source: source}
 }
 
