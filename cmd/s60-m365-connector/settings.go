@@ -22,8 +22,14 @@ import (
 // write; a blank value counts as not set (env files hold many), except for
 // LISTEN_ADDR, where blank turns the listener off; unknown names are ignored.
 
-// settings are the connector's settings, validated.
+// settings are the connector's settings, validated: of its only tenant, of one of
+// several, or of the process that runs several.
 type settings struct {
+	tenantsDir string // of the process; the settings of each tenant stand in a file there
+	workers    int
+
+	tenant             string          // the name of one of several, "" of the only one
+	switched           map[string]bool // feeds on or off, whatever they say themselves
 	tenantID, clientID string
 	credential         credential
 
@@ -238,6 +244,9 @@ func loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+// defaultWorkers are enough to keep a machine busy, and few enough for its memory.
+const defaultWorkers = 64
+
 // readSettings validates an environment. The error is a settingsError with
 // every problem. offline leaves out what only talking to the services needs.
 func readSettings(env map[string]string, offline bool) (*settings, error) {
@@ -259,6 +268,12 @@ func readSettings(env map[string]string, offline bool) (*settings, error) {
 		gzip:        r.boolean("DELIVERY_GZIP", false),
 		environment: r.text("ENVIRONMENT"),
 		output:      r.text("OUTPUT"),
+		tenantsDir:  r.text("TENANTS_DIR"),
+		workers:     r.count("WORKERS", defaultWorkers, 10_000),
+	}
+	if s.tenantsDir != "" {
+		offline = true // each tenant's file completes what is here
+		r.folder("TENANTS_DIR", s.tenantsDir)
 	}
 	if listen, ok := env["LISTEN_ADDR"]; ok {
 		s.listen = strings.TrimSpace(listen)
@@ -367,6 +382,12 @@ func (r *reader) readable(name, path string) {
 		return
 	}
 	f.Close()
+}
+
+func (r *reader) folder(name, path string) {
+	if _, err := os.ReadDir(path); err != nil {
+		r.fail("%s is %q: %v; write the path of a folder that the connector may read", name, path, errors.Unwrap(err))
+	}
 }
 
 func (r *reader) destination(s *settings) {

@@ -19,11 +19,27 @@ const (
 // settingGroup is a section of the page.
 type settingGroup struct {
 	title, about string
+	process      bool // of the process: not in the file of a tenant
 	settings     []setting
 }
 
+// settingNames are the names of all settings: those that a tenant of several may
+// have of its own, and those of the process.
+func settingNames() (tenant, process []string) {
+	for _, g := range settingGroups {
+		for _, s := range g.settings {
+			if g.process {
+				process = append(process, s.name)
+			} else {
+				tenant = append(tenant, s.name)
+			}
+		}
+	}
+	return tenant, process
+}
+
 var settingGroups = []settingGroup{
-	{"The app registration", "Of the four credentials, set exactly one. A file is read again when it changes, so that a renewed credential takes effect without a restart.", []setting{
+	{"The app registration", "Of the four credentials, set exactly one. A file is read again when it changes, so that a renewed credential takes effect without a restart.", false, []setting{
 		{"TENANT_ID", required, "Directory (tenant) ID."},
 		{"CLIENT_ID", required, "Application (client) ID."},
 		{"CLIENT_SECRET", unset, "Value of a client secret (not its ID)."},
@@ -31,7 +47,7 @@ var settingGroups = []settingGroup{
 		{"CLIENT_CERTIFICATE_FILE", unset, "PEM file with the private key and the certificate that is uploaded to the app."},
 		{"FEDERATED_TOKEN_FILE", unset, "File that holds a token of a federated identity (workload identity), renewed by its issuer."},
 	}},
-	{"The destination", "Set exactly one of the three: `PROJECT_ID` with `TOKEN` or `TOKEN_FILE` (ingest mode), `S60_COLLECTOR_BASE` (collector mode), `OUTPUT` (a test without Secure60; the others are ignored then, and that is said).", []setting{
+	{"The destination", "Set exactly one of the three: `PROJECT_ID` with `TOKEN` or `TOKEN_FILE` (ingest mode), `S60_COLLECTOR_BASE` (collector mode), `OUTPUT` (a test without Secure60; the others are ignored then, and that is said).", false, []setting{
 		{"PROJECT_ID", unset, "Number of the Secure60 project."},
 		{"TOKEN", unset, "Ingest token of the project."},
 		{"TOKEN_FILE", unset, "File that holds the token; read each time it is needed."},
@@ -43,7 +59,7 @@ var settingGroups = []settingGroup{
 		{"DELIVERY_GZIP", "false", "Whether request bodies are compressed."},
 		{"ENVIRONMENT", unset, "The CIM field `environment` of each event, such as `Production`."},
 	}},
-	{"What is collected", "", []setting{
+	{"What is collected", "", false, []setting{
 		{"ENABLE_MGMT_ACTIVITY", "true", "Whether the Office 365 Management Activity API is read."},
 		{"ENABLE_GRAPH", "true", "Whether the feeds of Microsoft Graph are read."},
 		{"MGMT_CONTENT_TYPES", "Audit.AzureActiveDirectory,Audit.Exchange,Audit.SharePoint,Audit.General,DLP.All", "Content types of the Management Activity API, separated by commas."},
@@ -52,14 +68,18 @@ var settingGroups = []settingGroup{
 		{"INITIAL_LOOKBACK_MINUTES", "1440", "How far back a feed begins that never ran. Microsoft keeps 7 days: `10080`."},
 		{"HEARTBEAT_INTERVAL_MINUTES", "15", "Between two `connector-heartbeat` events."},
 	}},
-	{"The cloud", "`MS_CLOUD` sets the three bases at once; each may be overridden. Scopes of tokens follow the bases.", []setting{
+	{"The cloud", "`MS_CLOUD` sets the three bases at once; each may be overridden. Scopes of tokens follow the bases.", false, []setting{
 		{"MS_CLOUD", "commercial", "`commercial`, `gcc`, `gcchigh`, `dod` or `china`."},
 		{"MS_LOGIN_BASE", "of the cloud", "Base URL of the service that gives tokens."},
 		{"MS_MANAGE_BASE", "of the cloud", "Base URL of the Management Activity API."},
 		{"MS_GRAPH_BASE", "of the cloud", "Base URL of Microsoft Graph."},
 		{"PUBLISHER_ID", "`TENANT_ID`", "Whose quota of the Management Activity API requests count against."},
 	}},
-	{"The process", "", []setting{
+	{"Many tenants", "One process for several tenants; see [tenants.md](tenants.md). With `TENANTS_DIR` the settings above are the defaults of all tenants, and none is required here.", true, []setting{
+		{"TENANTS_DIR", unset, "Folder with a YAML file for each tenant. Files that are added, changed or removed take effect within seconds."},
+		{"WORKERS", "64", "How many feeds of all tenants are read at once, each with a window. Memory grows with it."},
+	}},
+	{"The process", "", true, []setting{
 		{"STATE_DIR", "/state", "Folder of the state: cursors, keys, ledger, dead letters. Has to outlive the container, and belongs to one connector."},
 		{"CONFIG_DIR", "/config", "Folder of your own `feeds/` and `mappings/`. A file of a shipped one's name replaces it. Need not exist."},
 		{"LISTEN_ADDR", "127.0.0.1:8080", "Where the status page, the mapping workbench, `/healthz`, `/readyz`, `/livez` and `/metrics` are. Read-only, no secret is on it. Set to nothing, it is off. A loopback address answers requests to `localhost` only."},
