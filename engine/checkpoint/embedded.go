@@ -1,11 +1,13 @@
 package checkpoint
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,13 +120,16 @@ func (s *Embedded) Position(feed, partition string) (p Position, ok bool, err er
 }
 
 // Positions implements [Store].
-func (s *Embedded) Positions() (map[[2]string]Position, error) {
+func (s *Embedded) Positions() (map[[2]string]Position, error) { return s.positionsOf("") }
+
+// positionsOf are the positions of the feeds whose names begin with prefix.
+func (s *Embedded) positionsOf(prefix string) (map[[2]string]Position, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	defer s.leave()
 	all := make(map[[2]string]Position)
-	err := s.each([]byte{positionSpace}, func(name, v []byte) error {
+	err := s.eachOf(positionSpace, prefix, func(name, v []byte) error {
 		feed, rest, ok := cutText(name[1:])
 		partition, _, ok2 := cutText(rest)
 		if !ok || !ok2 {
@@ -155,6 +160,38 @@ func (s *Embedded) each(prefix []byte, f func(name, value []byte) error) (err er
 		if err != nil {
 			return err
 		}
+	}
+	return it.Error()
+}
+
+// eachOf calls f for every pair of a space whose feed's name begins with prefix, in
+// order. Names carry their length before them, so the feeds of a prefix lie
+// together for each length of a name, and what is in between is leapt over.
+func (s *Embedded) eachOf(space byte, prefix string, f func(name, value []byte) error) (err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{space}, UpperBound: successor([]byte{space})})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; {
+		n, size := binary.Uvarint(it.Key()[1:])
+		if size <= 0 {
+			return fmt.Errorf("no feed in the name %q", it.Key())
+		}
+		length := slices.Clone(it.Key()[:1+size])
+		run := append(slices.Clip(length), prefix...)
+		if n >= uint64(len(prefix)) {
+			for ok = it.SeekGE(run); ok && bytes.HasPrefix(it.Key(), run); ok = it.Next() {
+				v, err := it.ValueAndErr()
+				if err == nil {
+					err = f(it.Key(), v)
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+		ok = it.SeekGE(successor(length))
 	}
 	return it.Error()
 }

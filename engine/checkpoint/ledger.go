@@ -13,17 +13,30 @@ import (
 
 // Ledger implements [Store].
 func (s *Embedded) Ledger(feed string) ([]Entry, error) {
+	if feed == "" {
+		return s.ledgerOf("")
+	}
+	return s.ledger(func(space byte, f func(name, value []byte) error) error {
+		return s.each(appendText([]byte{space}, feed), f)
+	})
+}
+
+// ledgerOf is the ledger of the feeds whose names begin with prefix.
+func (s *Embedded) ledgerOf(prefix string) ([]Entry, error) {
+	return s.ledger(func(space byte, f func(name, value []byte) error) error {
+		return s.eachOf(space, prefix, f)
+	})
+}
+
+// ledger is every entry that each calls its function for, in the days and in the windows.
+func (s *Embedded) ledger(each func(space byte, f func(name, value []byte) error) error) ([]Entry, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	defer s.leave()
 	var entries []Entry
 	for _, space := range []byte{daySpace, windowSpace} {
-		prefix := []byte{space}
-		if feed != "" {
-			prefix = appendText(prefix, feed)
-		}
-		err := s.each(prefix, func(name, v []byte) error {
+		err := each(space, func(name, v []byte) error {
 			e, err := decodeJSON[Entry](name, v)
 			entries = append(entries, e)
 			return err

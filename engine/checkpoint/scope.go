@@ -1,0 +1,119 @@
+package checkpoint
+
+import (
+	"crypto/sha256"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Scope is the part of store that belongs to a tenant: a store of its own name
+// space, which sees nothing of other tenants, nor they of it. Tenants may have
+// feeds of one name, and records of one key.
+//
+// The store belongs to whoever opened it: to sweep it and to close it is for
+// the process, once, and both do nothing here. Everything else is as the store does it.
+func Scope(store Store, tenant string) Store {
+	sum := sha256.Sum256([]byte("tenant " + tenant))
+	return &scope{store: store, prefix: ScopedFeed(tenant, ""), mask: Key(sum[:len(Key{})])}
+}
+
+// ScopedFeed is the name that a tenant's feed has in the store beneath its
+// [Scope]: tenant/feed, the tenant percent-encoded where its name needs it.
+func ScopedFeed(tenant, feed string) string { return url.PathEscape(tenant) + "/" + feed }
+
+type scope struct {
+	store  Store
+	prefix string // of the names of feeds
+	mask   Key    // over keys
+}
+
+// prefixed is a store that reads what is kept of the feeds whose names begin with a
+// text, and little else: what a tenant asks for costs what the tenant has.
+type prefixed interface {
+	positionsOf(prefix string) (map[[2]string]Position, error)
+	ledgerOf(prefix string) ([]Entry, error)
+}
+
+func (s *scope) key(k Key) Key {
+	for i := range k {
+		k[i] ^= s.mask[i]
+	}
+	return k
+}
+
+// Position implements [Store].
+func (s *scope) Position(feed, partition string) (p Position, ok bool, err error) {
+	return s.store.Position(s.prefix+feed, partition)
+}
+
+// Positions implements [Store].
+func (s *scope) Positions() (map[[2]string]Position, error) {
+	read := s.store.Positions
+	if p, ok := s.store.(prefixed); ok {
+		read = func() (map[[2]string]Position, error) { return p.positionsOf(s.prefix) }
+	}
+	all, err := read()
+	if err != nil {
+		return nil, err
+	}
+	own := make(map[[2]string]Position)
+	for name, position := range all {
+		if feed, ok := strings.CutPrefix(name[0], s.prefix); ok {
+			own[[2]string{feed, name[1]}] = position
+		}
+	}
+	return own, nil
+}
+
+// Seen implements [Store].
+func (s *scope) Seen(key Key) (expires time.Time, ok bool, err error) {
+	return s.store.Seen(s.key(key))
+}
+
+// Commit implements [Store].
+func (s *scope) Commit(c *Commit) error {
+	own := *c
+	own.Feed = s.prefix + c.Feed
+	own.Keys = make([]Key, len(c.Keys))
+	for i, k := range c.Keys {
+		own.Keys[i] = s.key(k)
+	}
+	if c.Entry != nil {
+		entry := *c.Entry
+		entry.Feed = s.prefix + c.Entry.Feed
+		own.Entry = &entry
+	}
+	return s.store.Commit(&own)
+}
+
+// Ledger implements [Store].
+func (s *scope) Ledger(feed string) ([]Entry, error) {
+	read := func() ([]Entry, error) { return s.store.Ledger(s.prefix + feed) }
+	if feed == "" {
+		read = func() ([]Entry, error) { return s.store.Ledger("") }
+		if p, ok := s.store.(prefixed); ok {
+			read = func() ([]Entry, error) { return p.ledgerOf(s.prefix) }
+		}
+	}
+	all, err := read()
+	if err != nil {
+		return nil, err
+	}
+	var own []Entry
+	for _, e := range all {
+		var ok bool
+		if e.Feed, ok = strings.CutPrefix(e.Feed, s.prefix); ok {
+			own = append(own, e)
+		}
+	}
+	return own, nil
+}
+
+// Sweep does nothing: one sweep of the store forgets for all tenants.
+func (s *scope) Sweep(time.Time) error { return nil }
+
+// Close does nothing: the store stays open for the other tenants.
+func (s *scope) Close() error { return nil }
+
+var _ Store = (*scope)(nil)

@@ -1,0 +1,182 @@
+package checkpoint_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
+)
+
+// opaque is a store of which nothing but the methods of the interface is known.
+type opaque struct{ checkpoint.Store }
+
+// tenancy is a tenant's part of a store, with what only the process may do: to
+// sweep the store and to close it.
+type tenancy struct {
+	checkpoint.Store
+	whole checkpoint.Store
+}
+
+func (t tenancy) Sweep(now time.Time) error { return t.whole.Sweep(now) }
+func (t tenancy) Close() error              { return t.whole.Close() }
+
+// TestScopeConforms runs the suite on the part of one tenant, while another
+// has committed everything under the same names and keys.
+func TestScopeConforms(t *testing.T) {
+	for name, wrap := range map[string]func(*checkpoint.Embedded) checkpoint.Store{
+		"a store that reads by prefix": func(e *checkpoint.Embedded) checkpoint.Store { return e },
+		"any store":                    func(e *checkpoint.Embedded) checkpoint.Store { return opaque{e} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) storetest.Open {
+				dir := t.TempDir()
+				return func() (checkpoint.Store, error) {
+					embedded, err := checkpoint.Open(dir, checkpoint.Options{})
+					if err != nil {
+						return nil, err
+					}
+					whole := wrap(embedded)
+					for _, other := range []string{"contos", "contosoo", ""} {
+						if err := crowd(checkpoint.Scope(whole, other)); err != nil {
+							return nil, err
+						}
+					}
+					return tenancy{checkpoint.Scope(whole, "contoso"), whole}, nil
+				}
+			})
+		})
+	}
+}
+
+// crowd commits what the suite commits, under the same names.
+func crowd(s checkpoint.Store) error {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	var keys []checkpoint.Key
+	for i := range 100 {
+		keys = append(keys, checkpoint.KeyOf("feed", binary.BigEndian.AppendUint64(nil, uint64(i))))
+	}
+	for _, feed := range []string{"feed", "other", "", "a", "/feed"} {
+		err := s.Commit(&checkpoint.Commit{
+			Feed: feed, Partition: "a", Position: &checkpoint.Position{Forwarded: 99},
+			Keys: keys, Expires: at.Add(365 * 24 * time.Hour),
+			Entry: &checkpoint.Entry{Feed: feed, Partition: "a", From: at, To: at.Add(time.Hour)},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestScopesAreApart commits the same names and keys for several tenants: each sees its own
+// values, and the store holds them all.
+func TestScopesAreApart(t *testing.T) {
+	embedded, err := checkpoint.Open(t.TempDir(), checkpoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer embedded.Close() //nolint:errcheck // the test is over
+	// Names that run together, or into a feed's name.
+	tenants := []string{"a", "ab", "a/b", "a%2Fb", "b", "", "a tenant with a long name, so that the lengths of names differ much"}
+	feeds := []string{"b/c", "c", "", "a feed with a long name"}
+	key := checkpoint.KeyOf("feed", "one record")
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for i, tenant := range tenants {
+		s := checkpoint.Scope(embedded, tenant)
+		if _, ok, err := s.Seen(key); ok || err != nil {
+			t.Fatalf("%q knows a key before it committed it: %v %v", tenant, ok, err)
+		}
+		keys := []checkpoint.Key{key}
+		for j, feed := range feeds {
+			entry := &checkpoint.Entry{Feed: feed, From: at.Add(time.Duration(j) * time.Hour), To: at, Counts: checkpoint.Counts{Listed: int64(i)}}
+			if err := s.Commit(&checkpoint.Commit{Feed: feed, Position: &checkpoint.Position{Forwarded: int64(i)}, Keys: keys,
+				Expires: at.Add(time.Duration(i) * time.Hour), Entry: entry}); err != nil {
+				t.Fatal(err)
+			}
+			if entry.Feed != feed || keys[0] != key {
+				t.Fatal("a commit changed what it was given")
+			}
+		}
+	}
+	for i, tenant := range tenants {
+		for kind, store := range map[string]checkpoint.Store{"by prefix": embedded, "any": opaque{embedded}} {
+			s := checkpoint.Scope(store, tenant)
+			if expires, ok, err := s.Seen(key); !ok || err != nil || !expires.Equal(at.Add(time.Duration(i)*time.Hour)) {
+				t.Errorf("%s: %q: Seen = %v %v %v", kind, tenant, expires, ok, err)
+			}
+			all, err := s.Positions()
+			want := map[[2]string]checkpoint.Position{}
+			for _, feed := range feeds {
+				want[[2]string{feed, ""}] = checkpoint.Position{Forwarded: int64(i)}
+				if p, ok, err := s.Position(feed, ""); !ok || err != nil || p.Forwarded != int64(i) {
+					t.Errorf("%s: %q: Position(%q) = %v %v %v", kind, tenant, feed, p, ok, err)
+				}
+			}
+			if err != nil || !reflect.DeepEqual(all, want) {
+				t.Errorf("%s: %q: Positions = %v %v, want %v", kind, tenant, all, err, want)
+			}
+			for _, feed := range append(feeds[:2:2], feeds[3], "") {
+				entries, err := s.Ledger(feed)
+				wanted := 1
+				if feed == "" {
+					wanted = len(feeds)
+				}
+				if err != nil || len(entries) != wanted {
+					t.Fatalf("%s: %q: the ledger of %q has %d entries, want %d (%v)", kind, tenant, feed, len(entries), wanted, err)
+				}
+				for j, e := range entries {
+					if feed != "" && e.Feed != feed || feed == "" && e.Feed != feeds[j] || e.Listed != int64(i) {
+						t.Errorf("%s: %q: entry %+v", kind, tenant, e)
+					}
+				}
+			}
+			if err := s.Sweep(at.Add(24 * time.Hour)); err != nil {
+				t.Error(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	all, err := embedded.Positions() // which is still open, and was not swept
+	if err != nil || len(all) != len(tenants)*len(feeds) {
+		t.Errorf("the store holds %d positions, want %d: %v", len(all), len(tenants)*len(feeds), err)
+	}
+	if p, ok := all[[2]string{checkpoint.ScopedFeed("a/b", "c"), ""}]; !ok || p.Forwarded != 2 {
+		t.Errorf("ScopedFeed does not name the position of a/b: %v %v", p, ok)
+	}
+}
+
+// BenchmarkScopeLedger reads the ledger of one of many tenants, where the store
+// can leave out the others and where it cannot.
+func BenchmarkScopeLedger(b *testing.B) {
+	embedded, err := checkpoint.Open(b.TempDir(), checkpoint.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer embedded.Close() //nolint:errcheck // the benchmark is over
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for tenant := range 300 {
+		s := checkpoint.Scope(embedded, fmt.Sprintf("tenant-%d", tenant))
+		for hour := range 5 {
+			from := at.Add(time.Duration(hour) * time.Hour)
+			if err := s.Commit(&checkpoint.Commit{Feed: "feed", Entry: &checkpoint.Entry{Feed: "feed", From: from, To: from.Add(time.Hour)}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for name, store := range map[string]checkpoint.Store{"prefix": embedded, "any": opaque{embedded}} {
+		b.Run(name, func(b *testing.B) {
+			s := checkpoint.Scope(store, "tenant-150")
+			for b.Loop() {
+				if entries, err := s.Ledger(""); err != nil || len(entries) != 5 {
+					b.Fatal(len(entries), err)
+				}
+			}
+		})
+	}
+}
