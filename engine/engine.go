@@ -29,7 +29,8 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
-// Config is what an engine runs on. Every field but the functions is required.
+// Config is what an engine runs on. Every field but the functions, Tenant and
+// Workers is required.
 type Config struct {
 	Name, Version string // of the program, for the heartbeat
 	Feeds         []*definition.Feed
@@ -41,6 +42,14 @@ type Config struct {
 	Destination load.Destination
 	DeadLetters *load.DeadLetters
 	Store       checkpoint.Store
+
+	// Tenant names whose data this is, where a process has engines of several: each has a
+	// [checkpoint.Scope] of the store, which the process sweeps, see [Sweep].
+	// "": the engine has the process and the store to itself, and sweeps it.
+	Tenant string
+	// Workers bound how many windows the engines of a process read at a time;
+	// nil: no bound.
+	Workers *Workers
 
 	Poll      time.Duration // between two rounds of a feed
 	Lookback  time.Duration // how far back a feed begins that never ran
@@ -140,7 +149,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	// Nobody waits for a sweep: it takes long, and closing the store ends it.
-	go e.sweep(ctx)
+	if e.Tenant == "" {
+		go Sweep(ctx, e.Store, e.Client.Skew, e.Now, e.Log)
+	}
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
 		for {
 			err := p.round(ctx)
@@ -191,22 +202,23 @@ func (e *Engine) each(ctx context.Context, work func(context.Context, *partition
 	return errors.Join(errs...)
 }
 
-// sweep lets the store forget, once a day, what it need not remember any more.
-// A clock that runs far ahead would make it forget what is still needed, so the
-// services' clocks have to agree.
-func (e *Engine) sweep(ctx context.Context) {
+// Sweep lets the store forget, once a day, what it need not remember any more,
+// until ctx ends. A clock that runs far ahead would make it forget what is
+// still needed, so the services' clocks have to agree: skew is how far they are ahead of
+// this host's, where that is known, as [extract.Client.Skew] tells it.
+func Sweep(ctx context.Context, store checkpoint.Store, skew func() (ahead time.Duration, known bool), now func() time.Time, log *slog.Logger) {
 	const (
 		soon = 10 * time.Minute // not at once: the first catch-up has enough to do
 		most = time.Hour
 	)
 	for wait := soon; Sleep(ctx, wait); wait = 24 * time.Hour {
-		ahead, known := e.Client.Skew()
+		ahead, known := skew()
 		if !known || ahead > most {
-			e.Log.Warn("state is not swept: the clock of this host cannot be trusted", "ahead", ahead.Round(time.Second).String())
+			log.Warn("state is not swept: the clock of this host cannot be trusted", "ahead", ahead.Round(time.Second).String())
 			continue
 		}
-		if err := e.Store.Sweep(e.Now()); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
-			e.Log.Error("state could not be swept, trying again tomorrow", "error", err)
+		if err := store.Sweep(now()); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
+			log.Error("state could not be swept, trying again tomorrow", "error", err)
 		}
 	}
 }

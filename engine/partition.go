@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -46,6 +47,7 @@ type partition struct {
 	span       time.Duration // of a window: the feed's, or less after one that could not finish
 
 	stopping <-chan struct{} // closed when the work in hand must end
+	moved    atomic.Int64    // grows with everything that is counted of a window
 
 	mu     sync.Mutex
 	status FeedStatus
@@ -286,13 +288,33 @@ func (p *partition) subscribe(ctx context.Context) error {
 	return err
 }
 
-// window reads one window to its end and moves the cursor. started is when the
-// round began: the next round looks back from there for records that appear
-// late.
+// window reads one window to its end and moves the cursor, in a slot of the
+// process. started is when the round began: the next round looks back from there for records that
+// appear late.
 func (p *partition) window(ctx context.Context, w extract.Window, started time.Time, how pass) error {
+	slot, err := p.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.engine.Workers.leave(slot)
 	pl := newPipeline(ctx, p, w, how)
-	err := p.reader.Read(pl.ctx, w, pl)
+	err = p.reader.Read(pl.ctx, w, pl)
 	return pl.finish(err, started)
+}
+
+// slot waits for a slot of the process, and shows that it does.
+func (p *partition) slot(ctx context.Context) (*slot, error) {
+	moved := func() int64 { return p.moved.Load() + p.reader.Stats().Requests }
+	waited := false
+	s, err := p.engine.Workers.acquire(ctx, p.engine.Tenant, moved, func() {
+		waited = true
+		now := p.engine.Now()
+		p.observe(func(s *FeedStatus) { s.WaitingSince = now })
+	})
+	if waited {
+		p.observe(func(s *FeedStatus) { s.WaitingSince = time.Time{} })
+	}
+	return s, err
 }
 
 // commit writes c for this partition, and tries until the connector stops: a

@@ -97,6 +97,7 @@ func (pl *pipeline) Open(key string) extract.Source {
 }
 
 func (pl *pipeline) count(change func(*checkpoint.Counts)) {
+	pl.p.moved.Add(1)
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	change(&pl.entry.Counts)
@@ -331,6 +332,7 @@ func (pl *pipeline) deliverBatch(b *batch) error {
 				"events", len(refused), "status", refused[0].Status)
 		}
 	}
+	p.moved.Add(1)
 	pl.mu.Lock()
 	pl.entry.Delivered += delivered
 	pl.entry.DeadLettered += kept

@@ -27,7 +27,8 @@ type FeedStatus struct {
 	Feed         string            `json:"feed"`
 	Partition    string            `json:"partition,omitempty"`
 	State        State             `json:"state"`
-	Since        time.Time         `json:"since,omitzero"` // of the state
+	Since        time.Time         `json:"since,omitzero"`         // of the state
+	WaitingSince time.Time         `json:"waiting_since,omitzero"` // for one of the Workers; zero: it does not
 	Requires     string            `json:"requires,omitempty"`
 	GateReason   string            `json:"gate_reason,omitempty"`
 	GateUntil    time.Time         `json:"gate_until,omitzero"`
@@ -142,6 +143,9 @@ func (s Status) ByFeed() []FeedStatus {
 		sum.Requests = addStats(sum.Requests, f.Requests)
 		if severity[f.State] > severity[sum.State] {
 			sum.State, sum.Since = f.State, f.Since
+		}
+		if w := f.WaitingSince; !w.IsZero() && (sum.WaitingSince.IsZero() || w.Before(sum.WaitingSince)) {
+			sum.WaitingSince = w
 		}
 		if f.Cursor.Before(sum.Cursor) {
 			sum.Cursor = f.Cursor

@@ -46,9 +46,18 @@ type ClientOptions struct {
 	HeaderTimeout time.Duration
 	StallTimeout  time.Duration
 
-	// Transport replaces the transport, for tests.
+	// Budget is what the application may send over all tenants, shared by the
+	// clients of all; Tenant what it may send to this one. nil: no limit but those of
+	// the feeds' buckets, which are each tenant's own.
+	Budget *Budget
+	Tenant *Budget
+
+	// Transport carries the requests; nil: one of the client's own. Clients of several
+	// tenants share one, see [NewTransport]; what it holds of HeaderTimeout is in force.
 	Transport http.RoundTripper
 }
+
+const defaultHeaderTimeout = 5 * time.Minute
 
 // Client holds what all feeds share: connections, tokens, and the budgets of
 // requests. Its methods may be called from several goroutines.
@@ -57,6 +66,8 @@ type Client struct {
 	log     *slog.Logger
 	http    *http.Client
 	tokens  *tokens
+
+	above []*limit // of every bucket, the nearest first
 
 	mu      sync.Mutex
 	buckets map[string]*bucket
@@ -74,7 +85,7 @@ func NewClient(options ClientOptions) *Client {
 	or(&options.MaxElapsed, 5*time.Minute)
 	or(&options.MaxThrottled, 30*time.Minute)
 	or(&options.Backoff, 500*time.Millisecond)
-	or(&options.HeaderTimeout, 5*time.Minute)
+	or(&options.HeaderTimeout, defaultHeaderTimeout)
 	or(&options.StallTimeout, 2*time.Minute)
 	if options.MaxAttempts <= 0 {
 		options.MaxAttempts = 8
@@ -83,9 +94,14 @@ func NewClient(options ClientOptions) *Client {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
 	if options.Transport == nil {
-		options.Transport = newTransport(options.HeaderTimeout, nil)
+		options.Transport = NewTransport(options.HeaderTimeout, 0)
 	}
 	c := &Client{options: options, log: options.Log, buckets: map[string]*bucket{}}
+	for _, b := range []*Budget{options.Tenant, options.Budget} {
+		if b != nil {
+			c.above = append(c.above, &b.limit)
+		}
+	}
 	c.http = &http.Client{Transport: options.Transport, CheckRedirect: checkRedirect}
 	c.tokens = &tokens{
 		client: c,
@@ -128,7 +144,7 @@ func (c *Client) Get(ctx context.Context, scope, address string) ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("%q is no URL", address)
 	}
-	r := &Reader{client: c, feed: &definition.Feed{Name: "check"}, scope: scope, bucket: newBucket("check")}
+	r := &Reader{client: c, feed: &definition.Feed{Name: "check"}, scope: scope, bucket: newBucket("check", c.above...)}
 	var document []byte
 	q := &request{what: "document", method: http.MethodGet, url: u}
 	q.take = func(_ *http.Response, from io.Reader, _ func([]byte) error) ([]byte, error) {

@@ -381,8 +381,8 @@ func TestThrottlingPausesTheBucket(t *testing.T) {
 
 func TestRateLimit(t *testing.T) {
 	b := newBucket("test")
-	b.limit(5, 200*time.Millisecond)
-	b.limit(100, time.Millisecond) // the looser one does not count
+	b.limit.set(5, 200*time.Millisecond)
+	b.limit.set(100, time.Millisecond) // the looser one does not count
 	var grants []time.Time
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -3,6 +3,7 @@ package extract
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -25,6 +26,19 @@ type sloppyTransport struct {
 
 	mu    sync.Mutex
 	hosts map[string]bool
+}
+
+// NewTransport makes a transport that the clients of several tenants may share. It speaks TLS 1.2
+// at least, trusts what the host trusts, and uses the proxy of the environment.
+// An answer may take headerTimeout to begin; 0: 5 minutes. Up to so many idle connections
+// are kept to one host; 0: 64. With fewer than requests at a time, connections are made anew.
+func NewTransport(headerTimeout time.Duration, connections int) http.RoundTripper {
+	t := newTransport(cmp.Or(headerTimeout, defaultHeaderTimeout), nil)
+	if connections > 0 {
+		t.strict.MaxIdleConnsPerHost = connections
+		t.strict.MaxIdleConns = max(t.strict.MaxIdleConns, 2*connections)
+	}
+	return t
 }
 
 // newTransport makes the transport of a client. roots is what it trusts; nil: what the host does.

@@ -55,24 +55,155 @@ func waits(first, longest time.Duration) *backoff.ExponentialBackOff {
 	return b
 }
 
-// bucket is a budget of requests, shared by the feeds that name it: at most
-// requests in any span of per, and none while the service throttles.
+// Budget is a number of requests in any span of time, on which several clients
+// draw. Its methods may be called from several goroutines.
+type Budget struct {
+	limit limit
+}
+
+// NewBudget allows so many requests in any span of per. None or less, or no
+// span, is no limit.
+func NewBudget(requests int, per time.Duration) *Budget {
+	b := &Budget{limit: limit{turn: make(chan struct{}, 1)}}
+	b.limit.set(requests, per)
+	return b
+}
+
+// limit is at most requests in any span of per.
 //
 // A list of the last grants, rather than tokens that refill, because a full
 // bucket of tokens allows twice the budget in its first span.
-type bucket struct {
-	name string
+type limit struct {
 	turn chan struct{} // held by the request that waits for room
 
 	mu       sync.Mutex
 	requests int // 0: no limit
 	per      time.Duration
 	granted  []time.Time // the last ones, oldest first
-	paused   time.Time   // no request before
+	shares   []share     // how much of it is this process's; none: all
 }
 
-func newBucket(name string) *bucket {
-	return &bucket{name: name, turn: make(chan struct{}, 1)}
+// share is the part of a limit that this process may use from a time on.
+type share struct {
+	from     time.Time
+	fraction float64
+}
+
+// set sets the limit. Of two that are set, the stricter holds.
+func (l *limit) set(requests int, per time.Duration) {
+	if requests <= 0 || per <= 0 {
+		return
+	}
+	// Requests reach the service at other distances than they leave; a little
+	// more than the span keeps them within the budget there too.
+	per += min(per/20, 500*time.Millisecond)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.requests == 0 || float64(requests)/per.Seconds() < float64(l.requests)/l.per.Seconds() {
+		l.requests, l.per = requests, per
+	}
+}
+
+// enter waits for the turn, until ctx ends. Turns come in the order of asking.
+func (l *limit) enter(ctx context.Context) error {
+	select {
+	case l.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *limit) leave() { <-l.turn }
+
+// await waits until there is room for a request, until ctx ends. The caller has the
+// turn, so that nobody else takes the room.
+func (l *limit) await(ctx context.Context) error {
+	for {
+		room := l.room(time.Now())
+		if room <= 0 {
+			return ctx.Err()
+		}
+		if err := sleep(ctx, room); err != nil {
+			return err
+		}
+	}
+}
+
+// room is how long there is no room for a request, as things stand.
+func (l *limit) room(now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.requests == 0 {
+		return 0
+	}
+	requests, per := l.own(now)
+	for len(l.granted) > 0 && !l.granted[0].Add(max(per, l.per)).After(now) {
+		l.granted = l.granted[1:]
+	}
+	switch {
+	case requests == 0:
+		return l.per // the share may have grown by then
+	case len(l.granted) < requests:
+		return 0
+	}
+	return min(l.granted[len(l.granted)-requests].Add(per).Sub(now), l.per)
+}
+
+// own is this process's part of the limit: the smallest share that it had within
+// the last span, see [Client.Share]. Less than one request in a span is one in a longer span.
+func (l *limit) own(now time.Time) (requests int, per time.Duration) {
+	for len(l.shares) > 1 && !l.shares[1].from.Add(l.per).After(now) {
+		l.shares = l.shares[1:]
+	}
+	part := float64(l.requests)
+	for _, s := range l.shares {
+		part = min(part, float64(l.requests)*s.fraction)
+	}
+	switch {
+	case part <= 0:
+		return 0, l.per
+	case part < 1:
+		return 1, time.Duration(min(float64(l.per)/part, float64(longestSpan)))
+	}
+	return int(part), l.per
+}
+
+// longestSpan is how long a process with a very small share waits for a request.
+const longestSpan = 24 * time.Hour
+
+// grant takes a request out of the limit.
+func (l *limit) grant(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.requests > 0 {
+		l.granted = append(l.granted, now)
+	}
+}
+
+// share changes the process's part.
+func (l *limit) share(now time.Time, fraction float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.shares); n > 0 && l.shares[n-1].fraction == fraction {
+		return
+	}
+	l.shares = append(l.shares, share{now, fraction})
+}
+
+// bucket is a limit that the feeds share which name it, and a pause while the service
+// throttles. Above it stand the limits of the tenant and of the application.
+type bucket struct {
+	name  string
+	limit limit
+	above []*limit // the nearest first
+
+	mu     sync.Mutex
+	paused time.Time // no request before
+}
+
+func newBucket(name string, above ...*limit) *bucket {
+	return &bucket{name: name, limit: limit{turn: make(chan struct{}, 1)}, above: above}
 }
 
 // bucket gives the budget that a feed draws on.
@@ -81,81 +212,103 @@ func (c *Client) bucket(feed *definition.Feed) *bucket {
 	if feed.RateLimit != nil && feed.RateLimit.Bucket != "" {
 		name = feed.RateLimit.Bucket
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b := c.buckets[name]
-	if b == nil {
-		b = newBucket(name)
-		c.buckets[name] = b
-	}
+	b := c.bucketOf(name)
 	if feed.RateLimit != nil {
-		b.limit(feed.RateLimit.Requests, feed.RateLimit.Per)
+		b.limit.set(feed.RateLimit.Requests, feed.RateLimit.Per)
 	}
 	return b
 }
 
-// limit sets the budget. Of two that feeds give the same bucket, the stricter
-// holds.
-func (b *bucket) limit(requests int, per time.Duration) {
-	if requests <= 0 || per <= 0 {
-		return
+func (c *Client) bucketOf(name string) *bucket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.buckets[name]
+	if b == nil {
+		b = newBucket(name, c.above...)
+		c.buckets[name] = b
 	}
-	// Requests reach the service at other distances than they leave; a little
-	// more than the span keeps them within the budget there too.
-	per += min(per/20, 500*time.Millisecond)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.requests == 0 || float64(requests)/per.Seconds() < float64(b.requests)/b.per.Seconds() {
-		b.requests, b.per = requests, per
-	}
+	return b
 }
 
-// wait blocks until a request may be sent, and takes it from the budget. What
+// Share says which part, 0 to 1, of the requests of the feed's bucket this
+// process may use, where several processes share a tenant: together they keep to the
+// limit as long as their shares never add up to more than 1. Until it is called, all of
+// it is this process's; one that joins others begins with 0.
+//
+// In force is the smallest share within the last span of the limit: one that shrinks does at
+// once, one that grows does a span later. So in any span each process sends at most its
+// share, as it was at the span's beginning, of the limit, and all together at most the
+// limit. (A share that grew little by little from the beginning would break that: who had
+// the requests before may have sent them all in the moment before.)
+//
+// A share of less than one request in a span is one request in a longer span:
+// n such shares keep to the limit over time, but in a single span may send up to n requests.
+func (c *Client) Share(feed *definition.Feed, fraction float64) {
+	c.bucket(feed).limit.share(time.Now(), min(max(fraction, 0), 1))
+}
+
+// wait blocks until a request may be sent, and takes it from the budgets. What
 // it waits because of throttling is at most patience, and is returned; it
 // returns errImpatient where the pause lasts longer.
+//
+// A request is taken from all levels in one moment: a grant that then waits for another
+// level would be sent later than it is counted, and two spans' requests at one time. To get
+// there it waits for its turn and for room at the bucket, then at the tenant, then at the
+// application. Who has the turn at a level is the only one to take from it,
+// so the room found there lasts while it waits above; and nobody stands in the way of other
+// tenants at the upper levels who could not send anyway, for want of room or in a pause below.
 func (b *bucket) wait(ctx context.Context, patience time.Duration) (throttled time.Duration, err error) {
-	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	if err := b.limit.enter(ctx); err != nil {
+		return 0, err
 	}
+	defer b.limit.leave()
 	for {
-		pause, room := b.take(time.Now())
-		if pause <= 0 && room <= 0 {
-			return throttled, ctx.Err()
-		}
-		if pause > 0 {
+		if pause := b.pausedFor(time.Now()); pause > 0 {
 			if throttled+pause > patience {
 				return throttled, errImpatient
 			}
 			throttled += pause
+			if err := sleep(ctx, pause); err != nil {
+				return throttled, err
+			}
+			continue
 		}
-		if err := sleep(ctx, max(pause, room)); err != nil {
+		if err := b.limit.await(ctx); err != nil {
+			return throttled, err
+		}
+		if sent, err := b.take(ctx); sent || err != nil {
 			return throttled, err
 		}
 	}
 }
 
-// take grants a request, or says how long the pause and the budget make it
-// wait.
-func (b *bucket) take(now time.Time) (pause, room time.Duration) {
+// take waits for the levels above and takes a request from all. It reports false where
+// there is none at the bucket any more: it was paused, or its share shrank.
+func (b *bucket) take(ctx context.Context) (bool, error) {
+	for _, level := range b.above {
+		if err := level.enter(ctx); err != nil {
+			return false, err
+		}
+		defer level.leave()
+		if err := level.await(ctx); err != nil {
+			return false, err
+		}
+	}
+	now := time.Now()
+	if b.pausedFor(now) > 0 || b.limit.room(now) > 0 {
+		return false, nil
+	}
+	b.limit.grant(now)
+	for _, level := range b.above {
+		level.grant(now)
+	}
+	return true, nil
+}
+
+func (b *bucket) pausedFor(now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	pause = b.paused.Sub(now)
-	if b.requests == 0 {
-		return pause, 0
-	}
-	for len(b.granted) > 0 && !b.granted[0].Add(b.per).After(now) {
-		b.granted = b.granted[1:]
-	}
-	if len(b.granted) >= b.requests {
-		room = b.granted[len(b.granted)-b.requests].Add(b.per).Sub(now)
-	}
-	if pause <= 0 && room <= 0 {
-		b.granted = append(b.granted, now)
-	}
-	return pause, room
+	return b.paused.Sub(now)
 }
 
 // pause stops all requests of the bucket for some time. It reports whether

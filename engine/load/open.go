@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -55,10 +56,14 @@ type Config struct {
 
 	Format      string        // of ingest and collector; FormatObject if empty
 	Gzip        bool          // compress the bodies of requests
-	Concurrency int           // most requests in flight, over all calls; DefaultConcurrency if 0
+	Concurrency int           // most requests in flight, over all calls, to this destination; DefaultConcurrency if 0
 	UserAgent   string        // names product and version
 	Timeout     time.Duration // of one request, all in all; DefaultTimeout if 0
 	Retry       Retry
+	// Transport of ingest and collector; nil: one of the destination's own. Destinations of several
+	// tenants share one, see [NewTransport]: one pool of connections to one service. Concurrency
+	// stays each tenant's own, so that a destination in trouble holds up nobody else.
+	Transport *http.Transport
 
 	// Logger takes one INFO line for each delivery, one line for each change of
 	// the destination's state, and a DEBUG line for each attempt. No line holds

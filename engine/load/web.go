@@ -44,12 +44,13 @@ type web struct {
 	deniedAdvice string // what to do about 401 and 403
 	movedAdvice  string // what to do about 3xx
 
-	transport *http.Transport
-	template  *http.Request
-	header    atomic.Pointer[authorized]
-	gate      *gate
-	slots     chan struct{} // holds a token for each request that may be in flight
-	payloads  sync.Pool
+	transport    *http.Transport
+	ownTransport bool // of this destination alone
+	template     *http.Request
+	header       atomic.Pointer[authorized]
+	gate         *gate
+	slots        chan struct{} // holds a token for each request that may be in flight
+	payloads     sync.Pool
 
 	// bodyBytes is the most a body should hold. It shrinks when the destination
 	// finds a body too large, so that the next calls need not find out again.
@@ -66,30 +67,19 @@ type authorized struct {
 
 func newWeb(config Config, target *url.URL) *web {
 	w := &web{
-		kind:    config.Kind,
-		target:  target,
-		token:   config.Token,
-		format:  config.Format,
-		gzip:    config.Gzip,
-		timeout: config.Timeout,
-		log:     config.Logger,
-		gate:    newGate(config),
-		slots:   make(chan struct{}, config.Concurrency),
-		transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout: 10 * time.Second,
-			ForceAttemptHTTP2:   true,
-			HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-			MaxIdleConnsPerHost: config.Concurrency,
-			// Load balancers drop idle connections after a minute: be first.
-			IdleConnTimeout:    45 * time.Second,
-			DisableCompression: true,
-			// What a destination says is not held beyond reason.
-			MaxResponseHeaderBytes: 64 << 10,
-			WriteBufferSize:        smallBytes + 4<<10, // a small body and its headers
-		},
+		kind:      config.Kind,
+		target:    target,
+		token:     config.Token,
+		format:    config.Format,
+		gzip:      config.Gzip,
+		timeout:   config.Timeout,
+		log:       config.Logger,
+		gate:      newGate(config),
+		slots:     make(chan struct{}, config.Concurrency),
+		transport: config.Transport,
+	}
+	if w.transport == nil {
+		w.transport, w.ownTransport = NewTransport(config.Concurrency), true
 	}
 	header := http.Header{"Content-Type": {contentTypes[config.Format]}}
 	if config.UserAgent != "" {
@@ -108,6 +98,28 @@ func newWeb(config Config, target *url.URL) *web {
 	w.payloads.New = func() any { return &payload{} }
 	w.bodyBytes.Store(batchBytes)
 	return w
+}
+
+// NewTransport makes a transport for destinations of the kinds that deliver by HTTP; those of several tenants
+// may share one. It speaks TLS 1.2 at least, trusts what the host trusts, and uses the
+// proxy of the environment. Up to so many idle connections are kept to one host: with
+// fewer than requests in flight, connections are made anew.
+func NewTransport(connections int) *http.Transport {
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		MaxIdleConnsPerHost: connections,
+		// Load balancers drop idle connections after a minute: be first.
+		IdleConnTimeout:    45 * time.Second,
+		DisableCompression: true,
+		// What a destination says is not held beyond reason.
+		MaxResponseHeaderBytes: 64 << 10,
+		WriteBufferSize:        smallBytes + 4<<10, // a small body and its headers
+	}
 }
 
 // parseURL checks the URL of a destination. Names and passwords in it are
@@ -164,10 +176,12 @@ func (w *web) State() State {
 	}
 }
 
-// Close gives idle connections back. Calls to Deliver that are under way are
+// Close gives idle connections back, unless other destinations use them. Calls to Deliver that are under way are
 // ended by their context.
 func (w *web) Close() error {
-	w.transport.CloseIdleConnections()
+	if w.ownTransport {
+		w.transport.CloseIdleConnections()
+	}
 	return nil
 }
 

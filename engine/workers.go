@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// stillAfter is how long a window stands still before it lends its slot.
+	stillAfter = 10 * time.Second
+	// lookEvery is how often somebody looks for windows that stand still, while others wait.
+	lookEvery = time.Second
+)
+
+// Workers are the slots of a process for the windows that its tenants read: a window
+// takes one while it is read. They bound the memory of a process of many tenants, by what a
+// window holds: a batch, and the bodies being fetched.
+//
+// A free slot goes to the tenant that has the fewest; among those that have equally many, to
+// who asked first. A tenant that is hours behind thus takes what the others leave.
+//
+// A window that stands still, because the service throttles or the destination
+// takes nothing, would hold its slot for as long. After a while it lends the slot to those who
+// wait, and keeps what it has in memory; at most as many windows do as there are slots, so
+// that memory stays bounded. When it moves again, it counts again.
+//
+// The methods may be called from several goroutines, and of a nil *Workers, which bounds nothing.
+type Workers struct {
+	slots int
+	now   func() time.Time
+
+	mu      sync.Mutex
+	lanes   map[string]*lane // of the tenants that hold or want a slot
+	waiting []*lane          // of these, those that want one
+	held    map[*slot]struct{}
+	still   int // of those held, how many are lent
+	tickets uint64
+	waited  time.Duration
+	looking *time.Timer // nil: nobody waits
+}
+
+// WorkersStatus is how the slots of a process are used.
+type WorkersStatus struct {
+	Slots   int           `json:"slots"`
+	Busy    int           `json:"busy"`    // windows being read; may be above Slots for a moment
+	Still   int           `json:"still"`   // windows that stand still and have lent their slot
+	Waiting int           `json:"waiting"` // windows that wait for a slot; for long: too few slots
+	Waited  time.Duration `json:"waited"`  // by all windows since the start, of those that wait now the wait so far left out
+}
+
+// lane is what one tenant has of the slots.
+type lane struct {
+	tenant  string
+	used    int     // lent ones too
+	waiting []*slot // first come first
+}
+
+// slot is held by one window, or wanted by one.
+type slot struct {
+	lane   *lane
+	ticket uint64 // in the order of asking
+	asked  time.Time
+	ready  chan struct{} // closed when it is held
+
+	moved func() int64 // grows as long as the window moves
+	count int64        // of moved, when it was looked at last
+	since time.Time    // it has not moved
+	still bool         // it is lent
+}
+
+// NewWorkers makes n slots, at least one.
+func NewWorkers(n int) *Workers {
+	return &Workers{slots: max(n, 1), now: time.Now, lanes: map[string]*lane{}, held: map[*slot]struct{}{}}
+}
+
+// Status is a snapshot; the zero value where nothing is bounded.
+func (w *Workers) Status() WorkersStatus {
+	if w == nil {
+		return WorkersStatus{}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := WorkersStatus{Slots: w.slots, Busy: len(w.held) - w.still, Still: w.still, Waited: w.waited}
+	for _, l := range w.waiting {
+		s.Waiting += len(l.waiting)
+	}
+	return s
+}
+
+// acquire takes a slot for a window of the tenant, or waits for one until ctx
+// ends. moved grows while the window moves. waits is called if there is none at once.
+func (w *Workers) acquire(ctx context.Context, tenant string, moved func() int64, waits func()) (*slot, error) {
+	if w == nil {
+		return nil, ctx.Err()
+	}
+	s := w.enter(tenant, moved)
+	select {
+	case <-s.ready:
+		return s, nil
+	default:
+		waits()
+	}
+	select {
+	case <-s.ready:
+		return s, nil
+	case <-ctx.Done():
+		w.leave(s)
+		return nil, ctx.Err()
+	}
+}
+
+// enter asks for a slot, which is held once ready is closed. Whoever asked calls leave in the end.
+func (w *Workers) enter(tenant string, moved func() int64) *slot {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.lanes[tenant]
+	if l == nil {
+		l = &lane{tenant: tenant}
+		w.lanes[tenant] = l
+	}
+	w.tickets++
+	s := &slot{lane: l, ticket: w.tickets, asked: w.now(), ready: make(chan struct{}), moved: moved}
+	if len(l.waiting) == 0 {
+		w.waiting = append(w.waiting, l)
+	}
+	l.waiting = append(l.waiting, s)
+	if w.still > 0 {
+		w.look()
+	}
+	w.grant()
+	if len(w.waiting) > 0 && w.looking == nil {
+		w.looking = time.AfterFunc(lookEvery, w.lookAgain)
+	}
+	return s
+}
+
+// leave gives a slot back, or ends the wait for it.
+func (w *Workers) leave(s *slot) {
+	if s == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, held := w.held[s]; held {
+		delete(w.held, s)
+		s.lane.used--
+		if s.still {
+			w.still--
+		}
+	} else {
+		w.withdraw(s)
+	}
+	if s.lane.used == 0 && len(s.lane.waiting) == 0 {
+		delete(w.lanes, s.lane.tenant)
+	}
+	w.grant()
+}
+
+// withdraw takes s out of its lane, and the lane out of those that wait with its last.
+func (w *Workers) withdraw(s *slot) {
+	l := s.lane
+	l.waiting = slices.DeleteFunc(l.waiting, func(o *slot) bool { return o == s })
+	if len(l.waiting) == 0 {
+		w.waiting = slices.DeleteFunc(w.waiting, func(o *lane) bool { return o == l })
+	}
+	w.waited += w.now().Sub(s.asked)
+}
+
+// grant hands out what is free.
+func (w *Workers) grant() {
+	for len(w.held)-w.still < w.slots && len(w.waiting) > 0 {
+		s := slices.MinFunc(w.waiting, func(a, b *lane) int {
+			if a.used != b.used {
+				return a.used - b.used
+			}
+			if a.waiting[0].ticket < b.waiting[0].ticket {
+				return -1
+			}
+			return 1
+		}).waiting[0]
+		w.withdraw(s)
+		s.lane.used++
+		s.count, s.since = s.moved(), w.now()
+		w.held[s] = struct{}{}
+		close(s.ready)
+	}
+}
+
+// look finds out which windows stand still, and which of those move again.
+func (w *Workers) look() {
+	now := w.now()
+	for s := range w.held {
+		count := s.moved()
+		switch {
+		case count != s.count:
+			s.count, s.since = count, now
+			if s.still {
+				s.still = false
+				w.still--
+			}
+		case !s.still && now.Sub(s.since) >= stillAfter && w.still < w.slots:
+			s.still = true
+			w.still++
+		}
+	}
+}
+
+// lookAgain looks as long as somebody waits.
+func (w *Workers) lookAgain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.look()
+	w.grant()
+	if len(w.waiting) == 0 {
+		w.looking = nil
+		return
+	}
+	w.looking.Reset(lookEvery)
+}
