@@ -152,6 +152,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.Tenant == "" {
 		go Sweep(ctx, e.Store, e.Client.Skew, e.Now, e.Log)
 	}
+	if len(e.partitions) == 0 { // every feed is switched off; the heartbeat says so
+		e.beat(ctx)
+		<-ctx.Done()
+		return nil
+	}
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
 		for {
 			err := p.round(ctx)
@@ -222,6 +227,10 @@ func Sweep(ctx context.Context, store checkpoint.Store, skew func() (ahead time.
 		}
 	}
 }
+
+// StoreError reports whether err is of the state store, and no retry can mend it:
+// what [Engine.Run] returns is.
+func StoreError(err error) bool { return fatalError(err) != nil }
 
 // fatalError is err if it is one of the state store that no retry can mend,
 // nil otherwise.

@@ -89,8 +89,12 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 	event["event_feeds_starting"] = count[Starting]
 	event["event_feeds_failing"] = count[Failing]
 	event["event_feeds_gated"] = count[Gated]
-	event["message_text"] = fmt.Sprintf("%s %s: %d feeds ok, %d starting, %d failing, %d gated; delivery to %s %s",
-		e.Name, e.Version, count[OK], count[Starting], count[Failing], count[Gated], status.Destination,
+	of := ""
+	if e.Tenant != "" {
+		of = " of tenant " + e.Tenant
+	}
+	event["message_text"] = fmt.Sprintf("%s %s: %d feeds%s ok, %d starting, %d failing, %d gated; delivery to %s %s",
+		e.Name, e.Version, count[OK], of, count[Starting], count[Failing], count[Gated], status.Destination,
 		map[bool]string{true: "works", false: "fails"}[status.Delivery.OK])
 	return event
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,9 +74,9 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 	if value != "" {
 		p.log = p.log.With(feed.ForEach.Variable, value)
 	}
-	p.mappers.New = func() any {
-		return mapping.NewMapper(transform.Constant{Name: "source_name", Value: feed.Name})
-	}
+	// A mapping may be shared with engines that have other constants.
+	own := append(slices.Clip(e.Constants), transform.Constant{Name: "source_name", Value: feed.Name})
+	p.mappers.New = func() any { return mapping.NewMapper(own...) }
 	if feed.Window != nil {
 		p.span = feed.Window.Max
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -99,10 +100,7 @@ func (e *Engine) Status() Status {
 	for _, p := range e.partitions {
 		p.mu.Lock()
 		status := p.status
-		status.FieldErrors = make(map[string]int64, len(p.status.FieldErrors))
-		for k, v := range p.status.FieldErrors {
-			status.FieldErrors[k] = v
-		}
+		status.FieldErrors = maps.Clone(p.status.FieldErrors)
 		p.mu.Unlock()
 		status.Requests = p.reader.Stats()
 		s.Feeds = append(s.Feeds, status)

@@ -8,6 +8,7 @@ import (
 )
 
 type backfillCommand struct {
+	tenantFlag
 	Feed string `required:"" help:"The feed to read."`
 	From string `required:"" help:"Where the period begins: 2026-03-01T10:00:00Z, or 2026-03-01."`
 	To   string `required:"" help:"Where it ends."`
@@ -25,12 +26,20 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	if !from.Before(to) {
 		return exit(exitUsage, fmt.Errorf("--from %s is not before --to %s", b.From, b.To))
 	}
-	s, err := loadSettings(false)
+	s, env, err := loadSettings(false)
 	if err != nil {
 		return err
 	}
 	std, bar := terminalBar(std, s)
-	c, err := open(s, std, nil)
+	p, err := openProcess(s, std)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if s, err = b.settings(s, env, p.defs.set); err != nil {
+		return err
+	}
+	c, err := p.connect(s, nil)
 	if err != nil {
 		return err
 	}

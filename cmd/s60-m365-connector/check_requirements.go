@@ -330,7 +330,7 @@ func (d *doctor) checkDestination(ctx context.Context) {
 		d.checkOutput(name)
 		return
 	}
-	dest, err := openDestination(s, nil, slog.New(slog.DiscardHandler))
+	dest, err := openDestination(s, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		d.note(finding{name, failed, err.Error(), "correct the setting that it names"}, exitUsage)
 		return

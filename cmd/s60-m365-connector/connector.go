@@ -5,31 +5,44 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
-	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/load"
-	"github.com/secure60/s60-m365-connector/engine/transform"
-	"github.com/secure60/s60-m365-connector/feeds"
-	"github.com/secure60/s60-m365-connector/mappings"
 )
 
 // This file puts a connector together: settings -> definitions -> state,
 // destination, client -> engine. Every subcommand that works on the same
 // things takes them from here.
 
-// connector is everything that a run holds open.
+// process is what the tenants of one process share.
+type process struct {
+	settings *settings // of the process, and its only tenant's where there is one
+	out      io.Writer // for events
+	log      *slog.Logger
+	defs     *definitions
+	store    checkpoint.Store
+	rebuild  bool // all feeds must be read again: the state could not be used
+
+	// Of several tenants; nil where there is one.
+	workers   *engine.Workers
+	requests  http.RoundTripper // to Microsoft
+	delivers  *http.Transport   // to destinations
+	appBudget *extract.Budget   // nil: no limit, of one tenant too
+}
+
+// connector is everything that a run holds open for one tenant.
 type connector struct {
+	*process
 	settings *settings
 	log      *slog.Logger
 	defs     *definitions
@@ -43,144 +56,15 @@ type connector struct {
 	history    history // of the status page
 }
 
-// definitions are the feeds and mappings in force, compiled.
-type definitions struct {
-	set      *definition.Set
-	mappings map[string]*transform.Mapping
-}
-
-// constants are the fields that every event carries, by the Secure60 Common
-// Information Model.
-func constants(environment string) []transform.Constant {
-	list := []transform.Constant{
-		{Name: "vendor", Value: "Microsoft"},
-		{Name: "product", Value: "Microsoft 365"},
-		{Name: "type", Value: "cloud"},
-		{Name: "app_name", Value: "ms365"},
-		{Name: "technology_group", Value: "cloud"},
-		{Name: "schema_version", Value: "1.0"},
-	}
-	if environment != "" {
-		list = append(list, transform.Constant{Name: "environment", Value: environment})
-	}
-	return list
-}
-
-// loadSettings reads the settings for a subcommand. offline is for those that
-// talk to nobody.
-func loadSettings(offline bool) (*settings, error) {
+// loadSettings reads the settings for a subcommand, and gives what they were read
+// from. offline is for those that talk to nobody.
+func loadSettings(offline bool) (*settings, map[string]string, error) {
 	env, err := environment()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return readSettings(env, offline)
-}
-
-// loadDefinitions loads and compiles every feed and mapping, with those under
-// dir over the shipped ones. Everything wrong is in problems, and what is only
-// doubtful as well; definitions are nil where something is wrong.
-func loadDefinitions(s *settings, dir string) (*definitions, []definition.Problem) {
-	var overlay fs.FS
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		overlay = os.DirFS(dir)
-	}
-	set, problems := definition.Load(definition.Options{
-		Feeds: feeds.FS, Mappings: mappings.FS, Overlay: overlay, OverlayName: dir, Settings: s.names,
-	})
-	compiled := map[string]*transform.Mapping{}
-	if set != nil {
-		for _, m := range whole(set) {
-			c, found := transform.Compile(m, transform.Options{Constants: constants(s.environment)})
-			problems = append(problems, found...)
-			compiled[m.Name] = c
-		}
-		for _, m := range set.Faulty {
-			if includedBy(m, set.Mappings) || includedBy(m, set.Faulty) {
-				continue // it may use names of its includer
-			}
-			_, found := transform.Compile(m, transform.Options{Constants: constants(s.environment)})
-			problems = append(problems, found...)
-		}
-	}
-	if definition.Invalid(problems) {
-		return nil, problems
-	}
-	return &definitions{set: set, mappings: compiled}, problems
-}
-
-// whole are the mappings that stand for themselves: those that a feed names,
-// and those that no other mapping includes. What is included may use names of
-// its includer, and is compiled as a part of it.
-func whole(set *definition.Set) []*definition.Mapping {
-	included, named := map[string]bool{}, map[string]bool{}
-	for _, m := range set.Mappings {
-		for _, part := range m.Include {
-			included[part.Name] = true
-		}
-	}
-	for _, f := range set.Feeds {
-		named[f.Mapping] = true
-	}
-	var list []*definition.Mapping
-	for _, m := range set.Mappings {
-		if named[m.Name] || !included[m.Name] {
-			list = append(list, m)
-		}
-	}
-	return list
-}
-
-func includedBy(m *definition.Mapping, others []*definition.Mapping) bool {
-	return slices.ContainsFunc(others, func(o *definition.Mapping) bool { return slices.Contains(o.Include, m) })
-}
-
-// definitionsOr loads definitions for a subcommand that needs valid ones. It
-// prints what is wrong or doubtful.
-func definitionsOr(s *settings, dir string, w io.Writer) (*definitions, error) {
-	defs, problems := loadDefinitions(s, dir)
-	definition.Sort(problems)
-	// A mapping that several others include has its problems in each of them.
-	problems = slices.Compact(problems)
-	if err := definition.Print(w, problems); err != nil {
-		return nil, err
-	}
-	if defs == nil {
-		wrong := 0
-		for _, p := range problems {
-			if !p.Warning {
-				wrong++
-			}
-		}
-		return nil, exit(exitDefinitions, fmt.Errorf("%d %s in the feed and mapping files", wrong, plural(wrong, "problem")))
-	}
-	return defs, namedFeeds(s, defs.set)
-}
-
-// namedFeeds checks that every feed that the settings switch on exists: a
-// misspelt one would otherwise be off in silence.
-func namedFeeds(s *settings, set *definition.Set) error {
-	var problems settingsError
-	for _, name := range s.names["FEEDS"].([]any) {
-		if set.Feed(name.(string)) != nil {
-			continue
-		}
-		var known []string
-		for _, f := range set.Feeds {
-			known = append(known, f.Name)
-		}
-		problems = append(problems, fmt.Sprintf("FEEDS holds %q, and there is no such feed: write some of %s", name, strings.Join(known, ", ")))
-	}
-	if problems != nil {
-		return problems
-	}
-	return nil
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
+	s, err := readSettings(env, offline)
+	return s, env, err
 }
 
 func newLogger(s *settings, w io.Writer) *slog.Logger {
@@ -196,9 +80,38 @@ func newLogger(s *settings, w io.Writer) *slog.Logger {
 
 func userAgent() string { return programName + "/" + version }
 
-// open puts the connector together. The caller closes it.
-func open(s *settings, std streams, onEvent func(string, []byte)) (_ *connector, err error) {
-	c := &connector{settings: s, log: newLogger(s, std.err)}
+// connections is how many idle ones to a host are kept for each worker: what a window
+// uses at a time, mostly.
+const connections = 4
+
+// openProcess opens what tenants share. The caller closes it, after them.
+func openProcess(s *settings, std streams) (_ *process, err error) {
+	p := &process{settings: s, out: terminalJSON(std.out), log: newLogger(s, std.err), appBudget: s.appRate.budget()}
+	if p.defs, err = definitionsOr(s, s.configDir, std.err); err != nil {
+		return nil, err
+	}
+	if p.store, p.rebuild, err = openStore(s, p.log); err != nil {
+		return nil, err
+	}
+	if s.tenantsDir != "" {
+		p.out = &inTurn{out: p.out}
+		p.workers = engine.NewWorkers(s.workers)
+		p.requests, p.delivers = extract.NewTransport(0, connections*s.workers), load.NewTransport(connections*s.workers)
+	}
+	return p, nil
+}
+
+// Close releases what the tenants shared.
+func (p *process) Close() error { return p.store.Close() }
+
+// connect puts the connector of a tenant together. It makes no request. The
+// caller closes it.
+func (p *process) connect(s *settings, onEvent func(string, []byte)) (_ *connector, err error) {
+	c := &connector{process: p, settings: s, log: p.log, defs: p.defs.with(s.switched), store: p.store}
+	if s.tenant != "" {
+		c.log, c.store = p.log.With("tenant", s.tenant), checkpoint.Scope(p.store, s.tenant)
+		c.history.every = sampleSeldom
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -207,33 +120,29 @@ func open(s *settings, std streams, onEvent func(string, []byte)) (_ *connector,
 	for _, name := range s.shadowed {
 		c.log.Warn("OUTPUT is set: events go there, not to Secure60", "ignored", name)
 	}
-	if c.defs, err = definitionsOr(s, s.configDir, std.err); err != nil {
-		return nil, err
-	}
 	credential, err := newCredential(s)
 	if err != nil {
 		return nil, exit(exitUsage, err)
 	}
-	c.client = extract.NewClient(clientOptions(s, credential, c.log))
+	options := clientOptions(s, credential, c.log)
+	options.Transport, options.Budget, options.Tenant = p.requests, p.appBudget, s.tenantRate.budget()
+	c.client = extract.NewClient(options)
 	c.credential = &credentialWatch{expiry: expiry{s, credential, c.client}, c: c}
-	var rebuild bool
-	if c.store, rebuild, err = openStore(s, c.log); err != nil {
-		return nil, err
-	}
 	lookback := s.lookback
-	if rebuild {
+	if p.rebuild {
 		lookback = math.MaxInt64 // the engine asks for no more than is kept
 	}
 	if c.dead, err = load.OpenDeadLetters(s.deadLetters(), load.DeadLetterLimits{}); err != nil {
 		return nil, err
 	}
-	if c.dest, err = openDestination(s, std.out, c.log); err != nil {
+	if c.dest, err = openDestination(s, p.out, p.delivers, c.log); err != nil {
 		return nil, err
 	}
 	c.engine, err = engine.New(engine.Config{
 		Name: programName, Version: version,
 		Feeds: c.defs.set.Feeds, Mappings: c.defs.mappings, Settings: s.names, Constants: constants(s.environment),
 		Client: c.client, Destination: c.dest, DeadLetters: c.dead, Store: c.store,
+		Tenant: s.tenant, Workers: p.workers,
 		Poll: s.poll, Lookback: lookback, Heartbeat: s.heartbeat,
 		Log: c.log, Explain: inWords, OnEvent: onEvent,
 		CredentialExpires: c.credential.Expires,
@@ -241,20 +150,45 @@ func open(s *settings, std streams, onEvent func(string, []byte)) (_ *connector,
 	return c, err
 }
 
+// run collects until ctx ends. Any error is that of [engine.Engine.Run].
+func (c *connector) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer stop()
+	beside.Go(func() { c.credential.run(ctx) })
+	beside.Go(func() { c.history.run(ctx, c.engine.Status) })
+	return c.engine.Run(ctx)
+}
+
 // Close releases what the connector holds; the state is safe without it.
 func (c *connector) Close() error {
-	var errs []error
-	if c.dest != nil {
-		errs = append(errs, c.dest.Close())
+	if c.dest == nil {
+		return nil
 	}
-	if c.store != nil {
-		errs = append(errs, c.store.Close())
-	}
-	return errors.Join(errs...)
+	return c.dest.Close()
+}
+
+// inTurn lets the tenants of a process write to one output, a call after the other.
+type inTurn struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+// Write takes whole lines.
+func (t *inTurn) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.out.Write(p)
 }
 
 // deadLetters is the folder of refused events.
-func (s *settings) deadLetters() string { return filepath.Join(s.stateDir, "deadletter") }
+func (s *settings) deadLetters() string {
+	if s.tenant != "" {
+		return filepath.Join(s.stateDir, "tenants", s.tenant, "deadletter")
+	}
+	return filepath.Join(s.stateDir, "deadletter")
+}
 
 // openStore opens the state. With rebuild, what there was could not be used,
 // and all feeds must be read again.
@@ -297,13 +231,14 @@ var credentialKind = map[string]string{
 	"FEDERATED_TOKEN_FILE":    extract.FederatedTokenFile,
 }
 
-func openDestination(s *settings, out io.Writer, log *slog.Logger) (load.Destination, error) {
+// openDestination opens where events go. transport is nil for one of its own.
+func openDestination(s *settings, out io.Writer, transport *http.Transport, log *slog.Logger) (load.Destination, error) {
 	config := load.Config{
-		Format: s.format, Gzip: s.gzip, Concurrency: s.concurrency, UserAgent: userAgent(), Logger: log,
+		Format: s.format, Gzip: s.gzip, Concurrency: s.concurrency, UserAgent: userAgent(), Transport: transport, Logger: log,
 	}
 	switch {
 	case s.output == "-":
-		config.Kind, config.Output = load.KindStdout, terminalJSON(out)
+		config.Kind, config.Output = load.KindStdout, out
 	case s.output != "":
 		config.Kind, config.Path = load.KindFile, s.output
 	case s.collectorBase != "":
@@ -333,9 +268,8 @@ func (s *settings) ingestToken() (string, error) {
 
 // describe tells the log what will be done, before it is done.
 func (c *connector) describe(ctx context.Context, once bool) {
-	status := c.engine.Status()
 	var enabled, disabled []string
-	for _, f := range status.Feeds {
+	for _, f := range c.engine.Status().Feeds {
 		name := f.Feed
 		if f.State == engine.Disabled {
 			disabled = append(disabled, name)
@@ -347,8 +281,12 @@ func (c *connector) describe(ctx context.Context, once bool) {
 	if once {
 		every = "once"
 	}
-	c.log.LogAttrs(ctx, slog.LevelInfo, programName+" starts",
-		slog.String("version", version), slog.String("tenant", c.settings.tenantID), slog.String("cloud", c.settings.cloud),
+	starts, id := programName+" starts", "tenant"
+	if c.settings.tenant != "" { // its name is in every line
+		starts, id = "tenant starts", "tenant_id"
+	}
+	c.log.LogAttrs(ctx, slog.LevelInfo, starts,
+		slog.String("version", version), slog.String(id, c.settings.tenantID), slog.String("cloud", c.settings.cloud),
 		slog.String("destination", c.settings.destinationText()), slog.String("poll", every),
 		slog.String("new_feeds_begin", time.Now().Add(-c.settings.lookback).UTC().Format(time.RFC3339)),
 		slog.String("state", c.settings.stateDir))

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"sync"
 	"text/tabwriter"
@@ -77,31 +76,28 @@ the connector itself is the real one. Nothing leaves this machine. Ctrl-C ends i
 	if s.logLevel == "DEBUG" {
 		quiet.err = std.err
 	}
-	c, err := open(s, quiet, show.event)
+	f, err := openFleet(s, env, quiet, show.event)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	c.log = slog.New(slog.DiscardHandler)
-
-	stopServer, err := c.serve()
+	defer f.Close()
+	stopServer, err := f.serve()
 	if err != nil {
 		return err
 	}
 	defer stopServer()
 	run, stop := context.WithCancel(ctx)
 	defer stop()
-	go c.history.run(run, c.engine.Status)
 	ended := make(chan error, 1)
-	go func() { ended <- c.engine.Run(run) }()
-	d.watch(run, stop, c.engine, show)
+	go func() { ended <- f.run(run) }()
+	d.watch(run, stop, f.sole.engine, show)
 	if err := <-ended; err != nil {
 		return err
 	}
 	if len(show.heartbeat) > 0 {
 		show.print("The last heartbeat", show.heartbeat)
 	}
-	status := c.engine.Status()
+	status := f.sole.engine.Status()
 	settled := status.Now
 	for _, f := range status.ByFeed() {
 		if f.Cursor.Before(settled) {

@@ -252,5 +252,5 @@ func (w *credentialWatch) event(ends, now time.Time, step int) map[string]any {
 
 // ownEvent is the beginning of an event about the connector itself.
 func ownEvent(s *settings, operation string, now time.Time) map[string]any {
-	return engine.OwnEvent(programName, version, constants(s.environment), operation, now)
+	return engine.OwnEvent(programName, version, s.tenant, constants(s.environment), operation, now)
 }

@@ -13,60 +13,141 @@ import (
 
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
 type feedsCommand struct {
+	tenantFlag
 	Ledger bool `help:"Show the ledger: what was listed, delivered, repeated, skipped and set aside, for each window."`
 	JSON   bool `name:"json" help:"Print JSON."`
 }
 
 // Run shows the feeds: as the running connector sees them, or as the state
-// tells when none runs.
+// tells when none runs. Of several tenants it shows each in a line, unless one is named.
 func (f feedsCommand) Run(ctx context.Context, std streams) error {
-	s, err := loadSettings(true)
+	process, env, err := loadSettings(true)
 	if err != nil {
 		return err
 	}
-	defs, err := definitionsOr(s, s.configDir, std.err)
+	defs, err := definitionsOr(process, process.configDir, std.err)
 	if err != nil {
 		return err
 	}
-	store, err := checkpoint.Open(s.stateDir, checkpoint.Options{ReadOnly: true, LockWait: 100 * time.Millisecond})
+	s := process
+	all := process.tenantsDir != "" && f.Tenant == ""
 	switch {
-	case errors.Is(err, checkpoint.ErrLocked):
-		return f.running(ctx, s, std)
-	case errors.Is(err, fs.ErrNotExist):
-		return f.print(std.out, stored(defs, s, nil), nil)
-	case err != nil:
-		return err
-	}
-	defer store.Close()
-	positions, err := store.Positions()
-	if err != nil {
-		return err
-	}
-	var ledger []checkpoint.Entry
-	if f.Ledger {
-		if ledger, err = store.Ledger(""); err != nil {
+	case all && f.Ledger:
+		return exit(exitUsage, errors.New("--ledger is of one tenant: write --tenant NAME"))
+	case !all:
+		if s, err = f.settings(process, env, defs.set); err != nil {
 			return err
 		}
+		defs = defs.with(s.switched)
+	}
+	var store checkpoint.Store // nil: there is no state yet
+	opened, err := checkpoint.Open(process.stateDir, checkpoint.Options{ReadOnly: true, LockWait: 100 * time.Millisecond})
+	switch {
+	case errors.Is(err, checkpoint.ErrLocked):
+		return f.running(ctx, s, all, std)
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		store = opened
+		defer store.Close()
+	}
+	if all {
+		return f.tenants(process, env, defs, store, std)
+	}
+	positions, ledger, err := f.read(store, s)
+	if err != nil {
+		return err
 	}
 	return f.print(std.out, stored(defs, s, positions), ledger)
 }
 
+// read is what the state, if there is one, holds of a tenant.
+func (f feedsCommand) read(store checkpoint.Store, s *settings) (positions map[[2]string]checkpoint.Position, ledger []checkpoint.Entry, err error) {
+	if store == nil {
+		return nil, nil, nil
+	}
+	if s.tenant != "" {
+		store = checkpoint.Scope(store, s.tenant)
+	}
+	if positions, err = store.Positions(); err != nil {
+		return nil, nil, err
+	}
+	if f.Ledger {
+		ledger, err = store.Ledger("")
+	}
+	return positions, ledger, err
+}
+
 // running asks the connector that holds the state.
-func (f feedsCommand) running(ctx context.Context, s *settings, std streams) error {
+func (f feedsCommand) running(ctx context.Context, s *settings, all bool, std streams) error {
+	if all {
+		var list []tenantStatus
+		if err := askJSON(ctx, s, "/status.json", &list); err != nil {
+			return err
+		}
+		return f.printTenants(std.out, list)
+	}
+	base := ""
+	if s.tenant != "" {
+		base = "/tenants/" + s.tenant
+	}
 	var status engine.Status
-	if err := askJSON(ctx, s, "/status.json", &status); err != nil {
+	if err := askJSON(ctx, s, base+"/status.json", &status); err != nil {
 		return err
 	}
 	var ledger []checkpoint.Entry
 	if f.Ledger {
-		if err := askJSON(ctx, s, "/ledger.json", &ledger); err != nil {
+		if err := askJSON(ctx, s, base+"/ledger.json", &ledger); err != nil {
 			return err
 		}
 	}
 	return f.print(std.out, status.Feeds, ledger)
+}
+
+// tenants shows each tenant as the state tells.
+func (f feedsCommand) tenants(process *settings, env map[string]string, defs *definitions, store checkpoint.Store, std streams) error {
+	tenants, err := lookOnce(process, env, defs.set)
+	if err != nil {
+		return err
+	}
+	var list []tenantStatus
+	for _, t := range tenants {
+		status := member{tenant: t}.status()
+		if t.settings != nil {
+			positions, _, err := f.read(store, t.settings)
+			if err != nil {
+				return err
+			}
+			status.sumUp(engine.Status{Now: time.Now(), Delivery: load.State{OK: true}, Feeds: stored(defs.with(t.settings.switched), t.settings, positions)})
+		}
+		list = append(list, status)
+	}
+	worstFirst(list)
+	return f.printTenants(std.out, list)
+}
+
+func (f feedsCommand) printTenants(w io.Writer, list []tenantStatus) error {
+	if f.JSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(list)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TENANT\tSTATE\tOK\tSTARTING\tFAILING\tGATED\tLAG\tFORWARDED\tLAST ERROR")
+	for _, t := range list {
+		text := t.LastError
+		if len(t.Problems) > 0 {
+			text = t.Problems[0]
+		}
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%s\n", t.Tenant, t.State, t.OK, t.Starting, t.Failing, t.Gated,
+			time.Duration(t.LagSeconds)*time.Second, t.Forwarded, orDash(text))
+	}
+	return table.Flush()
 }
 
 func askJSON(ctx context.Context, s *settings, path string, v any) error {

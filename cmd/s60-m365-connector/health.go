@@ -15,7 +15,7 @@ type healthCommand struct{}
 
 // Run asks the connector that runs on this host.
 func (healthCommand) Run(ctx context.Context, std streams) error {
-	s, err := loadSettings(true)
+	s, _, err := loadSettings(true)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ type mapCommand struct {
 
 // Run maps records to events, one a line.
 func (m mapCommand) Run(std streams) (err error) {
-	s, err := loadSettings(true)
+	s, _, err := loadSettings(true)
 	if err != nil {
 		return err
 	}

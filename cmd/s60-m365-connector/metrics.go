@@ -17,21 +17,40 @@ import (
 
 // metrics is one answer's worth of numbers.
 type metrics struct {
-	status          func() engine.Status
-	deadLetterBytes func() int64
+	version string
+	tenants func() []tenantNumbers
+	// Of several tenants: each of their numbers has the label tenant. nil: there is one.
+	workers func() engine.WorkersStatus
+}
+
+// tenantNumbers is a tenant whose numbers are served.
+type tenantNumbers struct {
+	tenant          string // "" the only one
+	valid           bool   // its file
+	healthy         bool
+	status          *engine.Status // nil: it does not run
+	deadLetterBytes int64
 	mappings        map[string]string // of feeds, by name
 }
 
 // feedStates are the values of the label state.
 var feedStates = []engine.State{engine.Starting, engine.OK, engine.Failing, engine.Gated, engine.Disabled}
 
-func describe(name, help string, labels ...string) *prometheus.Desc {
+// desc is a metric of one tenant: as it is, and with the label tenant before the others.
+type desc struct{ one, many *prometheus.Desc }
+
+func describe(name, help string, labels ...string) desc {
+	return desc{ofProcess(name, help, labels...), ofProcess(name, help, append([]string{"tenant"}, labels...)...)}
+}
+
+// ofProcess describes a metric of the process.
+func ofProcess(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("s60_m365_"+name, help, labels, nil)
 }
 
 // feedMetric is a number of one partition of a feed.
 type feedMetric struct {
-	desc  *prometheus.Desc
+	desc  desc
 	kind  prometheus.ValueType
 	value func(engine.FeedStatus) float64
 }
@@ -79,7 +98,7 @@ var feedMetrics = []feedMetric{
 }
 
 var (
-	buildInfo = describe("build_info", "1, with the version as a label.", "version", "goversion")
+	buildInfo = ofProcess("build_info", "1, with the version as a label.", "version", "goversion")
 	feedState = describe("feed_state", "1 for the state that the feed is in, 0 for the others.", "feed", "partition", "state")
 	feedLag   = describe("feed_lag_seconds", "How far the cursor is behind now.", "feed", "partition")
 	feedLate  = describe("feed_record_lateness_seconds", "How long after their own time new records were first offered by the service.", "feed", "partition")
@@ -96,27 +115,76 @@ var (
 	deadLetters      = describe("dead_letters", "Refused events that wait in STATE_DIR/deadletter.")
 	deadLetterBytes  = describe("dead_letters_bytes", "Size of the dead letters on disk.")
 	credentialExpiry = describe("credential_expiry_timestamp_seconds", "When the connector's credential ends; not served where that is not known.")
+
+	// Of several tenants only.
+	tenantHealthy  = ofProcess("tenant_healthy", "1 while no feed of the tenant fails and its destination takes events, 0 else, and while it does not run.", "tenant")
+	tenantValid    = ofProcess("tenant_settings_valid", "0 while the tenant's file has problems: it runs on as it was, if it ran.", "tenant")
+	workerSlots    = ofProcess("workers", "How many windows of all tenants may be read at once.")
+	workersBusy    = ofProcess("workers_busy", "Windows that are being read.")
+	windowsWaiting = ofProcess("windows_waiting", "Windows that wait for a worker.")
+	windowsWaited  = ofProcess("windows_waited_seconds_total", "How long windows have waited for a worker, all together.")
 )
 
 // Describe implements [prometheus.Collector].
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, f := range feedMetrics {
-		ch <- f.desc
-	}
-	for _, d := range []*prometheus.Desc{buildInfo, feedState, feedLag, feedLate, feedGate, fieldErrs,
+	list := []desc{feedState, feedLag, feedLate, feedGate, fieldErrs,
 		destinationUp, destinationRequests, destinationRetries, destinationInFlight, destinationEvents, destinationRefused,
-		deadLetters, deadLetterBytes, credentialExpiry} {
-		ch <- d
+		deadLetters, deadLetterBytes, credentialExpiry}
+	for _, f := range feedMetrics {
+		list = append(list, f.desc)
+	}
+	for _, d := range list {
+		if m.workers == nil {
+			ch <- d.one
+		} else {
+			ch <- d.many
+		}
+	}
+	ch <- buildInfo
+	if m.workers != nil {
+		for _, d := range []*prometheus.Desc{tenantHealthy, tenantValid, workerSlots, workersBusy, windowsWaiting, windowsWaited} {
+			ch <- d
+		}
 	}
 }
 
 // Collect implements [prometheus.Collector].
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	status := m.status()
 	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
 	}
-	send(buildInfo, gauge, 1, status.Version, runtime.Version())
+	send(buildInfo, gauge, 1, m.version, runtime.Version())
+	for _, t := range m.tenants() {
+		if m.workers != nil {
+			send(tenantHealthy, gauge, boolean(t.healthy), t.tenant)
+			send(tenantValid, gauge, boolean(t.valid), t.tenant)
+		}
+		if t.status != nil {
+			t.collect(ch, m.workers != nil)
+		}
+	}
+	if m.workers != nil {
+		w := m.workers()
+		send(workerSlots, gauge, float64(w.Slots))
+		send(workersBusy, gauge, float64(w.Busy))
+		send(windowsWaiting, gauge, float64(w.Waiting))
+		send(windowsWaited, counter, w.Waited.Seconds())
+	}
+}
+
+// collect sends the numbers of a tenant.
+func (t tenantNumbers) collect(ch chan<- prometheus.Metric, many bool) {
+	of := func(d desc, labels []string) (*prometheus.Desc, []string) {
+		if many {
+			return d.many, append([]string{t.tenant}, labels...)
+		}
+		return d.one, labels
+	}
+	send := func(d desc, kind prometheus.ValueType, value float64, labels ...string) {
+		desc, labels := of(d, labels)
+		ch <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
+	}
+	status := t.status
 	for _, f := range status.Feeds {
 		for _, state := range feedStates {
 			send(feedState, gauge, boolean(f.State == state), f.Feed, f.Partition, string(state))
@@ -130,12 +198,13 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		if !f.Cursor.IsZero() {
 			send(feedLag, gauge, f.Lag(status.Now).Seconds(), f.Feed, f.Partition)
 		}
-		ch <- histogram(feedLate, f.Lateness, f.Feed, f.Partition)
+		late, labels := of(feedLate, []string{f.Feed, f.Partition})
+		ch <- histogram(late, f.Lateness, labels...)
 		if f.State == engine.Gated {
 			send(feedGate, gauge, float64(f.GateUntil.Unix()), f.Feed, f.Partition)
 		}
 		for field, n := range f.FieldErrors {
-			send(fieldErrs, counter, float64(n), f.Feed, f.Partition, m.mappings[f.Feed], field)
+			send(fieldErrs, counter, float64(n), f.Feed, f.Partition, t.mappings[f.Feed], field)
 		}
 	}
 	d, name := status.Delivery, status.Destination
@@ -146,7 +215,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	send(destinationEvents, counter, float64(d.Events), name)
 	send(destinationRefused, counter, float64(d.Refused), name)
 	send(deadLetters, gauge, float64(status.DeadLetters))
-	send(deadLetterBytes, gauge, float64(m.deadLetterBytes()))
+	send(deadLetterBytes, gauge, float64(t.deadLetterBytes))
 	if !status.CredentialExpires.IsZero() {
 		send(credentialExpiry, gauge, float64(status.CredentialExpires.Unix()))
 	}
@@ -180,11 +249,29 @@ func (m *metrics) registry() *prometheus.Registry {
 	return r
 }
 
+// numbers are the tenants and their numbers.
+func (f *fleet) numbers(mappings map[string]string) []tenantNumbers {
+	var list []tenantNumbers
+	for _, m := range f.list() {
+		t := tenantNumbers{tenant: m.name, valid: len(m.problems) == 0, mappings: mappings}
+		if m.connector != nil {
+			status := m.connector.engine.Status()
+			t.healthy, t.status, t.deadLetterBytes = status.Healthy(), &status, m.connector.dead.Bytes()
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
 // metricsHandler answers scrapes.
-func (c *connector) metricsHandler() http.Handler {
-	m := &metrics{status: c.engine.Status, deadLetterBytes: c.dead.Bytes, mappings: map[string]string{}}
-	for _, feed := range c.defs.set.Feeds {
-		m.mappings[feed.Name] = feed.Mapping
+func (f *fleet) metricsHandler() http.Handler {
+	mappings := map[string]string{}
+	for _, feed := range f.defs.set.Feeds {
+		mappings[feed.Name] = feed.Mapping
+	}
+	m := &metrics{version: version, tenants: func() []tenantNumbers { return f.numbers(mappings) }}
+	if f.sole == nil {
+		m.workers = f.workers.Status
 	}
 	return promhttp.HandlerFor(m.registry(), promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }

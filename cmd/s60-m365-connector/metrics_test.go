@@ -48,7 +48,22 @@ func everything() engine.Status {
 
 func gather(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
-	m := &metrics{status: everything, deadLetterBytes: func() int64 { return 123 }, mappings: map[string]string{"audits": "audit"}}
+	return gatherOf(t, false)
+}
+
+// gatherOf gathers the numbers of one tenant, or of the same as one of several.
+func gatherOf(t *testing.T, many bool) map[string]*dto.MetricFamily {
+	t.Helper()
+	status := everything()
+	one := tenantNumbers{valid: true, healthy: true, status: &status, deadLetterBytes: 123, mappings: map[string]string{"audits": "audit"}}
+	m := &metrics{version: "1.2.3", tenants: func() []tenantNumbers { return []tenantNumbers{one} }}
+	if many {
+		one.tenant = "contoso"
+		m.workers = func() engine.WorkersStatus {
+			return engine.WorkersStatus{Slots: 64, Busy: 3, Waiting: 2, Waited: 90 * time.Second}
+		}
+		m.tenants = func() []tenantNumbers { return []tenantNumbers{one, {tenant: "broken"}} }
+	}
 	list, err := m.registry().Gather()
 	if err != nil {
 		t.Fatal(err)

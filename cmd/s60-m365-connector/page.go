@@ -30,6 +30,8 @@ var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 
 // pages are what the pages show.
 type pages struct {
+	many    bool   // there are several tenants, and the first page is a table of them
+	tenant  string // whose status it is, of several
 	status  func() engine.Status
 	history *history
 	defs    *definitions
@@ -40,14 +42,9 @@ type pages struct {
 // not take the processor away from collecting.
 const atOnce = 2
 
-// route adds the pages to those that LISTEN_ADDR answers.
-func (c *connector) routePages(mux *http.ServeMux) {
-	p := &pages{status: c.engine.Status, history: &c.history, defs: c.defs, busy: make(chan struct{}, atOnce)}
-	p.route(mux)
-}
-
+// route adds what is the same for one tenant and for several to what LISTEN_ADDR
+// answers: the workbench, and what pages refer to.
 func (p *pages) route(mux *http.ServeMux) {
-	mux.HandleFunc("GET /{$}", p.showStatus)
 	mux.HandleFunc("GET /workbench", p.showWorkbench)
 	// A form of another site must not make this host work for it.
 	mux.Handle("POST /workbench", http.NewCrossOriginProtection().Handler(http.HandlerFunc(p.tryRecord)))
@@ -86,16 +83,35 @@ func render(w http.ResponseWriter, code int, name string, data any) {
 
 // frame is what all pages have in common.
 type frame struct {
-	Tab     string // status or workbench
+	Tab     string // status, tenants or workbench
 	Version string
+	Many    bool   // there is a page of tenants
+	Tenant  string // of several, whose page it is
+	Base    string // where that tenant's answers to programs are: "" or /tenants/NAME
+}
+
+func (p *pages) frame(tab string) frame {
+	f := frame{Tab: tab, Version: version, Many: p.many, Tenant: p.tenant}
+	if p.tenant != "" {
+		f.Base = "/tenants/" + p.tenant
+	}
+	return f
 }
 
 func (p *pages) showStatus(w http.ResponseWriter, r *http.Request) {
 	status := p.status()
+	f := p.frame("status")
+	f.Version = status.Version
 	render(w, http.StatusOK, "status.html", struct {
 		frame
 		statusView
-	}{frame{"status", status.Version}, p.view(status)})
+	}{f, p.view(status)})
+}
+
+// showStatus is the page of one tenant.
+func (f *fleet) showStatus(c *connector, w http.ResponseWriter, r *http.Request) {
+	p := &pages{many: f.sole == nil, tenant: c.settings.tenant, status: c.engine.Status, history: &c.history, defs: c.defs}
+	p.showStatus(w, r)
 }
 
 // onlyLocal refuses requests whose Host header is no name of this host, where

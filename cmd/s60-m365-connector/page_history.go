@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -15,13 +16,17 @@ import (
 const (
 	sampleEvery = 30 * time.Second
 	sampleSpan  = 6 * time.Hour
-	sampleCount = int(sampleSpan / sampleEvery)
-	plotLeast   = 15 * time.Minute // what a plot spans at least, so that a young one is not a wall
+	// sampleSeldom is for one tenant of many: their samples together must not be the
+	// greater part of what the process holds.
+	sampleSeldom = 5 * time.Minute
+	plotLeast    = 15 * time.Minute // what a plot spans at least, so that a young one is not a wall
 )
 
 // history is a ring of samples. Its zero value is ready for use, by several
 // goroutines.
 type history struct {
+	every time.Duration // between two samples; 0: sampleEvery
+
 	mu      sync.Mutex
 	samples []sample
 	oldest  int // index of the oldest, once the ring is full
@@ -43,7 +48,7 @@ type point struct {
 func (h *history) run(ctx context.Context, status func() engine.Status) {
 	for {
 		h.add(sampleOf(status()))
-		if !engine.Sleep(ctx, sampleEvery) {
+		if !engine.Sleep(ctx, cmp.Or(h.every, sampleEvery)) {
 			return
 		}
 	}
@@ -63,12 +68,13 @@ func sampleOf(s engine.Status) sample {
 func (h *history) add(s sample) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.samples) < sampleCount {
+	count := int(sampleSpan / cmp.Or(h.every, sampleEvery))
+	if len(h.samples) < count {
 		h.samples = append(h.samples, s)
 		return
 	}
 	h.samples[h.oldest] = s
-	h.oldest = (h.oldest + 1) % sampleCount
+	h.oldest = (h.oldest + 1) % count
 }
 
 // until are the samples in order, and now as the last.
@@ -92,11 +98,12 @@ func (s sample) delivered(feed int) (n int64) {
 	return n
 }
 
-// perMinute is the throughput over the last five minutes.
+// perMinute is the throughput over the last five minutes, or since the sample
+// before.
 func perMinute(samples []sample, feed int) float64 {
 	last := samples[len(samples)-1]
 	first := last
-	for i := len(samples) - 1; i >= 0 && last.at.Sub(samples[i].at) <= 5*time.Minute+sampleEvery/2; i-- {
+	for i := len(samples) - 1; i >= 0 && last.at.Sub(first.at) < 5*time.Minute-sampleEvery/2; i-- {
 		first = samples[i]
 	}
 	span := last.at.Sub(first.at)

@@ -100,6 +100,7 @@ func testPages(t *testing.T, status func() engine.Status) http.Handler {
 	p := &pages{status: status, history: pageHistory(status()), defs: defs, busy: make(chan struct{}, atOnce)}
 	mux := http.NewServeMux()
 	p.route(mux)
+	mux.HandleFunc("GET /{$}", p.showStatus)
 	return mux
 }
 
@@ -359,6 +360,7 @@ func TestOnlyLocal(t *testing.T) {
 // TestHistory is bounded, in order, and drawn within its box.
 func TestHistory(t *testing.T) {
 	status := pageStatus()
+	const sampleCount = int(sampleSpan / sampleEvery)
 	h := &history{}
 	for i := range sampleCount + 100 {
 		s := sampleOf(status)
@@ -445,7 +447,7 @@ func TestTemplatesCallNoMethods(t *testing.T) {
 			}
 		}
 	}
-	for _, of := range []reflect.Type{reflect.TypeFor[statusView](), reflect.TypeFor[workbenchView]()} {
+	for _, of := range []reflect.Type{reflect.TypeFor[statusView](), reflect.TypeFor[workbenchView](), reflect.TypeFor[tenantsView]()} {
 		collect(of)
 	}
 	files, err := fs.Glob(pageFiles, "page/*.html")

@@ -57,7 +57,7 @@ type fieldView struct {
 }
 
 func (p *pages) workbench(mapping string) workbenchView {
-	v := workbenchView{frame: frame{"workbench", version}, Mappings: slices.Sorted(maps.Keys(p.defs.mappings)), Mapping: mapping}
+	v := workbenchView{frame: p.frame("workbench"), Mappings: slices.Sorted(maps.Keys(p.defs.mappings)), Mapping: mapping}
 	if v.Mapping == "" && len(v.Mappings) > 0 {
 		v.Mapping = v.Mappings[0]
 		for _, f := range p.defs.set.Feeds { // that of the first feed is more to the point than the first by name

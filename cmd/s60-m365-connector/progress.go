@@ -189,21 +189,34 @@ func (p *progress) text(events int64, perSecond float64, left time.Duration, kno
 		strings.Repeat("=", full), strings.Repeat(" ", cells-full), percent(p.most), events, perSecond, remaining)
 }
 
-// catchUp shows the first catch-up of a run.
-func (c *connector) catchUp(ctx context.Context, b *bar) (end func()) {
-	from := map[[2]string]time.Time{}
+// catchUp shows the first catch-up of a run, of all tenants.
+func (f *fleet) catchUp(ctx context.Context, b *bar) (end func()) {
+	from := map[string]map[[2]string]time.Time{} // by tenant
 	target := time.Now()
 	var before int64 = -1
-	p := &progress{name: "catching up", bar: b, log: c.log, measure: func() (float64, int64) {
-		status := c.engine.Status()
+	p := &progress{name: "catching up", bar: b, log: f.log, measure: func() (float64, int64) {
 		var events int64
-		for _, f := range status.Feeds {
-			events += f.Delivered()
+		share, tenants := 0.0, 0
+		for _, m := range f.list() {
+			if m.settings != nil || m.connector != nil {
+				tenants++
+			}
+			if m.connector == nil {
+				continue
+			}
+			if from[m.name] == nil {
+				from[m.name] = map[[2]string]time.Time{}
+			}
+			status := m.connector.engine.Status()
+			for _, f := range status.Feeds {
+				events += f.Delivered()
+			}
+			share += caughtUp(status, from[m.name], target)
 		}
 		if before < 0 {
 			before = events
 		}
-		return caughtUp(status, from, target), events - before
+		return share / float64(max(tenants, 1)), events - before
 	}}
 	return p.show(ctx)
 }

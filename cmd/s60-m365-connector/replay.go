@@ -12,7 +12,8 @@ import (
 )
 
 type replayCommand struct {
-	File string `arg:"" optional:"" help:"A file of STATE_DIR/deadletter; all of them, oldest first, if not given."`
+	tenantFlag
+	File string `arg:"" optional:"" help:"A file of STATE_DIR/deadletter (of several tenants: STATE_DIR/tenants/NAME/deadletter); all of them, oldest first, if not given."`
 }
 
 // replayBatch is how many dead letters are sent before progress is reported.
@@ -21,8 +22,11 @@ const replayBatch = 100
 // Run sends dead letters again. A file whose events were all taken up is
 // removed; events that are refused again stay as new dead letters.
 func (r replayCommand) Run(ctx context.Context, std streams) error {
-	s, err := loadSettings(false)
+	s, env, err := loadSettings(false)
 	if err != nil {
+		return err
+	}
+	if s, err = r.settings(s, env, nil); err != nil {
 		return err
 	}
 	// A connector may run meanwhile: it writes to files of its own.
@@ -31,7 +35,7 @@ func (r replayCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	dest, err := openDestination(s, std.out, log)
+	dest, err := openDestination(s, terminalJSON(std.out), nil, log)
 	if err != nil {
 		return err
 	}

@@ -13,33 +13,31 @@ type runCommand struct {
 
 // Run collects until ctx ends, or once.
 func (r runCommand) Run(ctx context.Context, std streams) error {
-	s, err := loadSettings(false)
+	s, env, err := loadSettings(false)
 	if err != nil {
 		return err
 	}
 	std, bar := terminalBar(std, s)
-	c, err := open(s, std, nil)
+	f, err := openFleet(s, env, std, nil)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	c.describe(ctx, r.Once)
-	endProgress := c.catchUp(ctx, bar)
+	defer f.Close()
+	f.describe(ctx, r.Once)
+	endProgress := f.catchUp(ctx, bar)
 	defer endProgress()
 	if r.Once {
-		return credentialsExit(c.engine.Once(ctx))
+		return f.once(ctx)
 	}
-	stop, err := c.serve()
+	stop, err := f.serve()
 	if err != nil {
 		return err
 	}
 	defer stop()
-	go c.credential.run(ctx)
-	go c.history.run(ctx, c.engine.Status)
-	if err := c.engine.Run(ctx); err != nil {
+	if err := f.run(ctx); err != nil {
 		return err
 	}
-	c.log.Info("stopped")
+	f.log.Info("stopped")
 	return nil
 }
 

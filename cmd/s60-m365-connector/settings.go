@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/joho/godotenv"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
 // This file reads the settings. The rules are: every problem is reported, not
@@ -27,6 +30,9 @@ import (
 type settings struct {
 	tenantsDir string // of the process; the settings of each tenant stand in a file there
 	workers    int
+	appRate    rateLimit // of the application, over all tenants
+
+	tenantRate rateLimit
 
 	tenant             string          // the name of one of several, "" of the only one
 	switched           map[string]bool // feeds on or off, whatever they say themselves
@@ -205,6 +211,34 @@ func (r *reader) count(name string, otherwise, most int) int {
 	return n
 }
 
+// rateLimit is so many requests in any span of that length; 0 of them: no limit.
+type rateLimit struct {
+	requests int
+	per      time.Duration
+}
+
+func (l rateLimit) budget() *extract.Budget {
+	if l.requests == 0 {
+		return nil
+	}
+	return extract.NewBudget(l.requests, l.per)
+}
+
+func (r *reader) rate(name string) rateLimit {
+	v := r.text(name)
+	if v == "" {
+		return rateLimit{}
+	}
+	count, span, _ := strings.Cut(v, "/")
+	n, err := strconv.Atoi(strings.TrimSpace(count))
+	per, ok := definition.ParseDuration(strings.TrimSpace(span))
+	if err != nil || n < 1 || !ok || per <= 0 {
+		r.fail("%s is %q: write a number of requests and a span of time, such as 8000/10s", name, v)
+		return rateLimit{}
+	}
+	return rateLimit{n, per}
+}
+
 // base reads the URL of a service. Plain http would show tokens to the
 // network, so it is for loopback only.
 func (r *reader) base(name, otherwise string) string {
@@ -270,6 +304,8 @@ func readSettings(env map[string]string, offline bool) (*settings, error) {
 		output:      r.text("OUTPUT"),
 		tenantsDir:  r.text("TENANTS_DIR"),
 		workers:     r.count("WORKERS", defaultWorkers, 10_000),
+		appRate:     r.rate("APP_RATE_LIMIT"),
+		tenantRate:  r.rate("TENANT_RATE_LIMIT"),
 	}
 	if s.tenantsDir != "" {
 		offline = true // each tenant's file completes what is here

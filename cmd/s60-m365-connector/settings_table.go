@@ -74,9 +74,11 @@ var settingGroups = []settingGroup{
 		{"MS_MANAGE_BASE", "of the cloud", "Base URL of the Management Activity API."},
 		{"MS_GRAPH_BASE", "of the cloud", "Base URL of Microsoft Graph."},
 		{"PUBLISHER_ID", "`TENANT_ID`", "Whose quota of the Management Activity API requests count against."},
+		{"TENANT_RATE_LIMIT", unset, "The most requests to Microsoft in any span of time, of all feeds of the tenant: `500/10s`. Feeds have limits of their own beneath it."},
 	}},
 	{"Many tenants", "One process for several tenants; see [tenants.md](tenants.md). With `TENANTS_DIR` the settings above are the defaults of all tenants, and none is required here.", true, []setting{
 		{"TENANTS_DIR", unset, "Folder with a YAML file for each tenant. Files that are added, changed or removed take effect within seconds."},
+		{"APP_RATE_LIMIT", unset, "The most requests to Microsoft in any span of time, over all tenants: `8000/10s`."},
 		{"WORKERS", "64", "How many feeds of all tenants are read at once, each with a window. Memory grows with it."},
 	}},
 	{"The process", "", true, []setting{

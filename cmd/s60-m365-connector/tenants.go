@@ -46,7 +46,7 @@ func (f tenantFile) same(g tenantFile) bool {
 type tenantsDir struct {
 	path string
 	env  map[string]string // the defaults of all tenants
-	set  *definition.Set   // whose feeds may be switched
+	set  *definition.Set   // whose feeds may be switched; nil: it is not asked whether they exist
 
 	read    bool // at least once
 	looked  map[string]tenantFile
@@ -172,13 +172,15 @@ func (d *tenantsDir) tenant(name string, file tenantFile) tenant {
 		for _, problem := range list {
 			problems = append(problems, placed(problem, parsed, file.path))
 		}
-	} else if err := namedFeeds(s, d.set); err != nil {
-		problems = append(problems, placed(err.Error(), parsed, file.path))
+	} else if d.set != nil {
+		if list, ok := errors.AsType[settingsError](namedFeeds(s, d.set)); ok {
+			problems = append(problems, placed(list.Error(), parsed, file.path))
+		}
 	}
 	switched := map[string]bool{}
 	for feed, choice := range parsed.Feeds {
 		switched[feed] = choice.On
-		if d.set.Feed(feed) == nil {
+		if d.set != nil && d.set.Feed(feed) == nil {
 			problems = append(problems, choice.Feed.Problem(0, 0, noFeed(feed, d.set)))
 		}
 	}
@@ -288,4 +290,52 @@ func (d *tenantsDir) refuseTwins(known map[string]tenant) {
 		}
 		first[key] = t
 	}
+}
+
+// tenantFlag is for commands that work on one tenant.
+type tenantFlag struct {
+	Tenant string `help:"Which tenant, where TENANTS_DIR has several: the name of its file."`
+}
+
+// settings are those of the tenant that the command names, of several, or else
+// those of the process, read from env. set is that of [tenantsDir].
+func (t tenantFlag) settings(process *settings, env map[string]string, set *definition.Set) (*settings, error) {
+	switch {
+	case process.tenantsDir == "" && t.Tenant != "":
+		return nil, exit(exitUsage, errors.New("--tenant is for several tenants, and TENANTS_DIR is not set: leave it out"))
+	case process.tenantsDir == "":
+		return process, nil
+	}
+	tenants, err := lookOnce(process, env, set)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, one := range tenants {
+		if one.name == t.Tenant && one.problems != nil {
+			return nil, one.problems
+		}
+		if one.name == t.Tenant {
+			return one.settings, nil
+		}
+		names = append(names, one.name)
+	}
+	list := strings.Join(names, ", ")
+	if list == "" {
+		list = "none yet"
+	}
+	if t.Tenant == "" {
+		return nil, exit(exitUsage, fmt.Errorf("--tenant is missing: TENANTS_DIR has several tenants: %s", list))
+	}
+	return nil, exit(exitUsage, fmt.Errorf("there is no tenant %q in TENANTS_DIR: there are %s", t.Tenant, list))
+}
+
+// lookOnce reads TENANTS_DIR for a command that does not follow it.
+func lookOnce(process *settings, env map[string]string, set *definition.Set) ([]tenant, error) {
+	dir := tenantsDir{path: process.tenantsDir, env: env, set: set}
+	list, err := dir.look()
+	if err != nil {
+		return nil, exit(exitUsage, fmt.Errorf("TENANTS_DIR: %w", err))
+	}
+	return list, nil
 }

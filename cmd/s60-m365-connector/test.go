@@ -34,7 +34,7 @@ type goldenCase struct{ mapping, name, record, golden string }
 // Run compares the events of golden cases with those on file. Mappings under
 // the folder go over the shipped ones.
 func (t testCommand) Run(std streams) error {
-	s, err := loadSettings(true)
+	s, _, err := loadSettings(true)
 	if err != nil {
 		return err
 	}

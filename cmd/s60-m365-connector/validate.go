@@ -11,7 +11,7 @@ type validateCommand struct {
 
 // Run checks every definition file.
 func (v validateCommand) Run(std streams) error {
-	s, err := loadSettings(true)
+	s, _, err := loadSettings(true)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func TestAllProblemsOfAMapping(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "mappings", "y.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := loadSettings(true)
+	s, _, err := loadSettings(true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@
 
   const refresh = async () => {
     try {
-      const answer = await fetch("/", {cache: "no-store", signal: AbortSignal.timeout(every * 2)});
+      const answer = await fetch(location.pathname + location.search, {cache: "no-store", signal: AbortSignal.timeout(every * 2)});
       if (!answer.ok) throw new Error(answer.status);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of document.querySelectorAll("[data-live]")) {
