@@ -12,7 +12,8 @@ import (
 )
 
 type checkCommand struct {
-	JSON bool `name:"json" help:"Print an array of {name, status, cause, remedy}."`
+	tenantFlag
+	JSON bool `name:"json" help:"Print an array of {name, status, cause, remedy}; of several tenants, each with its tenant."`
 }
 
 // finding is what came of one requirement.
@@ -36,20 +37,29 @@ const (
 // Run asks for each requirement of a run, in the order in which they depend on
 // each other, whether it is met. It changes nothing: no cursor moves, no record
 // counts as seen, no subscription is started. The destination receives one
-// event, connector-check.
+// event, connector-check. Of several tenants, each is told in a line, unless one is named.
 func (c checkCommand) Run(ctx context.Context, std streams) error {
 	d := &doctor{report: printFindings(std.out)}
-	var list []finding
+	list := []tenantFinding{}
 	if c.JSON {
-		list = []finding{}
-		d.report = func(f finding) { list = append(list, f) }
+		d.report = func(f finding) { list = append(list, tenantFinding{c.Tenant, f}) }
 	}
 	env, err := environment()
 	if err == nil {
 		d.settings, err = readSettings(env, false)
 	}
-	if d.checkSettings(err) {
-		d.all(ctx)
+	if err == nil && d.settings.tenantsDir != "" && c.Tenant == "" {
+		found := d.checkTenants(ctx, env)
+		if list = append(list, found...); !c.JSON {
+			printTenantFindings(d, found)
+		}
+	} else {
+		if err == nil {
+			d.settings, err = c.settings(d.settings, env, nil)
+		}
+		if d.checkSettings(err) {
+			d.all(ctx)
+		}
 	}
 	if c.JSON {
 		enc := json.NewEncoder(std.out)
@@ -120,10 +130,13 @@ func (d *doctor) skip(name, reason string) {
 	d.note(finding{name, skipped, reason, ""}, exitDone)
 }
 
-func (d *doctor) summary() string {
-	text := fmt.Sprintf("\n%d ok, %d %s, %d %s", d.count[passed],
-		d.count[warned], plural(d.count[warned], "warning"), d.count[failed], plural(d.count[failed], "failure"))
-	if n := d.count[skipped]; n > 0 {
+func (d *doctor) summary() string { return "\n" + counted(d.count) }
+
+// counted says how many findings there are of each kind.
+func counted(count map[verdict]int) string {
+	text := fmt.Sprintf("%d ok, %d %s, %d %s", count[passed],
+		count[warned], plural(count[warned], "warning"), count[failed], plural(count[failed], "failure"))
+	if n := count[skipped]; n > 0 {
 		text += fmt.Sprintf(", %d skipped", n)
 	}
 	return text

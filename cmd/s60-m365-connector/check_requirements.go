@@ -36,14 +36,23 @@ type doctor struct {
 	credential extract.Credential
 	targets    []target
 	tokens     map[string]tokenState // by scope
-	last       map[[2]string]string  // what each partition met last, from the state or the running connector
+	last       map[[2]string]string  // what each partition met last
+	// lastOf gives last of a tenant, from the state or the running connector.
+	lastOf func(ctx context.Context, tenant string) map[[2]string]string
 }
 
 // all asks for every requirement behind the settings, in order of dependency.
 func (d *doctor) all(ctx context.Context) {
 	d.checkCloud()
-	d.checkState(ctx)
-	if d.checkDefinitions() {
+	d.checkState()
+	d.checkDefinitions()
+	d.checkTenantServices(ctx)
+}
+
+// checkTenantServices asks for what is each tenant's own: the services, and the destination.
+func (d *doctor) checkTenantServices(ctx context.Context) {
+	d.last = d.lastOf(ctx, d.settings.tenant)
+	if d.defs != nil && d.checkFeedsOn() {
 		d.askTokens(ctx)
 		d.checkClock()
 		d.checkTokens()
@@ -57,14 +66,26 @@ func (d *doctor) all(ctx context.Context) {
 	d.checkExpiry(ctx)
 }
 
+// inFile is the place of a problem in the file of a tenant.
+var inFile = regexp.MustCompile(`^\S+\.ya?ml(:\d+:\d+)?: `)
+
 func (d *doctor) checkSettings(err error) bool {
 	const name = "settings"
 	if list, ok := errors.AsType[settingsError](err); ok {
 		for _, problem := range list {
+			place := ""
+			if named := inFile.FindString(problem); named != "" { // of a tenant
+				place, problem = named, problem[len(named):]
+			}
 			cause, remedy, _ := strings.Cut(problem, ": ")
+			cause = place + cause
 			d.note(finding{name, failed, cause, remedy}, exitUsage)
 		}
 		d.skip("everything else", "it depends on the settings")
+		return false
+	}
+	if e, ok := errors.AsType[*exitError](err); ok { // of --tenant
+		d.note(finding{name, failed, e.Error(), "write --tenant with the name of a tenant"}, e.code)
 		return false
 	}
 	if err != nil {
@@ -135,10 +156,10 @@ func host(base string) string {
 
 // checkState tries to write where the state lives, and reads what the feeds met
 // last.
-func (d *doctor) checkState(ctx context.Context) {
+func (d *doctor) checkState() {
 	const name = "state directory"
 	dir := d.settings.stateDir
-	d.last = map[[2]string]string{}
+	d.lastOf = func(context.Context, string) map[[2]string]string { return nil }
 	exists, err := writable(dir)
 	if err != nil {
 		d.fail(name, fmt.Sprintf("let user %d write to %s, or set STATE_DIR to a directory that it may write to and that outlives the process (in a container: a volume)", os.Getuid(), dir), "%v", err)
@@ -152,18 +173,7 @@ func (d *doctor) checkState(ctx context.Context) {
 	switch {
 	case errors.Is(err, checkpoint.ErrLocked):
 		d.ok(name, "%s is writable, and in use by a connector that runs", dir)
-		var status struct {
-			Feeds []struct {
-				Feed      string `json:"feed"`
-				Partition string `json:"partition"`
-				LastError string `json:"last_error"`
-			} `json:"feeds"`
-		}
-		if askJSON(ctx, d.settings, "/status.json", &status) == nil { // only a hint is lost without
-			for _, f := range status.Feeds {
-				d.last[[2]string{f.Feed, f.Partition}] = f.LastError
-			}
-		}
+		d.lastOf = d.askLast
 		return
 	case errors.Is(err, fs.ErrNotExist):
 		d.ok(name, "%s is writable, and empty", dir)
@@ -178,10 +188,42 @@ func (d *doctor) checkState(ctx context.Context) {
 		d.warn(name, "nothing: at its next start the connector sets the state aside and reads again what the services keep", "%v", err)
 		return
 	}
-	for key, position := range positions {
-		d.last[key] = position.LastError
+	d.lastOf = func(_ context.Context, tenant string) map[[2]string]string {
+		last := map[[2]string]string{}
+		for key, position := range positions {
+			feed, own := key[0], tenant == ""
+			if !own {
+				feed, own = strings.CutPrefix(feed, checkpoint.ScopedFeed(tenant, ""))
+			}
+			if own {
+				last[[2]string{feed, key[1]}] = position.LastError
+			}
+		}
+		return last
 	}
 	d.ok(name, "%s is writable, and holds %d %s", dir, len(positions), plural(len(positions), "cursor"))
+}
+
+// askLast asks the running connector. Only a hint is lost where it does not answer.
+func (d *doctor) askLast(ctx context.Context, tenant string) map[[2]string]string {
+	path := "/status.json"
+	if tenant != "" {
+		path = "/tenants/" + tenant + path
+	}
+	var status struct {
+		Feeds []struct {
+			Feed      string `json:"feed"`
+			Partition string `json:"partition"`
+			LastError string `json:"last_error"`
+		} `json:"feeds"`
+	}
+	last := map[[2]string]string{}
+	if askJSON(ctx, d.settings, path, &status) == nil {
+		for _, f := range status.Feeds {
+			last[[2]string{f.Feed, f.Partition}] = f.LastError
+		}
+	}
+	return last
 }
 
 // writable writes a file of no name in the directory, or in the nearest one
@@ -220,25 +262,32 @@ func underlying(err error) error {
 }
 
 func (d *doctor) checkDefinitions() bool {
-	const name = "feeds and mappings"
 	defs, problems := loadDefinitions(d.settings, d.settings.configDir)
 	definition.Sort(problems)
 	problems = slices.Compact(problems)
 	for _, p := range problems {
 		text, _, _ := strings.Cut(p.String(), "\n")
 		if p.Warning {
-			d.warn(name, "run "+programName+" validate to see the place", "%s", text)
+			d.warn(ofDefinitions, "run "+programName+" validate to see the place", "%s", text)
 		} else {
-			d.note(finding{name, failed, text, "run " + programName + " validate to see the place"}, exitDefinitions)
+			d.note(finding{Name: ofDefinitions, Status: failed, Cause: text, Remedy: "run " + programName + " validate to see the place"}, exitDefinitions)
 		}
 	}
 	if defs == nil {
 		d.skip("tokens, permissions and feeds", "they depend on the feed and mapping files")
 		return false
 	}
-	d.defs = defs
+	d.defs = defs.with(d.settings.switched)
+	return true
+}
+
+const ofDefinitions = "feeds and mappings"
+
+// checkFeedsOn prepares the feeds that the settings switch on.
+func (d *doctor) checkFeedsOn() bool {
+	const name = ofDefinitions
 	if err := d.plan(); err != nil {
-		d.note(finding{name, failed, err.Error(), "correct the feed file, or the setting that it names"}, exitDefinitions)
+		d.note(finding{Name: name, Status: failed, Cause: err.Error(), Remedy: "correct the feed file, or the setting that it names"}, exitDefinitions)
 		d.skip("tokens, permissions and feeds", "they depend on the feed and mapping files")
 		return false
 	}
@@ -250,7 +299,7 @@ func (d *doctor) checkDefinitions() bool {
 		d.warn(name, "switch feeds on: ENABLE_MGMT_ACTIVITY, ENABLE_GRAPH", "every feed is switched off: nothing is collected")
 		return true
 	}
-	d.ok(name, "%d feeds and %d mappings are valid; %d feeds are on", len(defs.set.Feeds), len(defs.mappings), len(on))
+	d.ok(name, "%d feeds and %d mappings are valid; %d feeds are on", len(d.defs.set.Feeds), len(d.defs.mappings), len(on))
 	return true
 }
 

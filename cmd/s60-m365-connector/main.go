@@ -59,7 +59,7 @@ type commands struct {
 	Run      runCommand      `cmd:"" default:"withargs" help:"Collect and deliver until stopped (the default)."`
 	Demo     demoCommand     `cmd:"" help:"Run against a simulated tenant and destination on this machine: no account, no network."`
 	Check    checkCommand    `cmd:"" help:"The doctor: whether each requirement is met; if not, why, and what to do."`
-	Validate validateCommand `cmd:"" help:"Check every feed and mapping file, and show every problem at its place."`
+	Validate validateCommand `cmd:"" help:"Check every feed, mapping and tenant file, and show every problem at its place."`
 	Map      mapCommand      `cmd:"" help:"Turn records into events, offline."`
 	Test     testCommand     `cmd:"" help:"Run golden cases: record in, event out, compared."`
 	Feeds    feedsCommand    `cmd:"" help:"Show the feeds: state, cursor, lag, what was forwarded, last error."`
