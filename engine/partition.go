@@ -35,7 +35,6 @@ type partition struct {
 	engine  *Engine
 	feed    *definition.Feed
 	value   string // of the for_each, "" without
-	vars    map[string]any
 	reader  *extract.Reader
 	mappers sync.Pool // of *transform.Mapper
 	flight  *flight   // shared by the partitions of the feed
@@ -55,19 +54,12 @@ type partition struct {
 }
 
 func newPartition(e *Engine, feed *definition.Feed, value string, mapping *transform.Mapping, shared *flight) (*partition, error) {
-	vars := make(map[string]any, len(e.Settings)+1)
-	for k, v := range e.Settings {
-		vars[k] = v
-	}
-	if feed.ForEach != nil {
-		vars[feed.ForEach.Variable] = value
-	}
-	reader, err := extract.NewReader(e.Client, feed, value, vars)
+	reader, err := extract.NewReader(e.Client, feed, value, e.Settings)
 	if err != nil {
 		return nil, err
 	}
 	p := &partition{
-		engine: e, feed: feed, value: value, vars: vars, reader: reader, flight: shared,
+		engine: e, feed: feed, value: value, reader: reader, flight: shared,
 		log:    e.Log.With("feed", feed.Name),
 		status: FeedStatus{Feed: feed.Name, Partition: value, State: Starting, Since: e.Now()},
 	}

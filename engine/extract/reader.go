@@ -34,19 +34,13 @@ type Reader struct {
 	}
 }
 
-// NewReader makes a reader for one partition of a feed. vars are the settings
-// and the value of for_each, which the feed's templates refer to. The error
-// names the template that cannot be expanded.
+// NewReader makes a reader for one partition of a feed. vars are the settings,
+// which the feed's templates refer to beside the value of for_each; readers share them, so
+// they must not change. The error names the template that cannot be expanded.
 func NewReader(client *Client, feed *definition.Feed, partition string, vars map[string]any) (*Reader, error) {
 	r := &Reader{
-		client: client, feed: feed, partition: partition, vars: maps.Clone(vars),
+		client: client, feed: feed, partition: partition, vars: vars,
 		bucket: client.bucket(feed), hosts: map[string]bool{},
-	}
-	if r.vars == nil {
-		r.vars = map[string]any{}
-	}
-	if feed.ForEach != nil {
-		r.vars[feed.ForEach.Variable] = partition
 	}
 	var ok bool
 	name := feed.Paging.Style
@@ -57,11 +51,12 @@ func NewReader(client *Client, feed *definition.Feed, partition string, vars map
 		return nil, fmt.Errorf("feed %s: paging style %q is unknown", feed.Name, name)
 	}
 	var err error
-	if r.scope, err = feed.Scope.Expand(r.vars); err != nil {
+	names := r.names()
+	if r.scope, err = feed.Scope.Expand(names); err != nil {
 		return nil, fmt.Errorf("feed %s: auth.scope: %w", feed.Name, err)
 	}
 	for i, h := range feed.Hosts {
-		text, err := h.Expand(r.vars)
+		text, err := h.Expand(names)
 		if err != nil {
 			return nil, fmt.Errorf("feed %s: hosts[%d]: %w", feed.Name, i, err)
 		}
@@ -260,9 +255,20 @@ func digest(s string) []byte {
 	return sum[:16]
 }
 
+// names are the settings and the value of for_each, the caller's own: the many readers at rest
+// share the settings.
+func (r *Reader) names() map[string]any {
+	names := make(map[string]any, len(r.vars)+2)
+	maps.Copy(names, r.vars)
+	if r.feed.ForEach != nil {
+		names[r.feed.ForEach.Variable] = r.partition
+	}
+	return names
+}
+
 // env is what templates may refer to in a window.
 func (r *Reader) env(w Window) map[string]any {
-	env := maps.Clone(r.vars)
+	env := r.names()
 	window := map[string]any{}
 	if w != (Window{}) {
 		format := ""

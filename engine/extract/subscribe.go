@@ -59,7 +59,7 @@ func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (activ
 		}
 		return split(from, "@this", lone, func(raw []byte) error {
 			for _, record := range subscriptions(raw, wrapped) {
-				env := maps.Clone(r.vars)
+				env := r.names()
 				maps.Copy(env, record)
 				if r.feed.ForEach != nil {
 					env[r.feed.ForEach.Variable] = r.partition

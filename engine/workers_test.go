@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func never() int64 { return 0 }
+
+// TestWorkers plays who asks for a slot and who gives one back, in order, and
+// says who holds one then. A window is named by its tenant and a number: a1. Two slots.
+func TestWorkers(t *testing.T) {
+	for _, c := range []struct{ name, play, want string }{
+		{"there is room", "+a1 +b1", "a1 b1"},
+		{"a full house", "+a1 +a2 +a3 +b1", "a1 a2"},
+		{"the tenant with the fewest comes first", "+a1 +a2 +a3 +a4 +b1 -a1", "a2 b1"},
+		{"and again", "+a1 +a2 +a3 +b1 +b2 -a1 -a2", "a3 b1"},
+		{"among equals who asked first", "+a1 +b1 +c1 +d1 -b1", "a1 c1"},
+		{"one that has none before one that asked earlier", "+a1 +b1 +a2 +c1 -b1", "a1 c1"},
+		{"within a tenant who asked first", "+a1 +a2 +a3 +a4 -a2 -a1", "a3 a4"},
+		{"one tenant alone takes all", "+a1 +a2 +a3 -a1", "a2 a3"},
+		{"who gave up gets none", "+a1 +a2 +b1 +c1 -b1 -a1", "a2 c1"},
+		{"nobody waits", "+a1 +a2 -a1 -a2", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := NewWorkers(2)
+			slots := map[string]*slot{}
+			for op := range strings.FieldsSeq(c.play) {
+				if name := op[1:]; op[0] == '+' {
+					slots[name] = w.enter(name[:1], never)
+				} else {
+					w.leave(slots[name])
+					delete(slots, name)
+				}
+			}
+			var holds []string
+			for _, name := range strings.Fields("a1 a2 a3 a4 b1 b2 c1 d1") {
+				if s := slots[name]; s != nil {
+					select {
+					case <-s.ready:
+						holds = append(holds, name)
+					default:
+					}
+				}
+			}
+			if got := strings.Join(holds, " "); got != c.want {
+				t.Errorf("%s holds the slots, want %s", got, c.want)
+			}
+			if s := w.Status(); s.Busy != len(holds) || s.Waiting != len(slots)-len(holds) {
+				t.Errorf("status %+v of %d windows, %d with a slot", s, len(slots), len(holds))
+			}
+			for _, s := range slots {
+				w.leave(s)
+			}
+			if s := w.Status(); s.Busy != 0 || s.Waiting != 0 || len(w.lanes) != 0 {
+				t.Errorf("in the end %+v, %d lanes", s, len(w.lanes))
+			}
+		})
+	}
+}
+
+// TestWorkersCatchUp: while one tenant is hours behind, with as many windows as it likes,
+// another waits for one window to end at most, each time.
+func TestWorkersCatchUp(t *testing.T) {
+	const slots = 4
+	w := NewWorkers(slots)
+	var behind []*slot // in the order in which they were granted
+	for range 20 {
+		behind = append(behind, w.enter("behind", never))
+	}
+	for round := range 100 {
+		polls := w.enter("polls", never)
+		w.leave(behind[0]) // the window ends, and the tenant asks for its next
+		behind = append(behind[1:], w.enter("behind", never))
+		select {
+		case <-polls.ready:
+		default:
+			t.Fatalf("round %d: the slot that came free went to the tenant that holds the others", round)
+		}
+		w.leave(polls)
+	}
+}
+
+// TestWorkersStill: windows that stand still lend their slots, as many as there are slots,
+// and count again once they move.
+func TestWorkersStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := NewWorkers(2)
+		var moves [6]atomic.Int64
+		var stuck []*slot
+		for i := range moves {
+			stuck = append(stuck, w.enter(fmt.Sprintf("stuck %d", i), moves[i].Load))
+		}
+		check := func(when string, want WorkersStatus) {
+			t.Helper()
+			got := w.Status()
+			got.Waited = 0
+			if want.Slots = 2; got != want {
+				t.Errorf("%s: %+v, want %+v", when, got, want)
+			}
+		}
+		check("at once", WorkersStatus{Busy: 2, Waiting: 4})
+		time.Sleep(stillAfter/2 + lookEvery/2) // between two looks from here on
+		moves[1].Add(1)
+		time.Sleep(stillAfter/2 + lookEvery)
+		check("once the first stood still", WorkersStatus{Busy: 2, Still: 1, Waiting: 3})
+		time.Sleep(stillAfter)
+		check("once as many stand still as may", WorkersStatus{Busy: 2, Still: 2, Waiting: 2})
+		time.Sleep(10 * stillAfter)
+		check("and no more", WorkersStatus{Busy: 2, Still: 2, Waiting: 2})
+		moves[0].Add(1)
+		time.Sleep(2 * lookEvery)
+		check("one moves, and another takes its place", WorkersStatus{Busy: 2, Still: 2, Waiting: 2})
+		w.leave(stuck[5])
+		w.leave(stuck[1])
+		w.leave(stuck[4])
+		for i := range moves {
+			moves[i].Add(1)
+		}
+		time.Sleep(lookEvery)
+		check("all move: more than there are slots, for a while", WorkersStatus{Busy: 3})
+		late := w.enter("late", never)
+		check("and nobody else until fewer do", WorkersStatus{Busy: 3, Waiting: 1})
+		for _, s := range []*slot{stuck[0], stuck[2]} {
+			w.leave(s)
+		}
+		<-late.ready
+		w.leave(late)
+		w.leave(stuck[3])
+		time.Sleep(lookEvery)
+		check("at the end", WorkersStatus{})
+	})
+}
+
+// TestWorkersStress: never more windows than slots, and whoever gives up, at whatever moment,
+// leaves nothing behind.
+func TestWorkersStress(t *testing.T) {
+	const slots = 5
+	w := NewWorkers(slots)
+	var busy, most, got [4]atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 60 {
+		tenant := i % len(got)
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(i), 0))
+			for range 50 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(2000))*time.Microsecond)
+				s, err := w.acquire(ctx, fmt.Sprint(tenant), never, func() {})
+				if err == nil {
+					if n := busy[0].Add(1); n > most[0].Load() {
+						most[0].Store(n)
+					}
+					got[tenant].Add(1)
+					time.Sleep(time.Duration(random.IntN(100)) * time.Microsecond)
+					busy[0].Add(-1)
+					w.leave(s)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if n := most[0].Load(); n > slots {
+		t.Errorf("%d windows at a time, of %d slots", n, slots)
+	}
+	for tenant := range got {
+		if got[tenant].Load() == 0 {
+			t.Errorf("tenant %d got no slot", tenant)
+		}
+	}
+	if s := w.Status(); s.Busy != 0 || s.Waiting != 0 || len(w.lanes) != 0 {
+		t.Errorf("in the end %+v, %d lanes", s, len(w.lanes))
+	}
+}
+
+// TestNoWorkers: without a bound nobody waits.
+func TestNoWorkers(t *testing.T) {
+	var w *Workers
+	s, err := w.acquire(t.Context(), "", never, func() { t.Error("it waits") })
+	if err != nil {
+		t.Error(err)
+	}
+	w.leave(s)
+	if s := w.Status(); s != (WorkersStatus{}) {
+		t.Errorf("%+v", s)
+	}
+}
