@@ -68,6 +68,11 @@ func (s *Embedded) Sweep(now time.Time) error {
 	if err := s.sweepLedger(now); err != nil {
 		return fmt.Errorf("folding the ledger: %w", err)
 	}
+	return s.sweepKeys(now)
+}
+
+// sweepKeys forgets the keys that expired before now.
+func (s *Embedded) sweepKeys(now time.Time) error {
 	from := []byte{keySpace}
 	for from != nil {
 		var err error

@@ -1,0 +1,285 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// SharedOptions of a store that several replicas share.
+type SharedOptions struct {
+	// URL of the NATS servers: nats://[user:password@]host[:port][,host…][/NAME], or
+	// tls://. A NAME in it counts where Name is empty.
+	URL string
+	// Credentials is the path of a .creds file. Empty: none.
+	Credentials string
+	// Name of the stream, and the beginning of the bucket's: letters, digits, - and _.
+	Name string
+	// Dir is where the view is kept, in a folder of its own. A store of [Open] in
+	// the same directory is left alone.
+	Dir string
+	// Replica is what this one is called in logs and by the servers.
+	Replica string
+	// SessionTTL is how long an entry of Sessions lives after it was last put.
+	// 0: 15 seconds.
+	SessionTTL time.Duration
+	// Copies is how many servers of a cluster keep the stream and the bucket, when
+	// they are made: 1, 3 or 5. 0: 3 in a cluster, 1 elsewhere. What exists keeps
+	// its own.
+	Copies int
+	// Logger gets what happens to the connection and to the view at INFO and WARN,
+	// and what the view's engine says of its work at DEBUG. nil: nowhere.
+	Logger *slog.Logger
+	// LedgerDetail is how long the ledger keeps each window before it is folded
+	// into its day. 0: 7 days.
+	LedgerDetail time.Duration
+	// Now is the clock. nil: time.Now.
+	Now func() time.Time
+}
+
+// Shared is a Store that several replicas share: a log in NATS JetStream, and on
+// this machine a view of it, an [Embedded] store.
+//
+// Each change is a message of the log; the messages of one partition have one
+// subject. A replica must [Shared.Claim] a partition before it commits to it. Every message
+// names the one that its writer knows as the last of the subject, and the server refuses it
+// where that is no longer so: from the instant of another replica's claim, which is
+// a message of the same subject, nothing of the former owner gets in
+// ([ErrFenced]). See "Nats-Expected-Last-Subject-Sequence",
+// https://docs.nats.io/nats-concepts/jetstream/headers.
+//
+// Every replica follows the whole log and applies it to its view, which answers all reads; so
+// memory does not grow with what is stored, and a replica that takes a partition
+// over knows its keys already. The view is a cache: one that is missing, damaged, or of
+// another log is built anew from the log.
+//
+// Commit is as durable as the server's acknowledgement. A server writes a message
+// to its disk's cache before it acknowledges and syncs every two minutes
+// (https://docs.nats.io/running-a-nats-service/configuration: sync_interval); a power
+// cut of a single server loses what is younger, unless it is set to "always". In a
+// cluster a majority of the copies has each acknowledged message.
+//
+// A commit of more keys than a message holds goes in several, the position and the
+// ledger's entry in the last: one that is interrupted leaves keys at most, of records that were
+// delivered.
+type Shared struct {
+	opts    SharedOptions
+	servers servers
+	log     *slog.Logger
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	stream  jetstream.Stream
+	bucket  jetstream.KeyValue
+	created time.Time // the stream's identity
+	writer  string    // this store in the ids of its messages
+	view    *Embedded
+
+	ctx    context.Context // ends with Close, or when the store can no longer be used
+	cancel context.CancelFunc
+	keys   atomic.Int64   // applied since it was opened
+	work   sync.WaitGroup // the goroutines that follow and watch
+	calls  sync.WaitGroup // the calls in progress; begun with mu held
+
+	mu       sync.Mutex
+	closed   bool
+	cause    error                     // why it can no longer be used
+	subjects map[partitionName]subject // as the view knows them
+	held     map[partitionName]*holding
+	applied  uint64        // the last message in the view
+	moved    chan struct{} // closed when applied grows
+	changed  chan struct{} // closed when an owner changes
+	caughtUp chan struct{} // closed once the view has reached the end of the log
+	messages uint64        // written by this store so far
+	reading  jetstream.MessagesContext
+}
+
+var _ Store = (*Shared)(nil)
+
+// What a user of a shared store decides by.
+var (
+	// ErrFenced: this replica does not hold the partition, or no longer. Nothing
+	// was written. Only a new Claim changes that.
+	ErrFenced = errors.New("the partition is not held by this replica")
+	// ErrHeld: somebody else wrote to the partition meanwhile, so it was not
+	// claimed. The view will show who owns it.
+	ErrHeld = errors.New("the partition is held by another replica")
+)
+
+// partitionName is a feed and a partition of it.
+type partitionName [2]string
+
+func (n partitionName) String() string { return n[0] + " " + n[1] }
+
+// viewDir is the view's folder within Dir.
+const viewDir = "view"
+
+// OpenShared connects to the servers, makes the stream and the bucket where there are none, opens
+// the view, and returns once it shows all that was in the log when it was opened.
+// A new view of a long log takes a while, which the log tells of. Servers that cannot be
+// reached are an error; once open, the store connects again for ever. ctx ends
+// the opening only.
+func OpenShared(ctx context.Context, o SharedOptions) (*Shared, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.SessionTTL <= 0 {
+		o.SessionTTL = 15 * time.Second
+	}
+	if o.LedgerDetail <= 0 {
+		o.LedgerDetail = 7 * 24 * time.Hour
+	}
+	at, err := parseServers(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	if o.Name == "" {
+		o.Name = at.name
+	}
+	if !validName(o.Name) {
+		return nil, fmt.Errorf("%q cannot be the name of the shared state: write letters, digits, - and _ after the last / of STATE_URL", o.Name)
+	}
+	s := &Shared{
+		opts: o, servers: at, log: o.Logger, writer: newWriter(),
+		subjects: make(map[partitionName]subject), held: make(map[partitionName]*holding),
+		moved: make(chan struct{}), changed: make(chan struct{}), caughtUp: make(chan struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.end())
+	}
+	return s, nil
+}
+
+func (s *Shared) open(ctx context.Context) error {
+	if err := s.connect(); err != nil {
+		return err
+	}
+	info, err := s.ensureStream(ctx)
+	if err != nil {
+		return err
+	}
+	if s.bucket, err = s.ensureBucket(ctx); err != nil {
+		return err
+	}
+	if err := s.openView(ctx, filepath.Join(s.opts.Dir, viewDir)); err != nil {
+		return err
+	}
+	s.work.Go(s.follow)
+	s.work.Go(s.watch)
+	return s.catchUp(ctx, info.State.LastSeq)
+}
+
+// begin begins a call; the function it returns ends it.
+func (s *Shared) begin() (end func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if s.cause != nil {
+		return nil, s.cause
+	}
+	s.calls.Add(1)
+	return s.calls.Done, nil
+}
+
+// stop ends the use of the store: calls in progress and later ones return the
+// reason.
+func (s *Shared) stop(cause error) {
+	s.mu.Lock()
+	if s.cause == nil && !s.closed {
+		s.cause = cause
+	}
+	s.mu.Unlock()
+	s.cancel()
+}
+
+// over is why a call was ended by the store itself; nil if it was not.
+func (s *Shared) over() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	return s.cause
+}
+
+// Close implements [Store]. It releases no partition.
+func (s *Shared) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.closed = true
+	s.mu.Unlock()
+	return s.end()
+}
+
+func (s *Shared) end() error {
+	s.cancel()
+	s.calls.Wait()
+	s.work.Wait()
+	if s.nc != nil {
+		s.nc.Close()
+	}
+	if s.view == nil {
+		return nil
+	}
+	return s.view.Close()
+}
+
+// Position implements [Store], out of the view.
+func (s *Shared) Position(feed, partition string) (p Position, ok bool, err error) {
+	end, err := s.begin()
+	if err != nil {
+		return p, false, err
+	}
+	defer end()
+	return s.view.Position(feed, partition)
+}
+
+// Positions implements [Store], out of the view.
+func (s *Shared) Positions() (map[[2]string]Position, error) {
+	end, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return s.view.Positions()
+}
+
+// Seen implements [Store], out of the view.
+func (s *Shared) Seen(key Key) (expires time.Time, ok bool, err error) {
+	end, err := s.begin()
+	if err != nil {
+		return expires, false, err
+	}
+	defer end()
+	return s.view.Seen(key)
+}
+
+// Ledger implements [Store], out of the view.
+func (s *Shared) Ledger(feed string) ([]Entry, error) {
+	end, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return s.view.Ledger(feed)
+}
+
+// Sessions is the bucket in which the replicas say that they live. What is put there
+// is gone SessionTTL later unless it is put again.
+func (s *Shared) Sessions() jetstream.KeyValue { return s.bucket }

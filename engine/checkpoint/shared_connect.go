@@ -1,0 +1,120 @@
+package checkpoint
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// servers is what a URL of the shared state says. The credentials are kept apart from
+// the addresses, which may then stand in messages.
+type servers struct {
+	hosts          []string // scheme://host:port
+	user, password string
+	name           string
+}
+
+func (s servers) String() string { return strings.Join(s.hosts, ", ") }
+
+// parseServers reads scheme://[user[:password]@]host[:port][,host…][/NAME]. Its errors do
+// not quote the URL, which may hold a password.
+func parseServers(text string) (s servers, err error) {
+	const form = "write STATE_URL as nats://host:4222 or tls://host:4222, several hosts separated by commas, and /NAME at the end"
+	scheme, rest, ok := strings.Cut(strings.TrimSpace(text), "://")
+	if !ok || scheme != "nats" && scheme != "tls" {
+		return s, errors.New("the URL of the shared state is not one of NATS: " + form)
+	}
+	// A password holds no / of its own: it is written %2F.
+	rest, s.name, _ = strings.Cut(rest, "/")
+	for i, host := range strings.Split(rest, ",") {
+		u, err := url.Parse(scheme + "://" + host)
+		if err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
+			// The parser's error may quote a password.
+			return s, fmt.Errorf("host %d in the URL of the shared state cannot be read: %s; what is special in a user or password (: / @ , %%) is written %%XX", i+1, form)
+		}
+		if u.User != nil {
+			s.user = u.User.Username()
+			s.password, _ = u.User.Password()
+		}
+		port := u.Port()
+		if port == "" {
+			port = "4222"
+		}
+		address := u.Hostname()
+		if strings.Contains(address, ":") {
+			address = "[" + address + "]"
+		}
+		s.hosts = append(s.hosts, scheme+"://"+address+":"+port)
+	}
+	return s, nil
+}
+
+// validName: a stream's name is the first token of its subjects, and the bucket's name
+// allows no other characters.
+func validName(name string) bool {
+	return name != "" && len(name) <= 200 && strings.IndexFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+	}) < 0
+}
+
+// newWriter tells this store from every other, also from the one that the same
+// replica had open before.
+func newWriter() string { return rand.Text()[:16] }
+
+const (
+	connectTimeout = 5 * time.Second
+	reconnectWait  = 500 * time.Millisecond
+	pingInterval   = 5 * time.Second // a dead connection is noticed after two or three
+)
+
+func (s *Shared) connect() error {
+	at := s.servers
+	o := []nats.Option{
+		nats.Name(s.opts.Replica),
+		nats.Timeout(connectTimeout),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		// Without this the client gives up for good once a server has refused it twice, as one
+		// does whose users are being reloaded.
+		nats.IgnoreAuthErrorAbort(),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if s.ctx.Err() == nil {
+				s.log.Warn("shared state: the connection to NATS is lost; connecting again", "servers", at.String(), "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			s.log.Info("shared state: connected to NATS again", "server", nc.ConnectedServerName())
+			s.restart() // what was on its way to the old connection is not sent again
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			s.log.Warn("shared state: NATS reports an error; where it is of permissions, the user of STATE_URL needs the ones that the documentation lists", "error", err)
+		}),
+		nats.ClosedHandler(func(*nats.Conn) {
+			s.stop(fmt.Errorf("%w: the connection to NATS (%s) was closed; open it again", ErrStopped, at))
+		}),
+	}
+	switch {
+	case s.opts.Credentials != "":
+		o = append(o, nats.UserCredentials(s.opts.Credentials))
+	case at.password != "":
+		o = append(o, nats.UserInfo(at.user, at.password))
+	case at.user != "":
+		o = append(o, nats.Token(at.user))
+	}
+	nc, err := nats.Connect(strings.Join(at.hosts, ","), o...)
+	if err != nil {
+		return s.failed("connecting", err)
+	}
+	s.nc = nc
+	if s.js, err = jetstream.New(nc); err != nil {
+		return s.failed("connecting", err)
+	}
+	return nil
+}

@@ -1,0 +1,307 @@
+package checkpoint
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+)
+
+// openShared opens a replica of its own directory, unless o says which, and closes it
+// with the test.
+func openShared(t testing.TB, o SharedOptions) *Shared {
+	t.Helper()
+	if o.Name == "" {
+		o.Name = "state"
+	}
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	s, err := OpenShared(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func claim(t testing.TB, s *Shared, partition, session string) {
+	t.Helper()
+	if err := s.Claim(t.Context(), "feed", partition, session); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func commitShared(t testing.TB, s *Shared, partition string, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		if err := s.Commit(numberedCommit(partition, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// atEnd waits until the view shows all that is in the log.
+func atEnd(t testing.TB, s *Shared) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	info, err := s.stream.Info(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reached(ctx, info.State.LastSeq); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantShared(t testing.TB, s *Shared, partition string, n int) {
+	t.Helper()
+	atEnd(t, s)
+	if have, err := verifyNumbered(s.view, partition, n); err != nil || have != n {
+		t.Fatalf("%d batches, want %d: %v", have, n, err)
+	}
+}
+
+func wantOwner(t *testing.T, s *Shared, partition, want string) {
+	t.Helper()
+	atEnd(t, s)
+	if got := s.Owner("feed", partition); got != want {
+		t.Errorf("the owner of %s is %q, want %q", partition, got, want)
+	}
+}
+
+func TestSharedFences(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	a, b := openShared(t, SharedOptions{URL: url}), openShared(t, SharedOptions{URL: url})
+	if err := a.Commit(numberedCommit("a", 0)); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit without a claim: %v, want ErrFenced", err)
+	}
+	wantOwner(t, b, "a", "")
+	change := b.Changed()
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 3)
+	select {
+	case <-change:
+	case <-time.After(5 * time.Second):
+		t.Error("b did not learn of the new owner")
+	}
+	wantOwner(t, b, "a", "one")
+
+	claim(t, b, "a", "two")
+	wantShared(t, b, "a", 3) // all that a wrote
+	if err := a.Commit(numberedCommit("a", 3)); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit of the former owner: %v, want ErrFenced", err)
+	}
+	wantShared(t, a, "a", 3)
+	wantShared(t, b, "a", 3)
+	wantOwner(t, a, "a", "two")
+	commitShared(t, b, "a", 3, 5)
+	wantShared(t, a, "a", 5)
+
+	// It stays fenced, until it claims again.
+	if err := a.Commit(numberedCommit("a", 5)); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit of the former owner: %v, want ErrFenced", err)
+	}
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 5, 6)
+	if err := b.Commit(numberedCommit("a", 6)); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit of the former owner: %v, want ErrFenced", err)
+	}
+	wantShared(t, b, "a", 6)
+
+	// A partition given up is nobody's; one that is forgotten still shows its owner.
+	if err := a.Release(t.Context(), "feed", "a"); err != nil {
+		t.Fatal(err)
+	}
+	wantOwner(t, b, "a", "")
+	if err := a.Commit(numberedCommit("a", 6)); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit after the release: %v, want ErrFenced", err)
+	}
+	if err := a.Release(t.Context(), "feed", "a"); err != nil {
+		t.Errorf("a second release: %v", err)
+	}
+	claim(t, a, "a", "one")
+	a.Forget()
+	if err := a.Commit(numberedCommit("a", 6)); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit after Forget: %v, want ErrFenced", err)
+	}
+	wantOwner(t, b, "a", "one")
+	claim(t, b, "a", "two")
+	claim(t, b, "a", "two") // changes nothing
+	commitShared(t, b, "a", 6, 7)
+	wantShared(t, a, "a", 7)
+	if err := a.Claim(t.Context(), "feed", "a", ""); err == nil {
+		t.Error("a claim of nobody was taken")
+	}
+}
+
+func TestSharedClaimOfWhatMovedIsHeld(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	a, b := openShared(t, SharedOptions{URL: url}), openShared(t, SharedOptions{URL: url})
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 3)
+	atEnd(t, b)
+	// A view that has not seen the last commit yet.
+	n := partitionName{"feed", "a"}
+	b.mu.Lock()
+	old := b.subjects[n]
+	old.Last--
+	b.subjects[n] = old
+	b.mu.Unlock()
+	if err := b.Claim(t.Context(), "feed", "a", "two"); !errors.Is(err, ErrHeld) {
+		t.Fatalf("claimed a partition that moved: %v, want ErrHeld", err)
+	}
+	if err := b.Commit(numberedCommit("a", 3)); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit after a claim that failed: %v, want ErrFenced", err)
+	}
+	commitShared(t, a, "a", 3, 4) // the owner does not notice
+}
+
+// TestSharedHandOver has three replicas take one partition from each other as fast as they can. Each
+// batch is acknowledged to one of them, and no two of one number.
+func TestSharedHandOver(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	const replicas = 3
+	var mu sync.Mutex
+	acknowledged := map[int]int{}
+	var taken, held int
+	end := time.Now().Add(3 * time.Second)
+	all := make([]*Shared, replicas)
+	for i := range all {
+		all[i] = openShared(t, SharedOptions{URL: url, Replica: fmt.Sprint(i)})
+	}
+	var wg sync.WaitGroup
+	for i, s := range all {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				err := s.Claim(t.Context(), "feed", "a", fmt.Sprint(i))
+				if errors.Is(err, ErrHeld) {
+					mu.Lock()
+					held++
+					mu.Unlock()
+					continue
+				}
+				p, ok, err2 := s.Position("feed", "a")
+				if err = errors.Join(err, err2); err != nil {
+					t.Error(err)
+					return
+				}
+				n := 0
+				if ok {
+					n = int(p.Forwarded) + 1
+				}
+				mu.Lock()
+				taken++
+				mu.Unlock()
+				for ; time.Now().Before(end); n++ {
+					err := s.Commit(numberedCommit("a", n))
+					if errors.Is(err, ErrFenced) {
+						break
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					acknowledged[n]++
+					mu.Unlock()
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	for n := range len(acknowledged) {
+		if acknowledged[n] != 1 {
+			t.Fatalf("batch %d was acknowledged %d times", n, acknowledged[n])
+		}
+	}
+	for _, s := range all {
+		wantShared(t, s, "a", len(acknowledged))
+	}
+	t.Logf("%d batches, taken over %d times, %d claims came too late", len(acknowledged), taken, held)
+	if taken < 10 || len(acknowledged) < 10 {
+		t.Error("too little happened")
+	}
+}
+
+func TestSharedSessionsExpire(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	a, b := openShared(t, SharedOptions{URL: url, SessionTTL: time.Second}), openShared(t, SharedOptions{URL: url, SessionTTL: time.Second})
+	if _, err := a.Sessions().Put(t.Context(), "one", []byte("here")); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := b.Sessions().Get(t.Context(), "one"); err != nil || !bytes.Equal(e.Value(), []byte("here")) {
+		t.Fatalf("b does not see the session of a: %v", err)
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := b.Sessions().Get(t.Context(), "one"); err != nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the session lives for ever")
+		}
+	}
+	// Another time to live takes the place of the first.
+	c := openShared(t, SharedOptions{URL: url, SessionTTL: time.Minute})
+	status, err := c.Sessions().Status(t.Context())
+	if err != nil || status.TTL() != time.Minute {
+		t.Errorf("the time to live is %v, want 1m: %v", status.TTL(), err)
+	}
+}
+
+// TestSharedLargeCommit commits more keys than a message of the server may hold.
+func TestSharedLargeCommit(t *testing.T) {
+	for _, payload := range []int32{64 << 10, 1 << 20} {
+		t.Run(fmt.Sprint(payload), func(t *testing.T) {
+			server := natstest.Start(t, natstest.MaxPayload(payload))
+			a := openShared(t, SharedOptions{URL: natstest.URL(server)})
+			claim(t, a, "a", "one")
+			c := numberedCommit("a", 0)
+			const keys = 150_000
+			c.Keys = make([]Key, keys)
+			for i := range c.Keys {
+				c.Keys[i] = numberedKey("large", i)
+			}
+			if err := a.Commit(c); err != nil {
+				t.Fatal(err)
+			}
+			info, err := a.stream.Info(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if least := uint64(keys*16/min(int(payload), messageLimit)) + 1; info.State.Msgs < least {
+				t.Errorf("%d messages, want %d at least", info.State.Msgs, least)
+			}
+			b := openShared(t, SharedOptions{URL: natstest.URL(server)})
+			for i := range keys {
+				if i%101 != 0 && i != keys-1 {
+					continue
+				}
+				if _, ok, err := b.Seen(numberedKey("large", i)); !ok || err != nil {
+					t.Fatalf("key %d: seen %v, %v", i, ok, err)
+				}
+			}
+			if p, ok, err := b.Position("feed", "a"); !ok || err != nil || p != *c.Position {
+				t.Errorf("position %v %v %v, want %v", p, ok, err, *c.Position)
+			}
+			if l, err := b.Ledger(""); len(l) != 1 || err != nil {
+				t.Errorf("ledger %v %v, want one entry", l, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,115 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// errMoved: another message of this store came in between, so what was to be
+// published may no longer be true.
+var errMoved = errors.New("an earlier message was stored meanwhile")
+
+// position of a publisher in a subject.
+type holding struct {
+	mu      chan struct{} // holds one token while nobody publishes
+	session string
+	last    uint64 // message of the subject, as this writer knows
+}
+
+// publish appends m to its subject, if its last message is still the one that h knows, and
+// moves h on to it. ErrFenced: somebody else has written there, h is at that message. Any
+// other error leaves open whether m was stored.
+//
+// An answer that does not come says nothing of what happened, and neither does a
+// refusal of what may have been sent twice. The last message of the subject tells: it
+// is m itself; or an earlier one of this store whose answer never came, and then m still
+// has its place behind it (errMoved, if again is false); or somebody else's.
+func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool) (err error) {
+	m.Session = h.session
+	msg, err := m.encode(s.opts.Name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.name(), err)
+	}
+	s.mu.Lock()
+	s.messages++
+	id := fmt.Sprintf("%s.%d", s.writer, s.messages)
+	s.mu.Unlock()
+	msg.Header.Set(headerID, id)
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		seq, err := s.try(ctx, msg, h.last)
+		if err == nil {
+			h.last = seq
+			return nil
+		}
+		refused := code(err) == jetstream.JSErrCodeStreamWrongLastSequence || code(err) == jetstream.JSErrCodeStreamWrongLastSequenceConstant
+		if !refused && (code(err) != 0 || errors.Is(err, nats.ErrMaxPayload)) {
+			return s.failed("writing", err) // the server has decided
+		}
+		last, writer, askErr := s.last(ctx, msg.Subject)
+		switch {
+		case askErr != nil:
+			if errors.Is(askErr, jetstream.ErrStreamNotFound) {
+				s.check()
+			}
+			err = askErr
+		case writer == id:
+			h.last = last
+			return nil
+		case last == h.last:
+			// Not stored, or on its way still; then its twin is refused.
+		case strings.HasPrefix(writer, s.writer+"."):
+			h.last = last
+			if !again {
+				return errMoved
+			}
+			continue
+		default:
+			h.last = last
+			s.check() // whether it is a stream that has lost messages
+			if over := s.over(); over != nil {
+				return over
+			}
+			return ErrFenced
+		}
+		select {
+		case <-ctx.Done():
+			return s.failed("writing", errors.Join(ctx.Err(), err))
+		case <-s.ctx.Done():
+			return s.over()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// try publishes once.
+func (s *Shared) try(ctx context.Context, msg *nats.Msg, last uint64) (seq uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	ack, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(last))
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// last is the last message of a subject: its sequence, 0 for none, and its id.
+func (s *Shared) last(ctx context.Context, subject string) (seq uint64, id string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	msg, err := s.stream.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, "", nil
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	return msg.Sequence, msg.Header.Get(headerID), nil
+}

@@ -1,0 +1,231 @@
+package checkpoint
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Beside what every embedded store holds, a view has:
+//
+//	v                    a viewState, JSON: of what stream it is, and how far
+//	o feed partition     a subject, JSON
+const (
+	viewSpace    = 'v'
+	subjectSpace = 'o'
+)
+
+// viewVersion is the layout of these; a view of another is built anew.
+const viewVersion = 1
+
+type viewState struct {
+	Version int       `json:"version"`
+	Created time.Time `json:"created"` // the stream's
+	Applied uint64    `json:"applied"` // its last message in the view
+}
+
+// subject is what the view knows of a partition's subject.
+type subject struct {
+	Session string    `json:"session,omitempty"` // that owns it; "": nobody
+	Last    uint64    `json:"last"`              // message
+	Fold    uint64    `json:"fold,omitempty"`    // the first message of the last complete fold
+	Before  time.Time `json:"before,omitzero"`   // that fold's boundary
+	Begun   uint64    `json:"begun,omitempty"`   // the first message of a fold that is not complete
+	Since   int       `json:"since,omitempty"`   // messages since the last fold
+}
+
+// next is the subject after one more message.
+func (s subject) next(m *message, seq uint64) subject {
+	s.Last = seq
+	s.Since++
+	begun := s.Begun
+	s.Begun = 0
+	s.Session = m.Session // nobody but the owner can write
+	switch {
+	case m.Kind == kindRelease:
+		s.Session = ""
+	case m.Kind == kindFold:
+		if begun == 0 {
+			begun = seq
+		}
+		if m.Before.IsZero() {
+			s.Begun = begun
+		} else {
+			s.Fold, s.Before, s.Since = begun, m.Before, 0
+		}
+	}
+	return s
+}
+
+func subjectName(n partitionName) []byte {
+	return appendText(appendText([]byte{subjectSpace}, n[0]), n[1])
+}
+
+// openView opens the view, and makes it anew where it is not of this stream, or says
+// more than the stream does.
+func (s *Shared) openView(ctx context.Context, dir string) error {
+	v, err := Open(dir, Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now})
+	if err != nil {
+		return err
+	}
+	if r := v.SetAside(); r != nil {
+		// Whatever was in it, the log has.
+		s.log.Warn("shared state: the view cannot be used and is built anew", "reason", r.Reason)
+		if err := os.RemoveAll(r.Path); err != nil {
+			return errors.Join(openError(dir, err), v.Close())
+		}
+	}
+	state, known, err := s.loadView(v)
+	why := ""
+	if err == nil && known {
+		s.applied = state.Applied
+		switch {
+		case state.Version != viewVersion:
+			why = "another release wrote it"
+		case !state.Created.Equal(s.created):
+			why = "it is of another stream"
+		default:
+			why, err = s.identify(ctx)
+			err = s.failed("comparing the view with the stream", err)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, v.Close())
+	}
+	if why != "" {
+		s.log.Warn("shared state: the view is not of this stream as it is, and is built anew", "reason", why)
+		if err := v.Close(); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(filepath.Join(dir, stateDir)); err != nil {
+			return openError(dir, err)
+		}
+		s.applied = 0
+		clear(s.subjects)
+		if v, err = Open(dir, Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now}); err != nil {
+			return err
+		}
+	}
+	s.view = v
+	return nil
+}
+
+// loadView reads how far the view is, and the subjects.
+func (s *Shared) loadView(v *Embedded) (state viewState, known bool, err error) {
+	if err := v.enter(); err != nil {
+		return state, false, err
+	}
+	defer v.leave()
+	err = v.each([]byte{viewSpace}, func(name, value []byte) (err error) {
+		known = true
+		state, err = decodeJSON[viewState](name, value)
+		return err
+	})
+	if err == nil {
+		err = v.each([]byte{subjectSpace}, func(name, value []byte) error {
+			feed, rest, ok := cutText(name[1:])
+			partition, _, ok2 := cutText(rest)
+			if !ok || !ok2 {
+				return fmt.Errorf("no feed and partition in the name %q", name)
+			}
+			one, err := decodeJSON[subject](name, value)
+			s.subjects[partitionName{feed, partition}] = one
+			return err
+		})
+	}
+	return state, known, v.failed("reading the view", err)
+}
+
+// viewBatch gathers messages to apply at once.
+type viewBatch struct {
+	view     *Embedded
+	batch    *pebble.Batch
+	subjects map[partitionName]subject // as they will be
+	applied  uint64
+	bytes    int
+}
+
+func (v *Embedded) newViewBatch() *viewBatch {
+	return &viewBatch{view: v, batch: v.db.NewBatch(), subjects: make(map[partitionName]subject)}
+}
+
+// add puts one message into the batch. A fold reads the view, so it must be
+// the first of its batch.
+func (b *viewBatch) add(m *message, before subject, seq uint64) error {
+	c := Commit{Feed: m.Feed, Partition: m.Partition, Position: m.Position, Keys: m.keys, Expires: m.Expires, Entry: m.Entry}
+	if err := c.write(b.batch); err != nil {
+		return err
+	}
+	for i := range m.Days {
+		v, err := json.Marshal(&m.Days[i])
+		if err != nil {
+			return err
+		}
+		if err := b.batch.Set(dayName(&m.Days[i]), v, nil); err != nil {
+			return err
+		}
+	}
+	if !m.Before.IsZero() {
+		err := b.view.windows(m.name(), func(name []byte, e *Entry) error {
+			if !e.To.Before(m.Before) {
+				return nil
+			}
+			return b.batch.Delete(name, nil)
+		})
+		if err != nil {
+			return b.view.failed("reading the ledger", err)
+		}
+	}
+	b.subjects[m.name()] = before.next(m, seq)
+	return nil
+}
+
+// write applies the batch and takes it over. It waits as long as the disk is full.
+// It is not synced: the position in the log goes with it, so what a power cut takes
+// is read again. That also means that no watermark speaks of it.
+func (b *viewBatch) write(created time.Time) error {
+	state, err := json.Marshal(viewState{Version: viewVersion, Created: created, Applied: b.applied})
+	if err == nil {
+		err = b.batch.Set([]byte{viewSpace}, state, nil)
+	}
+	for name, one := range b.subjects {
+		var v []byte
+		if err == nil {
+			v, err = json.Marshal(one)
+		}
+		if err == nil {
+			err = b.batch.Set(subjectName(name), v, nil)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, b.batch.Close())
+	}
+	v := b.view
+	_, err = guard(v, func() (none struct{}, err error) {
+		v.commits.RLock()
+		defer v.commits.RUnlock()
+		if err := v.db.Apply(b.batch, pebble.NoSync); err != nil {
+			return none, err
+		}
+		v.readers.renew()
+		return none, b.batch.Close()
+	})
+	return err
+}
+
+// windows calls f for every window of a partition's ledger that is not folded.
+func (v *Embedded) windows(n partitionName, f func(name []byte, e *Entry) error) error {
+	return v.each(appendText(appendText([]byte{windowSpace}, n[0]), n[1]), func(name, value []byte) error {
+		e, err := decodeJSON[Entry](name, value)
+		if err != nil {
+			return err
+		}
+		return f(name, &e)
+	})
+}
