@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -52,18 +53,9 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	}
 	how := pass{keepCursor: true, refetch: true, resend: resend}
 	for i, p := range parts {
-		p.stopping = ctx.Done()
-		if err := p.load(now); err != nil {
-			return err
-		}
-		if err := p.subscribe(ctx); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
-		before := p.position.Forwarded
-		err := p.walk(ctx, from, to, now, how, func(at time.Time) {
+		err := p.backfill(ctx, from, to, now, how, func(done float64, events int64) {
 			if progress != nil {
-				done := float64(at.Sub(from)) / float64(to.Sub(from))
-				progress((float64(i)+done)/float64(len(parts)), p.position.Forwarded-before)
+				progress((float64(i)+done)/float64(len(parts)), events)
 			}
 		})
 		if err != nil {
@@ -71,4 +63,29 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 		}
 	}
 	return nil
+}
+
+// backfill reads the period for one partition. Where several processes share the
+// state, the partition is with one that collects, so its account is another; what was delivered
+// is known to both.
+func (p *partition) backfill(ctx context.Context, from, to, now time.Time, how pass, progress func(done float64, events int64)) error {
+	if p.engine.Leases != nil {
+		p.account = strings.TrimSpace(p.value + " (backfill)")
+	}
+	ctx, release, err := p.hold(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer release()
+	p.stopping = ctx.Done()
+	if err := p.load(now); err != nil {
+		return err
+	}
+	if err := p.subscribe(ctx); err != nil {
+		return err
+	}
+	before := p.position.Forwarded
+	return p.walk(ctx, from, to, now, how, func(at time.Time) {
+		progress(float64(at.Sub(from))/float64(to.Sub(from)), p.position.Forwarded-before)
+	})
 }

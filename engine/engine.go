@@ -42,6 +42,8 @@ type Config struct {
 	Destination load.Destination
 	DeadLetters *load.DeadLetters
 	Store       checkpoint.Store
+	// Leases say which partitions run here. nil: all of them, in this process alone.
+	Leases Leases
 
 	// Tenant names whose data this is, where a process has engines of several: each has a
 	// [checkpoint.Scope] of the store, which the process sweeps, see [Sweep].
@@ -69,6 +71,17 @@ type Config struct {
 	CredentialExpires func() time.Time
 }
 
+// Leases share partitions among several processes: each is held by one at a time.
+// Implementations may be called from several goroutines.
+type Leases interface {
+	// Hold waits until the partition is held here. held ends when it must not be
+	// worked on any more, or with ctx; release gives it back. Without wait, one that
+	// another process runs is an error that names it.
+	Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, release func(), err error)
+	// Holder names the process that holds a partition, "" where that is not known.
+	Holder(feed, partition string) string
+}
+
 // Engine runs the enabled feeds of its Config.
 type Engine struct {
 	Config
@@ -76,6 +89,7 @@ type Engine struct {
 	sending    chan struct{} // holds one token: see pipeline.deliver
 	partitions []*partition
 	disabled   []*definition.Feed
+	holding    sync.Mutex // guards held of the partitions
 
 	refusal struct { // of the credential, as it was told last
 		sync.Mutex
@@ -158,24 +172,36 @@ func (e *Engine) Run(ctx context.Context) error {
 		return nil
 	}
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
-		for {
-			err := p.round(ctx)
-			if fatal := fatalError(err); fatal != nil {
-				return fatal
+		for ctx.Err() == nil {
+			held, release, err := p.hold(ctx, true)
+			if err != nil {
+				return nil //nolint:nilerr // ctx has ended
 			}
-			if !Sleep(ctx, p.pause(err)) {
-				return nil
+			err = p.rounds(held)
+			release()
+			if err != nil {
+				return err
 			}
 		}
+		return nil
 	})
 }
 
-// Once polls every feed until it has caught up with now. The error joins what
-// made feeds fail; the others ran all the same.
+// Once polls every feed until it has caught up with now, but for those that
+// another process runs. The error joins what made feeds fail; the others ran all the same.
 func (e *Engine) Once(ctx context.Context) error {
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
-		if err := p.round(ctx); err != nil {
+		held, release, err := p.hold(ctx, false)
+		if err != nil {
+			p.log.Info("not polled here", "cause", err)
+			return nil
+		}
+		defer release()
+		if err := p.round(held); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
+		}
+		if held.Err() != nil && ctx.Err() == nil {
+			return fmt.Errorf("%s: it went to another process before it had caught up: %w", p, context.Cause(held))
 		}
 		return nil
 	})

@@ -89,6 +89,9 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 	event["event_feeds_starting"] = count[Starting]
 	event["event_feeds_failing"] = count[Failing]
 	event["event_feeds_gated"] = count[Gated]
+	if e.Leases != nil {
+		event["event_feeds_standby"] = count[Standby]
+	}
 	of := ""
 	if e.Tenant != "" {
 		of = " of tenant " + e.Tenant

@@ -35,6 +35,7 @@ type partition struct {
 	engine  *Engine
 	feed    *definition.Feed
 	value   string // of the for_each, "" without
+	account string // under which the state keeps it: its value, but for a backfill beside those who collect
 	reader  *extract.Reader
 	mappers sync.Pool // of *transform.Mapper
 	flight  *flight   // shared by the partitions of the feed
@@ -45,6 +46,8 @@ type partition struct {
 	loaded     bool          // position was read from the store
 	subscribed bool          // the subscription was seen to be active
 	span       time.Duration // of a window: the feed's, or less after one that could not finish
+
+	held bool // run by this process; see Engine.share
 
 	stopping <-chan struct{} // closed when the work in hand must end
 	moved    atomic.Int64    // grows with everything that is counted of a window
@@ -59,7 +62,7 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 		return nil, err
 	}
 	p := &partition{
-		engine: e, feed: feed, value: value, reader: reader, flight: shared,
+		engine: e, feed: feed, value: value, account: value, reader: reader, flight: shared,
 		log:    e.Log.With("feed", feed.Name),
 		status: FeedStatus{Feed: feed.Name, Partition: value, State: Starting, Since: e.Now()},
 	}
@@ -89,6 +92,20 @@ func (p *partition) retention() time.Duration {
 	return p.feed.Window.Retention
 }
 
+// rounds polls until ctx ends, or this process no longer holds the partition; any
+// error is one that no retry can mend.
+func (p *partition) rounds(ctx context.Context) error {
+	for {
+		err := p.round(ctx)
+		if fatal := fatalError(err); fatal != nil {
+			return fatal
+		}
+		if errors.Is(err, checkpoint.ErrFenced) || !Sleep(ctx, p.pause(err)) {
+			return nil
+		}
+	}
+}
+
 // round reads everything up to now, less the feed's delay, and keeps the state
 // of the feed. A closed gate is a state, not an error.
 func (p *partition) round(ctx context.Context) error {
@@ -99,6 +116,10 @@ func (p *partition) round(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		return nil
+	}
+	if errors.Is(err, checkpoint.ErrFenced) {
+		p.log.Warn("another process has taken over this partition; the batch in hand may be delivered twice", "error", err)
+		return err
 	}
 	if gated, ok := errors.AsType[*extract.Gated](err); ok {
 		p.close(gated)
@@ -207,7 +228,7 @@ func (p *partition) load(now time.Time) error {
 	if p.loaded {
 		return nil
 	}
-	position, ok, err := p.engine.Store.Position(p.feed.Name, p.value)
+	position, ok, err := p.engine.Store.Position(p.feed.Name, p.account)
 	if err != nil {
 		return err
 	}
@@ -313,10 +334,10 @@ func (p *partition) slot(ctx context.Context) (*slot, error) {
 // commit writes c for this partition, and tries until the connector stops: a
 // full disk must not make it forget, and hence repeat, what it delivered.
 func (p *partition) commit(c *checkpoint.Commit) error {
-	c.Feed, c.Partition = p.feed.Name, p.value
+	c.Feed, c.Partition = p.feed.Name, p.account
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
 		err := p.engine.Store.Commit(c)
-		if err == nil || fatalError(err) != nil {
+		if err == nil || fatalError(err) != nil || errors.Is(err, checkpoint.ErrFenced) {
 			return err
 		}
 		p.log.Error("state could not be written, trying again", "error", err, "wait", wait)

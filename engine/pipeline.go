@@ -52,7 +52,7 @@ func newPipeline(ctx context.Context, p *partition, w extract.Window, how pass) 
 		p: p, how: how, ready: make(chan *batch), done: make(chan struct{}),
 		filled: batches.Get().(*batch),
 		live:   !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute,
-		entry:  checkpoint.Entry{Feed: p.feed.Name, Partition: p.value, From: w.From, To: w.To},
+		entry:  checkpoint.Entry{Feed: p.feed.Name, Partition: p.account, From: w.From, To: w.To},
 	}
 	pl.ctx, pl.cancel = context.WithCancelCause(ctx)
 	go pl.deliverAll()

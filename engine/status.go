@@ -20,6 +20,7 @@ const (
 	OK       State = "ok"       // its last round ended well
 	Failing  State = "failing"  // its last round failed; it is tried again
 	Gated    State = "gated"    // the tenant lacks what the feed needs; it is tried again later
+	Standby  State = "standby"  // another process runs it
 	Disabled State = "disabled" // switched off by the settings
 )
 
@@ -30,6 +31,7 @@ type FeedStatus struct {
 	State        State             `json:"state"`
 	Since        time.Time         `json:"since,omitzero"`         // of the state
 	WaitingSince time.Time         `json:"waiting_since,omitzero"` // for one of the Workers; zero: it does not
+	Holder       string            `json:"holder,omitempty"`       // of a partition in standby: who runs it, where that is known
 	Requires     string            `json:"requires,omitempty"`
 	GateReason   string            `json:"gate_reason,omitempty"`
 	GateUntil    time.Time         `json:"gate_until,omitzero"`
@@ -102,6 +104,9 @@ func (e *Engine) Status() Status {
 		status := p.status
 		status.FieldErrors = maps.Clone(p.status.FieldErrors)
 		p.mu.Unlock()
+		if status.State == Standby {
+			p.elsewhere(&status)
+		}
 		status.Requests = p.reader.Stats()
 		s.Feeds = append(s.Feeds, status)
 	}
@@ -112,7 +117,7 @@ func (e *Engine) Status() Status {
 }
 
 // severity orders states from the best to the one an operator must see.
-var severity = map[State]int{Disabled: 0, OK: 1, Starting: 2, Gated: 3, Failing: 4}
+var severity = map[State]int{Disabled: 0, Standby: 1, OK: 2, Starting: 3, Gated: 4, Failing: 5}
 
 // ByFeed sums the partitions of each enabled feed: counts add up, the worst
 // state, the oldest cursor and the first error stand for the feed.
@@ -180,7 +185,7 @@ func (s Status) Waiting() string {
 	on, ended := false, false
 	for _, f := range s.Feeds {
 		on = on || f.State != Disabled
-		ended = ended || !f.LastSuccess.IsZero() || f.State == Gated
+		ended = ended || !f.LastSuccess.IsZero() || f.State == Gated || f.State == Standby
 	}
 	switch {
 	case on && !ended:
@@ -291,7 +296,7 @@ func (p *partition) remember() {
 		return
 	}
 	position := p.position
-	if err := p.engine.Store.Commit(&checkpoint.Commit{Feed: p.feed.Name, Partition: p.value, Position: &position}); err != nil {
+	if err := p.engine.Store.Commit(&checkpoint.Commit{Feed: p.feed.Name, Partition: p.account, Position: &position}); err != nil {
 		p.log.Error("state could not be written", "error", err)
 	}
 }

@@ -30,8 +30,9 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	s.shared.observer = true
 	std, bar := terminalBar(std, s)
-	p, err := openProcess(s, std)
+	p, err := openProcess(ctx, s, std)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ type doctor struct {
 // all asks for every requirement behind the settings, in order of dependency.
 func (d *doctor) all(ctx context.Context) {
 	d.checkCloud()
-	d.checkState()
+	d.checkState(ctx)
 	d.checkDefinitions()
 	d.checkTenantServices(ctx)
 }
@@ -156,7 +156,7 @@ func host(base string) string {
 
 // checkState tries to write where the state lives, and reads what the feeds met
 // last.
-func (d *doctor) checkState() {
+func (d *doctor) checkState(ctx context.Context) {
 	const name = "state directory"
 	dir := d.settings.stateDir
 	d.lastOf = func(context.Context, string) map[[2]string]string { return nil }
@@ -165,11 +165,11 @@ func (d *doctor) checkState() {
 		d.fail(name, fmt.Sprintf("let user %d write to %s, or set STATE_DIR to a directory that it may write to and that outlives the process (in a container: a volume)", os.Getuid(), dir), "%v", err)
 		return
 	}
-	if !exists {
+	if !exists && d.settings.shared.url == "" {
 		d.ok(name, "%s is made at the first start", dir)
 		return
 	}
-	store, err := checkpoint.Open(dir, checkpoint.Options{ReadOnly: true, LockWait: 100 * time.Millisecond})
+	store, err := lookAt(ctx, d.settings)
 	switch {
 	case errors.Is(err, checkpoint.ErrLocked):
 		d.ok(name, "%s is writable, and in use by a connector that runs", dir)
@@ -177,6 +177,9 @@ func (d *doctor) checkState() {
 		return
 	case errors.Is(err, fs.ErrNotExist):
 		d.ok(name, "%s is writable, and empty", dir)
+		return
+	case err != nil && d.settings.shared.url != "":
+		d.fail("shared state", "see that the NATS servers of STATE_URL run with JetStream, can be reached from here, and accept the credentials", "%v", err)
 		return
 	case err != nil:
 		d.warn(name, "nothing: at its next start the connector sets the state aside and reads again what the services keep", "%v", err)
@@ -201,7 +204,11 @@ func (d *doctor) checkState() {
 		}
 		return last
 	}
-	d.ok(name, "%s is writable, and holds %d %s", dir, len(positions), plural(len(positions), "cursor"))
+	where := dir + " is writable, and holds"
+	if d.settings.shared.url != "" {
+		where += " a view of the shared state, with"
+	}
+	d.ok(name, "%s %d %s", where, len(positions), plural(len(positions), "cursor"))
 }
 
 // askLast asks the running connector. Only a hint is lost where it does not answer.

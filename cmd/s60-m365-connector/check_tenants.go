@@ -36,7 +36,7 @@ func (d *doctor) checkTenants(ctx context.Context, env map[string]string) []tena
 	default:
 		d.ok(name, "%d %s in %s", len(tenants), plural(len(tenants), "tenant"), d.settings.tenantsDir)
 	}
-	d.checkState()
+	d.checkState(ctx)
 
 	each := make([]doctor, len(tenants))
 	found := make([][]tenantFinding, len(tenants))

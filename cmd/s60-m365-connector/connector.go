@@ -17,6 +17,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/lease"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
@@ -31,7 +32,8 @@ type process struct {
 	log      *slog.Logger
 	defs     *definitions
 	store    checkpoint.Store
-	rebuild  bool // all feeds must be read again: the state could not be used
+	rebuild  bool           // all feeds must be read again: the state could not be used
+	replica  *lease.Replica // nil: it works alone
 
 	// Of several tenants; nil where there is one.
 	workers   *engine.Workers
@@ -85,12 +87,12 @@ func userAgent() string { return programName + "/" + version }
 const connections = 4
 
 // openProcess opens what tenants share. The caller closes it, after them.
-func openProcess(s *settings, std streams) (_ *process, err error) {
+func openProcess(ctx context.Context, s *settings, std streams) (_ *process, err error) {
 	p := &process{settings: s, out: terminalJSON(std.out), log: newLogger(s, std.err), appBudget: s.appRate.budget()}
 	if p.defs, err = definitionsOr(s, s.configDir, std.err); err != nil {
 		return nil, err
 	}
-	if p.store, p.rebuild, err = openStore(s, p.log); err != nil {
+	if p.store, p.replica, p.rebuild, err = openStore(ctx, s, p.log); err != nil {
 		return nil, err
 	}
 	if s.tenantsDir != "" {
@@ -102,7 +104,12 @@ func openProcess(s *settings, std streams) (_ *process, err error) {
 }
 
 // Close releases what the tenants shared.
-func (p *process) Close() error { return p.store.Close() }
+func (p *process) Close() error {
+	if p.replica != nil {
+		p.replica.Leave()
+	}
+	return p.store.Close()
+}
 
 // connect puts the connector of a tenant together. It makes no request. The
 // caller closes it.
@@ -138,7 +145,7 @@ func (p *process) connect(s *settings, onEvent func(string, []byte)) (_ *connect
 	if c.dest, err = openDestination(s, p.out, p.delivers, c.log); err != nil {
 		return nil, err
 	}
-	c.engine, err = engine.New(engine.Config{
+	config := engine.Config{
 		Name: programName, Version: version,
 		Feeds: c.defs.set.Feeds, Mappings: c.defs.mappings, Settings: s.names, Constants: constants(s.environment),
 		Client: c.client, Destination: c.dest, DeadLetters: c.dead, Store: c.store,
@@ -146,7 +153,11 @@ func (p *process) connect(s *settings, onEvent func(string, []byte)) (_ *connect
 		Poll: s.poll, Lookback: lookback, Heartbeat: s.heartbeat,
 		Log: c.log, Explain: inWords, OnEvent: onEvent,
 		CredentialExpires: c.credential.Expires,
-	})
+	}
+	if p.replica != nil {
+		config.Leases = p.replica
+	}
+	c.engine, err = engine.New(config)
 	return c, err
 }
 
@@ -190,19 +201,27 @@ func (s *settings) deadLetters() string {
 	return filepath.Join(s.stateDir, "deadletter")
 }
 
-// openStore opens the state. With rebuild, what there was could not be used,
-// and all feeds must be read again.
-func openStore(s *settings, log *slog.Logger) (_ checkpoint.Store, rebuild bool, err error) {
+// openStore opens the state; with STATE_URL, one that replicas share, and joins
+// them. With rebuild, what there was could not be used, and all feeds must be read
+// again.
+func openStore(ctx context.Context, s *settings, log *slog.Logger) (_ checkpoint.Store, replica *lease.Replica, rebuild bool, err error) {
+	if s.shared.url != "" {
+		store, replica, err := openShared(ctx, s, log)
+		if err != nil {
+			return nil, nil, false, err // not a store that holds a nil
+		}
+		return store, replica, false, nil
+	}
 	store, err := checkpoint.Open(s.stateDir, checkpoint.Options{Logger: log})
 	if err != nil {
-		return nil, false, fmt.Errorf("STATE_DIR: %w", err)
+		return nil, nil, false, fmt.Errorf("STATE_DIR: %w", err)
 	}
 	report := store.SetAside()
 	if report != nil {
 		log.Error("the state was set aside and is rebuilt from what the services keep; events of that time may be delivered again",
 			"report", report.String())
 	}
-	return store, report != nil, nil
+	return store, nil, report != nil, nil
 }
 
 func newCredential(s *settings) (extract.Credential, error) {

@@ -76,7 +76,7 @@ the connector itself is the real one. Nothing leaves this machine. Ctrl-C ends i
 	if s.logLevel == "DEBUG" {
 		quiet.err = std.err
 	}
-	f, err := openFleet(s, env, quiet, show.event)
+	f, err := openFleet(ctx, s, env, quiet, show.event)
 	if err != nil {
 		return err
 	}

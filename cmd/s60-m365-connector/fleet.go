@@ -48,8 +48,8 @@ type member struct {
 
 // openFleet opens what the tenants share, and the only tenant where s is that of
 // one. env is what s was read from. The caller closes the fleet.
-func openFleet(s *settings, env map[string]string, std streams, onEvent func(string, []byte)) (*fleet, error) {
-	p, err := openProcess(s, std)
+func openFleet(ctx context.Context, s *settings, env map[string]string, std streams, onEvent func(string, []byte)) (*fleet, error) {
+	p, err := openProcess(ctx, s, std)
 	if err != nil {
 		return nil, err
 	}

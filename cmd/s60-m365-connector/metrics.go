@@ -34,7 +34,7 @@ type tenantNumbers struct {
 }
 
 // feedStates are the values of the label state.
-var feedStates = []engine.State{engine.Starting, engine.OK, engine.Failing, engine.Gated, engine.Disabled}
+var feedStates = []engine.State{engine.Starting, engine.OK, engine.Failing, engine.Gated, engine.Standby, engine.Disabled}
 
 // desc is a metric of one tenant: as it is, and with the label tenant before the others.
 type desc struct{ one, many *prometheus.Desc }

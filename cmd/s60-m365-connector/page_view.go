@@ -28,12 +28,12 @@ const (
 )
 
 var stateLevel = map[engine.State]level{
-	engine.Starting: quiet, engine.OK: good, engine.Failing: bad, engine.Gated: careful, engine.Disabled: quiet,
+	engine.Starting: quiet, engine.OK: good, engine.Failing: bad, engine.Gated: careful, engine.Standby: quiet, engine.Disabled: quiet,
 }
 
 // stateWord is a state in words.
 var stateWord = map[engine.State]string{
-	engine.Starting: "catching up", engine.OK: "ok", engine.Failing: "failing", engine.Gated: "gated", engine.Disabled: "off",
+	engine.Starting: "catching up", engine.OK: "ok", engine.Failing: "failing", engine.Gated: "gated", engine.Standby: "standby", engine.Disabled: "off",
 }
 
 type statusView struct {
@@ -168,7 +168,7 @@ func (p *pages) view(s engine.Status) statusView {
 func headline(s engine.Status, states map[engine.State]int) (level, string) {
 	partitions := func(n int, what string) string { return fmt.Sprintf("%d %s", n, what) }
 	var parts []string
-	for _, state := range []engine.State{engine.Failing, engine.Gated, engine.Starting, engine.OK} {
+	for _, state := range []engine.State{engine.Failing, engine.Gated, engine.Starting, engine.OK, engine.Standby} {
 		if states[state] > 0 {
 			parts = append(parts, partitions(states[state], stateWord[state]))
 		}
@@ -183,6 +183,8 @@ func headline(s engine.Status, states map[engine.State]int) (level, string) {
 		return bad, "Collecting, but not everything: " + list
 	case states[engine.Starting] > 0:
 		return quiet, "Catching up: " + list
+	case states[engine.OK] == 0 && states[engine.Standby] > 0 && states[engine.Gated] == 0:
+		return quiet, "Standing by, other replicas collect: " + list
 	case states[engine.OK] == 0:
 		return careful, "Not collecting: " + list
 	}

@@ -18,7 +18,7 @@ func (r runCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	std, bar := terminalBar(std, s)
-	f, err := openFleet(s, env, std, nil)
+	f, err := openFleet(ctx, s, env, std, nil)
 	if err != nil {
 		return err
 	}

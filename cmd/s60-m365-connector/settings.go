@@ -54,6 +54,7 @@ type settings struct {
 
 	logLevel, logFormat string
 	stateDir, configDir string
+	shared              sharedState
 	listen              string
 
 	format      string
@@ -330,6 +331,7 @@ func readSettings(env map[string]string, offline bool) (*settings, error) {
 		r.fail("ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD %s has no Management Activity API: leave ENABLE_MGMT_ACTIVITY out, or set MS_MANAGE_BASE", s.cloud)
 	}
 	r.tenant(s, offline)
+	r.sharedState(s)
 	if !offline {
 		r.credential(s)
 		r.destination(s)

@@ -83,6 +83,9 @@ var settingGroups = []settingGroup{
 	}},
 	{"The process", "", true, []setting{
 		{"STATE_DIR", "/state", "Folder of the state: cursors, keys, ledger, dead letters. Has to outlive the container, and belongs to one connector."},
+		{"STATE_URL", unset, "Where several replicas share the state: NATS servers with JetStream, such as `nats://nats-1:4222,nats://nats-2:4222`, or `tls://…`. A path names the stream: `nats://nats-1:4222/contoso`; `s60-m365-` and `TENANT_ID` unless given. `STATE_DIR` then holds a copy that may be lost."},
+		{"STATE_CREDENTIALS_FILE", unset, "NATS credentials (`.creds`) for `STATE_URL`; or write user and password into it."},
+		{"REPLICA_NAME", "name of the host", "What this replica is called in logs, `feeds` and the status page."},
 		{"CONFIG_DIR", "/config", "Folder of your own `feeds/` and `mappings/`. A file of a shipped one's name replaces it. Need not exist."},
 		{"LISTEN_ADDR", "127.0.0.1:8080", "Where the status page, the mapping workbench, `/healthz`, `/readyz`, `/livez` and `/metrics` are. Read-only, no secret is on it. Set to nothing, it is off. A loopback address answers requests to `localhost` only."},
 		{"LOG_LEVEL", "INFO", "`INFO`, or `DEBUG`, which shows each request."},

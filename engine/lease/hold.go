@@ -1,0 +1,110 @@
+package lease
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Hold waits until this replica holds the partition. held ends when it must not
+// work on it any more, or with ctx; release is to be called once the work on it
+// has ended, and lets others have it.
+//
+// Without wait, a partition that another replica runs, or is about to, is
+// ErrElsewhere, with its name. Other errors are those of ctx.
+func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, release func(), err error) {
+	p, w := Partition{feed, partition}, &want{wait: wait, answer: make(chan string, 1)}
+	r.mu.Lock()
+	r.wanted[p] = w
+	r.mu.Unlock()
+	for {
+		r.nudge()
+		select {
+		case <-ctx.Done():
+			r.unwant(p)
+			return nil, nil, ctx.Err()
+		case elsewhere := <-w.answer:
+			if elsewhere != "" {
+				r.unwant(p)
+				return nil, nil, fmt.Errorf("%w: %s", ErrElsewhere, elsewhere)
+			}
+		}
+		if held, release = r.claim(ctx, p, w); held != nil {
+			return held, release, nil
+		}
+	}
+}
+
+func (r *Replica) unwant(p Partition) {
+	r.mu.Lock()
+	delete(r.wanted, p)
+	r.mu.Unlock()
+}
+
+// claim claims the partition for as long as the session lasts. held is nil where that
+// fails: somebody else was quicker, or the log is out of reach.
+func (r *Replica) claim(ctx context.Context, p Partition, w *want) (held context.Context, release func()) {
+	r.mu.Lock()
+	s := r.session
+	r.mu.Unlock()
+	if s == nil {
+		return nil, nil
+	}
+	within, cancel := context.WithTimeout(ctx, r.TTL)
+	defer cancel()
+	if err := r.Claims.Claim(within, p.Feed, p.Value, s.id); err != nil {
+		r.Log.Debug("replica: claim failed, trying again", "partition", p.String(), "error", err)
+		if !sleep(ctx, r.tick()/4) {
+			s.lose(errUnknown) // the log may hold the claim all the same
+		}
+		return nil, nil
+	}
+	held, giveUp := context.WithCancelCause(ctx)
+	detach := context.AfterFunc(s.ended, func() { giveUp(context.Cause(s.ended)) })
+	r.mu.Lock()
+	w.giveUp = giveUp
+	r.mu.Unlock()
+	r.Log.Info("replica: runs this partition", "partition", p.String(), "replica", r.Name)
+	return held, func() {
+		detach()
+		cause := context.Cause(held)
+		giveUp(context.Canceled)
+		r.release(ctx, p, s)
+		r.unwant(p)
+		r.Log.Info("replica: no longer runs this partition", "partition", p.String(), "replica", r.Name, "cause", cause)
+	}
+}
+
+// release gives the partition back. Where that fails, only the end of the session does it.
+func (r *Replica) release(ctx context.Context, p Partition, s *session) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(r.tick(), time.Second))
+	defer cancel()
+	if err := r.Claims.Release(ctx, p.Feed, p.Value); err != nil {
+		r.Log.Debug("replica: releasing a partition", "partition", p.String(), "error", err)
+		s.lose(errUnknown)
+	}
+}
+
+// name is what people call the replica of a session. The caller holds the lock.
+func (r *Replica) name(session string) string {
+	if name := r.names[session]; name != "" {
+		return name
+	}
+	return session
+}
+
+// Holder names the replica that holds a partition, "" if none that lives does,
+// as far as this one knows.
+func (r *Replica) Holder(feed, partition string) string {
+	owner := r.Claims.Owner(feed, partition)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.names[owner]
+}
+
+// Replicas is how many replicas take part; 0 while that is not known.
+func (r *Replica) Replicas() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members)
+}

@@ -1,0 +1,174 @@
+package lease_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+	"github.com/secure60/s60-m365-connector/engine/lease"
+)
+
+const (
+	ttl   = 2 * time.Second
+	parts = 7
+)
+
+// worker is a replica that works on whatever it holds.
+type worker struct {
+	*lease.Replica
+	stop context.CancelFunc
+	done sync.WaitGroup
+
+	mu   sync.Mutex
+	held map[string]bool
+}
+
+// replicas work on one state, on a real server.
+type replicas struct {
+	t      *testing.T
+	server *natstest.Server
+
+	mu    sync.Mutex
+	works map[string]string // who works on a partition
+}
+
+func (r *replicas) join(name string, observer bool) *worker {
+	r.t.Helper()
+	store, err := checkpoint.OpenShared(r.t.Context(), checkpoint.SharedOptions{
+		URL: natstest.URL(r.server), Name: "test", Dir: r.t.TempDir(), Replica: name, SessionTTL: ttl,
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { store.Close() }) //nolint:errcheck // the test has ended
+	w := &worker{held: map[string]bool{}, Replica: lease.Join(lease.Options{
+		Sessions: store.Sessions(), Claims: store, Name: name, TTL: ttl, Log: slog.New(slog.DiscardHandler), Observer: observer,
+	})}
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	r.t.Cleanup(w.leave)
+	for i := range parts {
+		if observer {
+			break
+		}
+		p := fmt.Sprint(i)
+		w.done.Go(func() {
+			for {
+				held, release, err := w.Hold(ctx, "feed", p, true)
+				if err != nil {
+					return
+				}
+				r.work(w, name, p, held, store)
+				release()
+			}
+		})
+	}
+	return w
+}
+
+// work works on a partition until it must not any more.
+func (r *replicas) work(w *worker, name, p string, held context.Context, store *checkpoint.Shared) {
+	r.mu.Lock()
+	if other := r.works[p]; other != "" {
+		r.t.Errorf("%s and %s work on partition %s at once", name, other, p)
+	}
+	r.works[p] = name
+	r.mu.Unlock()
+	if err := store.Commit(&checkpoint.Commit{Feed: "feed", Partition: p, Position: &checkpoint.Position{Forwarded: 1}}); err != nil && held.Err() == nil {
+		r.t.Errorf("%s holds partition %s and cannot commit: %v", name, p, err)
+	}
+	w.mu.Lock()
+	w.held[p] = true
+	w.mu.Unlock()
+	<-held.Done()
+	w.mu.Lock()
+	delete(w.held, p)
+	w.mu.Unlock()
+	r.mu.Lock()
+	r.works[p] = ""
+	r.mu.Unlock()
+}
+
+func (w *worker) leave() {
+	w.stop()
+	w.done.Wait()
+	w.Leave()
+}
+
+func (w *worker) holds() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.held)
+}
+
+// until waits for what must be within some time.
+func (r *replicas) until(what string, within time.Duration, is func() bool) time.Duration {
+	r.t.Helper()
+	started := time.Now()
+	for !is() {
+		if time.Since(started) > within {
+			r.t.Fatalf("not within %s: %s", within, what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(started)
+}
+
+func TestReplicasShare(t *testing.T) {
+	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]string{}}
+	a := r.join("a", false)
+	r.until("a holds all", 10*time.Second, func() bool { return a.holds() == parts })
+	b := r.join("b", false)
+	r.until("a and b hold halves", 10*time.Second, func() bool { return a.holds() == 4 && b.holds() == 3 })
+	c := r.join("c", false)
+	r.until("a, b and c hold thirds", 10*time.Second, func() bool { return a.holds()+b.holds()+c.holds() == parts && c.holds() >= 2 })
+	if name := c.Holder("feed", "0"); name != "a" && name != "b" && name != "c" {
+		t.Errorf("partition 0 is held by %q", name)
+	}
+	if c.Replicas() != 3 {
+		t.Errorf("c knows of %d replicas", c.Replicas())
+	}
+	a.leave()
+	took := r.until("b and c hold all once a has left", ttl, func() bool { return b.holds()+c.holds() == parts })
+	t.Logf("what a gave back was taken after %s", took)
+}
+
+// TestServerGone: work ends before others could take over, and begins again by
+// itself once the server is back.
+func TestServerGone(t *testing.T) {
+	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]string{}}
+	a, b := r.join("a", false), r.join("b", false)
+	halves := func() bool { return a.holds()+b.holds() == parts && a.holds() >= 3 && b.holds() >= 3 }
+	r.until("a and b hold halves", 10*time.Second, halves)
+	r.server.Stop()
+	r.until("nobody works without the server", ttl, func() bool { return a.holds()+b.holds() == 0 })
+	r.server.Start()
+	r.until("a and b work again", 30*time.Second, halves)
+}
+
+func TestObserver(t *testing.T) {
+	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]string{}}
+	a := r.join("a", false)
+	r.until("a holds all", 10*time.Second, func() bool { return a.holds() == parts })
+	look := r.join("look", true)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, _, err := look.Hold(ctx, "feed", "0", false); !errors.Is(err, lease.ErrElsewhere) || err.Error() != lease.ErrElsewhere.Error()+": a" {
+		t.Errorf("holding what a holds: %v, want that a runs it", err)
+	}
+	_, release, err := look.Hold(ctx, "feed", "of its own", false)
+	if err != nil {
+		t.Fatalf("an observer cannot hold what nobody does: %v", err)
+	}
+	release()
+	time.Sleep(ttl)
+	if a.holds() != parts {
+		t.Errorf("a holds %d of %d partitions: an observer takes part", a.holds(), parts)
+	}
+}

@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// This file is for several processes that share the partitions of a tenant.
+
+// hold waits until this process runs the partition; see [Leases]. What the
+// partition knew of its state is read again: another process may have changed it.
+func (p *partition) hold(ctx context.Context, wait bool) (_ context.Context, release func(), err error) {
+	leases := p.engine.Leases
+	if leases == nil {
+		return ctx, func() {}, nil
+	}
+	p.observe(func(s *FeedStatus) { s.become(Standby, p.engine.Now()) })
+	held, giveBack, err := leases.Hold(ctx, p.engine.leased(p.feed), p.account, wait)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.loaded, p.subscribed = false, false
+	p.observe(func(s *FeedStatus) { s.become(Starting, p.engine.Now()) })
+	p.engine.share(p, true)
+	return held, func() {
+		p.engine.share(p, false)
+		p.observe(func(s *FeedStatus) {
+			s.become(Standby, p.engine.Now())
+			s.LastError, s.GateReason = "", ""
+		})
+		giveBack()
+	}, nil
+}
+
+// leased is what the leases call a feed: its name in the store of all tenants.
+func (e *Engine) leased(feed *definition.Feed) string {
+	if e.Tenant == "" {
+		return feed.Name
+	}
+	return checkpoint.ScopedFeed(e.Tenant, feed.Name)
+}
+
+// elsewhere tells of a partition that another process runs what the shared state does.
+func (p *partition) elsewhere(s *FeedStatus) {
+	s.Holder = p.engine.Leases.Holder(p.engine.leased(p.feed), p.account)
+	// A state that cannot be read is reported by those who work with it.
+	if position, ok, err := p.engine.Store.Position(p.feed.Name, p.account); err == nil && ok {
+		s.Cursor, s.Forwarded, s.LastSuccess = position.Cursor, position.Forwarded, position.LastSuccess
+	}
+}
+
+// share gives the budgets of requests their new shares: of a budget that several
+// partitions draw on, this process has the part that belongs to the partitions that it
+// holds. So all processes together stay within it, whoever holds what.
+func (e *Engine) share(p *partition, held bool) {
+	e.holding.Lock()
+	defer e.holding.Unlock()
+	p.held = held
+	var all, here float64
+	for _, other := range e.partitions {
+		if bucketOf(other.feed) != bucketOf(p.feed) {
+			continue
+		}
+		all++
+		if other.held {
+			here++
+		}
+	}
+	e.Client.Share(p.feed, here/all)
+}
+
+// bucketOf names the budget that a feed draws on.
+func bucketOf(feed *definition.Feed) string {
+	if feed.RateLimit != nil && feed.RateLimit.Bucket != "" {
+		return feed.RateLimit.Bucket
+	}
+	return "feed " + feed.Name
+}
