@@ -28,11 +28,16 @@ const smallTable = 64 << 10
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if dir := os.Getenv(childDir); dir != "" {
-		if err := writeUntilKilled(dir); err != nil {
+	for name, run := range map[string]func(string) error{childDir: writeUntilKilled, childServer: serveUntilClosed, childView: buildView} {
+		arg := os.Getenv(name)
+		if arg == "" {
+			continue
+		}
+		if err := run(arg); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

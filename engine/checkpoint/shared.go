@@ -90,15 +90,15 @@ type Shared struct {
 
 	mu       sync.Mutex
 	closed   bool
-	cause    error                     // why it can no longer be used
-	subjects map[partitionName]subject // as the view knows them
+	cause    error              // why it can no longer be used
+	subjects map[string]subject // by name, as the view knows them
 	held     map[partitionName]*holding
 	applied  uint64        // the last message in the view
 	moved    chan struct{} // closed when applied grows
 	changed  chan struct{} // closed when an owner changes
 	caughtUp chan struct{} // closed once the view has reached the end of the log
 	messages uint64        // written by this store so far
-	reading  jetstream.MessagesContext
+	restart  func()        // reads the log anew
 }
 
 var _ Store = (*Shared)(nil)
@@ -151,8 +151,8 @@ func OpenShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	}
 	s := &Shared{
 		opts: o, servers: at, log: o.Logger, writer: newWriter(),
-		subjects: make(map[partitionName]subject), held: make(map[partitionName]*holding),
-		moved: make(chan struct{}), changed: make(chan struct{}), caughtUp: make(chan struct{}),
+		subjects: make(map[string]subject), held: make(map[partitionName]*holding),
+		restart: func() {}, moved: make(chan struct{}), changed: make(chan struct{}), caughtUp: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(ctx); err != nil {

@@ -72,7 +72,7 @@ func (s *Shared) Claim(ctx context.Context, feed, partition, session string) err
 		s.mu.Unlock()
 		return nil
 	}
-	h := newHolding(session, s.subjects[n].Last)
+	h := newHolding(session, s.subjects[subjectOf(s.opts.Name, n)].Last)
 	s.mu.Unlock()
 	err = s.publish(ctx, h, &message{Kind: kindClaim, Feed: feed, Partition: partition}, true)
 	fenced := errors.Is(err, ErrFenced)
@@ -131,7 +131,7 @@ func (s *Shared) Forget() {
 func (s *Shared) Owner(feed, partition string) (session string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.subjects[partitionName{feed, partition}].Session
+	return s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].Session
 }
 
 // Changed is closed at the next change of an owner. Get it before you look at the
@@ -186,7 +186,9 @@ func (s *Shared) commit(n partitionName, c *Commit) error {
 	if err := s.publishHeld(ctx, n, h, &m, true); err != nil {
 		return err
 	}
-	return s.reached(ctx, h.last)
+	seen, cancel := context.WithTimeout(context.Background(), commitPatience)
+	defer cancel()
+	return s.reached(seen, h.last)
 }
 
 // publishHeld is publish for a partition that the store holds, and holds no longer

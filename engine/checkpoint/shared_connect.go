@@ -69,7 +69,7 @@ func newWriter() string { return rand.Text()[:16] }
 
 const (
 	connectTimeout = 5 * time.Second
-	reconnectWait  = 500 * time.Millisecond
+	reconnectWait  = 250 * time.Millisecond
 	pingInterval   = 5 * time.Second // a dead connection is noticed after two or three
 )
 
@@ -91,7 +91,11 @@ func (s *Shared) connect() error {
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			s.log.Info("shared state: connected to NATS again", "server", nc.ConnectedServerName())
-			s.restart() // what was on its way to the old connection is not sent again
+			// What was on its way to the old connection is not sent again, and what was
+			// asked on it not answered.
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.restart()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			s.log.Warn("shared state: NATS reports an error; where it is of permissions, the user of STATE_URL needs the ones that the documentation lists", "error", err)

@@ -54,13 +54,17 @@ func (s *Shared) failed(what string, err error) error {
 		return fmt.Errorf("%s runs without JetStream: %w; start it with -js and a store directory, or enable JetStream for the account", where, err)
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
 		return fmt.Errorf("%s refuses a message as too large: %w; raise its max_payload to 1MB or more", where, err)
+	case code(err) == codeNotClustered:
+		return fmt.Errorf("%s is not a cluster, so it keeps one copy of the state only: %w", where, err)
 	case code(err) == codeNoPeers:
 		return fmt.Errorf("%s has too few servers for the copies that the state is to have: %w; start all servers of the cluster, three at least", where, err)
 	case code(err) == codeNoStorage, code(err) == codeNoResources, code(err) == codeNoMemory, code(err) == codeStoreFailed, code(err) == codeMaxBytesReached:
 		return fmt.Errorf("%w: %s has no space for the state: %w; give JetStream (max_file_store) or the account more, or free some", ErrDiskFull, where, err)
 	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected):
 		return fmt.Errorf("%s cannot be reached: %w; check that it runs, and STATE_URL", where, err)
-	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("%s has no JetStream that answers: %w; start it with -js and a store directory; in a cluster, check that a majority of its servers runs", where, err)
+	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s does not answer in time: %w; check that its servers run, a majority of them in a cluster", where, err)
 	}
 	return fmt.Errorf("%s: %w", where, err)

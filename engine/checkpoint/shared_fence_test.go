@@ -156,7 +156,7 @@ func TestSharedClaimOfWhatMovedIsHeld(t *testing.T) {
 	commitShared(t, a, "a", 0, 3)
 	atEnd(t, b)
 	// A view that has not seen the last commit yet.
-	n := partitionName{"feed", "a"}
+	n := subjectOf("state", partitionName{"feed", "a"})
 	b.mu.Lock()
 	old := b.subjects[n]
 	old.Last--

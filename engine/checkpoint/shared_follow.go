@@ -22,9 +22,11 @@ const (
 	askTimeout  = 2 * time.Second // for one answer of JetStream
 )
 
-// delivered is one message on its way to the view, or the news that there is none left.
+// delivered is one message on its way to the view; without a subject it is the news that
+// there is none.
 type delivered struct {
-	msg     *message
+	msg     *message // nil: not ours
+	subject string
 	bytes   int
 	seq     uint64
 	pending uint64 // messages behind it
@@ -64,17 +66,21 @@ func (s *Shared) apply(first delivered, incoming <-chan delivered) (next *delive
 		b.bytes += d.bytes
 		count++
 		b.applied = max(b.applied, d.seq)
+		if d.subject == "" {
+			return nil
+		}
+		before, ok := b.subjects[d.subject]
+		if !ok {
+			s.mu.Lock()
+			before = s.subjects[d.subject]
+			s.mu.Unlock()
+		}
+		b.subjects[d.subject] = before.next(d.msg, d.seq)
 		if d.msg == nil {
 			return nil
 		}
 		s.keys.Add(int64(len(d.msg.keys)))
-		before, ok := b.subjects[d.msg.name()]
-		if !ok {
-			s.mu.Lock()
-			before = s.subjects[d.msg.name()]
-			s.mu.Unlock()
-		}
-		return b.add(d.msg, before, d.seq)
+		return b.add(d.msg)
 	}
 	if err := add(first); err != nil {
 		return nil, errors.Join(err, b.batch.Close())
@@ -138,15 +144,23 @@ func (s *Shared) read(out chan<- delivered) {
 	last := s.applied
 	s.mu.Unlock()
 	for s.ctx.Err() == nil {
-		err := s.readOn(&last, out)
+		ctx, cancel := context.WithCancel(s.ctx)
+		s.mu.Lock()
+		s.restart = cancel
+		s.mu.Unlock()
+		err := s.readOn(ctx, &last, out)
+		restarted := ctx.Err() != nil
+		cancel()
 		if errors.Is(err, errNewer) {
 			s.stop(fmt.Errorf("%w: %w", ErrStopped, err))
-			return
 		}
 		if s.ctx.Err() != nil {
 			return
 		}
 		s.log.Debug("shared state: reading the log anew", "from", last+1, "error", err)
+		if restarted {
+			continue // it is connected again
+		}
 		select {
 		case <-s.ctx.Done():
 		case <-time.After(followPause):
@@ -158,11 +172,11 @@ func (s *Shared) read(out chan<- delivered) {
 // the server sent and the connection lost is not sent again: a gap in the consumer's own
 // count of messages shows it (https://docs.nats.io/nats-concepts/jetstream/consumers:
 // ordered consumers do the same).
-func (s *Shared) readOn(last *uint64, out chan<- delivered) error {
-	ctx, cancel := context.WithTimeout(s.ctx, 2*askTimeout)
+func (s *Shared) readOn(ctx context.Context, last *uint64, out chan<- delivered) error {
+	s.check(ctx) // a consumer that begins behind the end of another stream would wait for ever
+	ask, cancel := context.WithTimeout(ctx, 2*askTimeout)
 	defer cancel()
-	s.check() // a consumer that begins behind the end of another stream would wait for ever
-	consumer, err := s.js.CreateConsumer(ctx, s.opts.Name, jetstream.ConsumerConfig{
+	consumer, err := s.js.CreateConsumer(ask, s.opts.Name, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *last + 1,
 		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: consumerTTL, MemoryStorage: true, Replicas: 1,
 	})
@@ -181,9 +195,8 @@ func (s *Shared) readOn(last *uint64, out chan<- delivered) error {
 		return err
 	}
 	defer messages.Stop()
-	s.setReading(messages)
 	for count := uint64(1); ; count++ {
-		msg, err := messages.Next(jetstream.NextContext(s.ctx))
+		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return err
 		}
@@ -194,7 +207,7 @@ func (s *Shared) readOn(last *uint64, out chan<- delivered) error {
 		if about.Sequence.Consumer != count {
 			return fmt.Errorf("message %d came as the consumer's %d, not as its %d", about.Sequence.Stream, about.Sequence.Consumer, count)
 		}
-		d := delivered{bytes: len(msg.Data()), seq: about.Sequence.Stream, pending: about.NumPending}
+		d := delivered{subject: msg.Subject(), bytes: len(msg.Data()), seq: about.Sequence.Stream, pending: about.NumPending}
 		d.msg, err = decodeMessage(s.opts.Name, msg.Subject(), msg.Data())
 		if errors.Is(err, errNewer) {
 			return err
@@ -213,11 +226,13 @@ func (s *Shared) readOn(last *uint64, out chan<- delivered) error {
 
 // forgetConsumer spares the server the wait until it forgets a consumer by itself.
 func (s *Shared) forgetConsumer(consumer jetstream.Consumer) {
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
-	defer cancel()
-	if err := s.js.DeleteConsumer(ctx, s.opts.Name, consumer.CachedInfo().Name); err != nil {
-		s.log.Debug("shared state: deleting a consumer failed", "error", err)
-	}
+	s.work.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+		defer cancel()
+		if err := s.js.DeleteConsumer(ctx, s.opts.Name, consumer.CachedInfo().Name); err != nil {
+			s.log.Debug("shared state: deleting a consumer failed", "error", err)
+		}
+	})
 }
 
 func (s *Shared) send(out chan<- delivered, d delivered) bool {
@@ -226,22 +241,6 @@ func (s *Shared) send(out chan<- delivered, d delivered) bool {
 		return true
 	case <-s.ctx.Done():
 		return false
-	}
-}
-
-// setReading notes what is read, for restart.
-func (s *Shared) setReading(m jetstream.MessagesContext) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.reading = m
-}
-
-// restart reads the log anew from where the view stands.
-func (s *Shared) restart() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.reading != nil {
-		s.reading.Stop()
 	}
 }
 

@@ -55,7 +55,7 @@ func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool
 		switch {
 		case askErr != nil:
 			if errors.Is(askErr, jetstream.ErrStreamNotFound) {
-				s.check()
+				s.check(s.ctx)
 			}
 			err = askErr
 		case writer == id:
@@ -71,7 +71,7 @@ func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool
 			continue
 		default:
 			h.last = last
-			s.check() // whether it is a stream that has lost messages
+			s.check(s.ctx) // whether it is a stream that has lost messages
 			if over := s.over(); over != nil {
 				return over
 			}
@@ -79,7 +79,7 @@ func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool
 		}
 		select {
 		case <-ctx.Done():
-			return s.failed("writing", errors.Join(ctx.Err(), err))
+			return s.failed("writing", err)
 		case <-s.ctx.Done():
 			return s.over()
 		case <-time.After(wait):

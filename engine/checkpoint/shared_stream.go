@@ -181,8 +181,8 @@ func (s *Shared) identify(ctx context.Context) (changed string, err error) {
 
 // check ends the use of the store if the stream is not the one that the view is of. It is
 // asked wherever that could show; an error of asking shows nothing.
-func (s *Shared) check() {
-	ctx, cancel := context.WithTimeout(s.ctx, 4*askTimeout)
+func (s *Shared) check(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 4*askTimeout)
 	defer cancel()
 	changed, err := s.identify(ctx)
 	if err != nil || changed == "" {
@@ -201,7 +201,7 @@ func (s *Shared) watch() {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
-			s.check()
+			s.check(s.ctx)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (s *Shared) fold(ctx context.Context, n partitionName, h *holding, before t
 			return err
 		}
 		s.mu.Lock()
-		since := s.subjects[n].Since
+		since := s.subjects[subjectOf(s.opts.Name, n)].Since
 		s.mu.Unlock()
 		if len(f.changed) == 0 && since < foldAfter {
 			return nil
@@ -192,15 +192,15 @@ func (v *Embedded) foldOf(n partitionName, before time.Time) (*ledgerFold, error
 // before the last fold whose keys have expired and whose window it has folded, up to the first
 // that still counts. It reads no more of them than their headers.
 func (s *Shared) purge(ctx context.Context, n partitionName, now time.Time) (more bool, err error) {
+	name := subjectOf(s.opts.Name, n)
 	s.mu.Lock()
-	about := s.subjects[n]
+	about := s.subjects[name]
 	s.mu.Unlock()
 	if about.Fold == 0 {
 		return false, nil
 	}
-	subject := subjectOf(s.opts.Name, n)
 	consumer, err := s.js.CreateConsumer(ctx, s.opts.Name, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: subject, HeadersOnly: true,
+		DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: name, HeadersOnly: true,
 		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: consumerTTL, MemoryStorage: true, Replicas: 1,
 	})
 	if err != nil {
@@ -240,7 +240,7 @@ func (s *Shared) purge(ctx context.Context, n partitionName, now time.Time) (mor
 	}
 	// "Purge up to but not including this sequence", of the subject:
 	// https://docs.nats.io/reference/reference-protocols/nats_api_reference.
-	return more, s.stream.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(keep))
+	return more, s.stream.Purge(ctx, jetstream.WithPurgeSubject(name), jetstream.WithPurgeSequence(keep))
 }
 
 // counts reports whether a message before a fold with that boundary still says

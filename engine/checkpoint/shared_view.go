@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,7 +14,7 @@ import (
 // Beside what every embedded store holds, a view has:
 //
 //	v                    a viewState, JSON: of what stream it is, and how far
-//	o feed partition     a subject, JSON
+//	o name               a subject, JSON
 const (
 	viewSpace    = 'v'
 	subjectSpace = 'o'
@@ -40,10 +39,13 @@ type subject struct {
 	Since   int       `json:"since,omitempty"`   // messages since the last fold
 }
 
-// next is the subject after one more message.
+// next is the subject after one more message, nil for one that is not ours.
 func (s subject) next(m *message, seq uint64) subject {
 	s.Last = seq
 	s.Since++
+	if m == nil {
+		return s
+	}
 	begun := s.Begun
 	s.Begun = 0
 	s.Session = m.Session // nobody but the owner can write
@@ -61,10 +63,6 @@ func (s subject) next(m *message, seq uint64) subject {
 		}
 	}
 	return s
-}
-
-func subjectName(n partitionName) []byte {
-	return appendText(appendText([]byte{subjectSpace}, n[0]), n[1])
 }
 
 // openView opens the view, and makes it anew where it is not of this stream, or says
@@ -129,13 +127,8 @@ func (s *Shared) loadView(v *Embedded) (state viewState, known bool, err error) 
 	})
 	if err == nil {
 		err = v.each([]byte{subjectSpace}, func(name, value []byte) error {
-			feed, rest, ok := cutText(name[1:])
-			partition, _, ok2 := cutText(rest)
-			if !ok || !ok2 {
-				return fmt.Errorf("no feed and partition in the name %q", name)
-			}
 			one, err := decodeJSON[subject](name, value)
-			s.subjects[partitionName{feed, partition}] = one
+			s.subjects[string(name[1:])] = one
 			return err
 		})
 	}
@@ -146,18 +139,18 @@ func (s *Shared) loadView(v *Embedded) (state viewState, known bool, err error) 
 type viewBatch struct {
 	view     *Embedded
 	batch    *pebble.Batch
-	subjects map[partitionName]subject // as they will be
+	subjects map[string]subject // as they will be
 	applied  uint64
 	bytes    int
 }
 
 func (v *Embedded) newViewBatch() *viewBatch {
-	return &viewBatch{view: v, batch: v.db.NewBatch(), subjects: make(map[partitionName]subject)}
+	return &viewBatch{view: v, batch: v.db.NewBatch(), subjects: make(map[string]subject)}
 }
 
 // add puts one message into the batch. A fold reads the view, so it must be
 // the first of its batch.
-func (b *viewBatch) add(m *message, before subject, seq uint64) error {
+func (b *viewBatch) add(m *message) error {
 	c := Commit{Feed: m.Feed, Partition: m.Partition, Position: m.Position, Keys: m.keys, Expires: m.Expires, Entry: m.Entry}
 	if err := c.write(b.batch); err != nil {
 		return err
@@ -182,7 +175,6 @@ func (b *viewBatch) add(m *message, before subject, seq uint64) error {
 			return b.view.failed("reading the ledger", err)
 		}
 	}
-	b.subjects[m.name()] = before.next(m, seq)
 	return nil
 }
 
@@ -200,7 +192,7 @@ func (b *viewBatch) write(created time.Time) error {
 			v, err = json.Marshal(one)
 		}
 		if err == nil {
-			err = b.batch.Set(subjectName(name), v, nil)
+			err = b.batch.Set(append([]byte{subjectSpace}, name...), v, nil)
 		}
 	}
 	if err != nil {

@@ -83,6 +83,9 @@ func URL(cluster ...*Server) string {
 // Address is the server's host and port.
 func (s *Server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.options.Port) }
 
+// Dir is where the server keeps its files.
+func (s *Server) Dir() string { return s.options.StoreDir }
+
 // Start starts the server again after Stop, on the same port and files. It does not wait.
 func (s *Server) Start() {
 	s.t.Helper()

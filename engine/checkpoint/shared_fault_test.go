@@ -1,0 +1,225 @@
+package checkpoint
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+)
+
+// commitUntil commits numbered batches until stop is closed, each again until it is
+// acknowledged, and returns how many there were. A fence is an error: nobody else writes.
+func commitUntil(t *testing.T, s *Shared, partition string, stop <-chan struct{}) (n, repeated int) {
+	for {
+		select {
+		case <-stop:
+			return n, repeated
+		default:
+		}
+		switch err := s.Commit(numberedCommit(partition, n)); {
+		case err == nil:
+			n++
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrStopped), errors.Is(err, ErrClosed):
+			t.Errorf("batch %d: %v", n, err)
+			return n, repeated
+		default:
+			repeated++
+			t.Logf("batch %d, again: %v", n, err)
+		}
+	}
+}
+
+// messagesOf is how many messages a partition has in the log.
+func messagesOf(t *testing.T, s *Shared, partition string) int {
+	t.Helper()
+	info, err := s.stream.Info(t.Context(), subjectFilter(s, partition))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(info.State.Subjects[subjectOf(s.opts.Name, partitionName{"feed", partition})])
+}
+
+// TestSharedAnswerLost has the network lose the server's answers, and then the
+// connection, while a replica commits: each commit is stored once.
+func TestSharedAnswerLost(t *testing.T) {
+	server := natstest.Start(t, nil)
+	proxy := natstest.NewProxy(t, server)
+	quiet := slog.New(slog.DiscardHandler)
+	a := openShared(t, SharedOptions{URL: proxy.URL(), Logger: quiet})
+	claim(t, a, "a", "one")
+	before := messagesOf(t, a, "a")
+	stop := make(chan struct{})
+	var n, repeated int
+	var wg sync.WaitGroup
+	wg.Go(func() { n, repeated = commitUntil(t, a, "a", stop) })
+	random := rand.New(rand.NewPCG(1, 2))
+	cuts := 0
+	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); cuts++ {
+		time.Sleep(time.Duration(100+random.IntN(600)) * time.Millisecond)
+		proxy.Deafen(true)
+		time.Sleep(time.Duration(5+random.IntN(100)) * time.Millisecond)
+		proxy.Deafen(false)
+		proxy.Cut()
+	}
+	close(stop)
+	wg.Wait()
+	wantShared(t, a, "a", n)
+	b := openShared(t, SharedOptions{URL: natstest.URL(server)})
+	wantShared(t, b, "a", n)
+	stored := messagesOf(t, b, "a") - before
+	t.Logf("%d cuts, %d batches acknowledged, %d repeated, %d stored", cuts, n, repeated, stored)
+	if stored < n || stored > n+repeated {
+		t.Errorf("%d messages stored for %d batches, %d of them repeated", stored, n, repeated)
+	}
+	if cuts < 5 || n < 5 {
+		t.Error("too little happened")
+	}
+}
+
+// TestSharedAnswerLostForLong has a commit give up, though it was stored. Tried again it
+// is neither taken for another's nor lost.
+func TestSharedAnswerLostForLong(t *testing.T) {
+	proxy := natstest.NewProxy(t, natstest.Start(t, nil))
+	a := openShared(t, SharedOptions{URL: proxy.URL(), Logger: slog.New(slog.DiscardHandler)})
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 1)
+	proxy.Deafen(true)
+	err := a.Commit(numberedCommit("a", 1))
+	if err == nil || errors.Is(err, ErrFenced) || errors.Is(err, ErrStopped) {
+		t.Fatalf("a commit without an answer: %v, want an error that passes", err)
+	}
+	t.Log(err)
+	proxy.Deafen(false)
+	proxy.Cut()
+	commitShared(t, a, "a", 1, 3)
+	wantShared(t, a, "a", 3)
+}
+
+func TestSharedServerRestarts(t *testing.T) {
+	server := natstest.Start(t, nil)
+	quiet := slog.New(slog.DiscardHandler)
+	a, b := openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet}), openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var n [2]int
+	for i, s := range []*Shared{a, b} {
+		part := string(rune('a' + i))
+		claim(t, s, part, part)
+		wg.Go(func() { n[i], _ = commitUntil(t, s, part, stop) })
+	}
+	for range 3 {
+		time.Sleep(500 * time.Millisecond)
+		server.Stop()
+		time.Sleep(200 * time.Millisecond)
+		server.Start()
+		server.Ready()
+	}
+	time.Sleep(1500 * time.Millisecond)
+	close(stop)
+	wg.Wait()
+	t.Logf("batches: %v", n)
+	for _, s := range []*Shared{a, b} {
+		wantShared(t, s, "a", n[0])
+		wantShared(t, s, "b", n[1])
+	}
+	if n[0] < 5 || n[1] < 5 {
+		t.Error("too little happened")
+	}
+}
+
+// TestSharedLeaderLost takes the stream's leader from a cluster in the middle of commits.
+func TestSharedLeaderLost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a cluster's elections take long")
+	}
+	cluster := natstest.StartCluster(t, 3)
+	quiet := slog.New(slog.DiscardHandler)
+	o := SharedOptions{URL: natstest.URL(cluster...), Logger: quiet}
+	a, b := openShared(t, o), openShared(t, o)
+	if copies := a.stream.CachedInfo().Config.Replicas; copies != 3 {
+		t.Fatalf("the stream has %d copies in a cluster, want 3", copies)
+	}
+	claim(t, a, "a", "one")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var n, repeated int
+	wg.Go(func() { n, repeated = commitUntil(t, a, "a", stop) })
+	for range 2 {
+		time.Sleep(time.Second)
+		for _, server := range cluster {
+			if server.LeadsStream("state") {
+				server.Stop()
+				time.Sleep(5 * time.Second)
+				server.Start()
+				server.Ready()
+				break
+			}
+		}
+	}
+	time.Sleep(2 * time.Second)
+	close(stop)
+	wg.Wait()
+	t.Logf("%d batches, %d repeated", n, repeated)
+	wantShared(t, a, "a", n)
+	wantShared(t, b, "a", n)
+	claim(t, b, "a", "two")
+	commitShared(t, b, "a", n, n+3)
+	wantShared(t, a, "a", n+3)
+	if n < 10 {
+		t.Error("too little happened")
+	}
+}
+
+// TestSharedStreamLosesMessages puts back the files of the server as they were: what was
+// acknowledged since is gone. A running replica stops, and one that opens builds
+// its view anew.
+func TestSharedStreamLosesMessages(t *testing.T) {
+	server := natstest.Start(t, nil)
+	quiet := slog.New(slog.DiscardHandler)
+	dir := t.TempDir()
+	a := openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet})
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 5)
+	server.Stop()
+	old := filepath.Join(t.TempDir(), "old")
+	copyDir(t, server.Dir(), old)
+	server.Start()
+	server.Ready()
+	b := openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet, Dir: dir})
+	commitShared(t, a, "a", 5, 12)
+	wantShared(t, b, "a", 12)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	if err := os.RemoveAll(server.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	copyDir(t, old, server.Dir())
+	server.Start()
+	server.Ready()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		_, _, err := a.Position("feed", "a")
+		if errors.Is(err, ErrStopped) {
+			wantError(t, err, ErrStopped, "lost messages", "open it again")
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("a goes on with a stream that lost messages: %v", err)
+		}
+	}
+	if err := a.Commit(numberedCommit("a", 12)); !errors.Is(err, ErrStopped) {
+		t.Errorf("a commit: %v, want ErrStopped", err)
+	}
+	b = openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet, Dir: dir})
+	wantShared(t, b, "a", 5)
+	claim(t, b, "a", "two")
+	commitShared(t, b, "a", 5, 6)
+	wantShared(t, b, "a", 6)
+}

@@ -1,0 +1,194 @@
+package checkpoint
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+)
+
+func TestServersOfURL(t *testing.T) {
+	for _, c := range []struct{ url, hosts, user, password, name string }{
+		{"nats://a", "nats://a:4222", "", "", ""},
+		{" tls://a:4333/state ", "tls://a:4333", "", "", "state"},
+		{"nats://u:p%2F%40w@a,b:1,[::1]:2/x", "nats://a:4222, nats://b:1, nats://[::1]:2", "u", "p/@w", "x"},
+		{"nats://token@a", "nats://a:4222", "token", "", ""},
+	} {
+		s, err := parseServers(c.url)
+		if err != nil || s.String() != c.hosts || s.user != c.user || s.password != c.password || s.name != c.name {
+			t.Errorf("%s: %+v %v, want %+v", c.url, s, err, c)
+		}
+	}
+	for _, url := range []string{"", "host:4222", "http://a", "nats://", "nats://u:hunter2@", "nats://u:hunt%er2@a", "nats://u:hunter2@a:b", "nats://u:hunter2@a,,b", "nats://a?x=hunter2"} {
+		_, err := parseServers(url)
+		if err == nil {
+			t.Errorf("%s was taken", url)
+			continue
+		}
+		wantError(t, err, nil, "nats://host:4222")
+		if strings.Contains(err.Error(), "hunt") {
+			t.Errorf("%s: the error quotes a secret: %v", url, err)
+		}
+	}
+}
+
+// TestSharedCannotOpen opens against servers that do not serve, and says what to do.
+func TestSharedCannotOpen(t *testing.T) {
+	locked := natstest.URL(natstest.Start(t, func(o *server.Options) { o.Username, o.Password = "u", "hunter2" }))
+	open := natstest.URL(natstest.Start(t, nil))
+	plain := natstest.URL(natstest.Start(t, func(o *server.Options) { o.JetStream = false }))
+	js := jetstreamOf(t, open)
+	streams := map[string]jetstream.StreamConfig{
+		"aged":     {Subjects: []string{"aged.>"}, MaxAge: time.Hour},
+		"memory":   {Subjects: []string{"memory.>"}, Storage: jetstream.MemoryStorage},
+		"work":     {Subjects: []string{"work.>"}, Retention: jetstream.WorkQueuePolicy},
+		"subjects": {Subjects: []string{"others.>"}},
+	}
+	for name, c := range streams {
+		c.Name = name
+		if _, err := js.CreateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	with := func(url, user string) string { return strings.Replace(url, "//", "//"+user+"@", 1) }
+	missing := filepath.Join(t.TempDir(), "missing.creds")
+	for _, c := range []struct {
+		name  string
+		o     SharedOptions
+		texts []string
+	}{
+		{"nobody there", SharedOptions{URL: "nats://u:hunter2@127.0.0.1:1"}, []string{"127.0.0.1:1", "cannot be reached", "STATE_URL"}},
+		{"no credentials", SharedOptions{URL: locked}, []string{"refuses the credentials", "STATE_URL"}},
+		{"wrong credentials", SharedOptions{URL: with(locked, "u:hunter3")}, []string{"refuses the credentials", "STATE_URL"}},
+		{"no credentials file", SharedOptions{URL: open, Credentials: missing}, []string{"credentials file", missing}},
+		{"no JetStream", SharedOptions{URL: plain}, []string{"no JetStream", "-js"}},
+		{"TLS asked of a plain server", SharedOptions{URL: strings.Replace(open, "nats:", "tls:", 1)}, []string{"nats://"}},
+		{"no name", SharedOptions{URL: open, Name: "-"}, []string{`""`, "STATE_URL"}},
+		{"a bad name", SharedOptions{URL: open, Name: "a.b"}, []string{"a.b", "STATE_URL"}},
+		{"messages that age", SharedOptions{URL: open, Name: "aged"}, []string{"max_age", "1h", "aged", "STATE_URL"}},
+		{"a stream in memory", SharedOptions{URL: open, Name: "memory"}, []string{"storage", "file"}},
+		{"a work queue", SharedOptions{URL: open, Name: "work"}, []string{"retention", "limits"}},
+		{"other subjects", SharedOptions{URL: open, Name: "subjects"}, []string{"others.>", "subjects.>"}},
+		{"too many copies", SharedOptions{URL: open, Copies: 3}, []string{"not a cluster", "one copy"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log bytes.Buffer
+			c.o.Dir, c.o.Logger = t.TempDir(), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			switch c.o.Name {
+			case "":
+				c.o.Name = "state"
+			case "-":
+				c.o.Name = ""
+			}
+			s, err := OpenShared(t.Context(), c.o)
+			if err == nil {
+				t.Fatal("it opened", s.Close())
+			}
+			wantError(t, err, nil, c.texts...)
+			if text := err.Error() + log.String(); strings.Contains(text, "hunter") {
+				t.Errorf("a secret in %s", text)
+			}
+		})
+	}
+	s := openShared(t, SharedOptions{URL: with(locked, "u:hunter2") + "/named", Name: ""})
+	if s.opts.Name != "state" { // openShared gives a name, which counts
+		t.Errorf("the name is %q", s.opts.Name)
+	}
+}
+
+func jetstreamOf(t *testing.T, url string) jetstream.JetStream {
+	t.Helper()
+	return openShared(t, SharedOptions{URL: url, Name: "other"}).js
+}
+
+// TestSharedCorrectsTheStream finds a stream whose settings can be put right.
+func TestSharedCorrectsTheStream(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	js := jetstreamOf(t, url)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "state", Subjects: []string{"state.>"}, MaxBytes: 1 << 30,
+		AllowDirect: true, Discard: jetstream.DiscardOld, Description: "ours"}); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s := openShared(t, SharedOptions{URL: url + "/state", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	info, err := s.stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := info.Config
+	if c.AllowDirect || c.Discard != jetstream.DiscardNew || c.MaxMsgSize != messageLimit || c.MaxBytes != 1<<30 || c.Description != "ours" {
+		t.Errorf("the stream is %+v", c)
+	}
+	if !strings.Contains(log.String(), "set the stream") {
+		t.Errorf("the log does not tell of it: %s", &log)
+	}
+	claim(t, s, "a", "one")
+	commitShared(t, s, "a", 0, 3)
+	wantShared(t, s, "a", 3)
+}
+
+// TestSharedNoSpace fills the account's storage.
+func TestSharedNoSpace(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, func(o *server.Options) { o.JetStreamMaxStore = 1 << 20 }))
+	s := openShared(t, SharedOptions{URL: url})
+	claim(t, s, "a", "one")
+	for n := 0; ; n++ {
+		c := numberedCommit("a", n)
+		for i := range 5000 {
+			c.Keys = append(c.Keys, numberedKey("space", n*5000+i))
+		}
+		if err := s.Commit(c); err != nil {
+			wantError(t, err, ErrDiskFull, "JetStream", "max_file_store")
+			break
+		}
+		if n > 100 {
+			t.Fatal("8 MB went into 1 MB")
+		}
+	}
+}
+
+// TestSharedOpeningEnds ends the opening of a replica whose view takes long, and goes on.
+func TestSharedOpeningEnds(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	a := openShared(t, SharedOptions{URL: url})
+	claim(t, a, "a", "one")
+	const batches, keys = 30, 10_000
+	for n := range batches {
+		c := Commit{Feed: "feed", Partition: "a", Position: &Position{Forwarded: int64(n)}, Expires: noon}
+		for i := range keys {
+			c.Keys = append(c.Keys, numberedKey("many", n*keys+i))
+		}
+		if err := a.Commit(&c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	for wait := 20 * time.Millisecond; ; wait += 20 * time.Millisecond {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		s, err := OpenShared(ctx, SharedOptions{URL: url, Name: "state", Dir: dir})
+		cancel()
+		if err == nil {
+			t.Skip("no time ended the opening while the view was built", s.Close())
+		}
+		if strings.Contains(err.Error(), "the view shows") {
+			wantError(t, err, context.DeadlineExceeded, "it goes on from there")
+			break
+		}
+	}
+	b := openShared(t, SharedOptions{URL: url, Dir: dir})
+	if p, _, err := b.Position("feed", "a"); err != nil || p.Forwarded != batches-1 {
+		t.Errorf("position %v %v", p, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, viewDir, stateDir)); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,173 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+)
+
+// told is all that a store tells.
+type told struct {
+	positions map[[2]string]Position
+	ledger    []Entry
+	seen      map[int]time.Time
+}
+
+func tell(t *testing.T, s Store, keys int) told {
+	t.Helper()
+	all := told{seen: map[int]time.Time{}}
+	var err, err2 error
+	all.positions, err = s.Positions()
+	all.ledger, err2 = s.Ledger("")
+	if err = errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	for i := range keys {
+		expires, ok, err := s.Seen(numberedKey("", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			all.seen[i] = expires
+		}
+	}
+	return all
+}
+
+func wantTold(t *testing.T, who string, got, want told) {
+	t.Helper()
+	if !maps.Equal(got.positions, want.positions) {
+		t.Errorf("%s: positions %v\nwant %v", who, got.positions, want.positions)
+	}
+	if len(got.ledger) != len(want.ledger) {
+		t.Errorf("%s: %d entries in the ledger, want %d", who, len(got.ledger), len(want.ledger))
+	}
+	for i := range min(len(got.ledger), len(want.ledger)) {
+		if !reflect.DeepEqual(got.ledger[i], want.ledger[i]) {
+			t.Fatalf("%s: entry %d of the ledger is %+v\nwant %+v", who, i, got.ledger[i], want.ledger[i])
+		}
+	}
+	if !maps.Equal(got.seen, want.seen) {
+		t.Errorf("%s: %d keys seen, want %d", who, len(got.seen), len(want.seen))
+	}
+}
+
+// TestSharedPurgeLosesNothing lets weeks go by in which two replicas commit, hand partitions
+// over and sweep. Both tell what an embedded store tells that was given the
+// same, and so does a third that builds its view from what is left in the log.
+func TestSharedPurgeLosesNothing(t *testing.T) {
+	payloads := []int32{16 << 10, 1 << 20} // folds go in parts; in one
+	if testing.Short() {
+		payloads = payloads[:1]
+	}
+	for _, payload := range payloads {
+		t.Run(fmt.Sprint(payload), func(t *testing.T) {
+			seed := uint64(time.Now().UnixNano())
+			t.Logf("seed %d", seed)
+			purgeLosesNothing(t, rand.New(rand.NewPCG(seed, 0)), natstest.URL(natstest.Start(t, natstest.MaxPayload(payload))))
+		})
+	}
+}
+
+func purgeLosesNothing(t *testing.T, random *rand.Rand, url string) {
+	const parts, days = 3, 25
+	model := openTest(t, t.TempDir(), Options{})
+	replicas := []*Shared{openShared(t, SharedOptions{URL: url}), openShared(t, SharedOptions{URL: url})}
+	owner := make([]int, parts)
+	keys := 0
+	commit := func(p int, c *Commit) {
+		s := replicas[owner[p]]
+		err := s.Commit(c)
+		if errors.Is(err, ErrFenced) {
+			claim(t, s, c.Partition, fmt.Sprint(owner[p]))
+			err = s.Commit(c)
+		}
+		if err = errors.Join(err, model.Commit(c)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := noon
+	for day := range days {
+		for window := range 8 {
+			now = now.Add(3 * time.Hour)
+			for p := range parts {
+				if p == 2 && day > days/2 {
+					continue // a feed that was turned off
+				}
+				if random.IntN(15) == 0 {
+					owner[p] = 1 - owner[p]
+					atEnd(t, replicas[owner[p]])
+				}
+				partition := fmt.Sprintf("part %d/ü", p)
+				from := now.Add(-3 * time.Hour)
+				if random.IntN(20) == 0 {
+					from = from.Add(-time.Duration(random.IntN(20*24)) * time.Hour) // a backfill
+				}
+				e := &Entry{Feed: "feed", Partition: partition, From: from, To: from.Add(3 * time.Hour), Complete: random.IntN(5) > 0}
+				for range 1 + random.IntN(2) {
+					c := &Commit{Feed: "feed", Partition: partition, Entry: e, Expires: now.Add(time.Duration(random.IntN(10*24)) * time.Hour)}
+					for range random.IntN(4) {
+						c.Keys = append(c.Keys, numberedKey("", keys))
+						keys++
+					}
+					if random.IntN(30) == 0 && keys > 0 {
+						c.Keys = append(c.Keys, numberedKey("", random.IntN(keys)))
+					}
+					e.Listed += int64(len(c.Keys))
+					if random.IntN(4) == 0 {
+						e.Reasons = map[string]int64{"gone": int64(window)}
+					}
+					c.Position = &Position{Cursor: e.To, Forwarded: int64(keys)}
+					commit(p, c)
+				}
+				if p == 0 { // what fails says so
+					for range 8 {
+						commit(p, &Commit{Feed: "feed", Partition: "failing", Position: &Position{Forwarded: int64(random.IntN(1000))}})
+					}
+				}
+			}
+		}
+		for _, s := range replicas {
+			atEnd(t, s)
+			if err := s.Sweep(now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := model.Sweep(now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Whatever each holds has been swept at this time by now.
+	for _, s := range replicas {
+		atEnd(t, s)
+	}
+	want := tell(t, model, keys)
+	for i, s := range replicas {
+		wantTold(t, fmt.Sprintf("replica %d", i), tell(t, s, keys), want)
+	}
+	info, err := replicas[0].stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d messages are left, %d KiB", info.State.Msgs, info.State.LastSeq, info.State.Bytes>>10)
+	if info.State.Msgs*2 > info.State.LastSeq {
+		t.Error("hardly anything was purged")
+	}
+	third := openShared(t, SharedOptions{URL: url})
+	if err := third.Sweep(now); err != nil {
+		t.Fatal(err)
+	}
+	wantTold(t, "a view built anew", tell(t, third, keys), want)
+	for p := range parts {
+		partition := fmt.Sprintf("part %d/ü", p)
+		if got, want := third.Owner("feed", partition), replicas[0].Owner("feed", partition); got != want || got == "" {
+			t.Errorf("the owner of %s is %q, want %q", partition, got, want)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package checkpoint
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+)
+
+func subjectFilter(s *Shared, partition string) jetstream.StreamInfoOpt {
+	return jetstream.WithSubjectFilter(subjectOf(s.opts.Name, partitionName{"feed", partition}))
+}
+
+// TestSharedView opens a replica again on whatever may have become of its view.
+func TestSharedView(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	a := openShared(t, SharedOptions{URL: url})
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 10)
+	total := 10
+	dir := t.TempDir()
+	var log bytes.Buffer
+	reopen := func(t *testing.T) *Shared {
+		log.Reset()
+		return openShared(t, SharedOptions{URL: url, Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	}
+	if err := reopen(t).Close(); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(dir, viewDir, stateDir)
+	for _, c := range []struct {
+		name string
+		harm func(t *testing.T)
+		keys int64 // read from the log; -1: all
+		log  string
+	}{
+		{"nothing", func(*testing.T) {}, 0, ""},
+		{"it lags", func(t *testing.T) { commitShared(t, a, "a", total, total+7); total += 7 }, 70, ""},
+		{"it is deleted", func(t *testing.T) { remove(t, state) }, -1, ""},
+		{"a table is damaged", func(t *testing.T) { damageTables(t, state) }, -1, "built anew"},
+		{"its log is gone", func(t *testing.T) { removeLogs(t, state) }, -1, "built anew"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.harm(t)
+			s := reopen(t)
+			wantShared(t, s, "a", total)
+			want := c.keys
+			if want < 0 {
+				want = int64(total) * 10
+			}
+			if got := s.keys.Load(); got != want {
+				t.Errorf("%d keys were read from the log, want %d", got, want)
+			}
+			if !strings.Contains(log.String(), c.log) {
+				t.Errorf("the log does not say %q: %s", c.log, &log)
+			}
+			if got := s.Owner("feed", "a"); got != "one" {
+				t.Errorf("the owner is %q, want one", got)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			left, err := filepath.Glob(state + "-*")
+			if err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v %v", left, err)
+			}
+		})
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func files(t *testing.T, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no %s: %v", pattern, err)
+	}
+	return names
+}
+
+// damageTables makes the view have tables only, and their files wrong.
+func damageTables(t *testing.T, state string) {
+	t.Helper()
+	for _, name := range files(t, filepath.Join(state, "MANIFEST-*")) {
+		if err := os.WriteFile(name, []byte("nonsense"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func removeLogs(t *testing.T, state string) {
+	t.Helper()
+	for _, name := range files(t, filepath.Join(state, "marker.*")) {
+		remove(t, name)
+	}
+}
+
+// TestSharedStreamReplaced deletes the stream under a replica that runs, and one that
+// does not.
+func TestSharedStreamReplaced(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	quiet := slog.New(slog.DiscardHandler)
+	dir := t.TempDir()
+	a, b := openShared(t, SharedOptions{URL: url, Logger: quiet}), openShared(t, SharedOptions{URL: url, Logger: quiet, Dir: dir})
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 5)
+	wantShared(t, b, "a", 5)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.js.DeleteStream(t.Context(), "state"); err != nil {
+		t.Fatal(err)
+	}
+	err := a.Commit(numberedCommit("a", 5))
+	wantError(t, err, ErrStopped, "deleted", "open it again", "state")
+	b = openShared(t, SharedOptions{URL: url, Logger: quiet, Dir: dir})
+	if all, err := b.Positions(); len(all) != 0 || err != nil {
+		t.Errorf("positions of another stream: %v %v", all, err)
+	}
+	if got := b.Owner("feed", "a"); got != "" {
+		t.Errorf("the owner of another stream is %q", got)
+	}
+	claim(t, b, "a", "two")
+	commitShared(t, b, "a", 0, 1)
+	wantShared(t, b, "a", 1)
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := a.Commit(numberedCommit("a", 5)); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v, want ErrClosed", err)
+	}
+}
+
+// TestSharedLeavesTheEmbeddedStateAlone opens a view where a store of one machine has its
+// state.
+func TestSharedLeavesTheEmbeddedStateAlone(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, Options{})
+	commitNumbered(t, e, 0, 5)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := openShared(t, SharedOptions{URL: natstest.URL(natstest.Start(t, nil)), Dir: dir})
+	if all, err := s.Positions(); len(all) != 0 || err != nil {
+		t.Errorf("positions of the other state: %v %v", all, err)
+	}
+	wantNumbered(t, openTest(t, dir, Options{}), 5)
+}
+
+// TestSharedForeignMessages has others publish to the stream.
+func TestSharedForeignMessages(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	var log bytes.Buffer
+	a := openShared(t, SharedOptions{URL: url, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 2)
+	for _, subject := range []string{"state.stray", "state.feed.b", "state.feed.a"} {
+		if err := a.nc.Publish(subject, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What it did to the subject of a partition is as if another replica had written.
+	if err := a.Commit(numberedCommit("a", 2)); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit behind a foreign message: %v, want ErrFenced", err)
+	}
+	for end := time.Now().Add(10 * time.Second); a.Claim(t.Context(), "feed", "a", "one") != nil; {
+		if time.Now().After(end) {
+			t.Fatal("the partition cannot be claimed behind a foreign message")
+		}
+	}
+	commitShared(t, a, "a", 2, 4)
+	wantShared(t, a, "a", 4)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(log.String(), "passed over"); n != 3 {
+		t.Errorf("%d messages reported as foreign, want 3:\n%s", n, &log)
+	}
+
+	// What a newer release wrote is not passed over.
+	b := openShared(t, SharedOptions{URL: url})
+	if err := b.nc.Publish("state.feed.a", appendText(nil, `{"v":2,"kind":"commit","feed":"feed","partition":"a"}`)); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, err := b.Positions()
+		if err != nil {
+			wantError(t, err, ErrStopped, "newer release")
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a newer release's message was passed over")
+		}
+	}
+}
