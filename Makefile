@@ -1,6 +1,6 @@
 # build  the binary, in bin/          test   what the README promises
 # lint   gofmt, vet, staticcheck      golden rewrite what tests compare with: look at the difference
-# bench  the figures of docs/performance.md, in a few minutes
+# bench  the figures of docs/performance.md, in a few minutes; FULL=1: with the full sizes
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
 # image  build the container image and check what is in it
@@ -33,7 +33,7 @@ golden:
 	go test ./cmd/$(notdir $(BINARY)) -run '^TestGeneratedParts$$' -update
 
 bench:
-	go run .ci/bench.go
+	go run .ci/bench.go $(if $(FULL),-full)
 
 demo: build
 	$(BINARY) demo

@@ -21,6 +21,10 @@ const (
 	// grace is how long a batch in hand may take to be delivered and committed
 	// after the connector was told to stop.
 	grace = 6 * time.Second
+	// alsoKeys is how many keys a batch may hold that stand for no event of it.
+	// A week of records that were all delivered before has no events, and would
+	// gather keys without end.
+	alsoKeys = 16 << 10
 )
 
 // pipeline takes one window from its records to its commits. The goroutines of
@@ -124,10 +128,10 @@ func (s *source) Record(ctx context.Context, raw []byte) error {
 	seen = seen && !pl.how.resend
 	if err != nil || seen {
 		pl.p.flight.release(key)
-		if err == nil {
-			pl.again(key, expires)
+		if err != nil {
+			return err
 		}
-		return err
+		return pl.again(ctx, key, expires)
 	}
 	event, failed := s.mapper.Append(s.event[:0], raw)
 	s.event = event
@@ -158,18 +162,27 @@ func (s *source) time() (time.Time, bool) {
 
 // again counts a record that was delivered before. One that comes back late
 // in the life of its key is remembered anew: the service may repeat it once more.
-func (pl *pipeline) again(key checkpoint.Key, expires time.Time) {
+func (pl *pipeline) again(ctx context.Context, key checkpoint.Key, expires time.Time) error {
 	pl.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
 	if expires.Before(pl.p.engine.Now().Add(pl.p.retention() / 2)) {
-		pl.also(key)
+		return pl.also(ctx, key)
 	}
+	return nil
 }
 
-// also adds a key to what is committed with the batch in hand.
-func (pl *pipeline) also(key checkpoint.Key) {
+// also adds a key to what is committed with the batch in hand, and hands over a
+// batch that holds enough of them, with or without events.
+func (pl *pipeline) also(ctx context.Context, key checkpoint.Key) error {
 	pl.filling.Lock()
 	defer pl.filling.Unlock()
+	if err := pl.failure(ctx); err != nil {
+		return err
+	}
 	pl.filled.also = append(pl.filled.also, key)
+	if len(pl.filled.also) >= alsoKeys {
+		pl.hand(ctx)
+	}
+	return nil
 }
 
 // End implements [extract.Source]. All records of an item are in the batch in
@@ -178,11 +191,11 @@ func (s *source) End() error {
 	pl := s.pl
 	pl.p.mappers.Put(s.mapper)
 	s.keyless.settle()
-	if s.item != "" {
-		pl.count(func(c *checkpoint.Counts) { c.ItemsFetched++ })
-		pl.also(pl.p.itemKey(s.item))
+	if s.item == "" {
+		return nil
 	}
-	return nil
+	pl.count(func(c *checkpoint.Counts) { c.ItemsFetched++ })
+	return pl.also(pl.ctx, pl.p.itemKey(s.item))
 }
 
 // add puts an event into the batch in hand, and hands a full batch over. The

@@ -32,7 +32,7 @@ const goldenSuffix = ".golden.json"
 var collected = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // shipped loads the shipped mappings.
-func shipped(t *testing.T) *definition.Set {
+func shipped(t testing.TB) *definition.Set {
 	t.Helper()
 	set, problems := definition.Load(definition.Options{Feeds: fstest.MapFS{}, Mappings: mappings.FS})
 	if len(problems) > 0 {
@@ -46,7 +46,7 @@ func shipped(t *testing.T) *definition.Set {
 }
 
 // compile compiles a shipped mapping as the connector does.
-func compile(t *testing.T, m *definition.Mapping) *transform.Mapping {
+func compile(t testing.TB, m *definition.Mapping) *transform.Mapping {
 	t.Helper()
 	compiled, problems := transform.Compile(m, transform.Options{
 		Constants: []transform.Constant{
@@ -70,7 +70,7 @@ func compile(t *testing.T, m *definition.Mapping) *transform.Mapping {
 }
 
 // cases are the names of the cases of a mapping, in order.
-func cases(t *testing.T, mapping string) []string {
+func cases(t testing.TB, mapping string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(mapping, "*.json"))
 	if err != nil {
@@ -86,7 +86,7 @@ func cases(t *testing.T, mapping string) []string {
 }
 
 // mapped are the mappings that have cases, in order.
-func mapped(t *testing.T) []string {
+func mapped(t testing.TB) []string {
 	t.Helper()
 	entries, err := os.ReadDir(".")
 	if err != nil {
@@ -102,7 +102,7 @@ func mapped(t *testing.T) []string {
 }
 
 // record is the record of a case.
-func record(t *testing.T, mapping, name string) []byte {
+func record(t testing.TB, mapping, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(mapping, name+".json"))
 	if err != nil {

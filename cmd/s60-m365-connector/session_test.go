@@ -24,7 +24,7 @@ import (
 // script in testdata/session is what a person would type and see.
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){programName: main, "forward": forward})
+	testscript.Main(m, map[string]func(){programName: main, "forward": forward, bareClientName: bareClient})
 }
 
 // quickSessions are those that -short leaves: each way a run begins and ends, and all

@@ -267,8 +267,8 @@ func (s *Embedded) openDB() error {
 // reads its filters from the system's cache, which takes microseconds longer. A larger
 // memory table writes less over again and takes longer to read back on opening.
 const (
-	memTableSize = 2 << 20
-	smallCache   = 6 << 20
+	memTableSize = 1 << 20
+	smallCache   = 4 << 20
 	largeCache   = 28 << 20
 	filterShare  = 16 // the filters are a 23rd part of what is stored
 	filterBits   = 8  // 1 new key in 40 costs a read

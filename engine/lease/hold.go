@@ -59,6 +59,9 @@ func (r *Replica) claim(ctx context.Context, p Partition, w *want) (held context
 		}
 		return nil, nil
 	}
+	if s.ended.Err() != nil { // it ended while the log answered, and with it the claim
+		return nil, nil
+	}
 	held, giveUp := context.WithCancelCause(ctx)
 	detach := context.AfterFunc(s.ended, func() { giveUp(context.Cause(s.ended)) })
 	r.mu.Lock()

@@ -35,7 +35,7 @@ type replicas struct {
 	server *natstest.Server
 
 	mu    sync.Mutex
-	works map[string]string // who works on a partition
+	works map[string]work // who works on a partition
 }
 
 func (r *replicas) join(name string, observer bool) *worker {
@@ -64,7 +64,7 @@ func (r *replicas) join(name string, observer bool) *worker {
 				if err != nil {
 					return
 				}
-				r.work(w, name, p, held, store)
+				r.workOn(w, name, p, held, store)
 				release()
 			}
 		})
@@ -72,13 +72,13 @@ func (r *replicas) join(name string, observer bool) *worker {
 	return w
 }
 
-// work works on a partition until it must not any more.
-func (r *replicas) work(w *worker, name, p string, held context.Context, store *checkpoint.Shared) {
+// workOn works on a partition until it must not any more.
+func (r *replicas) workOn(w *worker, name, p string, held context.Context, store *checkpoint.Shared) {
 	r.mu.Lock()
-	if other := r.works[p]; other != "" {
-		r.t.Errorf("%s and %s work on partition %s at once", name, other, p)
+	if other := r.works[p]; other.held != nil && other.held.Err() == nil && held.Err() == nil {
+		r.t.Errorf("%s and %s work on partition %s at once", name, other.name, p)
 	}
-	r.works[p] = name
+	r.works[p] = work{name, held}
 	r.mu.Unlock()
 	if err := store.Commit(&checkpoint.Commit{Feed: "feed", Partition: p, Position: &checkpoint.Position{Forwarded: 1}}); err != nil && held.Err() == nil {
 		r.t.Errorf("%s holds partition %s and cannot commit: %v", name, p, err)
@@ -90,9 +90,6 @@ func (r *replicas) work(w *worker, name, p string, held context.Context, store *
 	w.mu.Lock()
 	delete(w.held, p)
 	w.mu.Unlock()
-	r.mu.Lock()
-	r.works[p] = ""
-	r.mu.Unlock()
 }
 
 func (w *worker) leave() {
@@ -105,6 +102,11 @@ func (w *worker) holds() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.held)
+}
+
+type work struct {
+	name string
+	held context.Context
 }
 
 // until waits for what must be within some time.
@@ -121,7 +123,7 @@ func (r *replicas) until(what string, within time.Duration, is func() bool) time
 }
 
 func TestReplicasShare(t *testing.T) {
-	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]string{}}
+	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]work{}}
 	a := r.join("a", false)
 	r.until("a holds all", 10*time.Second, func() bool { return a.holds() == parts })
 	b := r.join("b", false)
@@ -142,7 +144,7 @@ func TestReplicasShare(t *testing.T) {
 // TestServerGone: work ends before others could take over, and begins again by
 // itself once the server is back.
 func TestServerGone(t *testing.T) {
-	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]string{}}
+	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]work{}}
 	a, b := r.join("a", false), r.join("b", false)
 	halves := func() bool { return a.holds()+b.holds() == parts && a.holds() >= 3 && b.holds() >= 3 }
 	r.until("a and b hold halves", 10*time.Second, halves)
@@ -153,7 +155,7 @@ func TestServerGone(t *testing.T) {
 }
 
 func TestObserver(t *testing.T) {
-	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]string{}}
+	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]work{}}
 	a := r.join("a", false)
 	r.until("a holds all", 10*time.Second, func() bool { return a.holds() == parts })
 	look := r.join("look", true)

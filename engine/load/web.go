@@ -21,7 +21,7 @@ import (
 // connection busy for a few rounds; the others are a body that any server
 // takes by default.
 const (
-	objectBatchEvents = 100
+	objectBatchEvents = 200
 	batchEvents       = 1000
 	batchBytes        = 512 << 10
 )

@@ -24,29 +24,34 @@ var errNotJSON = errors.New("the event is not a JSON object")
 // scanEvent reads the keys of one event in one pass. An event is one flat JSON
 // object of scalars; a nested value is noted and skipped.
 func scanEvent(b []byte) (k eventKeys, err error) {
-	i := skipSpace(b, 0)
-	if i >= len(b) || b[i] != '{' {
+	k, next := scanObject(b, skipSpace(b, 0))
+	if next < 0 || skipSpace(b, next) != len(b) {
 		return k, errNotJSON
+	}
+	return k, nil
+}
+
+// scanObject reads the keys of the object that begins at i; next is -1 if there is none.
+func scanObject(b []byte, i int) (k eventKeys, next int) {
+	if i >= len(b) || b[i] != '{' {
+		return k, -1
 	}
 	i = skipSpace(b, i+1)
 	if i < len(b) && b[i] == '}' {
-		if skipSpace(b, i+1) != len(b) {
-			return k, errNotJSON
-		}
-		return k, nil
+		return k, i + 1
 	}
 	for {
 		name, next := scanString(b, i)
 		if next < 0 {
-			return k, errNotJSON
+			return k, -1
 		}
 		i = skipSpace(b, next)
 		if i >= len(b) || b[i] != ':' {
-			return k, errNotJSON
+			return k, -1
 		}
 		i = skipSpace(b, i+1)
 		if i >= len(b) {
-			return k, errNotJSON
+			return k, -1
 		}
 		var value []byte
 		switch b[i] {
@@ -59,22 +64,19 @@ func scanEvent(b []byte) (k eventKeys, err error) {
 			value, next = scanScalar(b, i)
 		}
 		if next < 0 {
-			return k, errNotJSON
+			return k, -1
 		}
 		k.members++
 		k.note(name, value)
 		i = skipSpace(b, next)
 		if i >= len(b) {
-			return k, errNotJSON
+			return k, -1
 		}
 		if b[i] == '}' {
-			if skipSpace(b, i+1) != len(b) {
-				return k, errNotJSON
-			}
-			return k, nil
+			return k, i + 1
 		}
 		if b[i] != ',' {
-			return k, errNotJSON
+			return k, -1
 		}
 		i = skipSpace(b, i+1)
 	}

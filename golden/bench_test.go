@@ -1,0 +1,79 @@
+package golden_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+// BenchmarkShipped maps golden records with the shipped mappings, all of their
+// cases and tables on: "mix" what tenants have most of, a file operation, a
+// log-on of the audit log and a sign-in of Graph; then, for each mapping, all of its cases in turn,
+// which is more variety in a row than any tenant's log has. scan-ratio is the
+// speed in relation to gjson.ValidBytes over the same records, in turn with it.
+//
+//	go test -run - -bench Shipped -cpu 1 ./golden
+func BenchmarkShipped(b *testing.B) {
+	set := shipped(b)
+	type sample struct {
+		mapper *transform.Mapper
+		record []byte
+	}
+	samples := func(mapping string, cases ...string) (list []sample) {
+		mapper := compile(b, set.Mapping(mapping)).NewMapper()
+		for _, c := range cases {
+			var compact bytes.Buffer
+			if err := json.Compact(&compact, record(b, mapping, c)); err != nil {
+				b.Fatal(err)
+			}
+			list = append(list, sample{mapper, compact.Bytes()})
+		}
+		return list
+	}
+	run := func(name string, list []sample) {
+		b.Run(name, func(b *testing.B) {
+			var event []byte
+			all := func() {
+				for _, s := range list {
+					event, _ = s.mapper.Append(event[:0], s.record)
+				}
+			}
+			all() // learn the names
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				s := &list[i%len(list)]
+				event, _ = s.mapper.Append(event[:0], s.record)
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+			var ratios []float64
+			for range 1 + 5000/len(list) {
+				start := time.Now()
+				all()
+				middle := time.Now()
+				for _, s := range list {
+					if !gjson.ValidBytes(s.record) {
+						b.Fatal("not JSON")
+					}
+				}
+				ratios = append(ratios, time.Since(middle).Seconds()/middle.Sub(start).Seconds())
+			}
+			slices.Sort(ratios)
+			b.ReportMetric(ratios[len(ratios)/2], "scan-ratio")
+		})
+	}
+	run("mix", slices.Concat(
+		samples("o365-management", "file-download", "user-logon"),
+		samples("entra-signin", "user-logon"),
+	))
+	for _, name := range mapped(b) {
+		run(name, samples(name, cases(b, name)...))
+	}
+}
