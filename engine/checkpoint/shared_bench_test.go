@@ -230,7 +230,7 @@ func BenchmarkCommitTo(b *testing.B) {
 	})
 	shared := func(b *testing.B, url string) {
 		s := openShared(b, SharedOptions{URL: url})
-		if err := s.Claim(b.Context(), "bench", "writer", "bench"); err != nil {
+		if err := s.Claim(b.Context(), "bench", "writer", s.Owner("bench", "writer"), "bench"); err != nil {
 			b.Fatal(err)
 		}
 		run(b, s)

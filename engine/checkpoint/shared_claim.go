@@ -51,13 +51,14 @@ func (s *Shared) drop(n partitionName, h *holding) {
 	}
 }
 
-// Claim makes the session of this replica the owner of a partition, whoever
-// owned it before: from here on only its commits are taken, until another replica
-// claims the partition. It returns once the view shows all that was written before, so
-// what Position then says is where to go on. [ErrHeld]: somebody wrote to the partition
-// since what the view showed; it shows that now, so look at the owner again. A partition
-// that this session holds already stays as it is.
-func (s *Shared) Claim(ctx context.Context, feed, partition, session string) error {
+// Claim makes the session of this replica the owner of a partition that owner had: the
+// one that [Shared.Owner] told, and of which the caller knows that it may be replaced. From here on only
+// the new one's commits are taken, until another replica claims the partition. It returns once
+// the view shows all that was written before, so what Position then says is where to go
+// on. [ErrHeld]: the owner is another, or somebody wrote to the partition since what the view
+// showed; it shows that now, so look at the owner again. A partition that this
+// session holds already stays as it is.
+func (s *Shared) Claim(ctx context.Context, feed, partition, owner, session string) error {
 	end, err := s.begin()
 	if err != nil {
 		return err
@@ -72,8 +73,12 @@ func (s *Shared) Claim(ctx context.Context, feed, partition, session string) err
 		s.mu.Unlock()
 		return nil
 	}
-	h := newHolding(session, s.subjects[subjectOf(s.opts.Name, n)].Last)
+	known := s.subjects[subjectOf(s.opts.Name, n)]
 	s.mu.Unlock()
+	if known.Session != owner {
+		return fmt.Errorf("claiming %s: %w", n, ErrHeld)
+	}
+	h := newHolding(session, known.Last)
 	err = s.publish(ctx, h, &message{Kind: kindClaim, Feed: feed, Partition: partition}, true)
 	fenced := errors.Is(err, ErrFenced)
 	if err == nil || fenced {

@@ -40,7 +40,7 @@ func openShared(t testing.TB, o SharedOptions) *Shared {
 
 func claim(t testing.TB, s *Shared, partition, session string) {
 	t.Helper()
-	if err := s.Claim(t.Context(), "feed", partition, session); err != nil {
+	if err := s.Claim(t.Context(), "feed", partition, s.Owner("feed", partition), session); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -144,7 +144,7 @@ func TestSharedFences(t *testing.T) {
 	claim(t, b, "a", "two") // changes nothing
 	commitShared(t, b, "a", 6, 7)
 	wantShared(t, a, "a", 7)
-	if err := a.Claim(t.Context(), "feed", "a", ""); err == nil {
+	if err := a.Claim(t.Context(), "feed", "a", "", ""); err == nil {
 		t.Error("a claim of nobody was taken")
 	}
 }
@@ -162,7 +162,7 @@ func TestSharedClaimOfWhatMovedIsHeld(t *testing.T) {
 	old.Last--
 	b.subjects[n] = old
 	b.mu.Unlock()
-	if err := b.Claim(t.Context(), "feed", "a", "two"); !errors.Is(err, ErrHeld) {
+	if err := b.Claim(t.Context(), "feed", "a", b.Owner("feed", "a"), "two"); !errors.Is(err, ErrHeld) {
 		t.Fatalf("claimed a partition that moved: %v, want ErrHeld", err)
 	}
 	if err := b.Commit(numberedCommit("a", 3)); !errors.Is(err, ErrFenced) {
@@ -188,7 +188,7 @@ func TestSharedHandOver(t *testing.T) {
 	for i, s := range all {
 		wg.Go(func() {
 			for time.Now().Before(end) {
-				err := s.Claim(t.Context(), "feed", "a", fmt.Sprint(i))
+				err := s.Claim(t.Context(), "feed", "a", s.Owner("feed", "a"), fmt.Sprint(i))
 				if errors.Is(err, ErrHeld) {
 					mu.Lock()
 					held++

@@ -17,7 +17,7 @@ type claiming struct{ *checkpoint.Shared }
 func (c claiming) Commit(commit *checkpoint.Commit) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := c.Claim(ctx, commit.Feed, commit.Partition, "conformance"); err != nil {
+	if err := c.Claim(ctx, commit.Feed, commit.Partition, c.Owner(commit.Feed, commit.Partition), "conformance"); err != nil {
 		return err
 	}
 	return c.Shared.Commit(commit)

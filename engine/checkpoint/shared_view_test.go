@@ -177,7 +177,7 @@ func TestSharedForeignMessages(t *testing.T) {
 	if err := a.Commit(numberedCommit("a", 2)); !errors.Is(err, ErrFenced) {
 		t.Fatalf("a commit behind a foreign message: %v, want ErrFenced", err)
 	}
-	for end := time.Now().Add(10 * time.Second); a.Claim(t.Context(), "feed", "a", "one") != nil; {
+	for end := time.Now().Add(10 * time.Second); a.Claim(t.Context(), "feed", "a", a.Owner("feed", "a"), "one") != nil; {
 		if time.Now().After(end) {
 			t.Fatal("the partition cannot be claimed behind a foreign message")
 		}

@@ -13,7 +13,7 @@ import (
 // Without wait, a partition that another replica runs, or is about to, is
 // ErrElsewhere, with its name. Other errors are those of ctx.
 func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, release func(), err error) {
-	p, w := Partition{feed, partition}, &want{wait: wait, answer: make(chan string, 1)}
+	p, w := Partition{feed, partition}, &want{wait: wait, answer: make(chan answer, 1)}
 	r.mu.Lock()
 	r.wanted[p] = w
 	r.mu.Unlock()
@@ -23,14 +23,14 @@ func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (
 		case <-ctx.Done():
 			r.unwant(p)
 			return nil, nil, ctx.Err()
-		case elsewhere := <-w.answer:
-			if elsewhere != "" {
+		case a := <-w.answer:
+			if a.elsewhere != "" {
 				r.unwant(p)
-				return nil, nil, fmt.Errorf("%w: %s", ErrElsewhere, elsewhere)
+				return nil, nil, fmt.Errorf("%w: %s", ErrElsewhere, a.elsewhere)
 			}
-		}
-		if held, release = r.claim(ctx, p, w); held != nil {
-			return held, release, nil
+			if held, release = r.claim(ctx, p, w, a.owner); held != nil {
+				return held, release, nil
+			}
 		}
 	}
 }
@@ -43,7 +43,7 @@ func (r *Replica) unwant(p Partition) {
 
 // claim claims the partition for as long as the session lasts. held is nil where that
 // fails: somebody else was quicker, or the log is out of reach.
-func (r *Replica) claim(ctx context.Context, p Partition, w *want) (held context.Context, release func()) {
+func (r *Replica) claim(ctx context.Context, p Partition, w *want, owner string) (held context.Context, release func()) {
 	r.mu.Lock()
 	s := r.session
 	r.mu.Unlock()
@@ -52,7 +52,7 @@ func (r *Replica) claim(ctx context.Context, p Partition, w *want) (held context
 	}
 	within, cancel := context.WithTimeout(ctx, r.TTL)
 	defer cancel()
-	if err := r.Claims.Claim(within, p.Feed, p.Value, s.id); err != nil {
+	if err := r.Claims.Claim(within, p.Feed, p.Value, owner, s.id); err != nil {
 		r.Log.Debug("replica: claim failed, trying again", "partition", p.String(), "error", err)
 		if !sleep(ctx, r.tick()/4) {
 			s.lose(errUnknown) // the log may hold the claim all the same

@@ -50,9 +50,9 @@ var ErrElsewhere = errors.New("another replica runs it")
 // Claims are the claims on partitions, in their logs. checkpoint.Shared
 // implements it.
 type Claims interface {
-	// Claim makes the session the holder. It returns once the state of every
-	// earlier holder is known here, and fails where somebody else wrote meanwhile.
-	Claim(ctx context.Context, feed, partition, session string) error
+	// Claim makes the session the holder after owner. It returns once the state of every
+	// earlier holder is known here, and fails where the owner is another by now.
+	Claim(ctx context.Context, feed, partition, owner, session string) error
 	// Release ends the claim.
 	Release(ctx context.Context, feed, partition string) error
 	// Forget ends all claims of this process, for itself alone.
@@ -101,10 +101,16 @@ type session struct {
 // want is a partition that somebody here waits for, or holds.
 type want struct {
 	wait   bool
-	answer chan string // while it is waited for: "" for claim it now, or the replica that runs it
+	answer chan answer // while it is waited for
 
 	giveUp context.CancelCauseFunc // while it is held
 	others int                     // for how many ticks in a row it was another's part
+}
+
+// answer tells who waits for a partition that it is free, or runs elsewhere.
+type answer struct {
+	elsewhere string // the replica that runs it; "": claim it
+	owner     string // whose claim is void; "": nobody's
 }
 
 var (
@@ -305,21 +311,22 @@ func (r *Replica) decide(ctx context.Context, tick bool) {
 				w.giveUp(errGiveUp)
 			}
 		case mine && !held:
-			w.tell("")
+			w.tell(answer{owner: owner})
 		case !w.wait && held:
-			w.tell(r.name(owner))
+			w.tell(answer{elsewhere: r.name(owner)})
 		case !w.wait && !mine:
-			w.tell(r.name(target[p]))
+			w.tell(answer{elsewhere: r.name(target[p])})
 		}
 	}
 }
 
 func (r *Replica) owner(p Partition) string { return r.Claims.Owner(p.Feed, p.Value) }
 
-// tell answers who waits; an answer that was not taken yet is as good.
-func (w *want) tell(replica string) {
+// tell answers who waits. One that was not taken yet may be out of date; then the
+// claim fails, and there is another.
+func (w *want) tell(a answer) {
 	select {
-	case w.answer <- replica:
+	case w.answer <- a:
 	default:
 	}
 }
