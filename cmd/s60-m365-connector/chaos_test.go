@@ -467,7 +467,7 @@ func (c *chaos) judge() {
 		}
 	}
 	c.account()
-	batch := int64(100)
+	batch := int64(200)
 	if *chaosFormat != "object" {
 		batch = 1000
 	}
