@@ -50,6 +50,7 @@ type partition struct {
 	held bool // run by this process; see Engine.share
 
 	stopping <-chan struct{} // closed when the work in hand must end
+	work     work            // what is under way of it, for which it holds a worker
 	moved    atomic.Int64    // grows with everything that is counted of a window
 
 	mu     sync.Mutex
@@ -71,6 +72,8 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 	}
 	// A mapping may be shared with engines that have other constants.
 	own := append(slices.Clip(e.Constants), transform.Constant{Name: "source_name", Value: feed.Name})
+	p.work = work{workers: e.Workers, tenant: e.Tenant, moved: func() int64 { return p.moved.Load() + reader.Stats().Requests }, waits: p.waits}
+	reader.Pace(p.work.begin, p.work.end)
 	p.mappers.New = func() any { return mapping.NewMapper(own...) }
 	if feed.Window != nil {
 		p.span = feed.Window.Max
@@ -302,33 +305,13 @@ func (p *partition) subscribe(ctx context.Context) error {
 	return err
 }
 
-// window reads one window to its end and moves the cursor, in a slot of the
-// process. started is when the round began: the next round looks back from there for records that
-// appear late.
+// window reads one window to its end and moves the cursor. started is when the
+// round began: the next round looks back from there for records that appear
+// late.
 func (p *partition) window(ctx context.Context, w extract.Window, started time.Time, how pass) error {
-	slot, err := p.slot(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.engine.Workers.leave(slot)
 	pl := newPipeline(ctx, p, w, how)
-	err = p.reader.Read(pl.ctx, w, pl)
+	err := p.reader.Read(pl.ctx, w, pl)
 	return pl.finish(err, started)
-}
-
-// slot waits for a slot of the process, and shows that it does.
-func (p *partition) slot(ctx context.Context) (*slot, error) {
-	moved := func() int64 { return p.moved.Load() + p.reader.Stats().Requests }
-	waited := false
-	s, err := p.engine.Workers.acquire(ctx, p.engine.Tenant, moved, func() {
-		waited = true
-		now := p.engine.Now()
-		p.observe(func(s *FeedStatus) { s.WaitingSince = now })
-	})
-	if waited {
-		p.observe(func(s *FeedStatus) { s.WaitingSince = time.Time{} })
-	}
-	return s, err
 }
 
 // commit writes c for this partition, and tries until the connector stops: a

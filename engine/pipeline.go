@@ -41,7 +41,7 @@ type pipeline struct {
 	done   chan struct{} // the delivering goroutine has returned
 
 	filling sync.Mutex // held while a full batch waits to be taken: others wait for room
-	filled  *batch     // the batch in hand
+	filled  *batch     // the batch in hand; nil: none yet
 
 	mu       sync.Mutex
 	entry    checkpoint.Entry
@@ -54,9 +54,8 @@ type pipeline struct {
 func newPipeline(ctx context.Context, p *partition, w extract.Window, how pass) *pipeline {
 	pl := &pipeline{
 		p: p, how: how, ready: make(chan *batch), done: make(chan struct{}),
-		filled: batches.Get().(*batch),
-		live:   !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute,
-		entry:  checkpoint.Entry{Feed: p.feed.Name, Partition: p.account, From: w.From, To: w.To},
+		live:  !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute,
+		entry: checkpoint.Entry{Feed: p.feed.Name, Partition: p.account, From: w.From, To: w.To},
 	}
 	pl.ctx, pl.cancel = context.WithCancelCause(ctx)
 	go pl.deliverAll()
@@ -178,11 +177,30 @@ func (pl *pipeline) also(ctx context.Context, key checkpoint.Key) error {
 	if err := pl.failure(ctx); err != nil {
 		return err
 	}
-	pl.filled.also = append(pl.filled.also, key)
-	if len(pl.filled.also) >= alsoKeys {
+	b := pl.inHand()
+	b.also = append(b.also, key)
+	if len(b.also) >= alsoKeys {
 		pl.hand(ctx)
 	}
 	return nil
+}
+
+// inHand is the batch in hand, of which one begins if need be. The caller holds the lock.
+func (pl *pipeline) inHand() *batch {
+	if pl.filled == nil {
+		pl.filled = batches.Get().(*batch)
+	}
+	return pl.filled
+}
+
+// putDown ends what was done with a batch.
+func (pl *pipeline) putDown(b *batch) {
+	pl.p.flight.release(b.keys...)
+	if len(b.ends) > 0 {
+		pl.p.work.end()
+	}
+	b.reset()
+	batches.Put(b)
 }
 
 // End implements [extract.Source]. All records of an item are in the batch in
@@ -207,8 +225,12 @@ func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) e
 	if err := pl.failure(ctx); err != nil {
 		return err
 	}
-	b := pl.filled
+	b := pl.inHand()
 	if len(b.ends) == 0 {
+		// No wait: the page or item that the event comes from is in hand.
+		if err := pl.p.work.begin(ctx); err != nil {
+			return err
+		}
 		b.opened = time.Now()
 	}
 	b.room(len(event), pl.p.engine.Destination.BatchBytes())
@@ -238,7 +260,7 @@ func (pl *pipeline) hand(ctx context.Context) {
 	}
 	select {
 	case pl.ready <- pl.filled:
-		pl.filled = batches.Get().(*batch)
+		pl.filled = nil
 	case <-pl.ctx.Done():
 		<-sending
 	case <-ctx.Done():
@@ -273,11 +295,11 @@ func (pl *pipeline) deliverAll() {
 				continue
 			}
 			b := pl.filled
-			if len(b.ends) == 0 || now.Sub(b.opened) < linger || !pl.turn() {
+			if b == nil || len(b.ends) == 0 || now.Sub(b.opened) < linger || !pl.turn() {
 				pl.filling.Unlock()
 				continue
 			}
-			pl.filled = batches.Get().(*batch)
+			pl.filled = nil
 			pl.filling.Unlock()
 			if !pl.deliver(b) {
 				return
@@ -306,9 +328,7 @@ func (pl *pipeline) turn() bool {
 func (pl *pipeline) deliver(b *batch) bool {
 	defer func() {
 		<-pl.p.engine.sending
-		pl.p.flight.release(b.keys...)
-		b.reset()
-		batches.Put(b)
+		pl.putDown(b)
 	}()
 	if err := pl.deliverBatch(b); err != nil {
 		pl.cancel(err)
@@ -398,7 +418,7 @@ func (pl *pipeline) snapshot() *checkpoint.Entry {
 func (pl *pipeline) finish(readErr error, started time.Time) error {
 	p := pl.p
 	pl.filling.Lock()
-	if len(pl.filled.ends) > 0 {
+	if pl.filled != nil && len(pl.filled.ends) > 0 {
 		pl.hand(pl.ctx)
 	}
 	left := pl.filled
@@ -407,12 +427,12 @@ func (pl *pipeline) finish(readErr error, started time.Time) error {
 	<-pl.done
 	var also []checkpoint.Key
 	// Behind a batch that was not delivered stand items whose records are in it.
-	if len(left.ends) == 0 && context.Cause(pl.ctx) == nil {
+	if left != nil && len(left.ends) == 0 && context.Cause(pl.ctx) == nil {
 		also = append(also, left.also...)
 	}
-	p.flight.release(left.keys...)
-	left.reset()
-	batches.Put(left)
+	if left != nil {
+		pl.putDown(left)
+	}
 	if cause := context.Cause(pl.ctx); cause != nil && !errors.Is(readErr, cause) {
 		// What stopped the pipeline explains what the reader met.
 		readErr = cause

@@ -203,6 +203,15 @@ func (p *partition) observe(change func(*FeedStatus)) {
 	change(&p.status)
 }
 
+// waits shows whether the partition waits for one of the Workers.
+func (p *partition) waits(waits bool) {
+	var since time.Time
+	if waits {
+		since = p.engine.Now()
+	}
+	p.observe(func(s *FeedStatus) { s.WaitingSince = since })
+}
+
 // become changes the state, and reports whether it is another one.
 func (s *FeedStatus) become(state State, now time.Time) bool {
 	if s.State == state {

@@ -14,16 +14,17 @@ const (
 	lookEvery = time.Second
 )
 
-// Workers are the slots of a process for the windows that its tenants read: a window
-// takes one while it is read. They bound the memory of a process of many tenants, by what a
-// window holds: a batch, and the bodies being fetched.
+// Workers are the slots of a process for what its tenants read: a window holds one
+// as long as it has anything in hand, be it a request that is being answered or a batch. They bound the
+// memory of a process of many tenants. A window that waits for a budget of requests, or
+// because the service throttles, has nothing in hand, once its batch is delivered.
 //
 // A free slot goes to the tenant that has the fewest; among those that have equally many, to
 // who asked first. A tenant that is hours behind thus takes what the others leave.
 //
-// A window that stands still, because the service throttles or the destination
-// takes nothing, would hold its slot for as long. After a while it lends the slot to those who
-// wait, and keeps what it has in memory; at most as many windows do as there are slots, so
+// A window that stands still, because the destination takes nothing or an answer does not come,
+// would hold its slot for as long. After a while it lends the slot to those who
+// wait, and keeps what it has in hand; at most as many windows do as there are slots, so
 // that memory stays bounded. When it moves again, it counts again.
 //
 // The methods may be called from several goroutines, and of a nil *Workers, which bounds nothing.
@@ -45,7 +46,7 @@ type Workers struct {
 type WorkersStatus struct {
 	Slots   int           `json:"slots"`
 	Busy    int           `json:"busy"`    // windows being read; may be above Slots for a moment
-	Still   int           `json:"still"`   // windows that stand still and have lent their slot
+	Still   int           `json:"still"`   // windows that stand still with something in hand, and have lent their slot
 	Waiting int           `json:"waiting"` // windows that wait for a slot; for long: too few slots
 	Waited  time.Duration `json:"waited"`  // by all windows since the start, of those that wait now the wait so far left out
 }
@@ -89,24 +90,58 @@ func (w *Workers) Status() WorkersStatus {
 	return s
 }
 
-// acquire takes a slot for a window of the tenant, or waits for one until ctx
-// ends. moved grows while the window moves. waits is called if there is none at once.
-func (w *Workers) acquire(ctx context.Context, tenant string, moved func() int64, waits func()) (*slot, error) {
-	if w == nil {
-		return nil, ctx.Err()
+// work is what a window has in hand: for anything of it, it holds one slot.
+type work struct {
+	workers *Workers
+	tenant  string
+	moved   func() int64 // grows as long as the window moves
+	waits   func(bool)   // told when it begins to wait for a slot, and when it has it
+
+	mu   sync.Mutex // held while the first waits for a slot: the others need it, too
+	n    int
+	slot *slot
+}
+
+// begin takes something in hand. Where it is the first, it waits for a slot until ctx ends,
+// whose error it returns.
+func (k *work) begin(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.n == 0 && k.workers != nil {
+		s, err := k.acquire(ctx)
+		if err != nil {
+			return err
+		}
+		k.slot = s
 	}
-	s := w.enter(tenant, moved)
+	k.n++
+	return nil
+}
+
+// end puts something down. The last gives the slot back.
+func (k *work) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.n--; k.n == 0 && k.workers != nil {
+		k.workers.leave(k.slot)
+		k.slot = nil
+	}
+}
+
+func (k *work) acquire(ctx context.Context) (*slot, error) {
+	s := k.workers.enter(k.tenant, k.moved)
 	select {
 	case <-s.ready:
 		return s, nil
 	default:
-		waits()
 	}
+	k.waits(true)
+	defer k.waits(false)
 	select {
 	case <-s.ready:
 		return s, nil
 	case <-ctx.Done():
-		w.leave(s)
+		k.workers.leave(s)
 		return nil, ctx.Err()
 	}
 }
@@ -138,9 +173,6 @@ func (w *Workers) enter(tenant string, moved func() int64) *slot {
 
 // leave gives a slot back, or ends the wait for it.
 func (w *Workers) leave(s *slot) {
-	if s == nil {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, held := w.held[s]; held {

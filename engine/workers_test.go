@@ -144,30 +144,41 @@ func TestWorkersStill(t *testing.T) {
 func TestWorkersStress(t *testing.T) {
 	const slots = 5
 	w := NewWorkers(slots)
-	var busy, most, got [4]atomic.Int64
+	var busy, most atomic.Int64
+	var got [4]atomic.Int64
 	var wg sync.WaitGroup
 	for i := range 60 {
 		tenant := i % len(got)
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(i), 0))
+			k := work{workers: w, tenant: fmt.Sprint(tenant), moved: never, waits: func(bool) {}}
 			for range 50 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(2000))*time.Microsecond)
-				s, err := w.acquire(ctx, fmt.Sprint(tenant), never, func() {})
-				if err == nil {
-					if n := busy[0].Add(1); n > most[0].Load() {
-						most[0].Store(n)
-					}
-					got[tenant].Add(1)
-					time.Sleep(time.Duration(random.IntN(100)) * time.Microsecond)
-					busy[0].Add(-1)
-					w.leave(s)
+				var fetchers sync.WaitGroup
+				var inHand atomic.Int64
+				for range 3 { // of one window
+					fetchers.Go(func() {
+						if k.begin(ctx) != nil {
+							return
+						}
+						if inHand.Add(1) == 1 {
+							most.Store(max(most.Load(), busy.Add(1)))
+							got[tenant].Add(1)
+						}
+						time.Sleep(50 * time.Microsecond)
+						if inHand.Add(-1) == 0 {
+							busy.Add(-1)
+						}
+						k.end()
+					})
 				}
+				fetchers.Wait()
 				cancel()
 			}
 		})
 	}
 	wg.Wait()
-	if n := most[0].Load(); n > slots {
+	if n := most.Load(); n > slots {
 		t.Errorf("%d windows at a time, of %d slots", n, slots)
 	}
 	for tenant := range got {
@@ -183,12 +194,49 @@ func TestWorkersStress(t *testing.T) {
 // TestNoWorkers: without a bound nobody waits.
 func TestNoWorkers(t *testing.T) {
 	var w *Workers
-	s, err := w.acquire(t.Context(), "", never, func() { t.Error("it waits") })
-	if err != nil {
-		t.Error(err)
+	k := work{workers: w, waits: func(bool) { t.Error("it waits") }}
+	for range 3 {
+		if err := k.begin(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
-	w.leave(s)
+	k.end()
 	if s := w.Status(); s != (WorkersStatus{}) {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestWork: a window holds one slot for all that it has in hand, and none without.
+func TestWork(t *testing.T) {
+	w := NewWorkers(1)
+	var waits []bool
+	k := work{workers: w, tenant: "a", moved: never, waits: func(on bool) { waits = append(waits, on) }}
+	hold := func(n int) {
+		t.Helper()
+		if got := w.Status().Busy; got != n {
+			t.Errorf("it holds %d slots, want %d", got, n)
+		}
+	}
+	for range 2 { // a request, and the batch that it fills
+		if err := k.begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		hold(1)
+	}
+	k.end()
+	hold(1)
+	k.end()
+	hold(0)
+	other := w.enter("b", never)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := k.begin(ctx); err == nil || len(waits) != 2 || !waits[0] || waits[1] {
+		t.Errorf("without a free slot: %v, waits %v", err, waits)
+	}
+	w.leave(other)
+	if err := k.begin(t.Context()); err != nil {
+		t.Error(err)
+	}
+	k.end()
+	hold(0)
 }

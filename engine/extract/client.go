@@ -145,6 +145,7 @@ func (c *Client) Get(ctx context.Context, scope, address string) ([]byte, error)
 		return nil, fmt.Errorf("%q is no URL", address)
 	}
 	r := &Reader{client: c, feed: &definition.Feed{Name: "check"}, scope: scope, bucket: newBucket("check", c.above...)}
+	r.Pace(func(context.Context) error { return nil }, func() {})
 	var document []byte
 	q := &request{what: "document", method: http.MethodGet, url: u}
 	q.take = func(_ *http.Response, from io.Reader, _ func([]byte) error) ([]byte, error) {

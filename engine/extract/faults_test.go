@@ -389,7 +389,7 @@ func TestRateLimit(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 4 {
-				if _, err := b.wait(t.Context(), 0); err != nil {
+				if _, err := pass(t.Context(), b, 0); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()

@@ -29,6 +29,9 @@ type Reader struct {
 	scope     string          // "" for requests without a token
 	hosts     map[string]bool // origins that links may lead to, besides the one that answered
 
+	begin func(context.Context) error // of every request
+	end   func()
+
 	stats struct {
 		requests, retries, throttled, waited atomic.Int64
 	}
@@ -42,6 +45,7 @@ func NewReader(client *Client, feed *definition.Feed, partition string, vars map
 		client: client, feed: feed, partition: partition, vars: vars,
 		bucket: client.bucket(feed), hosts: map[string]bool{},
 	}
+	r.Pace(func(context.Context) error { return nil }, func() {})
 	var ok bool
 	name := feed.Paging.Style
 	if name == "" {
@@ -71,6 +75,12 @@ func NewReader(client *Client, feed *definition.Feed, partition string, vars map
 	}
 	return r, nil
 }
+
+// Pace has every attempt at a request call begin, which may wait, just before it is sent, and end once
+// its answer was taken. While a request waits for budgets, or the service
+// throttles, neither is called. The error of begin, which is that of its context, ends the read. It
+// is to be called before anything is read.
+func (r *Reader) Pace(begin func(context.Context) error, end func()) { r.begin, r.end = begin, end }
 
 // Stats are the requests since the reader was made. It may be called at any time.
 func (r *Reader) Stats() Stats {

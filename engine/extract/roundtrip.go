@@ -22,12 +22,13 @@ import (
 // throttling.
 func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duration) verdict {
 	begun := time.Now()
-	throttled, err := r.bucket.wait(ctx, *patience)
+	throttled, err := r.bucket.wait(ctx, *patience, r.begin, r.end)
 	*patience -= throttled
 	r.stats.waited.Add(int64(throttled))
 	if err != nil {
 		return verdict{err: fmt.Errorf("%s: bucket %s: %w (%v)", q.what, r.bucket.name, err, time.Since(begun).Round(time.Second))}
 	}
+	defer r.end()
 	token := ""
 	if r.scope != "" {
 		if token, err = r.client.tokens.get(ctx, r.scope); err != nil {

@@ -80,6 +80,7 @@ type limit struct {
 	requests int // 0: no limit
 	per      time.Duration
 	granted  []time.Time // the last ones, oldest first
+	places   int         // reserved, and not granted yet
 	shares   []share     // how much of it is this process's; none: all
 }
 
@@ -104,25 +105,23 @@ func (l *limit) set(requests int, per time.Duration) {
 	}
 }
 
-// enter waits for the turn, until ctx ends. Turns come in the order of asking.
-func (l *limit) enter(ctx context.Context) error {
+// reserve waits for a place, in the order of asking, until ctx ends: with those that are
+// reserved already, there is room for a request. before is called ahead of each look; its error
+// ends the wait. The caller has the place granted or gives it back.
+func (l *limit) reserve(ctx context.Context, before func() error) error {
 	select {
 	case l.turn <- struct{}{}:
-		return nil
+		defer func() { <-l.turn }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func (l *limit) leave() { <-l.turn }
-
-// await waits until there is room for a request, until ctx ends. The caller has the
-// turn, so that nobody else takes the room.
-func (l *limit) await(ctx context.Context) error {
 	for {
-		room := l.room(time.Now())
+		if err := before(); err != nil {
+			return err
+		}
+		room := l.place(time.Now())
 		if room <= 0 {
-			return ctx.Err()
+			return nil
 		}
 		if err := sleep(ctx, room); err != nil {
 			return err
@@ -130,24 +129,61 @@ func (l *limit) await(ctx context.Context) error {
 	}
 }
 
-// room is how long there is no room for a request, as things stand.
-func (l *limit) room(now time.Time) time.Duration {
+// place reserves a place, or says when to look again.
+func (l *limit) place(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.requests == 0 {
+		l.places++
 		return 0
 	}
 	requests, per := l.own(now)
+	l.forget(now, per)
+	switch beyond := len(l.granted) + l.places - requests; {
+	case requests == 0:
+		return l.per // the share may have grown by then
+	case beyond < 0:
+		l.places++
+		return 0
+	case beyond >= len(l.granted):
+		return min(l.per, placesTurnOver)
+	default:
+		return min(l.granted[beyond].Add(per).Sub(now), l.per)
+	}
+}
+
+// placesTurnOver is how soon places become grants, mostly.
+const placesTurnOver = 50 * time.Millisecond
+
+// forget drops the grants that no span reaches any more.
+func (l *limit) forget(now time.Time, per time.Duration) {
 	for len(l.granted) > 0 && !l.granted[0].Add(max(per, l.per)).After(now) {
 		l.granted = l.granted[1:]
 	}
-	switch {
-	case requests == 0:
-		return l.per // the share may have grown by then
-	case len(l.granted) < requests:
-		return 0
+}
+
+// giveBack gives a place back.
+func (l *limit) giveBack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.places--
+}
+
+// grant turns a place into a request that is sent now. It reports false, and the place
+// stays one, where there is no room any more, because the share shrank.
+func (l *limit) grant(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.requests > 0 {
+		requests, per := l.own(now)
+		l.forget(now, per)
+		if len(l.granted) >= requests {
+			return false
+		}
+		l.granted = append(l.granted, now)
 	}
-	return min(l.granted[len(l.granted)-requests].Add(per).Sub(now), l.per)
+	l.places--
+	return true
 }
 
 // own is this process's part of the limit: the smallest share that it had within
@@ -171,15 +207,6 @@ func (l *limit) own(now time.Time) (requests int, per time.Duration) {
 
 // longestSpan is how long a process with a very small share waits for a request.
 const longestSpan = 24 * time.Hour
-
-// grant takes a request out of the limit.
-func (l *limit) grant(now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.requests > 0 {
-		l.granted = append(l.granted, now)
-	}
-}
 
 // share changes the process's part.
 func (l *limit) share(now time.Time, fraction float64) {
@@ -249,58 +276,64 @@ func (c *Client) Share(feed *definition.Feed, fraction float64) {
 
 // wait blocks until a request may be sent, and takes it from the budgets. What
 // it waits because of throttling is at most patience, and is returned; it
-// returns errImpatient where the pause lasts longer.
+// returns errImpatient where the pause lasts longer. begin is called last; end undoes it where
+// the request may not be sent after all.
 //
-// A request is taken from all levels in one moment: a grant that then waits for another
-// level would be sent later than it is counted, and two spans' requests at one time. To get
-// there it waits for its turn and for room at the bucket, then at the tenant, then at the
-// application. Who has the turn at a level is the only one to take from it,
-// so the room found there lasts while it waits above; and nobody stands in the way of other
-// tenants at the upper levels who could not send anyway, for want of room or in a pause below.
-func (b *bucket) wait(ctx context.Context, patience time.Duration) (throttled time.Duration, err error) {
-	if err := b.limit.enter(ctx); err != nil {
-		return 0, err
-	}
-	defer b.limit.leave()
-	for {
-		if pause := b.pausedFor(time.Now()); pause > 0 {
+// A request is taken from all levels in one moment, that of sending: a grant that then
+// waits for something else would be sent later than it is counted, and the requests of two spans at
+// one time. To get there it reserves a place, which is counted but has no time yet, at the bucket,
+// then at the tenant, then at the application, and then begins. So nobody has anything of
+// an upper level who still waits at a lower one, be it for room or for the end of a pause.
+func (b *bucket) wait(ctx context.Context, patience time.Duration, begin func(context.Context) error, end func()) (throttled time.Duration, err error) {
+	pauses := func() error {
+		for {
+			pause := b.pausedFor(time.Now())
+			if pause <= 0 {
+				return ctx.Err()
+			}
 			if throttled+pause > patience {
-				return throttled, errImpatient
+				return errImpatient
 			}
 			throttled += pause
 			if err := sleep(ctx, pause); err != nil {
-				return throttled, err
+				return err
 			}
-			continue
-		}
-		if err := b.limit.await(ctx); err != nil {
-			return throttled, err
-		}
-		if sent, err := b.take(ctx); sent || err != nil {
-			return throttled, err
 		}
 	}
+	for sent := false; !sent && err == nil; {
+		if err = b.limit.reserve(ctx, pauses); err != nil {
+			break
+		}
+		if sent, err = b.ascend(ctx, begin, end); !sent {
+			b.limit.giveBack()
+		}
+	}
+	return throttled, err
 }
 
-// take waits for the levels above and takes a request from all. It reports false where
-// there is none at the bucket any more: it was paused, or its share shrank.
-func (b *bucket) take(ctx context.Context) (bool, error) {
+// ascend takes a request for which there is a place at the bucket. It reports false where it may
+// not be sent any more: the bucket was paused, or its share shrank.
+func (b *bucket) ascend(ctx context.Context, begin func(context.Context) error, end func()) (sent bool, err error) {
 	for _, level := range b.above {
-		if err := level.enter(ctx); err != nil {
+		if err := level.reserve(ctx, ctx.Err); err != nil {
 			return false, err
 		}
-		defer level.leave()
-		if err := level.await(ctx); err != nil {
-			return false, err
-		}
+		defer func() {
+			if !sent {
+				level.giveBack()
+			}
+		}()
+	}
+	if err := begin(ctx); err != nil {
+		return false, err
 	}
 	now := time.Now()
-	if b.pausedFor(now) > 0 || b.limit.room(now) > 0 {
+	if b.pausedFor(now) > 0 || !b.limit.grant(now) {
+		end()
 		return false, nil
 	}
-	b.limit.grant(now)
 	for _, level := range b.above {
-		level.grant(now)
+		level.grant(now) // there is room: at these levels there are no shares
 	}
 	return true, nil
 }

@@ -25,6 +25,11 @@ func most(at []time.Time, per time.Duration) int {
 	return n
 }
 
+// pass waits for a request that nothing else holds up.
+func pass(ctx context.Context, b *bucket, patience time.Duration) (time.Duration, error) {
+	return b.wait(ctx, patience, func(context.Context) error { return nil }, func() {})
+}
+
 // TestShares lets several processes use one limit as fast as it lets them, while
 // their shares move, and counts in every span what all of them sent.
 func TestShares(t *testing.T) {
@@ -68,8 +73,10 @@ func TestShares(t *testing.T) {
 					}
 				}
 				for _, i := range random.Perm(c.processes) {
-					for limits[i].room(now) <= 0 {
-						limits[i].grant(now)
+					for limits[i].place(now) <= 0 {
+						if !limits[i].grant(now) {
+							t.Fatal("a place without room")
+						}
 						all = append(all, now)
 					}
 				}
@@ -134,12 +141,12 @@ func TestShare(t *testing.T) {
 		c.Share(other, -1) // none
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		if _, err := b.wait(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := pass(ctx, b, 0); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a request was let through without a share: %v", err)
 		}
 		c.Share(other, 0.5)
 		grown := time.Now()
-		_, err := b.wait(t.Context(), 0)
+		_, err := pass(t.Context(), b, 0)
 		if took := time.Since(grown); err != nil || took < 10*time.Second || took > 11*time.Second {
 			t.Errorf("the share took effect after %v: %v", took, err)
 		}
@@ -167,7 +174,7 @@ func TestLevels(t *testing.T) {
 				for range 4 {
 					wg.Go(func() {
 						for range 6 {
-							if _, err := b.wait(t.Context(), 0); err != nil {
+							if _, err := pass(t.Context(), b, 0); err != nil {
 								t.Error(err)
 							}
 							mu.Lock()
@@ -209,13 +216,13 @@ func TestWaitBelow(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, b := range []*bucket{paused, spent} {
 			for range 20 {
-				wg.Go(func() { b.wait(ctx, 2*time.Hour) }) //nolint:errcheck // it ends with ctx
+				wg.Go(func() { pass(ctx, b, 2*time.Hour) }) //nolint:errcheck // it ends with ctx
 			}
 		}
 		synctest.Wait()
 		started := time.Now()
 		for range 90 {
-			if _, err := free.wait(ctx, 0); err != nil {
+			if _, err := pass(ctx, free, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -234,7 +241,7 @@ func TestPauseAbove(t *testing.T) {
 		app := NewBudget(1, 10*time.Second)
 		c, d := NewClient(ClientOptions{Budget: app}), NewClient(ClientOptions{Budget: app})
 		first, second := newBucket("first", c.above...), newBucket("second", d.above...)
-		if _, err := first.wait(t.Context(), 0); err != nil { // the application's only request
+		if _, err := pass(t.Context(), first, 0); err != nil { // the application's only request
 			t.Fatal(err)
 		}
 		started := time.Now()
@@ -242,7 +249,7 @@ func TestPauseAbove(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, b := range []*bucket{first, second} {
 			wg.Go(func() {
-				throttled, err := b.wait(t.Context(), time.Hour)
+				throttled, err := pass(t.Context(), b, time.Hour)
 				if at[i] = time.Since(started); err != nil || throttled > time.Minute {
 					t.Errorf("%s: throttled for %v: %v", b.name, throttled, err)
 				}
@@ -253,6 +260,49 @@ func TestPauseAbove(t *testing.T) {
 		wg.Wait()
 		if at[0] < time.Minute || at[1] > 11*time.Second {
 			t.Errorf("the paused one was let through after %v, the other after %v", at[0], at[1])
+		}
+	})
+}
+
+// TestBegin: a request begins once there is room for it at all levels, and is sent at once
+// then. One that may not be sent any more ends, and begins again later.
+func TestBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := NewClient(ClientOptions{Budget: NewBudget(2, 10*time.Second)})
+		b, other := newBucket("b", c.above...), newBucket("other", c.above...)
+		b.limit.set(1, 10*time.Second)
+		started := time.Now()
+		var began []time.Duration
+		ended, pauses := 0, true
+		begin := func(context.Context) error {
+			began = append(began, time.Since(started))
+			time.Sleep(time.Second) // a wait for something else
+			if pauses {
+				pauses = false
+				b.pause(time.Minute)
+			}
+			return nil
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := b.wait(t.Context(), time.Hour, begin, func() { ended++ }); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if _, err := pass(t.Context(), other, 0); err != nil || time.Since(started) > 0 {
+			t.Errorf("another bucket waited %v: %v", time.Since(started), err)
+		}
+		wg.Wait()
+		if len(began) != 2 || began[0] != 0 || began[1] != 61*time.Second || ended != 1 {
+			t.Errorf("it began after %v, and ended %d times", began, ended)
+		}
+		if sent := b.limit.granted; len(sent) != 1 || sent[0].Sub(started) != 62*time.Second || b.limit.places != 0 || c.above[0].places != 0 {
+			t.Errorf("granted %v, %d and %d places left", sent, b.limit.places, c.above[0].places)
+		}
+		failed := errors.New("begin failed")
+		if _, err := other.wait(t.Context(), 0, func(context.Context) error { return failed }, func() {}); !errors.Is(err, failed) || c.above[0].places != 0 {
+			t.Errorf("%v, %d places left", err, c.above[0].places)
 		}
 	})
 }

@@ -21,26 +21,32 @@ import (
 //	POST /_simulator/licence  ?plan=…
 //	POST /_simulator/roles    ?roles=a,b
 //
-// Durations are text such as "90m". The other hosts do not know these paths.
+// Durations are text such as "90m". The other hosts do not know these paths. Of several
+// tenants, ?tenant=ID names the one that is meant; without it, it is the first,
+// and report and stop are about all.
 func (s *Simulator) withControl(serve http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", serve)
-	for pattern, handle := range map[string]func(r *http.Request) (any, error){
-		"GET /_simulator/report":   s.controlReport,
-		"POST /_simulator/fault":   s.controlFault,
-		"POST /_simulator/clear":   func(r *http.Request) (any, error) { s.Clear(r.FormValue("target")); return nil, nil },
-		"POST /_simulator/stop":    func(*http.Request) (any, error) { s.StopLive(); return nil, nil },
-		"POST /_simulator/licence": func(r *http.Request) (any, error) { return nil, s.SetLicence(r.FormValue("plan")) },
-		"POST /_simulator/publish": s.controlPublish,
-		"POST /_simulator/repeat":  s.controlPublish,
-		"POST /_simulator/revise":  s.controlPublish,
-		"POST /_simulator/roles": func(r *http.Request) (any, error) {
+	for pattern, handle := range map[string]func(s *Simulator, r *http.Request) (any, error){
+		"GET /_simulator/report":   (*Simulator).controlReport,
+		"POST /_simulator/fault":   (*Simulator).controlFault,
+		"POST /_simulator/clear":   func(s *Simulator, r *http.Request) (any, error) { s.Clear(r.FormValue("target")); return nil, nil },
+		"POST /_simulator/stop":    func(s *Simulator, _ *http.Request) (any, error) { s.StopLive(); return nil, nil },
+		"POST /_simulator/licence": func(s *Simulator, r *http.Request) (any, error) { return nil, s.SetLicence(r.FormValue("plan")) },
+		"POST /_simulator/publish": (*Simulator).controlPublish,
+		"POST /_simulator/repeat":  (*Simulator).controlPublish,
+		"POST /_simulator/revise":  (*Simulator).controlPublish,
+		"POST /_simulator/roles": func(s *Simulator, r *http.Request) (any, error) {
 			s.SetRoles(strings.FieldsFunc(r.FormValue("roles"), func(c rune) bool { return c == ',' })...)
 			return nil, nil
 		},
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			v, err := handle(r)
+			tenant, err := s.named(r.URL.Query().Get("tenant"))
+			var v any
+			if err == nil {
+				v, err = handle(tenant, r)
+			}
 			if err != nil {
 				refuse(w, http.StatusBadRequest, "%v", err)
 				return

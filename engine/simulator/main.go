@@ -3,6 +3,7 @@ package simulator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,8 +13,8 @@ import (
 )
 
 // Main runs a simulator as a process of its own, for performance and chaos
-// runs, until ctx ends. It prints the connector's settings as NAME=value lines,
-// then an empty line; at the end it prints the report as one line of JSON. The
+// runs, until ctx ends. It prints the connector's settings as NAME=value lines
+// (of many tenants, those that are the same for all), then an empty line; at the end it prints the report as one line of JSON. The
 // control endpoints of the login host take faults meanwhile. It returns the
 // exit code: 0, 1 when it cannot run, or 2 for wrong usage.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -45,6 +46,8 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.BoolVar(&o.Throttle, "throttle", false, "enforce the documented rate limits")
 	flags.BoolVar(&o.NoGzip, "no-gzip", false, "never compress")
 	flags.Int64Var(&o.MaxBody, "max-body", 0, "bytes of a delivery, above it 413 (default 10 MiB)")
+	flags.IntVar(&o.Tenants, "tenants", 0, "tenants, each with so many records; their settings go to -tenants-dir (default 1)")
+	dir := flags.String("tenants-dir", "", "folder for a file of settings of each tenant, which is then printed as TENANTS_DIR")
 	collector := flags.Bool("collector", false, "print the settings for collector mode")
 	volumes := flags.String("volumes", "", `feeds that differ, as "feed=history:per-hour,…"`)
 	if err := flags.Parse(args); err != nil {
@@ -53,6 +56,12 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var err error
 	if o.Volumes, err = parseVolumes(*volumes); err == nil && flags.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if err == nil && o.Tenants > 1 && *dir == "" {
+		err = errors.New("-tenants needs -tenants-dir, for the settings of each")
+	}
+	if err == nil && *dir != "" && *collector {
+		err = errors.New("-tenants-dir writes the settings of ingest mode: leave out -collector")
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "simulator: %v\n", err) //nolint:errcheck // nowhere else to say it
@@ -66,7 +75,14 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	defer s.Close() //nolint:errcheck // the process ends
 	env := s.Env()
-	if *collector {
+	switch {
+	case *dir != "":
+		if err := s.WriteTenants(*dir); err != nil {
+			fmt.Fprintln(stderr, err) //nolint:errcheck // nowhere else to say it
+			return 1
+		}
+		env = append(s.SharedEnv(), "TENANTS_DIR="+*dir)
+	case *collector:
 		env = s.CollectorEnv()
 	}
 	if _, err := fmt.Fprintf(stdout, "%s\n\n", strings.Join(env, "\n")); err != nil {

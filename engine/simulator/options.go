@@ -101,6 +101,11 @@ type Options struct {
 	PerMinute float64           // live records a minute, over all feeds; default 0: none
 	Volumes   map[string]Volume // feeds that differ from their share
 
+	// Tenants is how many tenants the services serve, each with its own ids, credentials, project,
+	// limits and records, in the volume that these options say; default 1. The options that
+	// name a tenant, its credentials and its project are those of the first.
+	Tenants int
+
 	Licence string   // Free, P1, P2; default P2
 	Roles   []string // granted application permissions; nil: DefaultRoles
 	// Subscribed content types are enabled from the start, with their whole

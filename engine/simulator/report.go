@@ -25,6 +25,7 @@ type Report struct {
 	Counts     map[string]int64 `json:"counts"` // requests, tokens, records served, throttled answers
 	Faults     map[Kind]int64   `json:"faults"` // hits
 	Violations []string         `json:"violations"`
+	Tenants    *TenantsReport   `json:"tenants,omitempty"` // where there are several
 }
 
 // FeedReport is the part of a report about one feed.
@@ -58,7 +59,7 @@ func (t *tally) add(id recordID) {
 	defer t.mu.Unlock()
 	c := &t.counts[id.class]
 	for uint64(len(*c)) <= id.index {
-		*c = append(*c, make([]uint8, max(1024, len(*c)/4, int(id.index)-len(*c)+1))...)
+		*c = append(*c, make([]uint8, max(64, len(*c)/4, int(id.index)-len(*c)+1))...)
 	}
 	if (*c)[id.index] < math.MaxUint8 {
 		(*c)[id.index]++
@@ -168,7 +169,16 @@ func (s *Simulator) Report() Report { return s.ReportBetween(time.Time{}, s.now(
 // client lists by, is in [from, to), and which are available now. What a client
 // started with a shorter look-back never asked for is left out by from, what it
 // had no time to collect by to.
+// Of several tenants, the first one's report is the sum of all.
 func (s *Simulator) ReportBetween(from, to time.Time) Report {
+	if s.tenants != nil {
+		return s.tenants.report(from, to)
+	}
+	return s.reportOwn(from, to)
+}
+
+// reportOwn is the report of this tenant alone.
+func (s *Simulator) reportOwn(from, to time.Time) Report {
 	now := s.now()
 	if oldest := s.start.Add(-365 * 24 * time.Hour); from.Before(oldest) {
 		from = oldest

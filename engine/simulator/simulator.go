@@ -6,14 +6,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Simulator is a running tenant and destination. Its methods may be called from
-// several goroutines.
+// Simulator is a running tenant and destination, or one of several tenants. Its
+// methods may be called from several goroutines.
 type Simulator struct {
 	opts  Options
 	start time.Time
@@ -24,7 +25,8 @@ type Simulator struct {
 	types   []*contentType
 	streams []*stream
 	tables  []*table
-	tallies []tally // by feed number
+	tenants *tenants // all of several, in the first of them
+	tallies []tally  // by feed number
 	faults  faults
 	tokens  skipTokens
 
@@ -65,29 +67,19 @@ func Start(o Options) (*Simulator, error) {
 			return nil, fmt.Errorf("simulator: volume of an unknown feed %q; feeds are %s", name, strings.Join(feedNames, ", "))
 		}
 	}
-	s := &Simulator{
-		opts: o, start: o.Now(), log: o.Logger,
-		world: newWorld(o.Seed, o.TenantID), ids: newIDCipher(o.Seed),
-		tallies: make([]tally, len(feedNames)),
-		signing: appendHex(nil, mix(o.Seed^0x519), 16),
-		roles:   o.Roles,
-		known:   map[string]map[string]bool{}, limits: map[string]*slidingWindow{}, violations: map[string]int{}, other: map[string]int64{},
-		listeners: map[string]net.Listener{}, closing: make(chan struct{}),
-	}
-	s.faults.seed, s.faults.hits = o.Seed, map[Kind]int64{}
-	s.plan.Store(o.Licence)
-	s.tokens.known = map[string]walkState{}
-	s.populate()
+	s := newTenant(o, o.Now())
+	s.listeners, s.closing = map[string]net.Listener{}, make(chan struct{})
 	for _, name := range o.Subscribed {
-		c := s.typeOf(name)
-		if c == nil {
+		if !slices.Contains(ContentTypes, name) {
 			return nil, fmt.Errorf("simulator: subscription to an unknown content type %q", name)
 		}
-		c.enable(s.start, retention)
 	}
-	services := map[string]http.Handler{
-		"login": s.withControl(http.HandlerFunc(s.serveLogin)), "manage": http.HandlerFunc(s.serveManage), "graph": http.HandlerFunc(s.serveGraph),
-		"ingest": http.HandlerFunc(s.serveIngest), "collector": http.HandlerFunc(s.serveCollector), "foreign": http.HandlerFunc(s.serveForeign),
+	s.populate(newWorld(o.Seed, o.TenantID))
+	if o.Tenants > 1 {
+		var err error
+		if s.tenants, err = newTenants(s); err != nil {
+			return nil, err
+		}
 	}
 	// All listen before one answers: answers name the addresses of the others.
 	for name := range services {
@@ -102,7 +94,7 @@ func Start(o Options) (*Simulator, error) {
 	}
 	for name, l := range s.listeners {
 		server := &http.Server{
-			Handler:           s.dated(services[name]),
+			Handler:           s.dated(s.service(name)),
 			ReadHeaderTimeout: time.Minute,
 			ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 		}
@@ -116,6 +108,38 @@ func Start(o Options) (*Simulator, error) {
 	return s, nil
 }
 
+// newTenant makes a tenant that nobody can reach yet, and whose feeds are still to be made.
+func newTenant(o Options, start time.Time) *Simulator {
+	s := &Simulator{
+		opts: o, start: start, log: o.Logger, ids: newIDCipher(o.Seed),
+		tallies: make([]tally, len(feedNames)),
+		signing: appendHex(nil, mix(o.Seed^0x519), 16),
+		roles:   o.Roles,
+		known:   map[string]map[string]bool{}, limits: map[string]*slidingWindow{}, violations: map[string]int{}, other: map[string]int64{},
+	}
+	s.faults.seed, s.faults.hits = o.Seed, map[Kind]int64{}
+	s.plan.Store(o.Licence)
+	s.tokens.known = map[string]walkState{}
+	return s
+}
+
+// services are what listens, each with how a tenant serves a request.
+var services = map[string]func(*Simulator, http.ResponseWriter, *http.Request){
+	"login": (*Simulator).serveLogin, "manage": (*Simulator).serveManage, "graph": (*Simulator).serveGraph,
+	"ingest": (*Simulator).serveIngest, "collector": (*Simulator).serveCollector, "foreign": (*Simulator).serveForeign,
+}
+
+// service serves the requests of all tenants to one service.
+func (s *Simulator) service(name string) http.Handler {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		services[name](s.tenantOf(name, r), w, r)
+	})
+	if name == "login" {
+		return s.withControl(handler)
+	}
+	return handler
+}
+
 // dated puts the simulator's own clock into answers, where clients read it.
 func (s *Simulator) dated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -124,8 +148,9 @@ func (s *Simulator) dated(next http.Handler) http.Handler {
 	})
 }
 
-// populate makes the feeds.
-func (s *Simulator) populate() {
+// populate makes the feeds, of what happens in a world.
+func (s *Simulator) populate(w *world) {
+	s.world = w
 	volumes := s.opts.volumes()
 	times := func(feed uint8, unit time.Duration) timeline {
 		return newTimeline(mix(s.opts.Seed^uint64(feed)<<32), s.start, s.opts.History, s.opts.Quiet, volumes[feed], unit)
@@ -159,6 +184,9 @@ func (s *Simulator) populate() {
 			}
 			s.tables = append(s.tables, t)
 		}
+	}
+	for _, name := range s.opts.Subscribed {
+		s.typeOf(name).enable(s.start, retention)
 	}
 }
 
@@ -216,8 +244,14 @@ func (s *Simulator) GraphBase() string { return s.base("graph") }
 // IngestBase is the base URL of the Secure60 ingest endpoint.
 func (s *Simulator) IngestBase() string { return s.base("ingest") }
 
-// CollectorBase is the URL of a Secure60 collector.
-func (s *Simulator) CollectorBase() string { return s.base("collector") }
+// CollectorBase is the URL of a Secure60 collector. Of several tenants, each has a path
+// of its own.
+func (s *Simulator) CollectorBase() string {
+	if s.opts.Tenants > 1 {
+		return s.base("collector") + "/" + s.opts.ProjectID
+	}
+	return s.base("collector")
+}
 
 // ForeignBase is the base URL of a host that belongs to nobody: whatever
 // arrives there with a token is a leak.
@@ -314,9 +348,19 @@ func (s *Simulator) SetRoles(roles ...string) {
 	s.roles = roles
 }
 
-// StopLive ends the stream of new records: what exists by now is all there will
+// StopLive ends the stream of new records, of all tenants: what exists by now is all there will
 // be, but for what is still to become visible.
 func (s *Simulator) StopLive() {
+	if s.tenants != nil {
+		s.tenants.mu.Lock()
+		s.tenants.stopped = true
+		s.tenants.mu.Unlock()
+		for i, t := range s.tenants.all() {
+			if i > 0 {
+				t.StopLive()
+			}
+		}
+	}
 	now := s.now().UnixNano()
 	stop := func(mu *sync.Mutex, t *timeline) {
 		mu.Lock()

@@ -166,7 +166,7 @@ func (c *client) send(events ...map[string]any) int {
 			c.t.Fatal(err)
 		}
 	}
-	resp, _ := c.do("POST", c.sim.IngestBase()+"/ingest/1.0/http/project/301",
+	resp, _ := c.do("POST", c.sim.IngestBase()+"/ingest/1.0/http/project/"+c.sim.opts.ProjectID,
 		map[string]string{"Authorization": "Bearer " + c.sim.opts.Token, "Content-Type": "application/json"}, b.String())
 	return resp.StatusCode
 }
