@@ -13,9 +13,10 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1 // client assertions (PS256)
 	github.com/joho/godotenv v1.5.1 // .env files
 	github.com/klauspost/compress v1.20.4 // gzip for deliveries; Pebble brings it along
-	github.com/nats-io/nats.go v1.55.0 // the state that replicas share, in JetStream
+	github.com/nats-io/nats.go v1.55.0 // the state that replicas share, in JetStream; events to JetStream
 	github.com/prometheus/client_golang v1.25.0 // /metrics; Pebble brings it along
 	github.com/tidwall/gjson v1.20.1 // paths into records and answers
+	github.com/twmb/franz-go v1.22.3 // events to Kafka: idempotent, in pure Go
 	golang.org/x/oauth2 v0.37.0 // the client-credentials grant
 	golang.org/x/term v0.47.0 // whether somebody is looking
 	gopkg.in/yaml.v3 v3.0.1 // YAML with the place of every value
@@ -26,11 +27,15 @@ require (
 	github.com/chromedp/cdproto v0.159.0 // the pages in a real browser
 	github.com/chromedp/chromedp v0.23.0 // the pages in a real browser
 	github.com/jmespath/go-jmespath v0.4.0 // the queries that the set-up script gives to the Azure CLI
-	github.com/nats-io/nats-server/v2 v2.15.3 // a real NATS server for the shared state
+	github.com/nats-io/jwt/v2 v2.8.3 // credentials as an operator of NATS gives them
+	github.com/nats-io/nats-server/v2 v2.15.3 // a real NATS server in the test's process
+	github.com/nats-io/nkeys v0.4.17 // credentials as an operator of NATS gives them
 	github.com/prometheus/client_model v0.6.3 // what /metrics says, as values
 	github.com/rogpeppe/go-internal v1.16.0 // testscript: whole sessions of the binary
 	github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // definitions and events against the schemas
 	github.com/sebdah/goldie/v2 v2.8.0 // golden files
+	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // a broker of Kafka in the test's process
+	github.com/twmb/franz-go/pkg/kmsg v1.15.1 // what that broker is told to answer
 )
 
 require github.com/nats-io/nuid v1.0.1 // indirect
@@ -57,9 +62,8 @@ require (
 	github.com/minio/highwayhash v1.0.4 // indirect
 	github.com/minio/minlz v1.0.1-0.20250507153514-87eb42fe8882 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
-	github.com/nats-io/jwt/v2 v2.8.3 // indirect
-	github.com/nats-io/nkeys v0.4.17 // indirect
 	github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
+	github.com/pierrec/lz4/v4 v4.1.33 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
 	github.com/pmezard/go-difflib v1.0.0 // indirect
 	github.com/prometheus/common v0.72.0 // indirect

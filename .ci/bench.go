@@ -42,7 +42,7 @@ func parts(full bool) []part {
 			[]string{"-bench", "Shipped", "-benchtime", "0.5s", "-cpu", "1", "./golden"},
 			[]string{"records/s", "ns/op", "allocs/op", "scan-ratio"}},
 		{"events to a destination over loopback, next to a bare Go client that sends the same bodies",
-			[]string{"-bench", "Deliver/(object|array|ndjson)(-bare)?$", "-benchtime", "1s", "./engine/load"},
+			[]string{"-bench", "Deliver/(object|array|ndjson|nats|kafka)(-bare)?$", "-benchtime", "1s", "./engine/load"},
 			[]string{"events/s", "ns/op", "allocs/op"}},
 		{"the state, with " + keys + " keys in it",
 			[]string{"-bench", "Commit$|Seen|Open", "-benchtime", "200x", "./engine/checkpoint", "-bench-keys", keys},

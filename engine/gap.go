@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
 // Why records of a span of time cannot be had any more.
@@ -38,6 +40,6 @@ func (p *partition) gap(ctx context.Context, from, to time.Time, reason string) 
 	if err != nil {
 		return err
 	}
-	_, err = p.engine.Destination.Deliver(ctx, [][]byte{text})
+	_, err = p.engine.Destination.Deliver(ctx, load.Batch{Events: [][]byte{text}, Key: p.key})
 	return err
 }

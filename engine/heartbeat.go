@@ -7,6 +7,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
 // farewell is how long a heartbeat on its way may take once the engine stops.
@@ -43,7 +45,7 @@ func (e *Engine) sendHeartbeat(ctx context.Context, event []byte) error {
 	send, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.Heartbeat)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
-	_, err := e.Destination.Deliver(send, [][]byte{event})
+	_, err := e.Destination.Deliver(send, load.Batch{Events: [][]byte{event}})
 	return err
 }
 

@@ -347,7 +347,11 @@ func (pl *pipeline) deliverBatch(b *batch) error {
 	})()
 	p := pl.p
 	events := b.events()
-	refused, err := p.engine.Destination.Deliver(ctx, events)
+	sent := load.Batch{Events: events, IDs: b.keys, Key: p.key}
+	if pl.how.resend {
+		sent.IDs = nil // a destination that knows the events would leave them out
+	}
+	refused, err := p.engine.Destination.Deliver(ctx, sent)
 	if err != nil {
 		return fmt.Errorf("deliver to %s: %w", p.engine.Destination.Name(), err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -385,6 +386,8 @@ func (d *doctor) checkDestination(ctx context.Context) {
 	case s.output != "":
 		d.checkOutput(name)
 		return
+	case s.stream != nil && s.stream.Exposed():
+		d.warn(name, "write OUTPUT with tls:// or kafka+tls://, unless the network is your own", "%s is reached without encryption", s.destinationText())
 	}
 	dest, err := openDestination(s, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -405,7 +408,9 @@ func (d *doctor) checkDestination(ctx context.Context) {
 		if cause == "" {
 			cause = fmt.Sprintf("no answer within %s", destinationPatience)
 		}
-		if strings.Contains(cause, "HTTP 401") || strings.Contains(cause, "HTTP 403") {
+		if s.stream != nil {
+			remedy = cmp.Or(state.Advice, "see that a server runs there and that this host may reach it; HTTPS_PROXY is not used for it")
+		} else if strings.Contains(cause, "HTTP 401") || strings.Contains(cause, "HTTP 403") {
 			remedy = "write a token that may ingest into project " + s.projectID + " into TOKEN, and compare PROJECT_ID with the project it belongs to"
 			if s.collectorBase != "" {
 				remedy = "a collector takes events without a token: see that S60_COLLECTOR_BASE leads to it and not to a proxy that asks for one"
@@ -414,6 +419,8 @@ func (d *doctor) checkDestination(ctx context.Context) {
 			remedy = "see that " + s.destinationText() + " is the right place, and try again later: events wait until it takes them"
 		}
 		d.fail(name, remedy, "%s: %s", s.destinationText(), cause)
+	case len(refused) > 0 && s.stream != nil:
+		d.fail(name, "see that messages of some kilobytes may be written there; events refused so go to dead letters", "%s refuses events: %s", s.destinationText(), refused[0].Reason)
 	case len(refused) > 0:
 		d.fail(name, "compare "+map[bool]string{true: "S60_COLLECTOR_BASE", false: "S60_INGEST_BASE and PROJECT_ID"}[s.collectorBase != ""]+" with what Secure60 gave you; events refused so go to dead letters",
 			"%s refuses events: HTTP %d %s", s.destinationText(), refused[0].Status, refused[0].Reason)
@@ -454,7 +461,7 @@ func deliverSoon(ctx context.Context, dest load.Destination, event []byte) ([]lo
 			}
 		}
 	}()
-	return dest.Deliver(ctx, [][]byte{event})
+	return dest.Deliver(ctx, load.Batch{Events: [][]byte{event}})
 }
 
 // checkOutput sees whether the file can be appended to. It does not make one.

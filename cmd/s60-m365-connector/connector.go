@@ -256,6 +256,8 @@ func openDestination(s *settings, out io.Writer, transport *http.Transport, log 
 		Format: s.format, Gzip: s.gzip, Concurrency: s.concurrency, UserAgent: userAgent(), Transport: transport, Logger: log,
 	}
 	switch {
+	case s.stream != nil:
+		config.Kind, config.Address, config.CredentialsFile, config.Source = s.stream.Kind, *s.stream, s.streamFile, s.tenantID
 	case s.output == "-":
 		config.Kind, config.Output = load.KindStdout, out
 	case s.output != "":
@@ -320,6 +322,8 @@ func (c *connector) describe(ctx context.Context, once bool) {
 
 func (s *settings) destinationText() string {
 	switch {
+	case s.stream != nil:
+		return s.stream.String()
 	case s.output == "-":
 		return "stdout"
 	case s.output != "":

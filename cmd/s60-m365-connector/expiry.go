@@ -15,6 +15,7 @@ import (
 
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
 // This file knows when the connector's own credential ends, and says so in
@@ -213,7 +214,7 @@ func (w *credentialWatch) warn(ctx context.Context, ends, now time.Time, step in
 	}
 	send, cancel := context.WithTimeout(ctx, expiryInterval)
 	defer cancel()
-	refused, err := w.c.dest.Deliver(send, [][]byte{body})
+	refused, err := w.c.dest.Deliver(send, load.Batch{Events: [][]byte{body}})
 	if err != nil {
 		if ctx.Err() == nil {
 			w.c.log.Warn("credential event not delivered, will be tried again", "error", err)

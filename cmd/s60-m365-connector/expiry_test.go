@@ -74,9 +74,9 @@ type inbox struct {
 	err    error
 }
 
-func (b *inbox) Deliver(_ context.Context, events [][]byte) ([]load.Refused, error) {
+func (b *inbox) Deliver(_ context.Context, batch load.Batch) ([]load.Refused, error) {
 	if b.err == nil {
-		b.events = append(b.events, events...)
+		b.events = append(b.events, batch.Events...)
 	}
 	return nil, b.err
 }

@@ -324,8 +324,8 @@ func destinationProblem(s engine.Status) []problemView {
 		return nil
 	}
 	text := "Nothing is lost: events wait at Microsoft until " + s.Destination + " takes them, and it is tried again all the time."
-	if strings.Contains(s.Delivery.LastError, "401") || strings.Contains(s.Delivery.LastError, "403") {
-		text = "Write a token that may ingest into the project into TOKEN, and compare PROJECT_ID with the project it belongs to. " + text
+	if s.Delivery.Advice != "" {
+		text = s.Delivery.Advice + ". " + text
 	}
 	return []problemView{{Level: bad, Title: "The destination does not take events", Text: s.Delivery.LastError, Advice: text}}
 }

@@ -91,7 +91,7 @@ func (r replayCommand) file(ctx context.Context, dest load.Destination, dead *lo
 		for i, letter := range batch {
 			events[i] = letter.Event
 		}
-		refused, err := dest.Deliver(ctx, events)
+		refused, err := dest.Deliver(ctx, load.Batch{Events: events})
 		if err != nil {
 			return err
 		}

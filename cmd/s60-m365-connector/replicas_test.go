@@ -258,7 +258,7 @@ func (c *replicas) space(n *replicaProcess, i int) {
 	c.ip("-n", n.space, "addr", "add", fmt.Sprintf("10.77.61.%d/24", 11+i), "dev", "eth0")
 	c.ip("-n", n.space, "link", "set", "eth0", "up")
 	c.ip("-n", n.space, "link", "set", "lo", "up")
-	forwarder := exec.Command("ip", append([]string{"netns", "exec", n.space, "forward"}, c.routes()...)...)
+	forwarder := exec.Command("ip", append([]string{"netns", "exec", n.space, "relay"}, c.routes()...)...)
 	if err := forwarder.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -468,9 +468,9 @@ func (c *replicas) oneWriter() {
 	}
 }
 
-// forward is a program of the tests: it takes connections at the left address of each
+// relay is a program of the tests: it takes connections at the left address of each
 // argument and leads them to the right one, "127.0.0.1:80=10.0.0.1:80".
-func forward() {
+func relay() {
 	for _, route := range os.Args[1:] {
 		from, to, _ := strings.Cut(route, "=")
 		listener, err := net.Listen("tcp", from)

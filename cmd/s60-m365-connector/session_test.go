@@ -24,7 +24,7 @@ import (
 // script in testdata/session is what a person would type and see.
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){programName: main, "forward": forward, bareClientName: bareClient})
+	testscript.Main(m, map[string]func(){programName: main, "relay": relay, bareClientName: bareClient})
 }
 
 // quickSessions are those that -short leaves: each way a run begins and ends, and all
@@ -83,12 +83,19 @@ func TestSessions(t *testing.T) {
 			"disk":        mountDisk,
 			"memory":      memory,
 			"newer-state": newerState,
+			"nats":        startNATS,
+			"nats-stream": createStream,
+			"kafka":       startKafka,
+			"forward":     forward,
 		},
 	})
 }
 
 // session is what a script has started.
-type session struct{ sim *simulator.Simulator }
+type session struct {
+	sim    *simulator.Simulator
+	stored map[string]func() ([][]byte, error) // what the stream platforms hold
+}
 
 const sessionKey = "simulator"
 

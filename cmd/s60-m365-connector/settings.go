@@ -18,6 +18,7 @@ import (
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
 // This file reads the settings. The rules are: every problem is reported, not
@@ -44,8 +45,10 @@ type settings struct {
 	tokenFile     string
 	collectorBase string
 	ingestBase    string
-	output        string
-	shadowed      []string // destination settings that OUTPUT overrides
+	output        string        // a path, or - for stdout
+	stream        *load.Address // of OUTPUT, if it is one of a stream platform
+	streamFile    string        // with the credentials for it
+	shadowed      []string      // destination settings that OUTPUT overrides
 
 	loginBase, manageBase, graphBase string
 	cloud                            string
@@ -432,8 +435,9 @@ func (r *reader) destination(s *settings) {
 	s.projectID, s.token, s.tokenFile = r.text("PROJECT_ID"), r.text("TOKEN"), r.text("TOKEN_FILE")
 	s.collectorBase = r.base("S60_COLLECTOR_BASE", "")
 	s.ingestBase = r.base("S60_INGEST_BASE", "https://ingest.secure60.io")
+	r.stream(s)
 	ingest := s.projectID != "" || s.token != "" || s.tokenFile != ""
-	if s.output != "" {
+	if s.output != "" || s.stream != nil {
 		for _, name := range []string{"PROJECT_ID", "TOKEN", "TOKEN_FILE", "S60_COLLECTOR_BASE"} {
 			if r.text(name) != "" {
 				s.shadowed = append(s.shadowed, name)
@@ -462,5 +466,26 @@ func (r *reader) destination(s *settings) {
 		case strings.ContainsAny(s.token, "\r\n"):
 			r.fail("TOKEN holds a line break: write the token on one line")
 		}
+	}
+}
+
+// stream reads the address of a stream platform, if OUTPUT is one.
+func (r *reader) stream(s *settings) {
+	s.streamFile = r.text("OUTPUT_CREDENTIALS_FILE")
+	if !load.IsAddress(s.output) {
+		if s.streamFile != "" {
+			r.fail("OUTPUT_CREDENTIALS_FILE is set, and OUTPUT is no address of NATS or Kafka: remove it, or write an address such as nats://host:4222/subject into OUTPUT")
+		}
+		return
+	}
+	address, err := load.ParseAddress(s.output)
+	s.output, s.stream = "", &address
+	switch {
+	case err != nil:
+		r.fail("OUTPUT %v", err)
+	case s.streamFile != "" && address.User != "":
+		r.fail("OUTPUT holds a user and OUTPUT_CREDENTIALS_FILE is set: keep one of the two")
+	case s.streamFile != "":
+		r.readable("OUTPUT_CREDENTIALS_FILE", s.streamFile)
 	}
 }

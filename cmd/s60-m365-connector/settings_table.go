@@ -47,13 +47,14 @@ var settingGroups = []settingGroup{
 		{"CLIENT_CERTIFICATE_FILE", unset, "PEM file with the private key and the certificate that is uploaded to the app."},
 		{"FEDERATED_TOKEN_FILE", unset, "File that holds a token of a federated identity (workload identity), renewed by its issuer."},
 	}},
-	{"The destination", "Set exactly one of the three: `PROJECT_ID` with `TOKEN` or `TOKEN_FILE` (ingest mode), `S60_COLLECTOR_BASE` (collector mode), `OUTPUT` (a test without Secure60; the others are ignored then, and that is said).", false, []setting{
+	{"The destination", "Set exactly one of the three: `PROJECT_ID` with `TOKEN` or `TOKEN_FILE` (ingest mode), `S60_COLLECTOR_BASE` (collector mode), `OUTPUT` (NATS, Kafka, or a test without Secure60; the others are ignored then, and that is said).", false, []setting{
 		{"PROJECT_ID", unset, "Number of the Secure60 project."},
 		{"TOKEN", unset, "Ingest token of the project."},
 		{"TOKEN_FILE", unset, "File that holds the token; read each time it is needed."},
 		{"S60_INGEST_BASE", "https://ingest.secure60.io", "Base URL of the ingest service."},
 		{"S60_COLLECTOR_BASE", unset, "URL of a Secure60 Collector; used exactly as given, and no token is sent."},
-		{"OUTPUT", unset, "A file that events are appended to, one a line, or `-` for standard output."},
+		{"OUTPUT", unset, "`nats://` or `tls://[user:password@]host[:4222][,host…]/subject`: a subject of NATS JetStream, see [NATS and Kafka](operations.md#nats-and-kafka). `kafka://` or `kafka+tls://[user:password@]host[:9092][,host…]/topic`: a topic of Kafka. Else a file that events are appended to, one a line, or `-` for standard output."},
+		{"OUTPUT_CREDENTIALS_FILE", unset, "File with `user:password` on one line, or a `.creds` file of NATS, for `OUTPUT`; read at each connection."},
 		{"DELIVERY_FORMAT", "object", "`object`: one event a request, the documented contract; `array` or `ndjson`: a batch a request."},
 		{"DELIVERY_CONCURRENCY", "16", "Requests to the destination at once, from 1 to 1024."},
 		{"DELIVERY_GZIP", "false", "Whether request bodies are compressed."},

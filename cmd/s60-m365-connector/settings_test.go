@@ -65,6 +65,26 @@ func TestSettingsProblems(t *testing.T) {
 		"listen address":        {map[string]string{"LISTEN_ADDR": "8080"}, []string{"LISTEN_ADDR"}},
 		"tenant that is a path": {map[string]string{"TENANT_ID": "../../evil"}, []string{"TENANT_ID"}},
 		"token on two lines":    {map[string]string{"TOKEN": "a\nInjected: b"}, []string{"TOKEN holds a line break"}},
+		"a stream that is none": {
+			map[string]string{"OUTPUT": "nats://audit:hunter/2@stream.internal/events"},
+			[]string{"OUTPUT has no host, or one that is none: write it like nats://host1:4222,host2:4222/subject"},
+		},
+		"no such platform": {
+			map[string]string{"OUTPUT": "amqp://stream.internal/events"},
+			[]string{"OUTPUT begins with no scheme that is known: write one of kafka://, kafka+tls://, nats://, tls://"},
+		},
+		"a user twice": {
+			map[string]string{"OUTPUT": "nats://audit:hunter2@stream.internal/events", "OUTPUT_CREDENTIALS_FILE": "/run/secrets/stream"},
+			[]string{"OUTPUT holds a user and OUTPUT_CREDENTIALS_FILE is set: keep one of the two"},
+		},
+		"credentials missing": {
+			map[string]string{"OUTPUT": "kafka+tls://stream.internal/events", "OUTPUT_CREDENTIALS_FILE": "/does/not/exist"},
+			[]string{"OUTPUT_CREDENTIALS_FILE is \"/does/not/exist\""},
+		},
+		"credentials for nothing": {
+			map[string]string{"OUTPUT": "events.ndjson", "OUTPUT_CREDENTIALS_FILE": "/run/secrets/stream"},
+			[]string{"OUTPUT_CREDENTIALS_FILE is set, and OUTPUT is no address of NATS or Kafka"},
+		},
 		"secret file missing": {
 			map[string]string{"CLIENT_SECRET": "-", "CLIENT_SECRET_FILE": "/does/not/exist"},
 			[]string{"CLIENT_SECRET_FILE is \"/does/not/exist\""},
@@ -85,7 +105,7 @@ func TestSettingsProblems(t *testing.T) {
 					t.Errorf("problem %d is %q, want it to begin with %q", i, list[i], want)
 				}
 			}
-			for _, secret := range []string{"the-secret-value", "the-token-value", "u:p@"} {
+			for _, secret := range []string{"the-secret-value", "the-token-value", "u:p@", "hunter"} {
 				if strings.Contains(err.Error(), secret) {
 					t.Errorf("the secret %q is in %q", secret, err)
 				}
@@ -130,12 +150,21 @@ func TestSettings(t *testing.T) {
 }
 
 func TestOutputReplacesDestination(t *testing.T) {
-	s, err := readSettings(with(map[string]string{"OUTPUT": "/tmp/events.ndjson"}), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(s.shadowed) != 2 {
-		t.Errorf("settings that OUTPUT overrides are %v, want PROJECT_ID and TOKEN", s.shadowed)
+	for output, shown := range map[string]string{
+		"/tmp/events.ndjson": "file /tmp/events.ndjson",
+		"tls://audit:hunter2@a.internal,b.internal/m365.events": "tls://a.internal:4222,b.internal:4222/m365.events",
+		"kafka://audit:hunter2@a.internal:9093/m365-events":     "kafka://a.internal:9093/m365-events",
+	} {
+		s, err := readSettings(with(map[string]string{"OUTPUT": output}), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.shadowed) != 2 {
+			t.Errorf("settings that OUTPUT overrides are %v, want PROJECT_ID and TOKEN", s.shadowed)
+		}
+		if got := s.destinationText(); got != shown {
+			t.Errorf("%s is shown as %s, want %s", output, got, shown)
+		}
 	}
 }
 

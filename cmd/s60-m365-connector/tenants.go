@@ -220,7 +220,7 @@ func placed(problem string, file *definition.Tenant, path string) definition.Pro
 // alternatives are settings of which one takes the place of the others.
 var alternatives = [][][]string{
 	{{"CLIENT_SECRET"}, {"CLIENT_SECRET_FILE"}, {"CLIENT_CERTIFICATE_FILE"}, {"FEDERATED_TOKEN_FILE"}},
-	{{"PROJECT_ID", "TOKEN", "TOKEN_FILE"}, {"S60_COLLECTOR_BASE"}, {"OUTPUT"}},
+	{{"PROJECT_ID", "TOKEN", "TOKEN_FILE"}, {"S60_COLLECTOR_BASE"}, {"OUTPUT", "OUTPUT_CREDENTIALS_FILE"}},
 	{{"TOKEN"}, {"TOKEN_FILE"}},
 }
 
@@ -253,7 +253,7 @@ func (d *tenantsDir) environment(file *definition.Tenant) map[string]string {
 	}
 	for name, text := range file.Settings {
 		value := text.Value
-		if path := strings.TrimSpace(value); (strings.HasSuffix(name, "_FILE") || name == "OUTPUT" && path != "-") && path != "" && !filepath.IsAbs(path) {
+		if path := strings.TrimSpace(value); (strings.HasSuffix(name, "_FILE") || name == "OUTPUT" && path != "-" && !strings.Contains(path, "://")) && path != "" && !filepath.IsAbs(path) {
 			value = filepath.Join(d.path, path)
 		}
 		env[name] = value

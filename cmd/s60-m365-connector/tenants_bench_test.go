@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -47,7 +45,9 @@ func BenchmarkTenants(b *testing.B) {
 
 func manyTenants(b *testing.B, binary string) {
 	dir := b.TempDir()
-	settings, login := simulatedTenants(b, binary, dir)
+	sim := simulated(b, binary, dir, "-tenants", fmt.Sprint(*tenantsNumber), "-tenants-dir", filepath.Join(dir, "tenants"),
+		"-records", fmt.Sprint(*tenantsRecords), "-per-minute", fmt.Sprint(*tenantsLive), "-history", "20h", "-throttle")
+	settings, login := sim.settings, sim.setting("MS_LOGIN_BASE")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -97,39 +97,13 @@ func manyTenants(b *testing.B, binary string) {
 	n := float64(*tenantsNumber)
 	slices.Sort(lags)
 	b.ReportMetric(catchUp.Seconds(), "catch-up-s")
-	b.ReportMetric(float64(peak)/1024, "peak-MiB")
-	b.ReportMetric(float64(rest)/1024, "resident-MiB")
-	b.ReportMetric(float64(rest)/n, "KiB/tenant")
+	b.ReportMetric(peak, "peak-MiB")
+	b.ReportMetric(rest, "resident-MiB")
+	b.ReportMetric(rest*1024/n, "KiB/tenant")
 	b.ReportMetric(100*used.Seconds()/over.Seconds(), "cpu-%")
 	b.ReportMetric(1e3*used.Seconds()/over.Seconds()*tenantsPoll.Seconds()/n, "cpu-ms/tenant-round")
 	b.ReportMetric(float64(lags[len(lags)/2]), "lag-s-median")
 	b.ReportMetric(float64(lags[len(lags)-1]), "lag-s-max")
-}
-
-// simulatedTenants starts a simulator of many tenants, and gives what all have in common of
-// their settings, and where the simulator is controlled.
-func simulatedTenants(b *testing.B, binary, dir string) (settings []string, login string) {
-	sim := exec.Command(binary, "simulate", "-tenants", fmt.Sprint(*tenantsNumber), "-tenants-dir", filepath.Join(dir, "tenants"),
-		"-records", fmt.Sprint(*tenantsRecords), "-per-minute", fmt.Sprint(*tenantsLive), "-history", "20h", "-no-gzip", "-throttle")
-	out, err := sim.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := sim.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		sim.Process.Kill()       //nolint:errcheck // it has ended
-		io.Copy(io.Discard, out) //nolint:errcheck // nothing of it is wanted
-		sim.Wait()               //nolint:errcheck // it was killed
-	})
-	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != ""; {
-		settings = append(settings, lines.Text())
-		if base, ok := strings.CutPrefix(lines.Text(), "MS_LOGIN_BASE="); ok {
-			login = base
-		}
-	}
-	return settings, login
 }
 
 // allOK reports whether every tenant has caught up, and how far each is behind.
@@ -171,12 +145,12 @@ func judgeTenants(b *testing.B, login string, until time.Time) {
 	}
 }
 
-func resident(b *testing.B, pid int, name string) int64 {
+func resident(b *testing.B, pid int, name string) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		b.Skip("resident memory is read from /proc:", err)
 	}
-	return kilobytes(b, status, name)
+	return mebibytes(status, name)
 }
 
 // processorTime is what a process has used of the processors so far.

@@ -48,8 +48,9 @@ var (
 )
 
 // Key names a record, or a listed item, within a feed: a 128-bit hash of
-// the feed's name and of the record's own key.
-type Key [16]byte
+// the feed's name and of the record's own key. It is an alias so that the keys of
+// a batch go to a destination as they are.
+type Key = [16]byte
 
 // Position is where a partition stands and what must outlive the process.
 type Position struct {

@@ -85,12 +85,16 @@ func (w *web) describe(attempt context.Context, err error) string {
 	if errors.Is(attempt.Err(), context.DeadlineExceeded) {
 		return fmt.Sprintf("no answer from %s within %s", w.target.Host, w.timeout)
 	}
+	return fmt.Sprintf("no answer from %s: %s", w.target.Host, describe(err))
+}
+
+// describe is the text of an error of a connection, with what to do.
+func describe(err error) string {
 	text := printable(err.Error())
-	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &certificate) {
+	if _, is := errors.AsType[*tls.CertificateVerificationError](err); is {
 		text += " (for a private certificate authority, set SSL_CERT_FILE)"
 	}
-	return fmt.Sprintf("no answer from %s: %s", w.target.Host, text)
+	return text
 }
 
 // judge says what an answer means, and reads so much of it that its connection

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // BenchmarkDeliver measures events a second in each format against a server
@@ -28,34 +32,7 @@ func BenchmarkDeliver(b *testing.B) {
 				name += "-gzip"
 			}
 			b.Run(name, func(b *testing.B) {
-				d, err := Open(Config{Kind: KindCollector, URL: server.URL, Format: format, Gzip: zip})
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer d.Close()
-				events := make([][]byte, d.BatchEvents())
-				for i := range events {
-					events[i] = event
-				}
-				b.SetBytes(int64(len(event)))
-				b.ReportAllocs()
-				b.ResetTimer()
-				// A few feeds deliver side by side.
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				var group sync.WaitGroup
-				for range 4 {
-					group.Go(func() {
-						for left.Add(-int64(len(events))) > -int64(len(events)) {
-							if _, err := d.Deliver(b.Context(), events); err != nil {
-								b.Error(err)
-								return
-							}
-						}
-					})
-				}
-				group.Wait()
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+				benchmarkDeliver(b, Config{Kind: KindCollector, URL: server.URL, Format: format, Gzip: zip}, event)
 			})
 		}
 		b.Run(format+"-bare", func(b *testing.B) {
@@ -88,4 +65,51 @@ func BenchmarkDeliver(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+	// The server and the broker are in this process, too, and take their part of it.
+	b.Run("nats", func(b *testing.B) {
+		n := newNATS(b, nil)
+		n.create(jetstream.StreamConfig{MaxMsgs: 10_000})
+		benchmarkDeliver(b, Config{Kind: KindNATS, Address: n.address()}, event)
+	})
+	b.Run("kafka", func(b *testing.B) {
+		k := newKafka(b, kfake.BlackholeProduce()) // which answers, and stores nothing
+		benchmarkDeliver(b, Config{Kind: KindKafka, Address: k.address()}, event)
+	})
+}
+
+// benchmarkDeliver delivers the event again and again, as a few feeds do side by
+// side.
+func benchmarkDeliver(b *testing.B, config Config, event []byte) {
+	d, err := Open(config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	events := make([][]byte, d.BatchEvents())
+	for i := range events {
+		events[i] = event
+	}
+	var sent atomic.Uint64
+	b.SetBytes(int64(len(event)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			batch := Batch{Events: events, IDs: make([][16]byte, len(events)), Key: "feed/part"}
+			for left.Add(-int64(len(events))) > -int64(len(events)) {
+				for i := range batch.IDs {
+					binary.BigEndian.PutUint64(batch.IDs[i][:], sent.Add(1))
+				}
+				if _, err := d.Deliver(b.Context(), batch); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

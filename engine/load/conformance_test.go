@@ -27,7 +27,7 @@ type subject struct {
 
 // subjects are all kinds in all formats.
 func subjects() map[string]func(t *testing.T) subject {
-	all := map[string]func(t *testing.T) subject{"file": fileSubject, "stdout": stdoutSubject}
+	all := map[string]func(t *testing.T) subject{"file": fileSubject, "stdout": stdoutSubject, "nats": natsSubject, "kafka": kafkaSubject}
 	for _, kind := range []string{KindIngest, KindCollector} {
 		for _, format := range []string{FormatObject, FormatArray, FormatNDJSON} {
 			for _, zip := range []bool{false, true} {
@@ -193,7 +193,7 @@ func conformOutage(t *testing.T, s subject) {
 	events := testEvents(1, 20)
 	done := make(chan error)
 	go func() {
-		_, err := s.Deliver(t.Context(), events)
+		_, err := s.Deliver(t.Context(), Batch{Events: events})
 		done <- err
 	}()
 	eventually(t, "some failed attempts", func() bool { return s.State().Retries > 5 })
@@ -219,7 +219,7 @@ func conformOutage(t *testing.T, s subject) {
 func conformCancel(t *testing.T, s subject) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Deliver(gone, testEvents(1, 3)); !errors.Is(err, context.Canceled) {
+	if _, err := s.Deliver(gone, Batch{Events: testEvents(1, 3)}); !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that is done: %v", err)
 	}
 
@@ -227,7 +227,7 @@ func conformCancel(t *testing.T, s subject) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := s.Deliver(ctx, testEvents(4, 3))
+		_, err := s.Deliver(ctx, Batch{Events: testEvents(4, 3)})
 		done <- err
 	}()
 	eventually(t, "some failed attempts", func() bool { return s.State().Retries > 3 })

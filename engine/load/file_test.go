@@ -132,7 +132,7 @@ func TestFileOnAFullDisk(t *testing.T) {
 	done := make(chan error)
 	limitFileSize(t, 2000, func() {
 		go func() {
-			_, err := d.Deliver(t.Context(), second)
+			_, err := d.Deliver(t.Context(), Batch{Events: second})
 			done <- err
 		}()
 		eventually(t, "failed writes", func() bool { return d.State().Retries > 3 })
@@ -152,11 +152,11 @@ func TestClosedPipe(t *testing.T) {
 	defer writer.Close()
 	d := mustOpen(t, Config{Kind: KindStdout, Output: writer})
 	reader.Close()
-	if _, err := d.Deliver(t.Context(), testEvents(0, 1)); !errors.Is(err, syscall.EPIPE) {
+	if _, err := d.Deliver(t.Context(), Batch{Events: testEvents(0, 1)}); !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("got %v, want EPIPE", err)
 	}
 	writer.Close()
-	if _, err := d.Deliver(t.Context(), testEvents(0, 1)); !errors.Is(err, os.ErrClosed) {
+	if _, err := d.Deliver(t.Context(), Batch{Events: testEvents(0, 1)}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("got %v, want that the file is closed", err)
 	}
 }
@@ -169,7 +169,7 @@ func TestFullPipe(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if _, err := d.Deliver(ctx, testEvents(0, 1)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := d.Deliver(ctx, Batch{Events: testEvents(0, 1)}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(start); took > writeGrace+10*time.Second {
@@ -193,7 +193,7 @@ func TestTornLine(t *testing.T) {
 	out.broken.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := d.Deliver(ctx, testEvents(0, 1)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := d.Deliver(ctx, Batch{Events: testEvents(0, 1)}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	out.broken.Store(false)

@@ -64,18 +64,15 @@ func (l *lines) Close() error {
 }
 
 func (l *lines) State() State {
-	ok, last := l.gate.state()
-	return State{
-		OK:        ok,
-		LastError: last,
-		InFlight:  int(l.inFlight.Load()),
-		Requests:  l.requests.Load(),
-		Retries:   l.retries.Load(),
-		Events:    l.events.Load(),
-	}
+	state := l.gate.state()
+	state.InFlight = int(l.inFlight.Load())
+	state.Requests, state.Retries = l.requests.Load(), l.retries.Load()
+	state.Events = l.events.Load()
+	return state
 }
 
-func (l *lines) Deliver(ctx context.Context, events [][]byte) ([]Refused, error) {
+func (l *lines) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
+	events := batch.Events
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}

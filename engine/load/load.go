@@ -1,5 +1,5 @@
 // Package load delivers events to their destination: the ingest service, a
-// collector, a file or standard output. Each kind is one file and one entry in
+// collector, NATS JetStream, Kafka, a file or standard output. Each kind is one file and one entry in
 // the table of kinds.
 package load
 
@@ -16,9 +16,11 @@ type Destination interface {
 	// by the same call. The error is that of ctx, or of a destination that can
 	// never work (a closed pipe); the caller must then take the whole batch for
 	// undelivered.
-	Deliver(ctx context.Context, events [][]byte) (refused []Refused, err error)
+	//
+	// Nothing of batch is read once Deliver has returned.
+	Deliver(ctx context.Context, batch Batch) (refused []Refused, err error)
 	// Name is what the destination is called in logs: "ingest", "collector",
-	// "file", "stdout".
+	// "nats", "kafka", "file", "stdout".
 	Name() string
 	// BatchEvents and BatchBytes are how much one call to Deliver should hold.
 	BatchEvents() int
@@ -28,9 +30,21 @@ type Destination interface {
 	Close() error
 }
 
+// Batch is what one call to Deliver brings.
+type Batch struct {
+	Events [][]byte
+	// IDs name the events, one for each, for destinations that find out repeats by
+	// themselves: the same record has the same id whenever it is sent. Nil where
+	// events have none, or are meant to be stored once more.
+	IDs [][16]byte
+	// Key names what the events are a part of, for destinations that keep the
+	// order of what has the same key: a feed, and its partition. Empty: nothing.
+	Key string
+}
+
 // Refused is an event that the destination will never accept.
 type Refused struct {
-	Index  int // in the batch
+	Index  int // in Events
 	Status int // HTTP status, 0 if none
 	// Reason is what the destination said, printable and bounded. Destinations
 	// may quote the event in it: it is for the dead letter, not for logs.
@@ -41,6 +55,7 @@ type Refused struct {
 type State struct {
 	OK        bool   // the last attempt was answered as a working destination does, or none was made yet
 	LastError string // of the last failed attempt, empty when OK; holds no token and nothing of an event
+	Advice    string // what a person is to do about it, empty when time will do
 	InFlight  int    // requests now under way
 	Requests  int64  // attempts, the failed ones too
 	Retries   int64  // attempts that failed and were, or will be, made again

@@ -249,7 +249,7 @@ func deliver(t testing.TB, d Destination, events [][]byte) []Refused {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	refused, err := d.Deliver(ctx, events)
+	refused, err := d.Deliver(ctx, Batch{Events: events})
 	if err != nil {
 		t.Fatalf("Deliver: %v", err)
 	}

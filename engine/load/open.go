@@ -18,6 +18,8 @@ const (
 	KindCollector = "collector"
 	KindFile      = "file"
 	KindStdout    = "stdout"
+	KindNATS      = "nats"
+	KindKafka     = "kafka"
 )
 
 // How events are laid into the body of a request.
@@ -54,6 +56,15 @@ type Config struct {
 	// Output is where the kind "stdout" writes; os.Stdout if nil.
 	Output io.Writer
 
+	// Address is the stream of the kinds "nats" and "kafka".
+	Address Address
+	// CredentialsFile holds user:password on one line, or is a credentials file
+	// of NATS. It is read at each connection. Empty: those of the address.
+	CredentialsFile string
+	// Source says whose events these are among all that go to the same stream.
+	// It is a part of ids and keys, which are of one source only.
+	Source string
+
 	Format      string        // of ingest and collector; FormatObject if empty
 	Gzip        bool          // compress the bodies of requests
 	Concurrency int           // most requests in flight, over all calls, to this destination; DefaultConcurrency if 0
@@ -77,6 +88,8 @@ var kinds = map[string]func(Config) (Destination, error){
 	KindCollector: openCollector,
 	KindFile:      openFile,
 	KindStdout:    openStdout,
+	KindNATS:      openNATS,
+	KindKafka:     openKafka,
 }
 
 var contentTypes = map[string]string{

@@ -116,7 +116,7 @@ type gate struct {
 	failures int // in a row
 	since    time.Time
 	told     verdict // the state that was last logged: accepted, transient or denied
-	last     string  // cause of the last failed attempt, empty when it was accepted
+	last     failure // the last attempt, if it failed
 }
 
 func newGate(config Config) *gate {
@@ -194,7 +194,7 @@ func (g *gate) pass(probe bool) {
 	// Answers to requests that were under way when the gate closed do not open
 	// it: only who was let through since then knows.
 	if g.opened == nil || probe {
-		g.failures, g.last = 0, ""
+		g.failures, g.last = 0, failure{}
 		if g.opened != nil {
 			close(g.opened)
 			g.opened = nil
@@ -222,7 +222,7 @@ func (g *gate) fail(probe bool, f failure, own *delays) (wait time.Duration) {
 		g.since = time.Now()
 	}
 	g.failures++
-	g.last = f.cause
+	g.last = f
 
 	closed := g.opened != nil
 	switch {
@@ -268,11 +268,12 @@ func (g *gate) tell(f failure, wait time.Duration) {
 	}
 }
 
-// state gives whether the last attempt was accepted, and if not, why.
-func (g *gate) state() (ok bool, lastError string) {
+// state is what the last attempt says of the destination's. The counts are not
+// the gate's.
+func (g *gate) state() State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.last == "", g.last
+	return State{OK: g.last.verdict == accepted, LastError: g.last.cause, Advice: g.last.advice}
 }
 
 // sleep waits. The error is that of ctx.

@@ -169,14 +169,17 @@ func TestDeniedAfterAnOutage(t *testing.T) {
 		g, logs := testGate(t)
 		attempts(t, g, 5, failure{verdict: transient, cause: "down"})
 		attempts(t, g, 5, failure{verdict: denied, cause: "no", advice: "Ask"})
+		if got := g.state(); got != (State{LastError: "no", Advice: "Ask"}) {
+			t.Errorf("state: %+v", got)
+		}
 		attempts(t, g, 5, failure{verdict: transient, cause: "down"})
 		probe, err := g.enter(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		g.pass(probe)
-		if ok, last := g.state(); !ok || last != "" {
-			t.Errorf("state: %t, %q", ok, last)
+		if got := g.state(); got != (State{OK: true}) {
+			t.Errorf("state: %+v", got)
 		}
 		if logs.count("level=WARN") != 1 || logs.count("level=ERROR", "Ask") != 1 || logs.count("level=INFO") != 1 {
 			t.Errorf("log:\n%s", logs)

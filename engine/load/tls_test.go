@@ -98,7 +98,7 @@ func TestUntrustedServers(t *testing.T) {
 			defer cancel()
 			done := make(chan error)
 			go func() {
-				_, err := d.Deliver(ctx, testEvents(0, 1))
+				_, err := d.Deliver(ctx, Batch{Events: testEvents(0, 1)})
 				done <- err
 			}()
 			eventually(t, "failed attempts", func() bool { return d.State().Retries > failuresUntilDown })

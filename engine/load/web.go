@@ -164,16 +164,11 @@ func (w *web) BatchEvents() int {
 func (w *web) BatchBytes() int { return batchBytes }
 
 func (w *web) State() State {
-	ok, last := w.gate.state()
-	return State{
-		OK:        ok,
-		LastError: last,
-		InFlight:  int(w.inFlight.Load()),
-		Requests:  w.requests.Load(),
-		Retries:   w.retries.Load(),
-		Events:    w.events.Load(),
-		Refused:   w.refusals.Load(),
-	}
+	state := w.gate.state()
+	state.InFlight = int(w.inFlight.Load())
+	state.Requests, state.Retries = w.requests.Load(), w.retries.Load()
+	state.Events, state.Refused = w.events.Load(), w.refusals.Load()
+	return state
 }
 
 // Close gives idle connections back, unless other destinations use them. Calls to Deliver that are under way are
@@ -201,7 +196,8 @@ type call struct {
 // span is a run of events that travel together.
 type span struct{ from, to int }
 
-func (w *web) Deliver(ctx context.Context, events [][]byte) ([]Refused, error) {
+func (w *web) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
+	events := batch.Events
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}

@@ -69,7 +69,7 @@ func TestOpenRefuses(t *testing.T) {
 		config Config
 		want   string
 	}{
-		{"kind", Config{Kind: "tape"}, `unknown kind "tape"; expected one of collector, file, ingest, stdout`},
+		{"kind", Config{Kind: "tape"}, `unknown kind "tape"; expected one of collector, file, ingest, kafka, nats, stdout`},
 		{"format", Config{Kind: KindIngest, Format: "xml"}, `unknown delivery format "xml"; expected one of array, ndjson, object`},
 		{"no URL", Config{Kind: KindCollector}, "no URL"},
 		{"plain http", Config{Kind: KindIngest, URL: "http://ingest.example.com", ProjectID: "1", Token: token}, "write https://ingest.example.com"},
@@ -254,7 +254,7 @@ func TestNobodyListens(t *testing.T) {
 	server.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := d.Deliver(ctx, testEvents(1, 5)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := d.Deliver(ctx, Batch{Events: testEvents(1, 5)}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if got := d.State().LastError; !strings.Contains(got, "connection refused") || strings.Contains(got, "project") {
@@ -399,7 +399,7 @@ func TestWrongThenRightToken(t *testing.T) {
 			events := testEvents(1, 50)
 			done := make(chan error)
 			go func() {
-				_, err := d.Deliver(t.Context(), events)
+				_, err := d.Deliver(t.Context(), Batch{Events: events})
 				done <- err
 			}()
 			eventually(t, "some refusals", func() bool { return d.State().Retries > 8 })
@@ -442,7 +442,7 @@ func TestNoToken(t *testing.T) {
 	}})
 	done := make(chan error)
 	go func() {
-		_, err := d.Deliver(t.Context(), testEvents(1, 3))
+		_, err := d.Deliver(t.Context(), Batch{Events: testEvents(1, 3)})
 		done <- err
 	}()
 	eventually(t, "tries without a token", func() bool { return d.State().Retries > 3 })
@@ -493,7 +493,7 @@ func TestStuckEventDoesNotBlockOthers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := d.Deliver(ctx, testEvents(0, 1))
+		_, err := d.Deliver(ctx, Batch{Events: testEvents(0, 1)})
 		done <- err
 	}()
 	eventually(t, "the event to be stuck", func() bool { return d.State().Retries > 5 })
@@ -536,7 +536,7 @@ func TestMemoryIsFlatInAnOutage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := d.Deliver(ctx, testEvents(1, 1000))
+		_, err := d.Deliver(ctx, Batch{Events: testEvents(1, 1000)})
 		done <- err
 	}()
 	heap := func() int64 {
