@@ -24,46 +24,156 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
-type edit struct{ file, old, new string }
+// edit replaces old, which is in the file so many times. Behind "…" in old
+// comes what ends the replaced text.
+type edit struct {
+	file, old, new string
+	times          int
+}
 
 const (
 	expr     = "github.com/expr-lang/expr"
 	kong     = "github.com/alecthomas/kong"
+	common   = "github.com/prometheus/common"
+	pebble   = "github.com/cockroachdb/pebble/v2"
+	franz    = "github.com/twmb/franz-go"
+	nats     = "github.com/nats-io/nats.go"
+	model    = "github.com/prometheus/client_model"
 	standard = "" // the standard library
 )
 
 var edits = map[string][]edit{
 	expr: {
-		{"vm/runtime/runtime.go", "method := v.MethodByName(methodName)", "method := reflect.Value{}; _ = methodName"},
-		{"vm/runtime/runtime.go", "method := v.Method(method.Index)", "method := reflect.Value{}"},
-		{"builtin/lib.go", "method := v.MethodByName(methodName)", "method := reflect.Value{}; _ = methodName"},
-		{"checker/nature/nature.go", "method := n.Type.Method(i)", "method := reflect.Method{}; break"},
-		{"checker/nature/utils.go", "rm := s.rType.Method(s.idx)", "rm := reflect.Method{}"},
-		{"checker/info.go", "if m, ok := base.MethodByName(name.Value); ok {", "if m, ok := (reflect.Method{}), false; ok {"},
-		{"compiler/compiler.go", "if _, ok = callee.Node.Type().MethodByName(prop.Value); ok && callee", "if ok = prop == nil; ok && callee"},
+		{"vm/runtime/runtime.go", "method := v.MethodByName(methodName)", "method := reflect.Value{}; _ = methodName", 1},
+		{"vm/runtime/runtime.go", "method := v.Method(method.Index)", "method := reflect.Value{}", 1},
+		{"builtin/lib.go", "method := v.MethodByName(methodName)", "method := reflect.Value{}; _ = methodName", 1},
+		{"checker/nature/nature.go", "method := n.Type.Method(i)", "method := reflect.Method{}; break", 1},
+		{"checker/nature/utils.go", "rm := s.rType.Method(s.idx)", "rm := reflect.Method{}", 1},
+		{"checker/info.go", "if m, ok := base.MethodByName(name.Value); ok {", "if m, ok := (reflect.Method{}), false; ok {", 1},
+		{"compiler/compiler.go", "if _, ok = callee.Node.Type().MethodByName(prop.Value); ok && callee", "if ok = prop == nil; ok && callee", 1},
 	},
 	kong: {
-		{"callbacks.go", "method := value.MethodByName(name)", "method := methodNamed(value, name)"},
-		{"callbacks.go", "method = value.Addr().MethodByName(name)", "method = methodNamed(value.Addr(), name)"},
-		{"callbacks.go", "return value.MethodByName(name)", "return methodNamed(value, name)"},
-		{"callbacks.go", "return value.Addr().MethodByName(name)", "return methodNamed(value.Addr(), name)"},
-		{"callbacks.go", "method, ok := t.MethodByName(name)", "method, ok := typeMethodNamed(t, name)"},
-		{"callbacks.go", "func getMethod(", hooks + "\nfunc getMethod("},
-		{"context.go", "for i := 0; i < p.NumMethod(); i++ {", "for i := 0; i < 0; i++ {"},
-		{"context.go", "methodt := t.Method(i)", "methodt := reflect.Method{}"},
-		{"context.go", "method := p.Method(i)", "method := reflect.Value{}"},
+		{"callbacks.go", "method := value.MethodByName(name)", "method := methodNamed(value, name)", 1},
+		{"callbacks.go", "method = value.Addr().MethodByName(name)", "method = methodNamed(value.Addr(), name)", 1},
+		{"callbacks.go", "return value.MethodByName(name)", "return methodNamed(value, name)", 1},
+		{"callbacks.go", "return value.Addr().MethodByName(name)", "return methodNamed(value.Addr(), name)", 1},
+		{"callbacks.go", "method, ok := t.MethodByName(name)", "method, ok := typeMethodNamed(t, name)", 1},
+		{"callbacks.go", "func getMethod(", hooks + "\nfunc getMethod(", 1},
+		{"context.go", "for i := 0; i < p.NumMethod(); i++ {", "for i := 0; i < 0; i++ {", 1},
+		{"context.go", "methodt := t.Method(i)", "methodt := reflect.Method{}", 1},
+		{"context.go", "method := p.Method(i)", "method := reflect.Value{}", 1},
+	},
+	common: {
+		{"expfmt/encode.go", "\t\"google.golang.org/protobuf/encoding/protodelim\"\n\t\"google.golang.org/protobuf/encoding/prototext\"\n", "", 1},
+		{"expfmt/encode.go", "\t\"mime\"\n", "", 1},
+		{"expfmt/encode.go", "\tcase TypeProtoDelim:…\tcase TypeTextPlain:", "\tcase TypeTextPlain:", 1},
+		{"expfmt/encode.go", "\tcase TypeOpenMetrics:…\tpanic(", "\t}\n\tpanic(", 1},
+		{"expfmt/decode.go", "\t\"google.golang.org/protobuf/encoding/protodelim\"\n", "", 1},
+		{"expfmt/decode.go", "\t\"bufio\"\n", "", 1},
+		{"expfmt/decode.go", "\t\treturn &protoDecoder{…\tcase TypeProtoText,", "\t\tfallthrough\n\tcase TypeProtoText,", 1},
+		{"expfmt/decode.go", "// protoDecoder implements…// errDecoder is", "// errDecoder is", 1},
+	},
+	model: {
+		{"go/metrics.pb.go", "import (…)", "import (\n\t\"encoding/json\"\n\n\ttimestamppb \"google.golang.org/protobuf/types/known/timestamppb\"\n)", 1},
+		{"go/metrics.pb.go", "const (\n\t// Verify that…)\n\ntype", "type", 1},
+		{"go/metrics.pb.go", "return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))", "return MetricType_name[int32(x)]", 1},
+		{"go/metrics.pb.go", "func (MetricType) Descriptor() …type LabelPair", "type LabelPair", 1},
+		{"go/metrics.pb.go", "\tstate         protoimpl.MessageState\n\tsizeCache     protoimpl.SizeCache\n\tunknownFields protoimpl.UnknownFields\n\n", "", 12},
+		{"go/metrics.pb.go", "\tif protoimpl.UnsafeEnabled {\n…\n\t}\n", "", 12},
+		{"go/metrics.pb.go", "return protoimpl.X.MessageStringOf(x)", "return text(x)", 12},
+		{"go/metrics.pb.go", ") ProtoReflect() protoreflect.Message {…\n}\n", ") ProtoReflect() {}\n", 12},
+		{"go/metrics.pb.go", ") Descriptor() ([]byte, []int) {…\n}\n", ") Descriptor() {}\n", 12},
+		{"go/metrics.pb.go", "var File_io_prometheus_client_metrics_proto …_depIdxs = nil\n}\n", "func text(v any) string {\n\tdata, err := json.Marshal(v)\n\tif err != nil {\n\t\treturn err.Error()\n\t}\n\treturn string(data)\n}\n", 1},
+	},
+	franz: {
+		{"pkg/kgo/client.go", "\tcase *kmsg.ListOffsetsRequest, // key 2\n…\treturn cl.handleShardedReq(ctx, req)\n\n", "", 1},
+		{"pkg/kgo/client.go", "\tgo cl.pushMetrics()\n", "\tcl.metrics.ctxCancel()\n", 1},
+		{"pkg/kgo/client.go", "\tif c.g != nil || c.s != nil {\n\t\trerr = …sessCloseCancel()\n", "", 1},
+		{"pkg/kgo/client.go", "\t\tsns.source.maybeConsume() // same\n", "", 1},
+		{"pkg/kgo/client.go", "\tcl.PollFetches(nil)\n", "", 1},
+		{"pkg/kgo/client.go", "\tswitch d := cfg.decompressor.(type) {…\n\t}\n", "", 1},
+		{"pkg/kgo/config.go", "\t\t\tCooperativeStickyBalancer(),\n", "\t\t\tnil,\n", 1},
+		{"pkg/kgo/consumer.go", "\tif len(cl.cfg.shareGroup) > 0 {\n\t\tc.initShare()…\t\tc.initGroup()\n\t}\n", "\tc.initDirect()\n", 1},
+		{"pkg/kgo/metadata.go", "cl.consumer.doOnMetadataUpdate()", "", 2},
+		{"pkg/kgo/source.go", "func (s *source) maybeConsume() {…\n}\n", "func (s *source) maybeConsume() {}\n", 1},
+		{"pkg/kgo/consumer_share.go", "func (s *source) maybeShareConsume() {…\n}\n", "func (s *source) maybeShareConsume() {}\n", 1},
+		{"pkg/kgo/compression.go", "\t\tcase CodecLz4:\n\t\t\tlevel := …c.zstdPool = sync.Pool{New: fn}\n", "\t\tcase CodecLz4, CodecZstd:\n\t\t\treturn nil, errors.New(\"this build compresses with gzip and snappy only\")\n", 1},
+		{"pkg/kgo/compression.go", "\tcase CodecLz4:\n\t\tlz := c.lz4Pool.Get().(*lz4.Writer)\n\t\tdefer…out = dst.Bytes()\n", "", 1},
+		{"pkg/kgo/compression.go", "\tcase CodecZstd:\n\t\tzstdEnc := …EncodeAll(src, dst.Bytes())\n", "", 1},
+		{"pkg/kgo/compression.go", "\tcase CodecLz4:\n\t\tlz := c.lz4Pool.Get().(*lz4.Writer)\n\t\tsc.w…func() { c.zstdPool.Put(ze) }\n", "", 1},
+		{"pkg/kgo/consumer.go", "func (l listOrEpochLoads) loadWithSession(s *consumerSession, why string) {…\n}\n", "func (l listOrEpochLoads) loadWithSession(s *consumerSession, why string) {}\n", 1},
+	},
+	nats: {
+		{"nats.go", "return nc.wsInitHandshake(u)", "return errors.New(\"nats: this build speaks no WebSocket\")", 1},
+	},
+	pebble: {
+		{"internal/compression/compression.go", "\tcase Zstd:\n\t\treturn getZstdCompressor(int(s.Level))\n\tcase MinLZ:\n\t\treturn getMinlzCompressor(int(s.Level))\n", "", 1},
+		{"internal/compression/compression.go", "\tcase Zstd:\n\t\treturn getZstdDecompressor()\n\tcase MinLZ:\n\t\treturn minlzDecompressor{}\n", "", 1},
+		{"wal/wal.go", "m = new(failoverManager)", "panic(\"this build keeps no second log\")", 1},
+		{"sstable/writer.go", "return newRowWriter(writable, o)", "panic(\"this build writes no tables of old formats\")", 1},
+		{"objstorage/objstorageprovider/remote.go", "\tcatalog, contents, err := remoteobjcat.Open(p.st.FS, p.st.FSDirName)", "\tvar catalog *remoteobjcat.Catalog\n\tvar contents remoteobjcat.CatalogContents\n\terr := errors.New(\"this build keeps no remote tables\")", 1},
+		{"compaction.go", "return d.runCopyCompaction(jobID, c)", "panic(\"this build keeps no remote tables\")", 1},
+		{"compaction.go", "ve, err = d.runIngestFlush(c)", "panic(\"this build ingests no tables\")", 1},
+		{"open.go", "entry, err = d.replayIngestedFlushable(&b, base.DiskFileNum(ll.Num))", "err = base.CorruptionErrorf(\"the log names a table to ingest, and this build ingests none\")", 1},
 	},
 	standard: {
-		{"text/template/exec.go", "if method := ptr.MethodByName(fieldName); method.IsValid() {", "if method := (reflect.Value{}); method.IsValid() {"},
+		{"slices/sort.go", "pdqsortCmpFunc(x, 0, n, bits.Len(uint(n)), cmp)", "pdqsort_func(byIndex(x, cmp), 0, n, bits.Len(uint(n)))", 1},
+		{"slices/sort.go", "stableCmpFunc(x, len(x), cmp)", "stable_func(byIndex(x, cmp), len(x))", 1},
+		{"slices/sort.go", "// SortFunc sorts", byIndex + "\n// SortFunc sorts", 1},
+		{"sort/zsortfunc.go as slices/zsortfunc.go", "package sort\n", "package slices\n", 1},
+		{"net/http/server.go", "conf := &http2Server{}\n\ts.nextProtoErr = http2ConfigureServer(s, conf)", "", 1},
+		{"text/template/exec.go", "if method := ptr.MethodByName(fieldName); method.IsValid() {", "if method := (reflect.Value{}); method.IsValid() {", 1},
 	},
 }
+
+// replaced are modules of which a small part is used: the folders here have that
+// part.
+var replaced = map[string]string{
+	"github.com/cockroachdb/errors": ".ci/slim/errors",
+	"google.golang.org/protobuf":    ".ci/slim/protobuf",
+}
+
+// cold are packages that run seldom, or wait for people: nothing is inlined in
+// them, which makes half a megabyte less.
+var cold = []string{
+	"github.com/secure60/s60-m365-connector/cmd/...",
+	"github.com/secure60/s60-m365-connector/engine/definition",
+	"github.com/secure60/s60-m365-connector/engine/simulator",
+	kong,
+	expr + "/checker/...",
+	expr + "/compiler",
+	expr + "/parser/...",
+	"github.com/prometheus/...",
+	"gopkg.in/yaml.v3",
+	"crypto/x509/...",
+	"encoding/asn1",
+	"html/template",
+	"text/template/...",
+}
+
+// byIndex lets the sort of package sort, which is compiled once, take the place
+// of the one that is compiled for each type.
+const byIndex = `type lessSwap struct {
+	Less func(i, j int) bool
+	Swap func(i, j int)
+}
+
+func byIndex[S ~[]E, E any](x S, cmp func(a, b E) int) lessSwap {
+	return lessSwap{
+		func(i, j int) bool { return cmp(x[i], x[j]) < 0 },
+		func(i, j int) { x[i], x[j] = x[j], x[i] },
+	}
+}
+`
 
 // hooks are kong's own, by constant names.
 var hooks = func() string {
@@ -97,9 +207,26 @@ func slim() (flags []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	name := fmt.Sprintf("slim-%x", sha256.Sum256(fmt.Appendf(nil, "%s %s %s %v", runtime.Version(), mod, sum, edits)))[:21]
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s %s %s %v", runtime.Version(), mod, sum, edits)
+	for _, source := range slices.Sorted(maps.Values(replaced)) {
+		if err := filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			fmt.Fprintf(hash, "%s %d %s", path, len(text), text)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	name := fmt.Sprintf("slim-%x", hash.Sum(nil))[:21]
 	final := filepath.Join(os.TempDir(), name)
 	flags = []string{"-modfile=" + filepath.Join(final, "go.mod"), "-overlay=" + filepath.Join(final, "overlay.json")}
+	for _, pattern := range cold {
+		flags = append(flags, "-gcflags="+pattern+"=-l")
+	}
 	if _, err := os.Stat(final); err == nil {
 		return flags, nil
 	}
@@ -109,6 +236,13 @@ func slim() (flags []string, err error) {
 	}
 	defer os.RemoveAll(dir)
 	replace := map[string]string{}
+	for module, source := range replaced {
+		to := strings.ReplaceAll(module, "/", "_")
+		if err := os.CopyFS(filepath.Join(dir, to), os.DirFS(source)); err != nil {
+			return nil, err
+		}
+		mod = fmt.Appendf(mod, "\nreplace %s => %s\n", module, filepath.Join(final, to))
+	}
 	for module, list := range edits {
 		root, err := where(module)
 		if err != nil {
@@ -162,18 +296,35 @@ func slim() (flags []string, err error) {
 func edited(root string, list []edit) (map[string]string, error) {
 	texts := map[string]string{}
 	for _, e := range list {
-		text, ok := texts[e.file]
+		source, file, copied := strings.Cut(e.file, " as ")
+		if !copied {
+			file = source
+		}
+		text, ok := texts[file]
 		if !ok {
-			data, err := os.ReadFile(filepath.Join(root, e.file))
+			data, err := os.ReadFile(filepath.Join(root, source))
 			if err != nil {
 				return nil, err
 			}
 			text = string(data)
 		}
-		if n := strings.Count(text, e.old); n != 1 {
-			return nil, fmt.Errorf("%s of %s holds %q %d times, not once: look at what has changed there", e.file, root, e.old, n)
+		first, last, spans := strings.Cut(e.old, "…")
+		if n := strings.Count(text, first); n != e.times {
+			return nil, fmt.Errorf("%s of %s holds %q %d times, not %d: look at what has changed there", e.file, root, first, n, e.times)
 		}
-		texts[e.file] = strings.Replace(text, e.old, e.new, 1)
+		var changed strings.Builder
+		for range e.times {
+			before, after, found := strings.Cut(text, first)
+			if spans && found {
+				_, after, found = strings.Cut(after, last)
+			}
+			if !found {
+				return nil, fmt.Errorf("%s of %s: what begins with %q does not end with %q: look at what has changed there", e.file, root, first, last)
+			}
+			changed.WriteString(before + e.new)
+			text = after
+		}
+		texts[file] = changed.String() + text
 	}
 	return texts, nil
 }

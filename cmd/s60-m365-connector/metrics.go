@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/secure60/s60-m365-connector/engine"
 )
@@ -273,5 +274,8 @@ func (f *fleet) metricsHandler() http.Handler {
 	if f.sole == nil {
 		m.workers = f.workers.Status
 	}
-	return promhttp.HandlerFor(m.registry(), promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(m.registry(), promhttp.HandlerOpts{
+		MaxRequestsInFlight: 4,
+		AcceptedFormats:     []expfmt.Format{expfmt.NewFormat(expfmt.TypeTextPlain)}, // what a scraper gets is what a person sees
+	})
 }
