@@ -1,20 +1,25 @@
 // Package deploy holds the files that run the connector on Kubernetes and
-// systemd. Its tests read each with the code of the program that it is for.
+// systemd, and several replicas of it. Its tests read each with the code of the program that
+// it is for, and start the replicas.
 package deploy
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -27,7 +32,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// objects are what an overlay builds to.
+// objects are what an overlay of one connector builds to.
 type objects struct {
 	statefulSet   appsv1.StatefulSet
 	service       corev1.Service
@@ -36,47 +41,74 @@ type objects struct {
 	networkPolicy networkingv1.NetworkPolicy
 }
 
-// build builds the overlay of a tenant with the shipped .env.example as its
-// .env, and reads each object with no field left over.
+// build builds the overlay of a tenant with the shipped .env.example as its .env.
 func build(t *testing.T, overlay string) objects {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("kubernetes")); err != nil {
 		t.Fatal(err)
 	}
-	example, err := os.ReadFile("../.env.example")
+	writeFile(t, filepath.Join(dir, overlay, ".env"), readFile(t, "../.env.example"))
+	built := kustomize(t, filepath.Join(dir, overlay))
+	all := takeObjects(t, built, overlay)
+	nothingElse(t, built)
+	return all
+}
+
+func takeObjects(t *testing.T, built map[string][]byte, overlay string) objects {
+	t.Helper()
+	name := "s60-m365-connector-" + overlay
+	return objects{
+		statefulSet:   take[appsv1.StatefulSet](t, built, name),
+		service:       take[corev1.Service](t, built, name),
+		account:       take[corev1.ServiceAccount](t, built, name),
+		secret:        take[corev1.Secret](t, built, name+"-*"),
+		networkPolicy: take[networkingv1.NetworkPolicy](t, built, name),
+	}
+}
+
+// kustomize builds what kubectl apply -k does: YAML by "Kind name".
+func kustomize(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, overlay, ".env"), example, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(dir, overlay))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all objects
-	into := map[string]any{"StatefulSet": &all.statefulSet, "Service": &all.service, "ServiceAccount": &all.account,
-		"Secret": &all.secret, "NetworkPolicy": &all.networkPolicy}
+	all := map[string][]byte{}
 	for _, resource := range built.Resources() {
-		object := into[resource.GetKind()]
-		if object == nil {
-			t.Errorf("%s %s: not one that is expected, or twice", resource.GetKind(), resource.GetName())
-			continue
-		}
-		delete(into, resource.GetKind())
 		text, err := resource.AsYAML()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := yaml.UnmarshalStrict(text, object); err != nil {
-			t.Errorf("%s %s: %v", resource.GetKind(), resource.GetName(), err)
-		}
-	}
-	for kind := range into {
-		t.Errorf("no %s was built", kind)
+		all[resource.GetKind()+" "+resource.GetName()] = text
 	}
 	return all
+}
+
+// take takes the object of a type and a name, * being any text, out of what was
+// built. No field may be left over.
+func take[T any](t *testing.T, built map[string][]byte, name string) (object T) {
+	t.Helper()
+	name = reflect.TypeFor[T]().Name() + " " + name
+	for found, text := range built {
+		if ok, err := path.Match(name, found); err != nil || !ok {
+			continue
+		}
+		if err := yaml.UnmarshalStrict(text, &object); err != nil {
+			t.Errorf("%s: %v", found, err)
+		}
+		delete(built, found)
+		return object
+	}
+	t.Fatalf("no %s was built, but %q", name, slices.Sorted(maps.Keys(built)))
+	return object
+}
+
+func nothingElse(t *testing.T, built map[string][]byte) {
+	t.Helper()
+	for name := range built {
+		t.Errorf("%s: not one that is expected", name)
+	}
 }
 
 func TestKubernetesObjectsFitTogether(t *testing.T) {
@@ -134,15 +166,22 @@ func TestKubernetesObjectsFitTogether(t *testing.T) {
 	}
 }
 
-// The pod meets the strictest of Kubernetes' own security standards, and what
-// that leaves open: no token of the cluster, a root file system that is read-only.
 func TestKubernetesPodIsRestricted(t *testing.T) {
-	all := build(t, "contoso")
+	pod := build(t, "contoso").statefulSet.Spec.Template
+	isRestricted(t, pod)
+	if user := int64(imageUser(t)); user != *pod.Spec.SecurityContext.RunAsUser || user != *pod.Spec.SecurityContext.FSGroup {
+		t.Errorf("the image runs as %d, the pod as %d with group %d", user, *pod.Spec.SecurityContext.RunAsUser, *pod.Spec.SecurityContext.FSGroup)
+	}
+}
+
+// isRestricted: the pod meets the strictest of Kubernetes' own security standards, and what
+// that leaves open: no token of the cluster, a root file system that is read-only.
+func isRestricted(t *testing.T, pod corev1.PodTemplateSpec) {
+	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod := all.statefulSet.Spec.Template
 	level := psapi.LevelVersion{Level: psapi.LevelRestricted, Version: psapi.LatestVersion()}
 	result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec))
 	if !result.Allowed {
@@ -153,10 +192,6 @@ func TestKubernetesPodIsRestricted(t *testing.T) {
 	}
 	if readOnly := pod.Spec.Containers[0].SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {
 		t.Error("the root file system is writable")
-	}
-	user := regexp.MustCompile(`(?m)^USER (\d+):(\d+)$`).FindStringSubmatch(readFile(t, "../Dockerfile"))
-	if user == nil || user[1] != "65532" || *pod.Spec.SecurityContext.RunAsUser != 65532 || *pod.Spec.SecurityContext.FSGroup != 65532 {
-		t.Errorf("the image runs as %v, the pod as %d with group %d", user, *pod.Spec.SecurityContext.RunAsUser, *pod.Spec.SecurityContext.FSGroup)
 	}
 }
 
@@ -183,21 +218,8 @@ func TestKubernetesNetworkPolicyIsClosed(t *testing.T) {
 }
 
 func TestCompose(t *testing.T) {
-	dir := t.TempDir()
-	for from, to := range map[string]string{"../compose.yaml": "compose.yaml", "../.env.example": ".env"} {
-		if err := os.WriteFile(filepath.Join(dir, to), []byte(readFile(t, from)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	options, err := cli.NewProjectOptions([]string{filepath.Join(dir, "compose.yaml")}, cli.WithName("check"), cli.WithWorkingDirectory(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	project, err := options.LoadProject(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	service, err := project.GetService("s60-m365-connector")
+	dir := withEnv(t)
+	service, err := loadCompose(t, dir).GetService("s60-m365-connector")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,20 +241,39 @@ func TestCompose(t *testing.T) {
 	if opened == readFile(t, "../compose.yaml") {
 		t.Fatal("compose.yaml has no commented lines for /config and the ports")
 	}
-	if err := os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(opened), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	project, err = options.LoadProject(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	service, err = project.GetService("s60-m365-connector")
+	writeFile(t, filepath.Join(dir, "compose.yaml"), opened)
+	service, err = loadCompose(t, dir).GetService("s60-m365-connector")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(service.Volumes) != 2 || !service.Volumes[1].ReadOnly || service.Volumes[1].Target != "/config" || len(service.Ports) != 1 || service.Ports[0].HostIP != "127.0.0.1" {
 		t.Errorf("with its comments opened: volumes %v, ports %v", service.Volumes, service.Ports)
 	}
+}
+
+// withEnv is a copy of the folder of ../compose.yaml, with the .env that it asks for.
+func withEnv(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for from, to := range map[string]string{"../compose.yaml": "compose.yaml", "../.env.example": ".env"} {
+		writeFile(t, filepath.Join(dir, to), readFile(t, from))
+	}
+	return dir
+}
+
+// loadCompose reads a compose.yaml as docker compose does, with the .env beside it.
+func loadCompose(t *testing.T, dir string) *types.Project {
+	t.Helper()
+	options, err := cli.NewProjectOptions([]string{filepath.Join(dir, "compose.yaml")}, cli.WithName("check"), cli.WithWorkingDirectory(dir),
+		cli.WithEnvFiles(), cli.WithDotEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project
 }
 
 func TestSystemdUnit(t *testing.T) {
@@ -244,9 +285,7 @@ func TestSystemdUnit(t *testing.T) {
 	unit := strings.ReplaceAll(readFile(t, "systemd/s60-m365-connector.service"), "/usr/local/bin/s60-m365-connector", "/bin/true")
 	file := filepath.Join(t.TempDir(), "s60-m365-connector.service")
 	for _, variant := range []string{unit, strings.NewReplacer("#LoadCredential", "LoadCredential", "#Environment", "Environment").Replace(unit)} {
-		if err := os.WriteFile(file, []byte(variant), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, file, variant)
 		if out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
 			t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 		}
@@ -289,6 +328,13 @@ func TestNamesAreThoseOfTheConnector(t *testing.T) {
 		if !strings.Contains(program.String(), match[1]+`"`) {
 			t.Errorf("a probe asks for %s, which the connector does not serve", match[1])
 		}
+	}
+}
+
+func writeFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
