@@ -3,6 +3,7 @@
 # bench  the figures of docs/performance.md, in a few minutes; FULL=1: with the full sizes
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
+# replicas  three that share a state, with ROUNDS=4 faults of SEED=1
 # image  build the container image and check what is in it
 # size   what each dependency costs in the binary
 # ci     all checks, as before a merge
@@ -12,7 +13,7 @@ BINARY  := bin/s60-m365-connector
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
-.PHONY: build test lint golden bench demo chaos image size ci
+.PHONY: build test lint golden bench demo chaos replicas image size ci
 
 # What is shipped is built without the methods that nothing calls: see .ci/slim.go.
 build:
@@ -44,6 +45,12 @@ SEED    ?= 1
 
 chaos:
 	go test ./cmd/$(notdir $(BINARY)) -run '^TestChaos$$' -count 1 -timeout 0 -v -chaos.minutes $(MINUTES) -chaos.seed $(SEED)
+
+# Three replicas, each killed, paused, stopped and cut off in turn: ROUNDS faults.
+ROUNDS ?= 4
+
+replicas:
+	go test ./cmd/$(notdir $(BINARY)) -run '^TestReplicas' -count 1 -timeout 0 -v -replicas.rounds $(ROUNDS) -replicas.seed $(SEED)
 
 image:
 	.ci/image

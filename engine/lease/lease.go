@@ -44,7 +44,7 @@ const (
 	patience = 2
 )
 
-// ErrElsewhere: another replica that lives holds the partition, or is about to.
+// ErrElsewhere says that another replica, which lives, holds the partition or is about to.
 var ErrElsewhere = errors.New("another replica runs it")
 
 // Claims are the claims on partitions, in their logs. checkpoint.Shared
