@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -52,7 +53,11 @@ func openKafka(config Config) (Destination, error) {
 		return nil, err
 	}
 	s.send = k.send
-	s.close = func() { k.client.Close() }
+	s.close = func() {
+		if k.client != nil {
+			k.client.Close()
+		}
+	}
 	return s, nil
 }
 
@@ -71,6 +76,9 @@ func (k *kafka) newClient() (*kgo.Client, error) {
 		kgo.RetryBackoffFn(func(int) time.Duration { return retry.Initial / 2 }),
 		kgo.MetadataMinAge(max(retry.Initial, 10*time.Millisecond)),
 		kgo.ProducerBatchMaxBytes(kafkaBatchBytes),
+		// What is flushed together is one batch of the broker's, which takes or
+		// refuses it as a whole: nothing overtakes what was refused.
+		kgo.ManualFlushing(), kgo.MaxBufferedRecords(math.MaxInt32),
 	}
 	if k.config.Address.TLS {
 		options = append(options, kgo.DialTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}))
@@ -114,19 +122,21 @@ func (k *kafka) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Con
 }
 
 func (k *kafka) send(ctx context.Context, batch Batch, left []int, settle func(int, string)) failure {
-	patience := min(kafkaPatience, k.config.Timeout)
-	attempt, cancel := context.WithTimeout(ctx, patience)
+	if k.client == nil {
+		client, err := k.newClient()
+		if err != nil {
+			return failure{verdict: transient, cause: printable(err.Error())}
+		}
+		k.client = client
+	}
+	attempt, cancel := context.WithTimeout(ctx, min(kafkaPatience, k.config.Timeout))
 	defer cancel()
 	failed, whole := k.produce(attempt, batch, left, settle)
 	if !whole {
 		// Nobody knows what became of the records that are not answered: they must
 		// not be written by this client while the next attempt sends them, too.
 		k.client.Close()
-		client, err := k.newClient()
-		if err != nil {
-			return failure{verdict: transient, cause: printable(err.Error())}
-		}
-		k.client = client
+		k.client = nil
 	}
 	return failed
 }
@@ -138,8 +148,9 @@ type produced struct {
 }
 
 // produce writes events, and reports whether the broker, or the client, has
-// said what became of each. Brokers refuse a request as a whole: when a record is too large,
-// or not to the broker's liking, the halves are tried until it is found.
+// said what became of each. Brokers refuse a request as a whole: when a record
+// is too large, or not to the broker's liking, the halves are tried until it is
+// found.
 func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle func(int, string)) (failed failure, whole bool) {
 	key := []byte(strings.Trim(k.config.Source+"/"+batch.Key, "/"))
 	// The client may read values after it was given up.
@@ -155,16 +166,9 @@ func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle f
 		record := &kgo.Record{Topic: k.config.Address.Name, Key: key, Value: values[from:len(values):len(values)]}
 		k.client.Produce(ctx, record, func(_ *kgo.Record, err error) { answers <- produced{event, err} })
 	}
-	err := k.client.Flush(ctx)
 	var refused []int
 	var reason string
-	for range events {
-		var a produced
-		select {
-		case a = <-answers:
-		default:
-			return k.judge(err), false
-		}
+	take := func(a produced) {
 		switch {
 		case a.err == nil:
 			settle(a.event, "")
@@ -173,6 +177,24 @@ func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle f
 			reason = printable(a.err.Error())
 		case failed.verdict != denied:
 			failed = k.judge(a.err)
+		}
+	}
+	// Nothing is sent yet. Records that fail all the same must not be overtaken
+	// by those that were added after them.
+	early := len(answers)
+	for range early {
+		take(<-answers)
+	}
+	if failed.verdict != accepted {
+		return failed, false
+	}
+	k.client.Flush(ctx) // if it gives up, answers are missing
+	for range len(events) - early {
+		select {
+		case a := <-answers:
+			take(a)
+		default:
+			return k.judge(context.DeadlineExceeded), false
 		}
 	}
 	if len(refused) == 1 && len(events) == 1 {

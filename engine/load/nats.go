@@ -265,7 +265,7 @@ func (n *jetStream) judge(ctx context.Context, session *natsSession, err error) 
 		f.cause = fmt.Sprintf("the stream of subject %s does not take messages: %s (%d)", subject, printable(api.Description), api.ErrorCode)
 		if api.Code >= 400 && api.Code < 500 {
 			f.verdict = denied
-			f.advice = "Correct the stream"
+			f.advice = "Correct the configuration of the stream"
 		}
 	}
 	return f
