@@ -19,9 +19,19 @@
 // or for current: each file is under a checksum, and a watermark tells a log that was cut short
 // from one that a power cut left unfinished.
 //
+// # The shared store
+//
+// [OpenShared] keeps the state of several replicas as a log in NATS JetStream. Each has a view of
+// it on its own disk, and commits only to the partitions that it has claimed: see
+// [Shared]. In STATE_DIR it has
+//
+//	view/state/                       the view; what is wrong with it is built anew
+//
+// # Errors
+//
 // An error of a store says by [errors.Is] what its user can do. [ErrDiskFull]: nothing; it passes.
-// [ErrDamaged] and [ErrStopped]: Close, and [Open] again, which sets aside what is
-// damaged. [ErrLocked]: end.
+// [ErrDamaged] and [ErrStopped]: Close, and open again, which sets aside what is
+// damaged. [ErrLocked]: end. [ErrFenced] and [ErrHeld]: leave the partition to its owner.
 package checkpoint
 
 import (

@@ -97,7 +97,7 @@ type Shared struct {
 	moved    chan struct{} // closed when applied grows
 	changed  chan struct{} // closed when an owner changes
 	caughtUp chan struct{} // closed once the view has reached the end of the log
-	messages uint64        // written by this store so far
+	claims   uint64        // made by this store so far
 	restart  func()        // reads the log anew
 }
 

@@ -11,14 +11,6 @@ import (
 // tries again, and what was stored meanwhile is not stored a second time.
 const commitPatience = 5 * time.Second
 
-func newHolding(session string, last uint64) *holding {
-	h := &holding{mu: make(chan struct{}, 1), session: session, last: last}
-	h.unlock()
-	return h
-}
-
-func (h *holding) unlock() { h.mu <- struct{}{} }
-
 // lock makes the caller the one that publishes, while the store holds the partition by h.
 func (s *Shared) lock(ctx context.Context, n partitionName, h *holding) error {
 	select {
@@ -69,16 +61,17 @@ func (s *Shared) Claim(ctx context.Context, feed, partition, owner, session stri
 	}
 	n := partitionName{feed, partition}
 	s.mu.Lock()
-	if h := s.held[n]; h != nil && h.session == session {
+	known := s.subjects[subjectOf(s.opts.Name, n)]
+	if h := s.held[n]; h != nil && h.session == session && known.Session == session {
 		s.mu.Unlock()
 		return nil
 	}
-	known := s.subjects[subjectOf(s.opts.Name, n)]
-	s.mu.Unlock()
 	if known.Session != owner {
+		s.mu.Unlock()
 		return fmt.Errorf("claiming %s: %w", n, ErrHeld)
 	}
-	h := newHolding(session, known.Last)
+	h := s.newHolding(session, known.Last)
+	s.mu.Unlock()
 	err = s.publish(ctx, h, &message{Kind: kindClaim, Feed: feed, Partition: partition}, true)
 	fenced := errors.Is(err, ErrFenced)
 	if err == nil || fenced {

@@ -118,6 +118,11 @@ func TestSharedFences(t *testing.T) {
 	}
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 5, 6)
+	// One that does not know yet that it lost the partition does not take it for its own.
+	wantOwner(t, b, "a", "one")
+	claim(t, b, "a", "two")
+	wantOwner(t, a, "a", "two")
+	claim(t, a, "a", "one")
 	if err := b.Commit(numberedCommit("a", 6)); !errors.Is(err, ErrFenced) {
 		t.Fatalf("a commit of the former owner: %v, want ErrFenced", err)
 	}
@@ -169,6 +174,25 @@ func TestSharedClaimOfWhatMovedIsHeld(t *testing.T) {
 		t.Fatalf("a commit after a claim that failed: %v, want ErrFenced", err)
 	}
 	commitShared(t, a, "a", 3, 4) // the owner does not notice
+}
+
+// TestSharedFencesItself has a replica claim anew, with a new session, while a commit of its
+// old one is on its way.
+func TestSharedFencesItself(t *testing.T) {
+	a := openShared(t, SharedOptions{URL: natstest.URL(natstest.Start(t, nil))})
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 2)
+	n := partitionName{"feed", "a"}
+	old := a.holds(n)
+	a.Forget()
+	claim(t, a, "a", "two")
+	late := &message{Kind: kindCommit, Feed: "feed", Partition: "a", Position: &Position{Forwarded: 99}}
+	if err := a.publish(t.Context(), old, late, true); !errors.Is(err, ErrFenced) {
+		t.Fatalf("a commit of the old session: %v, want ErrFenced", err)
+	}
+	wantShared(t, a, "a", 2)
+	commitShared(t, a, "a", 2, 3)
+	wantShared(t, a, "a", 3)
 }
 
 // TestSharedHandOver has three replicas take one partition from each other as fast as they can. Each
@@ -272,7 +296,7 @@ func TestSharedLargeCommit(t *testing.T) {
 			a := openShared(t, SharedOptions{URL: natstest.URL(server)})
 			claim(t, a, "a", "one")
 			c := numberedCommit("a", 0)
-			const keys = 150_000
+			const keys = 70_000
 			c.Keys = make([]Key, keys)
 			for i := range c.Keys {
 				c.Keys[i] = numberedKey("large", i)

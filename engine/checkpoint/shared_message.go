@@ -16,7 +16,7 @@ import (
 // in JSON, and the keys, 16 bytes each. Its headers say what a sweep must know, so
 // that it reads nothing else:
 //
-//	S60-Id       writer.number; the writer is one opened store
+//	S60-Id       store.claim.number: which message of which claim of which opened store
 //	S60-Expires  the hour since 1970 at which the keys expire; only with keys
 //	S60-Window   the end of the ledger's window; only with an entry
 const (

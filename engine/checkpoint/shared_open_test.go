@@ -161,7 +161,7 @@ func TestSharedOpeningEnds(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
 	a := openShared(t, SharedOptions{URL: url})
 	claim(t, a, "a", "one")
-	const batches, keys = 30, 10_000
+	const batches, keys = 20, 5_000
 	for n := range batches {
 		c := Commit{Feed: "feed", Partition: "a", Position: &Position{Forwarded: int64(n)}, Expires: noon}
 		for i := range keys {

@@ -11,16 +11,28 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errMoved: another message of this store came in between, so what was to be
+// errMoved: an earlier message of the same claim came in between, so what was to be
 // published may no longer be true.
-var errMoved = errors.New("an earlier message was stored meanwhile")
+var errMoved = errors.New("an earlier message of this replica was stored meanwhile")
 
-// position of a publisher in a subject.
+// holding is one claim of a partition, and where its writer is in the subject.
 type holding struct {
 	mu      chan struct{} // holds one token while nobody publishes
 	session string
-	last    uint64 // message of the subject, as this writer knows
+	writer  string // this claim, in the ids of its messages
+	sent    int    // messages
+	last    uint64 // message of the subject, as the writer knows
 }
+
+// newHolding is a claim, of whoever has locked s.mu.
+func (s *Shared) newHolding(session string, last uint64) *holding {
+	s.claims++
+	h := &holding{mu: make(chan struct{}, 1), session: session, last: last, writer: fmt.Sprintf("%s.%d.", s.writer, s.claims)}
+	h.unlock()
+	return h
+}
+
+func (h *holding) unlock() { h.mu <- struct{}{} }
 
 // publish appends m to its subject, if its last message is still the one that h knows, and
 // moves h on to it. ErrFenced: somebody else has written there, h is at that message. Any
@@ -28,18 +40,17 @@ type holding struct {
 //
 // An answer that does not come says nothing of what happened, and neither does a
 // refusal of what may have been sent twice. The last message of the subject tells: it
-// is m itself; or an earlier one of this store whose answer never came, and then m still
-// has its place behind it (errMoved, if again is false); or somebody else's.
+// is m itself; or an earlier one of h whose answer never came, and then m still has its
+// place behind it (errMoved, if again is false); or somebody else's, and be it of
+// another claim of this store.
 func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool) (err error) {
 	m.Session = h.session
 	msg, err := m.encode(s.opts.Name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.name(), err)
 	}
-	s.mu.Lock()
-	s.messages++
-	id := fmt.Sprintf("%s.%d", s.writer, s.messages)
-	s.mu.Unlock()
+	h.sent++
+	id := fmt.Sprint(h.writer, h.sent)
 	msg.Header.Set(headerID, id)
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		seq, err := s.try(ctx, msg, h.last)
@@ -63,7 +74,7 @@ func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool
 			return nil
 		case last == h.last:
 			// Not stored, or on its way still; then its twin is refused.
-		case strings.HasPrefix(writer, s.writer+"."):
+		case strings.HasPrefix(writer, h.writer):
 			h.last = last
 			if !again {
 				return errMoved

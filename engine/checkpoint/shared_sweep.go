@@ -15,6 +15,7 @@ import (
 const (
 	sweepPatience = 2 * time.Minute     // for one partition
 	foldSpan      = 60 * 24 * time.Hour // of windows that one fold takes at most, so that its totals fit a message
+	sweepFailures = 3                   // and the others are left to the next sweep
 	foldAfter     = 1_000               // messages without windows to fold make a fold worth while
 	purgeMost     = 50_000              // messages looked at for one purge
 )
@@ -38,6 +39,9 @@ func (s *Shared) Sweep(now time.Time) error {
 		if err := s.over(); err != nil {
 			end()
 			return err
+		}
+		if len(failed) == sweepFailures {
+			break
 		}
 	}
 	end() // Close ends what follows by closing the view

@@ -23,6 +23,10 @@ const (
 // viewVersion is the layout of these; a view of another is built anew.
 const viewVersion = 1
 
+// viewTable is the view's memory table: a rebuild costs a quarter less than with that of the
+// embedded store and no more memory, and what is lost of it is read again from the log.
+const viewTable = 8 << 20
+
 type viewState struct {
 	Version int       `json:"version"`
 	Created time.Time `json:"created"` // the stream's
@@ -65,39 +69,28 @@ func (s subject) next(m *message, seq uint64) subject {
 	return s
 }
 
-// openView opens the view, and makes it anew where it is not of this stream, or says
-// more than the stream does.
+// openView opens the view, and makes it anew where it cannot be used: whatever was in it,
+// the log has.
 func (s *Shared) openView(ctx context.Context, dir string) error {
-	v, err := Open(dir, Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now})
+	open := func() (*Embedded, error) {
+		return Open(dir, Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now, memTable: viewTable})
+	}
+	v, err := open()
 	if err != nil {
 		return err
 	}
 	if r := v.SetAside(); r != nil {
-		// Whatever was in it, the log has.
 		s.log.Warn("shared state: the view cannot be used and is built anew", "reason", r.Reason)
 		if err := os.RemoveAll(r.Path); err != nil {
 			return errors.Join(openError(dir, err), v.Close())
 		}
 	}
-	state, known, err := s.loadView(v)
-	why := ""
-	if err == nil && known {
-		s.applied = state.Applied
-		switch {
-		case state.Version != viewVersion:
-			why = "another release wrote it"
-		case !state.Created.Equal(s.created):
-			why = "it is of another stream"
-		default:
-			why, err = s.identify(ctx)
-			err = s.failed("comparing the view with the stream", err)
-		}
-	}
+	why, err := s.unusable(ctx, v)
 	if err != nil {
 		return errors.Join(err, v.Close())
 	}
 	if why != "" {
-		s.log.Warn("shared state: the view is not of this stream as it is, and is built anew", "reason", why)
+		s.log.Warn("shared state: the view cannot be used and is built anew", "reason", why)
 		if err := v.Close(); err != nil {
 			return err
 		}
@@ -106,12 +99,31 @@ func (s *Shared) openView(ctx context.Context, dir string) error {
 		}
 		s.applied = 0
 		clear(s.subjects)
-		if v, err = Open(dir, Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now}); err != nil {
+		if v, err = open(); err != nil {
 			return err
 		}
 	}
 	s.view = v
 	return nil
+}
+
+// unusable is why a view does not fit the stream, "" if it does. It loads what the view knows
+// of the stream.
+func (s *Shared) unusable(ctx context.Context, v *Embedded) (why string, err error) {
+	state, known, err := s.loadView(v)
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return err.Error(), nil
+	case err != nil || !known:
+		return "", err
+	case state.Version != viewVersion:
+		return "another release wrote it", nil
+	case !state.Created.Equal(s.created):
+		return "it is of another stream", nil
+	}
+	s.applied = state.Applied
+	why, err = s.identify(ctx)
+	return why, s.failed("comparing the view with the stream", err)
 }
 
 // loadView reads how far the view is, and the subjects.

@@ -31,6 +31,7 @@ func Run(t *testing.T, place func(t *testing.T) Open) {
 		{"keys are remembered until their time at least", keys},
 		{"a key committed again takes the new expiry", refresh},
 		{"a commit may hold anything or nothing", shapes},
+		{"a commit tried again changes nothing", again},
 		{"many keys in one commit", manyKeys},
 		{"the ledger lists windows in order and replaces them", ledger},
 		{"a sweep forgets expired keys and nothing else", sweepKeys},
@@ -200,6 +201,33 @@ func shapes(t *testing.T, open Open) {
 	}
 }
 
+func again(t *testing.T, open Open) {
+	s := opened(t, open)
+	e := window("feed", "a", noon, 5)
+	c := &checkpoint.Commit{Feed: "feed", Partition: "a", Position: &checkpoint.Position{Cursor: noon, Forwarded: 5},
+		Keys: []checkpoint.Key{key(1), key(2)}, Expires: noon, Entry: e}
+	check := func(s checkpoint.Store) {
+		t.Helper()
+		if p, ok, err := s.Position("feed", "a"); !ok || err != nil || p != *c.Position {
+			t.Errorf("Position = %v %v %v, want %v", p, ok, err, *c.Position)
+		}
+		if l, err := s.Ledger(""); err != nil || !reflect.DeepEqual(l, []checkpoint.Entry{*e}) {
+			t.Errorf("Ledger = %v %v, want %v", l, err, *e)
+		}
+		if got := wantSeen(t, s, key(2), true); !got.Equal(noon) {
+			t.Errorf("expires %v, want %v", got, noon)
+		}
+	}
+	for range 3 {
+		must(t, s.Commit(c))
+		check(s)
+	}
+	must(t, s.Close())
+	s = opened(t, open)
+	must(t, s.Commit(c))
+	check(s)
+}
+
 func manyKeys(t *testing.T, open Open) {
 	s := opened(t, open)
 	const n = 100_000 // a document of the largest kind, and more than fits a buffer
@@ -347,6 +375,12 @@ func sweepLedger(t *testing.T, open Open) {
 	}
 	if want := (days - 7) * parts * 2; folded != want {
 		t.Errorf("%d daily totals, want %d", folded, want)
+	}
+	must(t, s.Close())
+	again, err := opened(t, open).Ledger("")
+	must(t, err)
+	if !reflect.DeepEqual(again, after) {
+		t.Errorf("opened again: %+v\nwant %+v", again, after)
 	}
 }
 
