@@ -1,16 +1,13 @@
 //go:build ignore
 
-// slim prints flags for `go build` that let the linker leave out methods that
-// nothing calls.
+// slim prints flags for `go build` that leave out of the binary what nothing of
+// the connector uses, which is half of it.
 //
-// The linker keeps every exported method of every type as soon as a program
-// looks methods up by a name that is not a constant. Three of our dependencies
-// do so, for features that the connector does not use: expr calls methods of
-// values (the language of feeds and mappings forbids it), text/template calls
-// methods of its data (the pages use fields), kong looks for hooks by name (a
-// handful of names). The flags name copies in which these places, and nothing
-// else, are replaced by ones that the linker can see through: about 9 MB less. A
-// build without them behaves the same.
+// The flags name copies of dependencies and of files of the standard library, in
+// which a few places, and nothing else, are replaced. A build without them does
+// the same, and is the one that tests and debuggers see. What each edit takes
+// away cannot be reached by a setting; where a mistake could lead there, the
+// edited place says so and does not go on.
 //
 // An edit that does not match exactly ends the program: a new version of a
 // dependency must be looked at.
@@ -42,16 +39,21 @@ type edit struct {
 
 const (
 	expr     = "github.com/expr-lang/expr"
-	kong     = "github.com/alecthomas/kong"
-	common   = "github.com/prometheus/common"
-	pebble   = "github.com/cockroachdb/pebble/v2"
 	franz    = "github.com/twmb/franz-go"
+	kong     = "github.com/alecthomas/kong"
 	nats     = "github.com/nats-io/nats.go"
+	pebble   = "github.com/cockroachdb/pebble/v2"
+	common   = "github.com/prometheus/common"
 	model    = "github.com/prometheus/client_model"
 	standard = "" // the standard library
 )
 
 var edits = map[string][]edit{
+	// The linker keeps every exported method of every type as soon as a program
+	// looks methods up by a name that is not a constant, 9 MB of them. Three do so:
+	// expr calls methods of values, which the language of feeds and mappings
+	// forbids; kong looks for hooks by name, of which there is a handful; and
+	// text/template, below, calls methods of its data, and the pages use fields.
 	expr: {
 		{"vm/runtime/runtime.go", "method := v.MethodByName(methodName)", "method := reflect.Value{}; _ = methodName", 1},
 		{"vm/runtime/runtime.go", "method := v.Method(method.Index)", "method := reflect.Value{}", 1},
@@ -72,6 +74,9 @@ var edits = map[string][]edit{
 		{"context.go", "methodt := t.Method(i)", "methodt := reflect.Method{}", 1},
 		{"context.go", "method := p.Method(i)", "method := reflect.Value{}", 1},
 	},
+	// /metrics is text (AcceptedFormats): the wire formats, and with them the
+	// protobuf library, stay out. The model's messages become plain structs, which
+	// print as JSON.
 	common: {
 		{"expfmt/encode.go", "\t\"google.golang.org/protobuf/encoding/protodelim\"\n\t\"google.golang.org/protobuf/encoding/prototext\"\n", "", 1},
 		{"expfmt/encode.go", "\t\"mime\"\n", "", 1},
@@ -94,6 +99,12 @@ var edits = map[string][]edit{
 		{"go/metrics.pb.go", ") Descriptor() ([]byte, []int) {…\n}\n", ") Descriptor() {}\n", 12},
 		{"go/metrics.pb.go", "var File_io_prometheus_client_metrics_proto …_depIdxs = nil\n}\n", "func text(v any) string {\n\tdata, err := json.Marshal(v)\n\tif err != nil {\n\t\treturn err.Error()\n\t}\n\treturn string(data)\n}\n", 1},
 	},
+	// The connector produces and does not consume, has the client's own metrics off,
+	// and compresses with what the client takes by itself, snappy. The edits in
+	// order: requests that are split over brokers, all of consumers and
+	// administrators; metrics; leaving a group and closing fetches, which have not
+	// begun; codecs that only a consumer needs; groups; fetching; lz4 and zstd;
+	// offsets to begin at.
 	franz: {
 		{"pkg/kgo/client.go", "\tcase *kmsg.ListOffsetsRequest, // key 2\n…\treturn cl.handleShardedReq(ctx, req)\n\n", "", 1},
 		{"pkg/kgo/client.go", "\tgo cl.pushMetrics()\n", "\tcl.metrics.ctxCancel()\n", 1},
@@ -112,9 +123,13 @@ var edits = map[string][]edit{
 		{"pkg/kgo/compression.go", "\tcase CodecLz4:\n\t\tlz := c.lz4Pool.Get().(*lz4.Writer)\n\t\tsc.w…func() { c.zstdPool.Put(ze) }\n", "", 1},
 		{"pkg/kgo/consumer.go", "func (l listOrEpochLoads) loadWithSession(s *consumerSession, why string) {…\n}\n", "func (l listOrEpochLoads) loadWithSession(s *consumerSession, why string) {}\n", 1},
 	},
+	// Addresses are nats:// and tls://.
 	nats: {
 		{"nats.go", "return nc.wsInitHandshake(u)", "return errors.New(\"nats: this build speaks no WebSocket\")", 1},
 	},
+	// The state's tables are never compressed and of the newest format, none is
+	// ingested or kept remotely, and there is one log (engine/checkpoint/open.go). A
+	// state that says otherwise is not ours.
 	pebble: {
 		{"internal/compression/compression.go", "\tcase Zstd:\n\t\treturn getZstdCompressor(int(s.Level))\n\tcase MinLZ:\n\t\treturn getMinlzCompressor(int(s.Level))\n", "", 1},
 		{"internal/compression/compression.go", "\tcase Zstd:\n\t\treturn getZstdDecompressor()\n\tcase MinLZ:\n\t\treturn minlzDecompressor{}\n", "", 1},
@@ -125,6 +140,10 @@ var edits = map[string][]edit{
 		{"compaction.go", "ve, err = d.runIngestFlush(c)", "panic(\"this build ingests no tables\")", 1},
 		{"open.go", "entry, err = d.replayIngestedFlushable(&b, base.DiskFileNum(ll.Num))", "err = base.CorruptionErrorf(\"the log names a table to ingest, and this build ingests none\")", 1},
 	},
+	// SortFunc sorts with the code of package sort, generated from the same
+	// template: the same steps in the same order, by index, compiled once and not
+	// for each type. What serves pages and metrics has no TLS, so no HTTP/2; the
+	// client keeps it.
 	standard: {
 		{"slices/sort.go", "pdqsortCmpFunc(x, 0, n, bits.Len(uint(n)), cmp)", "pdqsort_func(byIndex(x, cmp), 0, n, bits.Len(uint(n)))", 1},
 		{"slices/sort.go", "stableCmpFunc(x, len(x), cmp)", "stable_func(byIndex(x, cmp), len(x))", 1},
@@ -135,15 +154,16 @@ var edits = map[string][]edit{
 	},
 }
 
-// replaced are modules of which a small part is used: the folders here have that
-// part.
+// replaced are modules of which a small part is used; the folders hold that part,
+// and say what is different. Pebble makes its errors with the one, the metrics'
+// library takes pointers and timestamps from the other.
 var replaced = map[string]string{
 	"github.com/cockroachdb/errors": ".ci/slim/errors",
 	"google.golang.org/protobuf":    ".ci/slim/protobuf",
 }
 
-// cold are packages that run seldom, or wait for people: nothing is inlined in
-// them, which makes half a megabyte less.
+// cold are packages that run seldom or wait for others: nothing is inlined into
+// their functions, which makes them smaller and changes nothing else.
 var cold = []string{
 	"github.com/secure60/s60-m365-connector/cmd/...",
 	"github.com/secure60/s60-m365-connector/engine/definition",

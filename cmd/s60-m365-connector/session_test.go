@@ -34,6 +34,10 @@ var quickSessions = []string{
 	"deadletters", "faults", "formats", "killed", "metrics", "once", "page", "second", "stopped",
 }
 
+// sessionBinary is the program that sessions run: the one that is shipped, say,
+// which is built in another way.
+var sessionBinary = flag.String("session.binary", "", "what TestSessions runs; empty: the program in the test")
+
 // sessionFiles are the scripts to run.
 func sessionFiles(t *testing.T) []string {
 	const dir = "testdata/session"
@@ -52,6 +56,21 @@ func sessionFiles(t *testing.T) []string {
 }
 
 func TestSessions(t *testing.T) {
+	path := ""
+	if *sessionBinary != "" {
+		binary, err := filepath.Abs(*sessionBinary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(binary); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if err := os.Symlink(binary, filepath.Join(dir, programName)); err != nil {
+			t.Fatal(err)
+		}
+		path = dir + string(filepath.ListSeparator)
+	}
 	testscript.Run(t, testscript.Params{
 		Files:               sessionFiles(t),
 		RequireExplicitExec: true,
@@ -60,6 +79,7 @@ func TestSessions(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			// Nothing of the machine's own settings may reach a session.
 			env.Values[sessionKey] = new(session)
+			env.Setenv("PATH", path+env.Getenv("PATH"))
 			env.Vars = append(env.Vars, "STATE_DIR="+env.WorkDir+"/state", "CONFIG_DIR="+env.WorkDir+"/config", "LISTEN_ADDR=")
 			return nil
 		},
