@@ -15,7 +15,7 @@ require (
 	github.com/klauspost/compress v1.20.4 // gzip for deliveries; Pebble brings it along
 	github.com/nats-io/nats.go v1.55.0 // the state that replicas share, in JetStream; events to JetStream
 	github.com/prometheus/client_golang v1.25.0 // /metrics; Pebble brings it along
-	github.com/prometheus/common v0.72.0 // what of the formats of /metrics is offered; client_golang brings it along
+	github.com/prometheus/common v0.72.0 // the text format of /metrics; client_golang brings it along
 	github.com/tidwall/gjson v1.20.1 // paths into records and answers
 	github.com/twmb/franz-go v1.22.3 // events to Kafka: idempotent, in pure Go
 	golang.org/x/oauth2 v0.37.0 // the client-credentials grant

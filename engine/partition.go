@@ -36,7 +36,7 @@ type partition struct {
 	feed    *definition.Feed
 	value   string // of the for_each, "" without
 	account string // under which the state keeps it: its value, but for a backfill beside those who collect
-	key     string // of its events, for their order: tenant, feed and value
+	key     string // of its events, for their order: feed and value
 	reader  *extract.Reader
 	mappers sync.Pool // of *transform.Mapper
 	flight  *flight   // shared by the partitions of the feed
@@ -64,7 +64,7 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 		return nil, err
 	}
 	p := &partition{
-		engine: e, feed: feed, value: value, account: value, key: e.leased(feed), reader: reader, flight: shared,
+		engine: e, feed: feed, value: value, account: value, key: feed.Name, reader: reader, flight: shared,
 		log:    e.Log.With("feed", feed.Name),
 		status: FeedStatus{Feed: feed.Name, Partition: value, State: Starting, Since: e.Now()},
 	}

@@ -170,7 +170,7 @@ func (d *doctor) checkState(ctx context.Context) {
 		d.ok(name, "%s is made at the first start", dir)
 		return
 	}
-	store, err := lookAt(ctx, d.settings)
+	store, err := lookAtState(ctx, d.settings)
 	switch {
 	case errors.Is(err, checkpoint.ErrLocked):
 		d.ok(name, "%s is writable, and in use by a connector that runs", dir)

@@ -180,15 +180,15 @@ func TestRefusalsAreDocumented(t *testing.T) {
 	for _, code := range slices.Sorted(maps.Keys(refusals)) {
 		fmt.Fprintf(&want, "| `AADSTS%d` | %s | %s |\n", code, refusals[code].cause, refusals[code].remedy)
 	}
-	documented(t, "refusals: written by TestRefusalsAreDocumented", "end of refusals", want.String())
+	documented(t, "operations.md", "refusals: written by TestRefusalsAreDocumented", "end of refusals", want.String())
 }
 
-// documented compares a part of docs/operations.md, between two comments, with
+// documented compares a part of a page of docs, between two comments, with
 // what it should be, or writes it when UPDATE_DOCS is set.
-func documented(t *testing.T, begin, end, want string) {
+func documented(t *testing.T, page, begin, end, want string) {
 	t.Helper()
 	begin, end = "<!-- "+begin+" -->\n", "<!-- "+end+" -->"
-	path := filepath.FromSlash("../../docs/operations.md")
+	path := filepath.FromSlash("../../docs/" + page)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -244,24 +244,26 @@ func languageRules(t *testing.T) string {
 	return string(printer.Markdown(p.Parse(text)))
 }
 
-// TestSettingsTable: the table has every name that settings.go reads, no other,
+// TestSettingsTable: the table has every name that settings*.go read, no other,
 // and the defaults.
 func TestSettingsTable(t *testing.T) {
-	f, err := parser.ParseFile(token.NewFileSet(), "settings.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	read := map[string]bool{}
-	ast.Inspect(f, func(n ast.Node) bool {
-		if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
-			text, err := strconv.Unquote(literal.Value)
-			// The values of LOG_LEVEL look like names.
-			if err == nil && regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`).MatchString(text) && text != "INFO" && text != "DEBUG" {
-				read[text] = true
-			}
+	for _, name := range []string{"settings.go", "settings_shared.go"} {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return true
-	})
+		ast.Inspect(f, func(n ast.Node) bool {
+			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+				text, err := strconv.Unquote(literal.Value)
+				// The values of LOG_LEVEL look like names.
+				if err == nil && regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`).MatchString(text) && text != "INFO" && text != "DEBUG" {
+					read[text] = true
+				}
+			}
+			return true
+		})
+	}
 	listed := map[string]bool{}
 	for _, g := range settingGroups {
 		for _, s := range g.settings {
@@ -270,7 +272,7 @@ func TestSettingsTable(t *testing.T) {
 			}
 			listed[s.name] = true
 			if !read[s.name] {
-				t.Errorf("%s is listed, but settings.go does not read it", s.name)
+				t.Errorf("%s is listed, but settings*.go do not read it", s.name)
 			}
 			if s.meaning == "" {
 				t.Errorf("%s has no meaning", s.name)
@@ -279,7 +281,7 @@ func TestSettingsTable(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(read)) {
 		if !listed[name] {
-			t.Errorf("settings.go reads %s, which is not listed", name)
+			t.Errorf("settings*.go read %s, which is not listed", name)
 		}
 	}
 
@@ -304,6 +306,8 @@ func TestSettingsTable(t *testing.T) {
 				continue
 			case value == "of the cloud":
 				value = map[string]string{"MS_LOGIN_BASE": clouds["commercial"].login, "MS_MANAGE_BASE": clouds["commercial"].manage, "MS_GRAPH_BASE": clouds["commercial"].graph}[s.name]
+			case value == "name of the host":
+				value, _ = os.Hostname() //nolint:errcheck // then it has no name of its own
 			case strings.HasPrefix(value, "`"):
 				value = minimal[strings.Trim(value, "`")]
 			}

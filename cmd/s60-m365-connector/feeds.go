@@ -45,7 +45,7 @@ func (f feedsCommand) Run(ctx context.Context, std streams) error {
 		defs = defs.with(s.switched)
 	}
 	var store checkpoint.Store // nil: there is no state yet
-	opened, err := lookAt(ctx, process)
+	opened, err := lookAtState(ctx, process)
 	switch {
 	case errors.Is(err, checkpoint.ErrLocked):
 		return f.running(ctx, s, all, std)

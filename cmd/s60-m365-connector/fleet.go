@@ -154,12 +154,12 @@ func closed(c <-chan struct{}) bool {
 func (f *fleet) report(before, now tenant) {
 	switch {
 	case now.problems != nil && !slices.Equal(before.problems, now.problems):
-		goes := "the tenant does not run until that is mended"
-		if now.settings != nil {
-			goes = "the tenant runs on with its last good settings"
-		}
 		for _, problem := range now.problems {
-			f.log.Error("tenant's file: "+goes, "tenant", now.name, "problem", problem)
+			if now.settings != nil {
+				f.log.Error("tenant's file: the tenant runs on with its last good settings", "tenant", now.name, "problem", problem)
+			} else {
+				f.log.Error("tenant's file: the tenant does not run until that is mended", "tenant", now.name, "problem", problem)
+			}
 		}
 	case before.settings != nil && now.settings != before.settings:
 		f.log.Info("tenant changed: it starts again with the new settings", "tenant", now.name)

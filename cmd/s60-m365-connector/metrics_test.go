@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"gopkg.in/yaml.v3"
 
 	"github.com/secure60/s60-m365-connector/engine"
@@ -56,7 +60,7 @@ func gatherOf(t *testing.T, many bool) map[string]*dto.MetricFamily {
 	t.Helper()
 	status := everything()
 	one := tenantNumbers{valid: true, healthy: true, status: &status, deadLetterBytes: 123, mappings: map[string]string{"audits": "audit"}}
-	m := &metrics{version: "1.2.3", tenants: func() []tenantNumbers { return []tenantNumbers{one} }}
+	m := &metrics{tenants: func() []tenantNumbers { return []tenantNumbers{one} }}
 	if many {
 		one.tenant = "contoso"
 		m.workers = func() engine.WorkersStatus {
@@ -64,27 +68,27 @@ func gatherOf(t *testing.T, many bool) map[string]*dto.MetricFamily {
 		}
 		m.tenants = func() []tenantNumbers { return []tenantNumbers{one, {tenant: "broken"}} }
 	}
-	list, err := m.registry().Gather()
+	response, text := fetch(m.handler(), httptest.NewRequest("GET", "/metrics", nil))
+	if got := response.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4") {
+		t.Errorf("Content-Type is %q", got)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	problems, err := promlint.NewWithMetricFamilies(slices.Clone(list)).Lint()
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	families := map[string]*dto.MetricFamily{}
-	for _, f := range list {
-		families[f.GetName()] = f
-	}
 	return families
 }
 
-func TestMetricValues(t *testing.T) {
-	families := gather(t)
-	// name{labels} of every sample of our own, with its value.
+// samples are name{labels} of every number of our own, with its value.
+func samples(families map[string]*dto.MetricFamily) map[string]float64 {
 	got := map[string]float64{}
 	for name, family := range families {
 		if !strings.HasPrefix(name, "s60_m365_") {
@@ -98,6 +102,12 @@ func TestMetricValues(t *testing.T) {
 			got[name+"{"+strings.Join(labels, ",")+"}"] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
+	return got
+}
+
+func TestMetricValues(t *testing.T) {
+	families := gather(t)
+	got := samples(families)
 	a := "{feed=audits,partition=A}"
 	for sample, want := range map[string]float64{
 		"s60_m365_feed_records_listed_total" + a:                                                     66,
@@ -138,8 +148,11 @@ func TestMetricValues(t *testing.T) {
 	}
 	for _, b := range lateness.GetBucket() {
 		want := uint64(7)
-		if b.GetUpperBound() == 60 {
+		switch {
+		case b.GetUpperBound() == 60:
 			want = 4
+		case math.IsInf(b.GetUpperBound(), 1):
+			want = 8
 		}
 		if b.GetCumulativeCount() != want {
 			t.Errorf("lateness up to %v s: %d records, want %d", b.GetUpperBound(), b.GetCumulativeCount(), want)
@@ -150,6 +163,74 @@ func TestMetricValues(t *testing.T) {
 			t.Errorf("%s is served, and has no value", none)
 		}
 	}
+}
+
+// TestMetricsOfTenants: those of one of several are the same, with its name; one that
+// does not run shows just that.
+func TestMetricsOfTenants(t *testing.T) {
+	one, many := gather(t), gatherOf(t, true)
+	got := samples(many)
+	for name, value := range samples(one) {
+		if strings.HasPrefix(name, "s60_m365_build_info") {
+			continue
+		}
+		labelled := strings.Replace(strings.TrimSuffix(name, "}")+",tenant=contoso}", "{,", "{", 1)
+		if found, ok := got[labelled]; !ok || found != value {
+			t.Errorf("%s is %v (served: %v), want %v", labelled, found, ok, value)
+		}
+	}
+	for sample, want := range map[string]float64{
+		"s60_m365_tenant_healthy{tenant=contoso}": 1, "s60_m365_tenant_healthy{tenant=broken}": 0,
+		"s60_m365_tenant_settings_valid{tenant=contoso}": 1, "s60_m365_tenant_settings_valid{tenant=broken}": 0,
+		"s60_m365_workers{}": 64, "s60_m365_workers_busy{}": 3, "s60_m365_windows_waiting{}": 2, "s60_m365_windows_waited_seconds_total{}": 90,
+	} {
+		if value, ok := got[sample]; !ok || value != want {
+			t.Errorf("%s is %v (served: %v), want %v", sample, value, ok, want)
+		}
+	}
+	for sample := range got {
+		if strings.Contains(sample, "tenant=broken") && !strings.HasPrefix(sample, "s60_m365_tenant_") {
+			t.Errorf("%s is served of a tenant that does not run", sample)
+		}
+	}
+	if n := len(many["go_goroutines"].GetMetric()); n != 1 {
+		t.Errorf("the process has %d numbers of goroutines", n)
+	}
+}
+
+// TestMetricsOfAThousandTenants are written as they are read: what an answer holds
+// in memory does not grow with their number.
+func TestMetricsOfAThousandTenants(t *testing.T) {
+	status := everything()
+	for len(status.Feeds) < 22 {
+		status.Feeds = append(status.Feeds, status.Feeds[0])
+	}
+	tenants := make([]tenantNumbers, 1000)
+	for i := range tenants {
+		tenants[i] = tenantNumbers{tenant: fmt.Sprintf("tenant-%04d", i), status: &status}
+	}
+	m := &metrics{tenants: func() []tenantNumbers { return tenants }, workers: func() engine.WorkersStatus { return engine.WorkersStatus{} }}
+	var written countingWriter
+	began := time.Now()
+	// Some allocations a number, none of which outlives its line.
+	allocated := testing.AllocsPerRun(1, func() {
+		if err := m.write(&written); err != nil {
+			t.Error(err)
+		}
+	})
+	if numbers := float64(written.lines) / 2; allocated > 3*numbers { // it runs twice
+		t.Errorf("%.0f allocations for %.0f lines", allocated, numbers)
+	}
+	t.Logf("%d lines, %d MB, %v each", written.lines/2, written.bytes/2e6, time.Since(began)/2)
+}
+
+type countingWriter struct{ bytes, lines int }
+
+// Write counts.
+func (c *countingWriter) Write(p []byte) (int, error) {
+	c.bytes += len(p)
+	c.lines += strings.Count(string(p), "\n")
+	return len(p), nil
 }
 
 // ours are the names of the connector's own metrics, sorted.
@@ -164,21 +245,28 @@ func ours(families map[string]*dto.MetricFamily) []string {
 	return names
 }
 
-// TestMetricsAreDocumented holds the table of docs/operations.md to what is
-// served.
+// TestMetricsAreDocumented holds the tables of docs/operations.md and docs/tenants.md
+// to what is served.
 func TestMetricsAreDocumented(t *testing.T) {
 	families := gather(t)
-	var want strings.Builder
-	want.WriteString("| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
-	for _, name := range ours(families) {
+	documented(t, "operations.md", "metrics: written by TestMetricsAreDocumented", "end of metrics", metricsTable(families, ours(families)))
+	many := gatherOf(t, true)
+	added := slices.DeleteFunc(ours(many), func(name string) bool { return families[name] != nil })
+	documented(t, "tenants.md", "metrics: written by TestMetricsAreDocumented", "end of metrics", metricsTable(many, added))
+}
+
+func metricsTable(families map[string]*dto.MetricFamily, names []string) string {
+	var table strings.Builder
+	table.WriteString("| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+	for _, name := range names {
 		family := families[name]
 		var labels []string
 		for _, l := range family.Metric[0].Label {
 			labels = append(labels, "`"+l.GetName()+"`")
 		}
-		fmt.Fprintf(&want, "| `%s` | %s | %s | %s |\n", name, strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp())
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", name, strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp())
 	}
-	documented(t, "metrics: written by TestMetricsAreDocumented", "end of metrics", want.String())
+	return table.String()
 }
 
 var metricName = regexp.MustCompile(`\b(?:s60_m365|process|go)_[a-z0-9_]+\b`)
@@ -203,7 +291,7 @@ func used(t *testing.T, families map[string]*dto.MetricFamily, where, expression
 
 // TestDashboard holds the dashboard to the metrics that exist.
 func TestDashboard(t *testing.T) {
-	families := gather(t)
+	families := gatherOf(t, true)
 	data, err := os.ReadFile(filepath.FromSlash("../../deploy/grafana/s60-m365-connector.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -253,7 +341,7 @@ func TestDashboard(t *testing.T) {
 // TestAlerts holds the alert rules to the metrics that exist, and to saying
 // what happened and what to do.
 func TestAlerts(t *testing.T) {
-	families := gather(t)
+	families := gatherOf(t, true)
 	data, err := os.ReadFile(filepath.FromSlash("../../deploy/prometheus/s60-m365-connector.rules.yaml"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -148,7 +147,7 @@ const measure = `(() => {
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     if (ratio < contrast) { contrast = ratio; worst = node.textContent.trim().slice(0, 40) + " <" + e.className + ">"; }
   }
-  const nameless = [...document.querySelectorAll("a, button, select, textarea, [role=img], [role=region]")].filter((e) =>
+  const nameless = [...document.querySelectorAll("a, button, select, input, textarea, [role=img], [role=region]")].filter((e) =>
     !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML.slice(0, 80));
   return {wide: document.documentElement.scrollWidth > innerWidth, contrast, worst, nameless};
 })()`
@@ -174,13 +173,18 @@ func TestPagesInABrowser(t *testing.T) {
 	}))
 	defer server.Close()
 
+	many := httptest.NewServer(testTenantPages(t))
+	defer many.Close()
+
 	// Every text can be read, at every width, in light and dark.
 	for _, width := range []int64{1280, 900, 390} {
 		for _, scheme := range []string{"light", "dark"} {
-			for _, page := range []string{"/", "/workbench"} {
+			for page, url := range map[string]string{
+				"status": server.URL, "workbench": server.URL + "/workbench", "tenants": many.URL, "tenant": many.URL + "/tenants/contoso",
+			} {
 				var m measured
-				name := fmt.Sprintf("%s-%d-%s", cmp.Or(page[1:], "status"), width, scheme)
-				err := chromedp.Do(ctx, look(width, scheme), chromedp.Navigate(server.URL+page), chromedp.WaitReady(chromedp.CSS("footer")), into(&m, chromedp.Evaluate[measured](measure)), shoot(name))
+				name := fmt.Sprintf("%s-%d-%s", page, width, scheme)
+				err := chromedp.Do(ctx, look(width, scheme), chromedp.Navigate(url), chromedp.WaitReady(chromedp.CSS("footer")), into(&m, chromedp.Evaluate[measured](measure)), shoot(name))
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
@@ -205,6 +209,25 @@ func TestPagesInABrowser(t *testing.T) {
 		t.Errorf("forwarded: %s, then %s", before, after)
 	}
 
+	// So does that of a tenant among many, which asks for itself and not for the table.
+	reloaded := `document.querySelector("#summary p").textContent.includes("Collecting")`
+	err := chromedp.Do(ctx, chromedp.Navigate(many.URL+"/tenants/contoso"), chromedp.WaitReady(chromedp.CSS("footer")),
+		into(new(bool), chromedp.Evaluate[bool](`document.querySelector("#summary p").textContent = "stale"; true`)), until(reloaded))
+	if err != nil {
+		t.Errorf("the page of a tenant does not follow it: %v", err)
+	}
+	// A name that is being typed is not lost when the table is renewed.
+	var typed string
+	err = chromedp.Do(ctx, chromedp.Navigate(many.URL+"/?find=con"), chromedp.WaitReady(chromedp.CSS("footer")),
+		into(new(bool), chromedp.Evaluate[bool](`document.getElementById("find").value = "fab"; document.querySelector("#summary p").textContent = "stale"; true`)),
+		until(`document.querySelector("#summary p").textContent.includes("tenants")`), into(&typed, chromedp.Evaluate[string](`document.getElementById("find").value`)))
+	if err != nil || typed != "fab" {
+		t.Errorf("the name that was typed is %q: %v", typed, err)
+	}
+
+	if err := chromedp.Do(ctx, chromedp.Navigate(server.URL), chromedp.WaitReady(chromedp.CSS("footer"))); err != nil {
+		t.Fatal(err)
+	}
 	// It says when the connector does not answer, and when it does again.
 	if said := complaints(); len(said) > 0 {
 		t.Errorf("the browser complains: %q", said)
@@ -221,7 +244,7 @@ func TestPagesInABrowser(t *testing.T) {
 	// A hostile record is text on the workbench, and the fields have their places.
 	var text string
 	var alerts bool
-	err := chromedp.Do(ctx, chromedp.Navigate(server.URL+"/workbench?mapping=entra-signin"), chromedp.WaitReady(chromedp.CSS("footer")),
+	err = chromedp.Do(ctx, chromedp.Navigate(server.URL+"/workbench?mapping=entra-signin"), chromedp.WaitReady(chromedp.CSS("footer")),
 		chromedp.SetValue(chromedp.CSS("#record"), strings.Replace(signin, "a1", `</textarea><img src=x onerror='document.title=1'>`, 1)),
 		chromedp.Click(chromedp.CSS("button")), chromedp.WaitReady(chromedp.CSS(".event")),
 		into(&text, chromedp.Text(chromedp.CSS(".event"))), into(&alerts, chromedp.Evaluate[bool](`document.title === "1" || document.querySelector("main img") !== null`)), shoot("workbench-event"),

@@ -203,9 +203,13 @@ func TestHeadline(t *testing.T) {
 // TestPagesAreSelfContained: nothing of a page may come from another host, run
 // from within the page, or be styled from within it.
 func TestPagesAreSelfContained(t *testing.T) {
-	h := testPages(t, pageStatus)
+	one, many := testPages(t, pageStatus), testTenantPages(t)
 	inline := regexp.MustCompile(`(?i)<[a-z][^>]*\s(on[a-z]+|style)\s*=|<style|<script(?: defer)?>|javascript:`)
-	for _, path := range []string{"/", "/workbench", "/page/page.css", "/page/page.js", "/page/icon.svg"} {
+	for _, path := range []string{"/", "/workbench", "/page/page.css", "/page/page.js", "/page/icon.svg", "/tenants/contoso", "many:/", "many:/workbench"} {
+		h, path := one, path
+		if named, ok := strings.CutPrefix(path, "many:"); ok || strings.HasPrefix(path, "/tenants") {
+			h, path = many, named
+		}
 		response, body := fetch(h, httptest.NewRequest("GET", path, nil))
 		if response.StatusCode != http.StatusOK || len(body) == 0 {
 			t.Errorf("%s: HTTP %d, %d bytes", path, response.StatusCode, len(body))
@@ -233,12 +237,12 @@ func TestPagesAreSelfContained(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/page/", "/page/status.html", "/nothing"} {
-		if response, _ := fetch(h, httptest.NewRequest("GET", path, nil)); response.StatusCode != http.StatusNotFound {
+		if response, _ := fetch(one, httptest.NewRequest("GET", path, nil)); response.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: HTTP %d, want 404", path, response.StatusCode)
 		}
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE"} {
-		if response, _ := fetch(h, httptest.NewRequest(method, "/", nil)); response.StatusCode != http.StatusMethodNotAllowed {
+		if response, _ := fetch(one, httptest.NewRequest(method, "/", nil)); response.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("%s /: HTTP %d, want 405", method, response.StatusCode)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/expression"
+	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
 // This file reads TENANTS_DIR: a YAML file for each tenant, with settings that go
@@ -252,9 +253,10 @@ func (d *tenantsDir) environment(file *definition.Tenant) map[string]string {
 		}
 	}
 	for name, text := range file.Settings {
-		value := text.Value
-		if path := strings.TrimSpace(value); (strings.HasSuffix(name, "_FILE") || name == "OUTPUT" && path != "-" && !strings.Contains(path, "://")) && path != "" && !filepath.IsAbs(path) {
-			value = filepath.Join(d.path, path)
+		value := strings.TrimSpace(text.Value)
+		isPath := strings.HasSuffix(name, "_FILE") || name == "OUTPUT" && value != "-" && !load.IsAddress(value)
+		if isPath && value != "" && !filepath.IsAbs(value) {
+			value = filepath.Join(d.path, value)
 		}
 		env[name] = value
 	}
