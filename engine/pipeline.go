@@ -38,10 +38,12 @@ type pipeline struct {
 	ctx    context.Context // ends when the pipeline failed, too
 	cancel context.CancelCauseFunc
 	ready  chan *batch
+	opened chan struct{} // a batch began
 	done   chan struct{} // the delivering goroutine has returned
 
-	filling sync.Mutex // held while a full batch waits to be taken: others wait for room
-	filled  *batch     // the batch in hand; nil: none yet
+	filling    sync.Mutex // held while a full batch waits to be taken: others wait for room
+	filled     *batch     // the batch in hand; nil: none yet
+	delivering bool       // the delivering goroutine runs: there was an event
 
 	mu       sync.Mutex
 	entry    checkpoint.Entry
@@ -53,12 +55,11 @@ type pipeline struct {
 
 func newPipeline(ctx context.Context, p *partition, w extract.Window, how pass) *pipeline {
 	pl := &pipeline{
-		p: p, how: how, ready: make(chan *batch), done: make(chan struct{}),
+		p: p, how: how, ready: make(chan *batch), opened: make(chan struct{}, 1), done: make(chan struct{}),
 		live:  !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute,
 		entry: checkpoint.Entry{Feed: p.feed.Name, Partition: p.account, From: w.From, To: w.To},
 	}
 	pl.ctx, pl.cancel = context.WithCancelCause(ctx)
-	go pl.deliverAll()
 	return pl
 }
 
@@ -232,6 +233,14 @@ func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) e
 			return err
 		}
 		b.opened = time.Now()
+		if !pl.delivering {
+			pl.delivering = true
+			go pl.deliverAll()
+		}
+		select {
+		case pl.opened <- struct{}{}:
+		default:
+		}
 	}
 	b.room(len(event), pl.p.engine.Destination.BatchBytes())
 	b.arena = append(b.arena, event...)
@@ -278,34 +287,47 @@ func (pl *pipeline) failure(ctx context.Context) error {
 // deliverAll delivers batches until ready is closed or one fails.
 func (pl *pipeline) deliverAll() {
 	defer close(pl.done)
-	tick := time.NewTicker(linger)
-	defer tick.Stop()
+	late := time.NewTimer(linger)
+	defer late.Stop()
 	for {
+		var b *batch
 		select {
-		case b, ok := <-pl.ready:
+		case full, ok := <-pl.ready:
 			if !ok {
 				return
 			}
-			if !pl.deliver(b) {
-				return
-			}
-		case now := <-tick.C:
-			// A lock that is taken belongs to somebody who is about to hand over.
-			if !pl.filling.TryLock() {
-				continue
-			}
-			b := pl.filled
-			if b == nil || len(b.ends) == 0 || now.Sub(b.opened) < linger || !pl.turn() {
-				pl.filling.Unlock()
-				continue
-			}
-			pl.filled = nil
-			pl.filling.Unlock()
-			if !pl.deliver(b) {
-				return
+			b = full
+		case <-pl.opened:
+			late.Reset(linger)
+		case now := <-late.C:
+			var again bool
+			if b, again = pl.lingering(now); again {
+				late.Reset(linger)
 			}
 		}
+		if b != nil && !pl.deliver(b) {
+			return
+		}
 	}
+}
+
+// lingering takes the batch in hand, if it has waited long enough and it is this pipeline's
+// turn. again says to look again later.
+func (pl *pipeline) lingering(now time.Time) (b *batch, again bool) {
+	// A lock that is taken belongs to somebody who is about to hand over.
+	if !pl.filling.TryLock() {
+		return nil, true
+	}
+	defer pl.filling.Unlock()
+	b = pl.filled
+	if b == nil || len(b.ends) == 0 {
+		return nil, false
+	}
+	if now.Sub(b.opened) < linger || !pl.turn() {
+		return nil, true
+	}
+	pl.filled = nil
+	return b, false
 }
 
 // turn reports whether it is this pipeline's turn to deliver, and takes it.
@@ -425,10 +447,12 @@ func (pl *pipeline) finish(readErr error, started time.Time) error {
 	if pl.filled != nil && len(pl.filled.ends) > 0 {
 		pl.hand(pl.ctx)
 	}
-	left := pl.filled
+	left, delivering := pl.filled, pl.delivering
 	pl.filling.Unlock()
-	close(pl.ready)
-	<-pl.done
+	if delivering {
+		close(pl.ready)
+		<-pl.done
+	}
 	var also []checkpoint.Key
 	// Behind a batch that was not delivered stand items whose records are in it.
 	if left != nil && len(left.ends) == 0 && context.Cause(pl.ctx) == nil {

@@ -38,8 +38,9 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 		return fmt.Errorf("expand: %w", err)
 	}
 	var (
-		items    = make(chan item, ahead)
+		items    chan item // made with the first: most windows of many tenants have none
 		workers  sync.WaitGroup
+		started  int
 		mu       sync.Mutex
 		failures []error
 	)
@@ -62,23 +63,28 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 		}
 		return len(failures) >= enoughFailures
 	}
-	for range max(r.feed.Expand.Concurrency, 1) {
-		workers.Go(func() {
-			for it := range items {
-				if ctx.Err() != nil || hopeless() {
-					continue // the list must not block
-				}
-				if err := r.fetch(ctx, it, params, sink); err != nil {
-					fail(fmt.Errorf("item %s: %w", oneLine(it.key), err))
-				}
+	work := func() {
+		for it := range items {
+			if ctx.Err() != nil || hopeless() {
+				continue // the list must not block
 			}
-		})
+			if err := r.fetch(ctx, it, params, sink); err != nil {
+				fail(fmt.Errorf("item %s: %w", oneLine(it.key), err))
+			}
+		}
 	}
 	listed := map[[16]byte]bool{}
 	err = r.walk(ctx, w, func(u *pageURL) handler {
 		return &lister{feed: r.feed, page: u, listed: listed, sink: sink, put: func(it item) error {
 			if hopeless() {
 				return errHopeless
+			}
+			if items == nil {
+				items = make(chan item, ahead)
+			}
+			if started < max(r.feed.Expand.Concurrency, 1) {
+				started++
+				workers.Go(work)
 			}
 			select {
 			case items <- it:
@@ -88,7 +94,9 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 			}
 		}}
 	}, nil)
-	close(items)
+	if items != nil {
+		close(items)
+	}
 	workers.Wait()
 	if cause, ok := errors.AsType[*sinkError](context.Cause(ctx)); ok {
 		return cause
