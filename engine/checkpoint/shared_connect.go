@@ -98,7 +98,7 @@ func (s *Shared) connect() error {
 			s.restart()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			s.log.Warn("shared state: NATS reports an error; where it is of permissions, the user of STATE_URL needs the ones that the documentation lists", "error", err)
+			s.log.Warn("shared state: NATS reports an error; where it is one of permissions, give the user of STATE_URL "+s.permissions(), "error", err)
 		}),
 		nats.ClosedHandler(func(*nats.Conn) {
 			s.stop(fmt.Errorf("%w: the connection to NATS (%s) was closed; open it again", ErrStopped, at))

@@ -45,7 +45,7 @@ func (s *Shared) failed(what string, err error) error {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
 		return fmt.Errorf("%s refuses the credentials: %w; check the user and password in STATE_URL, or the credentials file", where, err)
 	case errors.Is(err, nats.ErrPermissionViolation):
-		return fmt.Errorf("%s does not permit that: %w; give the user of STATE_URL the subjects %s.>, $JS.API.> and $KV.%s.>", where, err, s.opts.Name, s.bucketName())
+		return fmt.Errorf("%s does not permit that: %w; give the user of STATE_URL %s", where, err, s.permissions())
 	case errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("shared state: %s: the credentials file cannot be read: %w", what, err)
 	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
@@ -68,4 +68,9 @@ func (s *Shared) failed(what string, err error) error {
 		return fmt.Errorf("%s does not answer in time: %w; check that its servers run, a majority of them in a cluster", where, err)
 	}
 	return fmt.Errorf("%s: %w", where, err)
+}
+
+// permissions are what the servers must allow.
+func (s *Shared) permissions() string {
+	return fmt.Sprintf("the right to publish to %s.>, $JS.API.> and $KV.%s.>, and to subscribe to _INBOX.>", s.opts.Name, s.bucketName())
 }

@@ -136,6 +136,39 @@ func TestSharedCorrectsTheStream(t *testing.T) {
 	wantShared(t, s, "a", 3)
 }
 
+// TestSharedPermissions opens as a user who may do what the messages ask for, and no more.
+func TestSharedPermissions(t *testing.T) {
+	user := func(publish ...string) *server.User {
+		return &server.User{Username: publish[0], Password: "p", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: publish[1:]}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}}}}
+	}
+	s := natstest.Start(t, func(o *server.Options) {
+		o.Users = []*server.User{user("all", "state.>", "$JS.API.>", "$KV.state-replicas.>"), user("nothing", "other.>")}
+	})
+	a := openShared(t, SharedOptions{URL: "nats://all:p@" + s.Address()})
+	claim(t, a, "a", "one")
+	commitShared(t, a, "a", 0, 3)
+	if _, err := a.Sessions().Put(t.Context(), "one", nil); err != nil {
+		t.Error(err)
+	}
+	if err := a.Sweep(noon.AddDate(0, 1, 0)); err != nil {
+		t.Error(err)
+	}
+	if err := a.Release(t.Context(), "feed", "a"); err != nil {
+		t.Error(err)
+	}
+	var log bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := OpenShared(ctx, SharedOptions{URL: "nats://nothing:p@" + s.Address(), Name: "state", Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err == nil {
+		t.Fatal("it opened without permissions")
+	}
+	if !strings.Contains(log.String(), "$JS.API.>") {
+		t.Errorf("the log does not say which permissions are needed: %s", &log)
+	}
+}
+
 // TestSharedNoSpace fills the account's storage.
 func TestSharedNoSpace(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, func(o *server.Options) { o.JetStreamMaxStore = 1 << 20 }))
