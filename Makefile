@@ -56,7 +56,7 @@ image:
 	.ci/image
 
 size:
-	go run .ci/size.go ./cmd/s60-m365-connector
+	GOFLAGS="$$(go run .ci/slim.go)" go run .ci/size.go ./cmd/s60-m365-connector
 
 ci:
 	.ci/run
