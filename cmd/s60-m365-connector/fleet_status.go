@@ -26,8 +26,9 @@ type tenantStatus struct {
 	Starting    int          `json:"feeds_starting"`
 	Failing     int          `json:"feeds_failing"`
 	Gated       int          `json:"feeds_gated"`
-	LagSeconds  int64        `json:"lag_seconds"` // of the feed that is furthest behind, gated ones left out
-	Forwarded   int64        `json:"forwarded"`   // events, ever
+	Standby     int          `json:"feeds_standby,omitempty"` // another replica runs them
+	LagSeconds  int64        `json:"lag_seconds"`             // of the feed that is furthest behind, gated ones left out
+	Forwarded   int64        `json:"forwarded"`               // events, ever
 	DeadLetters int64        `json:"dead_letters"`
 	Destination string       `json:"destination,omitempty"`
 	LastError   string       `json:"last_error,omitempty"`
@@ -65,6 +66,8 @@ func (t *tenantStatus) sumUp(s engine.Status) {
 			t.Failing++
 		case engine.Gated:
 			t.Gated++
+		case engine.Standby:
+			t.Standby++
 		}
 		if f.State != engine.Gated {
 			t.LagSeconds = max(t.LagSeconds, int64(f.Lag(s.Now).Seconds()))
@@ -86,13 +89,15 @@ func (t *tenantStatus) sumUp(s engine.Status) {
 		t.State = engine.OK
 	case t.Gated > 0:
 		t.State = engine.Gated
+	case t.Standby > 0:
+		t.State = engine.Standby
 	default:
 		t.State = engine.Disabled
 	}
 }
 
 // urgency orders tenants: those that a person must see come first.
-var urgency = map[engine.State]int{stopped: 0, engine.Failing: 1, engine.Disabled: 3, engine.Gated: 4, engine.Starting: 5, engine.OK: 6}
+var urgency = map[engine.State]int{stopped: 0, engine.Failing: 1, engine.Disabled: 3, engine.Gated: 4, engine.Starting: 5, engine.OK: 6, engine.Standby: 7}
 
 // rank is the place of a tenant among the others; the file of one with problems is
 // looked at soon, however well it runs.

@@ -106,7 +106,7 @@ func tenantsHeadline(all int, states map[engine.State]int) (level, string) {
 		}
 	}
 	add(stopped, stoppedWord)
-	for _, state := range []engine.State{engine.Failing, engine.Disabled, engine.Gated, engine.Starting, engine.OK} {
+	for _, state := range []engine.State{engine.Failing, engine.Disabled, engine.Gated, engine.Starting, engine.OK, engine.Standby} {
 		add(state, stateWord[state])
 	}
 	text := fmt.Sprintf("%d %s: %s", all, plural(all, "tenant"), strings.Join(parts, ", "))
@@ -117,7 +117,7 @@ func tenantsHeadline(all int, states map[engine.State]int) (level, string) {
 		return bad, text
 	case states[engine.Starting] > 0:
 		return quiet, text
-	case states[engine.OK] == 0:
+	case states[engine.OK]+states[engine.Standby] == 0:
 		return careful, text
 	}
 	return good, text
@@ -135,24 +135,25 @@ func viewTenant(t tenantStatus) tenantView {
 	for _, part := range []struct {
 		n     int
 		state engine.State
-	}{{t.Failing, engine.Failing}, {t.Gated, engine.Gated}, {t.Starting, engine.Starting}, {t.OK, engine.OK}} {
+	}{{t.Failing, engine.Failing}, {t.Gated, engine.Gated}, {t.Starting, engine.Starting}, {t.OK, engine.OK}, {t.Standby, engine.Standby}} {
 		if part.n > 0 {
 			feeds = append(feeds, fmt.Sprintf("%d %s", part.n, stateWord[part.state]))
 		}
 	}
 	v.Feeds = strings.Join(feeds, ", ")
-	if t.OK+t.Starting+t.Failing > 0 {
+	if t.OK+t.Starting+t.Failing+t.Standby > 0 {
 		v.Lag = spanText(time.Duration(t.LagSeconds) * time.Second)
 	}
 	if t.DeadLetters > 0 {
 		v.DeadLetters = number(t.DeadLetters)
 	}
-	for i, problem := range t.Problems {
-		title, advice := "Its file has a problem", "Correct the file: it takes effect within seconds. The tenant runs on as it was, if it ran."
-		if i > 0 {
-			title, advice = "And", ""
+	if n := len(t.Problems); n > 0 {
+		title := "Its file has a problem"
+		if n > 1 {
+			title = fmt.Sprintf("Its file has %d problems", n)
 		}
-		v.Problems = append(v.Problems, problemView{Level: bad, Title: title, Text: problem, Advice: advice})
+		v.Problems = []problemView{{Level: bad, Title: title, Text: strings.Join(t.Problems, "\n"),
+			Advice: "Correct the file: it takes effect within seconds. The tenant runs on as it was, if it ran."}}
 	}
 	if len(t.Problems) > 0 && t.LastError == t.Problems[0] {
 		v.LastError = ""

@@ -55,7 +55,7 @@ func TestTenantsPage(t *testing.T) {
 		"the folder":          "TENANTS_DIR cannot be read open t: permission denied",
 		"files":               "Files with problems 2 see below",
 		"furthest behind":     "Furthest behind 1 d fresh",
-		"a problem of a file": "Its file has a problem t/misspelt.yaml:1:1: unknown key What to do Correct the file",
+		"a problem of a file": "Its file has 2 problems t/misspelt.yaml:1:1: unknown key t/misspelt.yaml:2:1:",
 		"feeds":               "6 failing, 2 ok",
 		"lag":                 "5 min 2 s",
 		"dead letters":        "Dead letters 3 refused, to be replayed",

@@ -211,6 +211,73 @@ func TestSecretsOfWorkingRun(t *testing.T) {
 	}
 }
 
+// TestSecretsOfTenants searches what a connector of several tenants writes: their secrets
+// stand in their files, one of which becomes broken in every way while it runs.
+func TestSecretsOfTenants(t *testing.T) {
+	t.Parallel()
+	sim, err := simulator.Start(simulator.Options{Seed: 3, Records: 200, History: 5 * time.Hour, ClientSecret: plantedSecret, Token: plantedToken})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sim.Close()
+	w := newWritten(t)
+	listen, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env []string
+	for name, value := range sim.EnvMap() {
+		if name != "CLIENT_SECRET" && name != "TOKEN" {
+			env = append(env, name+"="+value)
+		}
+	}
+	dir := folder(t, map[string]string{
+		"good.yaml":  "CLIENT_SECRET: " + plantedSecret + "\nTOKEN: " + plantedToken,
+		"wrong.yaml": "CLIENT_SECRET: wrong" + plantedSecret + "\nTOKEN: wrong" + plantedToken + "\nPROJECT_ID: 7\nENABLE_MGMT_ACTIVITY: false",
+		"file.yaml":  "CLIENT_SECRET_FILE: secret\nTOKEN_FILE: token\nPROJECT_ID: 8\nENABLE_MGMT_ACTIVITY: false",
+		"secret":     plantedSecret, "token": plantedToken + "\nand a second line",
+	})
+	env = append(env, "TENANTS_DIR="+dir, "LISTEN_ADDR="+listen, "INITIAL_LOOKBACK_MINUTES=300")
+	var pages []byte
+	w.program(t, env, 3*time.Second, func() {
+		for i, text := range []string{
+			"CLIENT_SECRET: *" + plantedSecret, "CLIENT_SECRET: !" + plantedSecret, "CLIENT_SECRET: [" + plantedSecret, "CLIENT_SECRET:" + plantedSecret,
+			"CLIENT_SECRET: {" + plantedSecret + ": x}", "CLIENT_SECRET: &" + plantedSecret + " x", "TOKEN: '" + plantedToken, "TOKEN: |\n  " + plantedToken + "\n  x",
+			"TOKEN: " + plantedToken + "\nTOKEN: " + plantedToken, "CLIENT_SECRT: " + plantedSecret, "CLIENT_SECRET: " + plantedSecret + "\nCLIENT_SECRET_FILE: secret",
+			"TOKEN: " + plantedToken + "\x1b", "S60_COLLECTOR_BASE: https://user:" + plantedToken + "@c.example", "OUTPUT: nats://user:" + plantedToken + "@/",
+		} {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("broken-%d.yaml", i)), []byte(text), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(6 * time.Second)
+		for _, path := range []string{"/", "/metrics", "/status.json", "/healthz", "/readyz", "/tenants/good", "/tenants/wrong", "/tenants/good/status.json", "/tenants/file/ledger.json", "/tenants/broken-0"} {
+			answer, err := http.Get("http://" + listen + path)
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+				continue
+			}
+			text, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			if err != nil || len(text) == 0 {
+				t.Errorf("%s: %d bytes, %v", path, len(text), err)
+			}
+			pages = append(pages, fmt.Sprintf("\n%v %s\n", answer.Header, text)...)
+		}
+	}, "run")
+	for _, args := range [][]string{{"check"}, {"check", "--json"}, {"check", "--tenant", "broken-3"}, {"check", "--tenant", "wrong"}, {"feeds"}, {"feeds", "--tenant", "broken-6"},
+		{"feeds", "--json"}, {"validate"}, {"replay"}, {"replay", "--tenant", "broken-1"}, {"replay", "--tenant", "good"}} {
+		w.program(t, env, 0, nil, args...)
+	}
+	w.out.Write(pages)
+	w.search(t, plantedSecret, plantedToken)
+	for _, met := range []string{"Forwarded ", "AADSTS7000215", "broken-13.yaml", "the tenant does not run until that is mended", "broken-9.yaml:1:1: unknown key"} {
+		if !strings.Contains(w.out.String(), met) {
+			t.Errorf("the run did not meet %q: this test shows nothing about it", met)
+		}
+	}
+}
+
 // TestSecretsAtHostileServices runs the connector against services that repeat
 // what they were sent, lead elsewhere, and colour their answers.
 func TestSecretsAtHostileServices(t *testing.T) {
