@@ -43,7 +43,7 @@ type pipeline struct {
 
 	filling    sync.Mutex // held while a full batch waits to be taken: others wait for room
 	filled     *batch     // the batch in hand; nil: none yet
-	delivering bool       // the delivering goroutine runs: there was an event
+	delivering bool       // the delivering goroutine runs: most windows of many tenants have nothing for it
 
 	mu       sync.Mutex
 	entry    checkpoint.Entry
@@ -194,6 +194,14 @@ func (pl *pipeline) inHand() *batch {
 	return pl.filled
 }
 
+// begin sees to it that the delivering goroutine runs. The caller holds the lock.
+func (pl *pipeline) begin() {
+	if !pl.delivering {
+		pl.delivering = true
+		go pl.deliverAll()
+	}
+}
+
 // putDown ends what was done with a batch.
 func (pl *pipeline) putDown(b *batch) {
 	pl.p.flight.release(b.keys...)
@@ -233,10 +241,7 @@ func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) e
 			return err
 		}
 		b.opened = time.Now()
-		if !pl.delivering {
-			pl.delivering = true
-			go pl.deliverAll()
-		}
+		pl.begin()
 		select {
 		case pl.opened <- struct{}{}:
 		default:
@@ -259,6 +264,7 @@ func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) e
 // pipeline's turn. When the pipeline ends first, the batch stays in hand and is
 // released as a whole. The caller holds the lock.
 func (pl *pipeline) hand(ctx context.Context) {
+	pl.begin()
 	sending := pl.p.engine.sending
 	select {
 	case sending <- struct{}{}:

@@ -237,6 +237,7 @@ func (m *metrics) write(w io.Writer) error {
 		s := m.workers()
 		one("workers", gauge, "How many windows of all tenants may be read at once.", float64(s.Slots))
 		one("workers_busy", gauge, "Windows that are being read.", float64(s.Busy))
+		one("windows_still", gauge, "Windows that stand still with something in hand, and have lent their worker to others.", float64(s.Still))
 		one("windows_waiting", gauge, "Windows that wait for a worker.", float64(s.Waiting))
 		one("windows_waited_seconds_total", counter, "How long windows have waited for a worker, all together.", s.Waited.Seconds())
 	}

@@ -64,7 +64,7 @@ func gatherOf(t *testing.T, many bool) map[string]*dto.MetricFamily {
 	if many {
 		one.tenant = "contoso"
 		m.workers = func() engine.WorkersStatus {
-			return engine.WorkersStatus{Slots: 64, Busy: 3, Waiting: 2, Waited: 90 * time.Second}
+			return engine.WorkersStatus{Slots: 64, Busy: 3, Still: 1, Waiting: 2, Waited: 90 * time.Second}
 		}
 		m.tenants = func() []tenantNumbers { return []tenantNumbers{one, {tenant: "broken"}} }
 	}
@@ -182,7 +182,7 @@ func TestMetricsOfTenants(t *testing.T) {
 	for sample, want := range map[string]float64{
 		"s60_m365_tenant_healthy{tenant=contoso}": 1, "s60_m365_tenant_healthy{tenant=broken}": 0,
 		"s60_m365_tenant_settings_valid{tenant=contoso}": 1, "s60_m365_tenant_settings_valid{tenant=broken}": 0,
-		"s60_m365_workers{}": 64, "s60_m365_workers_busy{}": 3, "s60_m365_windows_waiting{}": 2, "s60_m365_windows_waited_seconds_total{}": 90,
+		"s60_m365_workers{}": 64, "s60_m365_workers_busy{}": 3, "s60_m365_windows_still{}": 1, "s60_m365_windows_waiting{}": 2, "s60_m365_windows_waited_seconds_total{}": 90,
 	} {
 		if value, ok := got[sample]; !ok || value != want {
 			t.Errorf("%s is %v (served: %v), want %v", sample, value, ok, want)

@@ -228,10 +228,16 @@ func (l rateLimit) budget() *extract.Budget {
 	return extract.NewBudget(l.requests, l.per)
 }
 
-func (r *reader) rate(name string) rateLimit {
+func (l rateLimit) String() string { return fmt.Sprintf("%d/%s", l.requests, l.per) }
+
+// defaultAppRate is what Microsoft Graph allows an application over all tenants, the only
+// limit of that kind that is documented: https://learn.microsoft.com/graph/throttling-limits
+var defaultAppRate = rateLimit{130_000, 10 * time.Second}
+
+func (r *reader) rate(name string, otherwise rateLimit) rateLimit {
 	v := r.text(name)
 	if v == "" {
-		return rateLimit{}
+		return otherwise
 	}
 	count, span, _ := strings.Cut(v, "/")
 	n, err := strconv.Atoi(strings.TrimSpace(count))
@@ -308,8 +314,8 @@ func readSettings(env map[string]string, offline bool) (*settings, error) {
 		output:      r.text("OUTPUT"),
 		tenantsDir:  r.text("TENANTS_DIR"),
 		workers:     r.count("WORKERS", defaultWorkers, 10_000),
-		appRate:     r.rate("APP_RATE_LIMIT"),
-		tenantRate:  r.rate("TENANT_RATE_LIMIT"),
+		appRate:     r.rate("APP_RATE_LIMIT", defaultAppRate),
+		tenantRate:  r.rate("TENANT_RATE_LIMIT", rateLimit{}),
 	}
 	if s.tenantsDir != "" {
 		offline = true // each tenant's file completes what is here

@@ -56,7 +56,7 @@ var settingGroups = []settingGroup{
 		{"OUTPUT", unset, "`nats://` or `tls://[user:password@]host[:4222][,host…]/subject`: a subject of NATS JetStream, see [NATS and Kafka](operations.md#nats-and-kafka). `kafka://` or `kafka+tls://[user:password@]host[:9092][,host…]/topic`: a topic of Kafka. Else a file that events are appended to, one a line, or `-` for standard output."},
 		{"OUTPUT_CREDENTIALS_FILE", unset, "File with `user:password` on one line, or a `.creds` file of NATS, for `OUTPUT`; read at each connection."},
 		{"DELIVERY_FORMAT", "object", "`object`: one event a request, the documented contract; `array` or `ndjson`: a batch a request."},
-		{"DELIVERY_CONCURRENCY", "16", "Requests to the destination at once, from 1 to 1024."},
+		{"DELIVERY_CONCURRENCY", "16", "Requests to the destination at once, from 1 to 1024; each tenant's own."},
 		{"DELIVERY_GZIP", "false", "Whether request bodies are compressed."},
 		{"ENVIRONMENT", unset, "The CIM field `environment` of each event, such as `Production`."},
 	}},
@@ -79,8 +79,8 @@ var settingGroups = []settingGroup{
 	}},
 	{"Many tenants", "One process for several tenants; see [tenants.md](tenants.md). With `TENANTS_DIR` the settings above are the defaults of all tenants, and none is required here.", true, []setting{
 		{"TENANTS_DIR", unset, "Folder with a YAML file for each tenant. Files that are added, changed or removed take effect within seconds."},
-		{"APP_RATE_LIMIT", unset, "The most requests to Microsoft in any span of time, over all tenants: `8000/10s`."},
-		{"WORKERS", "64", "How many feeds of all tenants are read at once, each with a window. Memory grows with it."},
+		{"APP_RATE_LIMIT", defaultAppRate.String(), "The most requests to Microsoft in any span of time, over all tenants. What Graph allows an app, unless you write less."},
+		{"WORKERS", "64", "How many windows of all tenants may have requests under way or events in hand at once. Memory grows with it."},
 	}},
 	{"The process", "", true, []setting{
 		{"STATE_DIR", "/state", "Folder of the state: cursors, keys, ledger, dead letters. Has to outlive the container, and belongs to one connector."},

@@ -239,20 +239,15 @@ func (c *Client) bucket(feed *definition.Feed) *bucket {
 	if feed.RateLimit != nil && feed.RateLimit.Bucket != "" {
 		name = feed.RateLimit.Bucket
 	}
-	b := c.bucketOf(name)
-	if feed.RateLimit != nil {
-		b.limit.set(feed.RateLimit.Requests, feed.RateLimit.Per)
-	}
-	return b
-}
-
-func (c *Client) bucketOf(name string) *bucket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.buckets[name]
 	if b == nil {
 		b = newBucket(name, c.above...)
 		c.buckets[name] = b
+	}
+	if feed.RateLimit != nil {
+		b.limit.set(feed.RateLimit.Requests, feed.RateLimit.Per)
 	}
 	return b
 }
