@@ -119,6 +119,9 @@ func New(config Config) (*Engine, error) {
 		if err := e.add(feed); err != nil {
 			return nil, fmt.Errorf("feed %s: %w", feed.Name, err)
 		}
+		if e.Leases != nil {
+			e.Client.Share(feed, 0) // until a partition is held
+		}
 	}
 	return e, nil
 }

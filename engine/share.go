@@ -60,7 +60,7 @@ func (e *Engine) share(p *partition, held bool) {
 	p.held = held
 	var all, here float64
 	for _, other := range e.partitions {
-		if bucketOf(other.feed) != bucketOf(p.feed) {
+		if other.feed.Bucket() != p.feed.Bucket() {
 			continue
 		}
 		all++
@@ -69,12 +69,4 @@ func (e *Engine) share(p *partition, held bool) {
 		}
 	}
 	e.Client.Share(p.feed, here/all)
-}
-
-// bucketOf names the budget that a feed draws on.
-func bucketOf(feed *definition.Feed) string {
-	if feed.RateLimit != nil && feed.RateLimit.Bucket != "" {
-		return feed.RateLimit.Bucket
-	}
-	return "feed " + feed.Name
 }

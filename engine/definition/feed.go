@@ -142,6 +142,15 @@ type RateLimit struct {
 	Bucket   string
 }
 
+// Bucket names the budget of requests that the feed draws on: the one that it shares with
+// others, or its own.
+func (f *Feed) Bucket() string {
+	if f.RateLimit != nil && f.RateLimit.Bucket != "" {
+		return f.RateLimit.Bucket
+	}
+	return "feed " + f.Name
+}
+
 // What an error rule may ask for.
 const (
 	ThenRetry        = "retry"

@@ -235,10 +235,7 @@ func newBucket(name string, above ...*limit) *bucket {
 
 // bucket gives the budget that a feed draws on.
 func (c *Client) bucket(feed *definition.Feed) *bucket {
-	name := "feed " + feed.Name
-	if feed.RateLimit != nil && feed.RateLimit.Bucket != "" {
-		name = feed.RateLimit.Bucket
-	}
+	name := feed.Bucket()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.buckets[name]
