@@ -8,6 +8,7 @@ go 1.26.0
 require (
 	github.com/compose-spec/compose-go/v2 v2.16.2
 	github.com/nats-io/nats-server/v2 v2.15.3
+	github.com/nats-io/nats.go v1.55.0
 	golang.org/x/sys v0.50.0
 	k8s.io/api v0.36.6
 	k8s.io/apimachinery v0.36.6

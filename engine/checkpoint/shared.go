@@ -16,7 +16,7 @@ import (
 
 // SharedOptions of a store that several replicas share.
 type SharedOptions struct {
-	// URL of the NATS servers: nats://[user:password@]host[:port][,host…][/NAME], or
+	// URL of the NATS servers: nats://[user:password@]host[:port][,[nats://]host…][/NAME], or
 	// tls://. A NAME in it counts where Name is empty.
 	URL string
 	// Credentials is the path of a .creds file. Empty: none.
@@ -165,11 +165,11 @@ func (s *Shared) open(ctx context.Context) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
-	info, err := s.ensureStream(ctx)
+	info, err := askAgain(ctx, s.ensureStream)
 	if err != nil {
 		return err
 	}
-	if s.bucket, err = s.ensureBucket(ctx); err != nil {
+	if s.bucket, err = askAgain(ctx, s.ensureBucket); err != nil {
 		return err
 	}
 	if err := s.openView(ctx, filepath.Join(s.opts.Dir, viewDir)); err != nil {

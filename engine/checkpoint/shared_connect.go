@@ -22,21 +22,31 @@ type servers struct {
 
 func (s servers) String() string { return strings.Join(s.hosts, ", ") }
 
-// parseServers reads scheme://[user[:password]@]host[:port][,host…][/NAME]. Its errors do
-// not quote the URL, which may hold a password.
+// StreamOf is the NAME in a URL of [SharedOptions], "" if there is none. Its error says
+// what is wrong with the URL, and does not quote it, as it may hold a password.
+func StreamOf(url string) (string, error) {
+	s, err := parseServers(url)
+	return s.name, err
+}
+
+// parseServers reads scheme://[user[:password]@]host[:port][,[scheme://]host…][/NAME].
 func parseServers(text string) (s servers, err error) {
-	const form = "write STATE_URL as nats://host:4222 or tls://host:4222, several hosts separated by commas, and /NAME at the end"
-	scheme, rest, ok := strings.Cut(strings.TrimSpace(text), "://")
+	const form = "write nats://host:4222 or tls://host:4222, several with commas between them, and /NAME at the end"
+	text = strings.TrimSpace(text)
+	scheme, _, ok := strings.Cut(text, "://")
 	if !ok || scheme != "nats" && scheme != "tls" {
 		return s, errors.New("the URL of the shared state is not one of NATS: " + form)
 	}
-	// A password holds no / of its own: it is written %2F.
-	rest, s.name, _ = strings.Cut(rest, "/")
-	for i, host := range strings.Split(rest, ",") {
+	hosts := strings.Split(text, ",")
+	for i, host := range hosts {
+		host = strings.TrimPrefix(strings.TrimSpace(host), scheme+"://")
 		u, err := url.Parse(scheme + "://" + host)
-		if err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
+		if err != nil || strings.Contains(host, "://") || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && i < len(hosts)-1 {
 			// The parser's error may quote a password.
 			return s, fmt.Errorf("host %d in the URL of the shared state cannot be read: %s; what is special in a user or password (: / @ , %%) is written %%XX", i+1, form)
+		}
+		if s.name = strings.Trim(u.Path, "/"); s.name != "" && !validName(s.name) {
+			return s, fmt.Errorf("%q in the URL of the shared state cannot be the name of a stream: write letters, digits, - and _", s.name)
 		}
 		if u.User != nil {
 			s.user = u.User.Username()

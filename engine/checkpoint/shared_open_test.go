@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,8 @@ func TestServersOfURL(t *testing.T) {
 		{"nats://a", "nats://a:4222", "", "", ""},
 		{" tls://a:4333/state ", "tls://a:4333", "", "", "state"},
 		{"nats://u:p%2F%40w@a,b:1,[::1]:2/x", "nats://a:4222, nats://b:1, nats://[::1]:2", "u", "p/@w", "x"},
+		{"nats://u:p@a:1,nats://b:2,nats://c/x", "nats://a:1, nats://b:2, nats://c:4222", "u", "p", "x"},
+		{"tls://a, tls://b", "tls://a:4222, tls://b:4222", "", "", ""},
 		{"nats://token@a", "nats://a:4222", "token", "", ""},
 	} {
 		s, err := parseServers(c.url)
@@ -28,7 +31,8 @@ func TestServersOfURL(t *testing.T) {
 			t.Errorf("%s: %+v %v, want %+v", c.url, s, err, c)
 		}
 	}
-	for _, url := range []string{"", "host:4222", "http://a", "nats://", "nats://u:hunter2@", "nats://u:hunt%er2@a", "nats://u:hunter2@a:b", "nats://u:hunter2@a,,b", "nats://a?x=hunter2"} {
+	for _, url := range []string{"", "host:4222", "http://a", "nats://", "nats://u:hunter2@", "nats://u:hunt%er2@a", "nats://u:hunter2@a:b", "nats://u:hunter2@a,,b", "nats://a?x=hunter2",
+		"nats://u:hunter2@a,tls://b", "nats://u:hunter2@a/x,nats://b"} {
 		_, err := parseServers(url)
 		if err == nil {
 			t.Errorf("%s was taken", url)
@@ -38,6 +42,40 @@ func TestServersOfURL(t *testing.T) {
 		if strings.Contains(err.Error(), "hunt") {
 			t.Errorf("%s: the error quotes a secret: %v", url, err)
 		}
+	}
+}
+
+func TestStreamOfURL(t *testing.T) {
+	if name, err := StreamOf("nats://u:hunter2@a,nats://b/state-1"); err != nil || name != "state-1" {
+		t.Errorf("%q %v", name, err)
+	}
+	if name, err := StreamOf("nats://u:hunter2@a/a.b"); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%q %v, want an error without the password", name, err)
+	}
+}
+
+// TestSharedIsMadeOnce: replicas that start at the same moment, the first of all, all open.
+func TestSharedIsMadeOnce(t *testing.T) {
+	url := natstest.URL(natstest.StartCluster(t, 3)...)
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} { // in a third of the attempts one of two gets no answer
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var opened sync.WaitGroup
+			for range 2 {
+				dir := t.TempDir()
+				opened.Go(func() {
+					s, err := OpenShared(context.Background(), SharedOptions{URL: url, Name: name, Dir: dir})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			opened.Wait()
+		})
 	}
 }
 

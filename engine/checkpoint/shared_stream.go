@@ -42,6 +42,20 @@ func (s *Shared) copies(create func(copies int) error) error {
 	return err
 }
 
+// askAgain asks until there is an answer. Replicas may start at the same moment, and a
+// cluster does not answer about a stream that it is still making for another one.
+func askAgain[T any](ctx context.Context, ask func(ctx context.Context) (T, error)) (answer T, err error) {
+	for range 4 {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		answer, err = ask(ctx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+	}
+	return answer, err
+}
+
 // ensureStream makes the stream, or holds the one there is against what is needed.
 func (s *Shared) ensureStream(ctx context.Context) (*jetstream.StreamInfo, error) {
 	const what = "opening the stream"
