@@ -76,7 +76,7 @@ type Config struct {
 type Leases interface {
 	// Hold waits until the partition is held here. held ends when it must not be
 	// worked on any more, or with ctx; release gives it back. Without wait, one that
-	// another process runs is an error that names it.
+	// another process runs is an error that names it. One that [StoreError] knows ends all work.
 	Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, release func(), err error)
 	// Holder names the process that holds a partition, "" where that is not known.
 	Holder(feed, partition string) string
@@ -178,7 +178,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		for ctx.Err() == nil {
 			held, release, err := p.hold(ctx, true)
 			if err != nil {
-				return nil //nolint:nilerr // ctx has ended
+				return fatalError(err) // or ctx has ended
 			}
 			err = p.rounds(held)
 			release()
@@ -195,6 +195,9 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) Once(ctx context.Context) error {
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
 		held, release, err := p.hold(ctx, false)
+		if fatal := fatalError(err); fatal != nil {
+			return fatal
+		}
 		if err != nil {
 			p.log.Info("not polled here", "cause", err)
 			return nil
@@ -233,6 +236,11 @@ func (e *Engine) each(ctx context.Context, work func(context.Context, *partition
 	wg.Wait()
 	stop()
 	<-beating
+	for _, err := range errs {
+		if fatalError(err) != nil { // of the store that all have in common: once is enough
+			return err
+		}
+	}
 	return errors.Join(errs...)
 }
 

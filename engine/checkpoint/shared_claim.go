@@ -140,6 +140,13 @@ func (s *Shared) Changed() <-chan struct{} {
 	return s.changed
 }
 
+// Done is closed when the store can no longer be used: it was closed, or its stream or bucket is
+// not there any more.
+func (s *Shared) Done() <-chan struct{} { return s.ctx.Done() }
+
+// Err is why the store can no longer be used, [ErrClosed] or [ErrStopped] as a rule; nil while it can.
+func (s *Shared) Err() error { return s.over() }
+
 // Commit implements [Store], for a partition that this store has claimed; any other is
 // [ErrFenced]. It returns once the server has acknowledged the commit and the view shows
 // it. Servers that do not answer for 5 seconds are an error, after which the

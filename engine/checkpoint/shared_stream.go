@@ -193,12 +193,19 @@ func (s *Shared) identify(ctx context.Context) (changed string, err error) {
 	}
 }
 
-// check ends the use of the store if the stream is not the one that the view is of. It is
-// asked wherever that could show; an error of asking shows nothing.
+// check ends the use of the store if the stream is not the one that the view is of, or the
+// bucket is gone: opening it makes it anew. It is asked wherever that could show; an error of
+// asking shows nothing.
 func (s *Shared) check(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 4*askTimeout)
 	defer cancel()
 	changed, err := s.identify(ctx)
+	if err == nil && changed == "" {
+		if _, gone := s.js.KeyValue(ctx, s.bucketName()); errors.Is(gone, jetstream.ErrBucketNotFound) {
+			s.stop(fmt.Errorf("%w: the bucket %q of the replicas at %s was deleted; open the shared state again: it is then made anew", ErrStopped, s.bucketName(), s.servers))
+			return
+		}
+	}
 	if err != nil || changed == "" {
 		return
 	}

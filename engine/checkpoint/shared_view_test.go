@@ -207,3 +207,17 @@ func TestSharedForeignMessages(t *testing.T) {
 		}
 	}
 }
+
+func TestSharedBucketDeleted(t *testing.T) {
+	s := openShared(t, SharedOptions{URL: natstest.URL(natstest.Start(t, nil)), Logger: slog.New(slog.DiscardHandler)})
+	s.check(t.Context())
+	if err := s.Err(); err != nil {
+		t.Fatalf("all is there, and the store has ended: %v", err)
+	}
+	if err := s.js.DeleteKeyValue(t.Context(), s.bucketName()); err != nil {
+		t.Fatal(err)
+	}
+	s.check(t.Context())
+	<-s.Done()
+	wantError(t, s.Err(), ErrStopped, "bucket", "deleted", s.bucketName())
+}

@@ -11,7 +11,7 @@ import (
 // has ended, and lets others have it.
 //
 // Without wait, a partition that another replica runs, or is about to, is
-// ErrElsewhere, with its name. Other errors are those of ctx.
+// ErrElsewhere, with its name. Other errors are those of ctx, and of claims that can no longer be used.
 func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, release func(), err error) {
 	p, w := Partition{feed, partition}, &want{wait: wait, answer: make(chan answer, 1)}
 	r.mu.Lock()
@@ -23,6 +23,9 @@ func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (
 		case <-ctx.Done():
 			r.unwant(p)
 			return nil, nil, ctx.Err()
+		case <-r.Claims.Done(): // perhaps with no session, hence no claim, that would tell
+			r.unwant(p)
+			return nil, nil, r.Claims.Err()
 		case a := <-w.answer:
 			if a.elsewhere != "" {
 				r.unwant(p)

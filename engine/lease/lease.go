@@ -61,6 +61,9 @@ type Claims interface {
 	Owner(feed, partition string) string
 	// Changed is closed when an owner changes.
 	Changed() <-chan struct{}
+	// Done is closed when the log can no longer be used; Err then says why.
+	Done() <-chan struct{}
+	Err() error
 }
 
 // Options of a replica.

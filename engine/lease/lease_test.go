@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
 	"github.com/secure60/s60-m365-connector/engine/lease"
@@ -172,5 +175,45 @@ func TestObserver(t *testing.T) {
 	time.Sleep(ttl)
 	if a.holds() != parts {
 		t.Errorf("a holds %d of %d partitions: an observer takes part", a.holds(), parts)
+	}
+}
+
+// TestStateGone: a replica that waits, and can have no session any more, learns that the
+// state was deleted.
+func TestStateGone(t *testing.T) {
+	server := natstest.Start(t, nil)
+	store, err := checkpoint.OpenShared(t.Context(), checkpoint.SharedOptions{
+		URL: natstest.URL(server), Name: "test", Dir: t.TempDir(), Replica: "a", SessionTTL: ttl,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close() //nolint:errcheck // the test has ended
+	a := lease.Join(lease.Options{Sessions: store.Sessions(), Claims: store, Name: "a", TTL: ttl, Log: slog.New(slog.DiscardHandler)})
+	defer a.Leave()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	held, release, err := a.Hold(ctx, "feed", "0", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := nats.Connect(natstest.URL(server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{"KV_test-replicas", "test"} {
+		if err := js.DeleteStream(ctx, stream); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-held.Done()
+	release()
+	if _, _, err := a.Hold(ctx, "feed", "0", true); !errors.Is(err, checkpoint.ErrStopped) {
+		t.Errorf("waiting for a partition of a state that was deleted: %v, want %v", err, checkpoint.ErrStopped)
 	}
 }
