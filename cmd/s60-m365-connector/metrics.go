@@ -195,7 +195,8 @@ func (x *exposition) head(name, kind, help string) {
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
-// number writes one line. values may be fewer than labels; the rest has none.
+// number writes one line. values may be fewer than labels; the rest has none. A name
+// of a file may hold bytes that are not UTF-8, for which Prometheus would take nothing.
 func (x *exposition) number(name string, value float64, labels, values []string) {
 	line := append(append(x.line[:0], metricPrefix...), name...)
 	for i, v := range values {
@@ -204,7 +205,7 @@ func (x *exposition) number(name string, value float64, labels, values []string)
 		} else {
 			line = append(line, ',')
 		}
-		line = append(append(append(line, labels[i]...), `="`...), labelEscapes.Replace(v)...)
+		line = append(append(append(line, labels[i]...), `="`...), labelEscapes.Replace(strings.ToValidUTF8(v, "\ufffd"))...)
 		line = append(line, '"')
 	}
 	if len(values) > 0 {

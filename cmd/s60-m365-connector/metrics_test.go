@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
@@ -195,6 +197,15 @@ func TestMetricsOfTenants(t *testing.T) {
 	}
 	if n := len(many["go_goroutines"].GetMetric()); n != 1 {
 		t.Errorf("the process has %d numbers of goroutines", n)
+	}
+}
+
+// TestMetricsAreText: a name of a file with other bytes must not cost Prometheus all numbers.
+func TestMetricsAreText(t *testing.T) {
+	m := &metrics{tenants: func() []tenantNumbers { return []tenantNumbers{{tenant: "con\xfftoso\n\""}} }, workers: func() (s engine.WorkersStatus) { return s }}
+	var out bytes.Buffer
+	if err := m.write(&out); err != nil || !utf8.Valid(out.Bytes()) || !strings.Contains(out.String(), `tenant="con`+"\ufffd"+`toso\n\""`) {
+		t.Errorf("%v: %q", err, out.String())
 	}
 }
 

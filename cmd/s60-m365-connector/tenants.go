@@ -128,8 +128,11 @@ func tenantFiles(dir string) (map[string]tenantFile, error) {
 			file.err = fmt.Errorf("has the same name as %s: remove one of them", other.path)
 		} else {
 			file.data, file.err = readTenantFile(file.path)
-			if errors.Is(file.err, os.ErrNotExist) { // gone since the folder was read
-				continue
+			if errors.Is(file.err, os.ErrNotExist) {
+				if entry.Type()&os.ModeSymlink == 0 { // gone since the folder was read
+					continue
+				}
+				file.err = errors.New("it is a link to a file that is not there")
 			}
 		}
 		files[name] = file
@@ -138,6 +141,13 @@ func tenantFiles(dir string) (map[string]tenantFile, error) {
 }
 
 func readTenantFile(path string) ([]byte, error) {
+	// A pipe would be waited for, and with it all tenants.
+	switch info, err := os.Stat(path); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() && !info.IsDir():
+		return nil, errors.New("it is no regular file")
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -209,9 +219,14 @@ func noFeed(name string, set *definition.Set) string {
 
 var leadingSetting = regexp.MustCompile(`^[A-Z][A-Z0-9_]+`)
 
+// quotedValue is where a problem of the settings quotes one.
+var quotedValue = regexp.MustCompile(`^([A-Z][A-Z0-9_]+ is) "(?:[^"\\]|\\.)*"`)
+
 // placed is a problem of the settings at its place in the file, if the setting
-// that it begins with stands there.
+// that it begins with stands there. The value is left out: it may be a secret that was
+// written into another setting.
 func placed(problem string, file *definition.Tenant, path string) definition.Problem {
+	problem = quotedValue.ReplaceAllString(problem, "$1 …")
 	if text, ok := file.Settings[leadingSetting.FindString(problem)]; ok {
 		return text.Problem(0, 0, problem)
 	}
@@ -267,6 +282,13 @@ func (d *tenantsDir) environment(file *definition.Tenant) map[string]string {
 // place, or share a file. Of two, the one that runs so already goes on, or else the
 // first by name.
 func (d *tenantsDir) refuseTwins(known map[string]tenant) {
+	// Who is refused runs on as before, which may be in the way of another.
+	for d.refuseTwin(known) {
+	}
+}
+
+// refuseTwin reports whether a tenant that is refused goes back to earlier settings.
+func (d *tenantsDir) refuseTwin(known map[string]tenant) (back bool) {
 	list := slices.DeleteFunc(d.list(), func(t tenant) bool { return t.settings == nil })
 	slices.SortStableFunc(list, func(a, b tenant) int {
 		fresh := func(t tenant) int {
@@ -284,14 +306,19 @@ func (d *tenantsDir) refuseTwins(known map[string]tenant) {
 		if s.output != "" && s.output != "-" {
 			what, key = "the same OUTPUT", s.destinationText()
 		}
-		if other, ok := first[key]; ok {
-			t.problems = settingsError{fmt.Sprintf("%s: has %s as %s: remove one of the two, or change it", t.file.path, what, other.file.path)}
-			t.settings = known[t.name].settings
-			d.tenants[t.name] = t
+		other, twin := first[key]
+		if !twin {
+			first[key] = t
 			continue
 		}
-		first[key] = t
+		t.problems = settingsError{fmt.Sprintf("%s: has %s as %s: remove one of the two, or change it", t.file.path, what, other.file.path)}
+		t.settings = known[t.name].settings
+		d.tenants[t.name] = t
+		if t.settings != nil && t.settings != s {
+			return true
+		}
 	}
+	return false
 }
 
 // tenantFlag is for commands that work on one tenant.

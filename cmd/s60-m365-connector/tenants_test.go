@@ -116,19 +116,20 @@ func TestTenantProblems(t *testing.T) {
 		file, text string
 		want       []string
 	}{
-		"at its place":         {"a.yaml", "PROJECT_ID: 5\nMS_CLOUD: moon", []string{`a.yaml:2:11: MS_CLOUD is "moon": write one of`}},
-		"missing":              {"a.yaml", `TENANT_ID: ""`, []string{"a.yaml:1:12: TENANT_ID is missing"}},
-		"of two":               {"a.yaml", "CLIENT_SECRET: hunter2\nCLIENT_SECRET_FILE: /dev/null", []string{"a.yaml:1:16: CLIENT_SECRET and CLIENT_SECRET_FILE are set together"}},
-		"a file that is not":   {"a.yaml", "TOKEN_FILE: gone", []string{`a.yaml:1:13: TOKEN_FILE is "`}},
-		"a feed":               {"a.yaml", "feeds:\n  entra-signin: true", []string{`a.yaml:2:3: there is no feed "entra-signin": did you mean "entra-signins"?`}},
-		"a feed in FEEDS":      {"a.yaml", "FEEDS: security-alert", []string{`a.yaml:1:8: FEEDS holds "security-alert"`}},
-		"of the process":       {"a.yaml", "LISTEN_ADDR: x\nWORKERS: 2\nSTATE_DIR: y", []string{"a.yaml:1:1: LISTEN_ADDR is a setting of the process", "a.yaml:2:1: WORKERS is", "a.yaml:3:1: STATE_DIR is"}},
-		"several at once":      {"a.yaml", "TENAT_ID: x\nCLIENT_SECRET: 'hunter2'\nHEARTBEAT_INTERVAL_MINUTES: never\nfeeds: {x: true}", []string{"a.yaml:1:1: unknown key", "a.yaml:3:29: HEARTBEAT_INTERVAL_MINUTES", "a.yaml:4:9: there is no feed"}},
-		"a limit":              {"a.yaml", "TENANT_RATE_LIMIT: 500", []string{`a.yaml:1:20: TENANT_RATE_LIMIT is "500": write a number of requests and a span of time, such as 8000/10s`}},
-		"a token of two lines": {"a.yaml", "TOKEN: |\n  hunter2\n  hunter3", []string{"TOKEN holds a line break"}},
-		"the name":             {"a b.yaml", "PROJECT_ID: 5", []string{"a b.yaml: the name of a tenant holds letters, digits"}},
-		"no YAML":              {"a.yaml", "TOKEN: 'hunter2", []string{": not YAML: "}},
-		"empty":                {"a.yaml", "", []string{"a.yaml:1:1: the file is empty"}},
+		"at its place":          {"a.yaml", "PROJECT_ID: 5\nMS_CLOUD: moon", []string{`a.yaml:2:11: MS_CLOUD is …: write one of`}},
+		"missing":               {"a.yaml", `TENANT_ID: ""`, []string{"a.yaml:1:12: TENANT_ID is missing"}},
+		"of two":                {"a.yaml", "CLIENT_SECRET: hunter2\nCLIENT_SECRET_FILE: /dev/null", []string{"a.yaml:1:16: CLIENT_SECRET and CLIENT_SECRET_FILE are set together"}},
+		"a file that is not":    {"a.yaml", "TOKEN_FILE: gone", []string{`a.yaml:1:13: TOKEN_FILE is …: no such file`}},
+		"a feed":                {"a.yaml", "feeds:\n  entra-signin: true", []string{`a.yaml:2:3: there is no feed "entra-signin": did you mean "entra-signins"?`}},
+		"a feed in FEEDS":       {"a.yaml", "FEEDS: security-alert", []string{`a.yaml:1:8: FEEDS holds "security-alert"`}},
+		"of the process":        {"a.yaml", "LISTEN_ADDR: x\nWORKERS: 2\nSTATE_DIR: y", []string{"a.yaml:1:1: LISTEN_ADDR is a setting of the process", "a.yaml:2:1: WORKERS is", "a.yaml:3:1: STATE_DIR is"}},
+		"several at once":       {"a.yaml", "TENAT_ID: x\nCLIENT_SECRET: 'hunter2'\nHEARTBEAT_INTERVAL_MINUTES: never\nfeeds: {x: true}", []string{"a.yaml:1:1: unknown key", "a.yaml:3:29: HEARTBEAT_INTERVAL_MINUTES", "a.yaml:4:9: there is no feed"}},
+		"a limit":               {"a.yaml", "TENANT_RATE_LIMIT: 500", []string{`a.yaml:1:20: TENANT_RATE_LIMIT is …: write a number of requests and a span of time, such as 8000/10s`}},
+		"a token of two lines":  {"a.yaml", "TOKEN: |\n  hunter2\n  hunter3", []string{"TOKEN holds a line break"}},
+		"a secret in its stead": {"a.yaml", "PROJECT_ID: hunter2/hunter3\nMS_CLOUD: hunter2\nDELIVERY_GZIP: 'hunter\"2'\nTOKEN_FILE: hunter2", []string{"a.yaml:1:13: PROJECT_ID is", "a.yaml:2:11: MS_CLOUD is", "a.yaml:3:17: DELIVERY_GZIP is", "a.yaml:4:13: TOKEN_FILE is"}},
+		"the name":              {"a b.yaml", "PROJECT_ID: 5", []string{"a b.yaml: the name of a tenant holds letters, digits"}},
+		"no YAML":               {"a.yaml", "TOKEN: 'hunter2", []string{": not YAML: "}},
+		"empty":                 {"a.yaml", "", []string{"a.yaml:1:1: the file is empty"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			one := lookAt(t, newTenantsDir(t, folder(t, map[string]string{test.file: test.text}), complete))[strings.TrimSuffix(test.file, ".yaml")]
@@ -155,11 +156,17 @@ func TestTenantFiles(t *testing.T) {
 		"contoso.yaml": "PROJECT_ID: 1", "fabrikam.yml": "PROJECT_ID: 2", "notes.txt": "x", ".hidden.yaml": "x", "..data/northwind.yaml": "x",
 		"sub/northwind.yaml": "x", "northwind.yaml/x": "x", "twice.yaml": "PROJECT_ID: 3", "twice.yml": "PROJECT_ID: 4",
 	})
+	if err := os.Symlink("gone", filepath.Join(dir, "link.yaml")); err != nil {
+		t.Fatal(err)
+	}
 	found := lookAt(t, newTenantsDir(t, dir, complete))
-	if got, want := slices.Sorted(maps.Keys(found)), []string{"contoso", "fabrikam", "northwind", "twice"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(found)), []string{"contoso", "fabrikam", "link", "northwind", "twice"}; !slices.Equal(got, want) {
 		t.Fatalf("tenants are %v, want %v", got, want)
 	}
-	for name, want := range map[string]string{"northwind": "northwind.yaml: cannot be read: is a directory", "twice": "twice.yml: cannot be read: has the same name as"} {
+	for name, want := range map[string]string{
+		"link": "link.yaml: cannot be read: it is a link to a file that is not there", "northwind": "northwind.yaml: cannot be read: is a directory",
+		"twice": "twice.yml: cannot be read: has the same name as",
+	} {
 		if got := strings.Join(found[name].problems, "\n"); !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q in it", name, got, want)
 		}
@@ -232,6 +239,28 @@ func TestTenantsChange(t *testing.T) {
 	}
 	if list, err := d.look(); err == nil || len(list) != 2 {
 		t.Errorf("a folder that is gone: %d tenants, %v", len(list), err)
+	}
+}
+
+// TestTwinOfTheRefused: a tenant that is refused runs on as it was, and nobody else gets
+// what it delivers.
+func TestTwinOfTheRefused(t *testing.T) {
+	dir := folder(t, map[string]string{"a.yaml": "PROJECT_ID: 1", "z.yaml": "PROJECT_ID: 2"})
+	d := newTenantsDir(t, dir, complete)
+	first := lookAt(t, d)
+	for name, text := range map[string]string{"z.yaml": "PROJECT_ID: 1", "b.yaml": "PROJECT_ID: 2"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 4 {
+		now := lookAt(t, d)
+		if now["z"].settings != first["z"].settings || now["b"].settings != nil {
+			t.Errorf("z has project %s, and b runs (%v): both deliver to project 2", now["z"].settings.projectID, now["b"].settings != nil)
+		}
+	}
+	if now := lookAt(t, d); now["z"].problems == nil || now["b"].problems == nil {
+		t.Errorf("problems: z %q, b %q", now["z"].problems, now["b"].problems)
 	}
 }
 
