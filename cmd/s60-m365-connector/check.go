@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 type checkCommand struct {
@@ -55,7 +57,13 @@ func (c checkCommand) Run(ctx context.Context, std streams) error {
 		}
 	} else {
 		if err == nil {
-			d.settings, err = c.settings(d.settings, env, nil)
+			var set *definition.Set // what is wrong with it is told later
+			if c.Tenant != "" {
+				if defs, _ := loadDefinitions(d.settings, d.settings.configDir); defs != nil {
+					set = defs.set
+				}
+			}
+			d.settings, err = c.settings(d.settings, env, set)
 		}
 		if d.checkSettings(err) {
 			d.all(ctx)

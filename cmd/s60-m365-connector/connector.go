@@ -302,21 +302,21 @@ func (c *connector) describe(ctx context.Context, once bool) {
 	if once {
 		every = "once"
 	}
-	starts, id := programName+" starts", "tenant"
-	if c.settings.tenant != "" { // its name is in every line
-		starts, id = "tenant starts", "tenant_id"
+	starts, id, details := programName+" starts", "tenant", slog.LevelInfo
+	if c.settings.tenant != "" { // its name is in every line, and there may be a thousand
+		starts, id, details = "tenant starts", "tenant_id", slog.LevelDebug
 	}
 	c.log.LogAttrs(ctx, slog.LevelInfo, starts,
 		slog.String("version", version), slog.String(id, c.settings.tenantID), slog.String("cloud", c.settings.cloud),
 		slog.String("destination", c.settings.destinationText()), slog.String("poll", every),
 		slog.String("new_feeds_begin", time.Now().Add(-c.settings.lookback).UTC().Format(time.RFC3339)),
 		slog.String("state", c.settings.stateDir))
-	c.log.Info("feeds on", "feeds", strings.Join(enabled, ","))
+	c.log.Log(ctx, details, "feeds on", "feeds", strings.Join(enabled, ","))
 	if c.settings.manageBase == "" {
-		c.log.Info("the Management Activity API does not exist in this cloud, and its feed is off", "cloud", c.settings.cloud)
+		c.log.Log(ctx, details, "the Management Activity API does not exist in this cloud, and its feed is off", "cloud", c.settings.cloud)
 	}
 	if len(disabled) > 0 {
-		c.log.Info("feeds off", "feeds", strings.Join(disabled, ","))
+		c.log.Log(ctx, details, "feeds off", "feeds", strings.Join(disabled, ","))
 	}
 }
 

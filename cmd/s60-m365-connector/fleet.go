@@ -248,12 +248,8 @@ func (f *fleet) once(ctx context.Context) error {
 	var mu sync.Mutex
 	var running sync.WaitGroup
 	for _, t := range tenants {
-		if t.settings == nil {
-			failures[t.name] = exit(exitUsage, t.problems)
-			continue
-		}
 		running.Go(func() {
-			if err := f.tenantOnce(ctx, t.settings); err != nil {
+			if err := f.tenantOnce(ctx, t); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failures[t.name] = err
@@ -264,16 +260,18 @@ func (f *fleet) once(ctx context.Context) error {
 	return allFailures(failures, len(tenants))
 }
 
-func (f *fleet) tenantOnce(ctx context.Context, s *settings) error {
-	c, err := f.connect(s, nil)
+func (f *fleet) tenantOnce(ctx context.Context, t tenant) error {
+	if t.settings == nil {
+		return exit(exitUsage, t.problems)
+	}
+	c, err := f.connect(t.settings, nil)
 	if err != nil {
 		return err
 	}
 	defer c.Close() //nolint:errcheck // what it took is synced
 	c.describe(ctx, true)
-	m := &member{connector: c}
 	f.mu.Lock()
-	f.members[s.tenant] = m
+	f.members[t.name] = &member{tenant: t, connector: c} // for its progress
 	f.mu.Unlock()
 	return credentialsExit(c.engine.Once(ctx))
 }
