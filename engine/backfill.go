@@ -51,6 +51,11 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	if !from.Before(to) {
 		return fmt.Errorf("feed %s: nothing of that period is left at the service", feed)
 	}
+	if e.Leases != nil {
+		// One partition after the other, each with its own share, would wait at each for the
+		// share to be in force: a whole span of the limit.
+		e.share(parts[0], true)
+	}
 	how := pass{keepCursor: true, refetch: true, resend: resend}
 	for i, p := range parts {
 		err := p.backfill(ctx, from, to, now, how, func(done float64, events int64) {

@@ -23,9 +23,13 @@ func (p *partition) hold(ctx context.Context, wait bool) (_ context.Context, rel
 	}
 	p.loaded, p.subscribed = false, false
 	p.observe(func(s *FeedStatus) { s.become(Starting, p.engine.Now()) })
-	p.engine.share(p, true)
+	if p.account == p.value { // the share of a backfill stays the same, see Engine.Backfill
+		p.engine.share(p, true)
+	}
 	return held, func() {
-		p.engine.share(p, false)
+		if p.account == p.value {
+			p.engine.share(p, false)
+		}
 		p.observe(func(s *FeedStatus) {
 			s.become(Standby, p.engine.Now())
 			s.LastError, s.GateReason = "", ""

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -77,7 +78,7 @@ func (r *Replica) claim(ctx context.Context, p Partition, w *want, owner string)
 		giveUp(context.Canceled)
 		r.release(ctx, p, s)
 		r.unwant(p)
-		r.Log.Info("replica: no longer runs this partition", "partition", p.String(), "replica", r.Name, "cause", cause)
+		r.Log.Info("replica: no longer runs this partition", "partition", p.String(), "replica", r.Name, "cause", cmp.Or(cause, errDone))
 	}
 }
 

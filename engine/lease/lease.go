@@ -119,6 +119,7 @@ type answer struct {
 var (
 	errLost    = errors.New("the session of this replica could not be renewed")
 	errUnknown = errors.New("whether a partition was claimed or given back is not known")
+	errDone    = errors.New("its work is done")
 	errGiveUp  = errors.New("the partition moves to another replica")
 )
 
@@ -313,7 +314,9 @@ func (r *Replica) decide(ctx context.Context, tick bool) {
 			if w.others >= patience {
 				w.giveUp(errGiveUp)
 			}
-		case mine && !held:
+		case mine && !held, owner == r.session.id:
+			// The latter: a claim that was taken for failed. Nobody else may claim what a living
+			// session owns, so it is held first, and given up like any other.
 			w.tell(answer{owner: owner})
 		case !w.wait && held:
 			w.tell(answer{elsewhere: r.name(owner)})

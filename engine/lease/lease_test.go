@@ -36,6 +36,7 @@ type worker struct {
 type replicas struct {
 	t      *testing.T
 	server *natstest.Server
+	claims func(*checkpoint.Shared) lease.Claims // nil: the store's own
 
 	mu    sync.Mutex
 	works map[string]work // who works on a partition
@@ -50,8 +51,12 @@ func (r *replicas) join(name string, observer bool) *worker {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { store.Close() }) //nolint:errcheck // the test has ended
+	var claims lease.Claims = store
+	if r.claims != nil {
+		claims = r.claims(store)
+	}
 	w := &worker{held: map[string]bool{}, Replica: lease.Join(lease.Options{
-		Sessions: store.Sessions(), Claims: store, Name: name, TTL: ttl, Log: slog.New(slog.DiscardHandler), Observer: observer,
+		Sessions: store.Sessions(), Claims: claims, Name: name, TTL: ttl, Log: slog.New(slog.DiscardHandler), Observer: observer,
 	})}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
@@ -142,6 +147,35 @@ func TestReplicasShare(t *testing.T) {
 	a.leave()
 	took := r.until("b and c hold all once a has left", ttl, func() bool { return b.holds()+c.holds() == parts })
 	t.Logf("what a gave back was taken after %s", took)
+}
+
+// lateClaims is a log in which a claim of this session, whose answer never came, arrives once
+// the partition was given back.
+type lateClaims struct {
+	lease.Claims
+	late sync.Map
+}
+
+func (c *lateClaims) Release(ctx context.Context, feed, partition string) error {
+	session := c.Owner(feed, partition)
+	if err := c.Claims.Release(ctx, feed, partition); err != nil {
+		return err
+	}
+	if _, again := c.late.LoadOrStore(partition, true); again {
+		return nil
+	}
+	return c.Claim(ctx, feed, partition, "", session)
+}
+
+// TestLateClaim: a partition that a replica owns without knowing it comes to the one whose
+// part it is.
+func TestLateClaim(t *testing.T) {
+	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]work{},
+		claims: func(s *checkpoint.Shared) lease.Claims { return &lateClaims{Claims: s} }}
+	a := r.join("a", false)
+	r.until("a holds all", 10*time.Second, func() bool { return a.holds() == parts })
+	b := r.join("b", false)
+	r.until("a and b hold halves", 10*time.Second, func() bool { return a.holds() == 4 && b.holds() == 3 })
 }
 
 // TestServerGone: work ends before others could take over, and begins again by
