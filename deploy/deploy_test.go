@@ -311,6 +311,8 @@ func TestNamesAreThoseOfTheConnector(t *testing.T) {
 	lines := map[string]*regexp.Regexp{
 		"../.env.example":                    regexp.MustCompile(`(?m)^#?([A-Z][A-Z0-9_]*)=`),
 		"kubernetes/base/statefulset.yaml":   regexp.MustCompile(`(?m)^ +- name: ([A-Z][A-Z0-9_]*)`),
+		"replicas/compose.yaml":              regexp.MustCompile(`(?m)^    ([A-Z][A-Z0-9_]*): "`),
+		"../docs/replicas.md":                regexp.MustCompile("(?m)^\\| `([A-Z][A-Z0-9_]*)` \\|"),
 		"systemd/s60-m365-connector.service": regexp.MustCompile(`(?:Environment=| )([A-Z][A-Z0-9_]*)=%`),
 	}
 	for file, pattern := range lines {

@@ -13,7 +13,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -116,11 +115,7 @@ type running struct {
 	root    string
 	program string
 	log     *os.File
-
-	mu       sync.Mutex
-	process  *process
-	ended    bool // on purpose
-	restarts int
+	process *process // that runs, or ran last
 }
 
 // process is one run of a program.
@@ -202,46 +197,13 @@ func (c *running) fill(t *testing.T, root, hosts string) {
 	t.Cleanup(func() { c.log.Close() }) //nolint:errcheck // the test has ended
 }
 
-// start runs the container's program, and again whenever it ends by itself: both files
-// say so.
+// start runs the container's program. It is to run until kill or stop.
 func (c *running) start(t *testing.T) {
 	t.Helper()
-	p, err := c.run(c.log, c.args...)
-	if err != nil {
+	var err error
+	if c.process, err = c.run(c.log, c.args...); err != nil {
 		t.Fatalf("%s: %v", c.name, err)
 	}
-	c.process, c.ended = p, false
-	go func() {
-		for {
-			<-p.exited
-			time.Sleep(restartWait)
-			c.mu.Lock()
-			if !c.ended {
-				if p, err = c.run(c.log, c.args...); err != nil {
-					t.Errorf("%s: %v", c.name, err)
-					c.ended = true
-				}
-				c.process = p
-				c.restarts++
-			}
-			ended := c.ended
-			c.mu.Unlock()
-			if ended {
-				return
-			}
-		}
-	}()
-}
-
-// restartWait is how long a container that has ended stays down, about as a runtime has it.
-const restartWait = time.Second
-
-// end is the process that runs last: it is not started again.
-func (c *running) end() *process {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-	return c.process
 }
 
 // run runs the program within the container, as its entry point or beside it.
@@ -304,21 +266,26 @@ func (c *running) exec(args ...string) (string, error) {
 }
 
 func (c *running) kill() {
-	if p := c.end(); p != nil {
-		p.cmd.Process.Kill() //nolint:errcheck // it has ended
-		<-p.exited
+	if c.process != nil {
+		c.process.cmd.Process.Kill() //nolint:errcheck // it has ended
+		<-c.process.exited
 	}
 }
 
 // stop ends the container as a runtime does.
 func (c *running) stop(t *testing.T, grace time.Duration) {
 	t.Helper()
-	p := c.end()
-	p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it has ended, as is seen
 	select {
-	case <-p.exited:
-		if p.err != nil {
-			t.Errorf("%s: stopped: %v, want exit code 0", c.name, p.err)
+	case <-c.process.exited:
+		t.Errorf("%s: ended by itself: %v", c.name, c.process.err)
+		return
+	default:
+	}
+	c.process.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it has ended, as is seen
+	select {
+	case <-c.process.exited:
+		if c.process.err != nil {
+			t.Errorf("%s: stopped: %v, want exit code 0", c.name, c.process.err)
 		}
 	case <-time.After(grace):
 		t.Errorf("%s: still running %s after SIGTERM", c.name, grace)

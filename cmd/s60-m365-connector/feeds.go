@@ -226,17 +226,21 @@ func printFeeds(w io.Writer, feeds []engine.FeedStatus, now time.Time) {
 		if f.State == engine.Disabled {
 			enabled = "no"
 		}
-		state := string(f.State)
-		if f.Holder != "" {
-			state += " (" + orDash(f.Holder) + ")"
-		}
 		cursor, lag := "-", "-"
 		if !f.Cursor.IsZero() {
 			cursor = f.Cursor.UTC().Format(time.RFC3339)
 			lag = f.Lag(now).Truncate(time.Second).String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", feedLabel(f.Feed, f.Partition), enabled, state, cursor, lag, f.Forwarded, orDash(f.GateReason), orDash(f.LastError))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", feedLabel(f.Feed, f.Partition), enabled, withHolder(string(f.State), f), cursor, lag, f.Forwarded, orDash(f.GateReason), orDash(f.LastError))
 	}
+}
+
+// withHolder is a state, and of what another replica runs its name.
+func withHolder(state string, f engine.FeedStatus) string {
+	if f.Holder == "" {
+		return state
+	}
+	return state + " (" + orDash(f.Holder) + ")"
 }
 
 func printLedger(w io.Writer, ledger []checkpoint.Entry) {

@@ -131,7 +131,7 @@ func (p *pages) view(s engine.Status) statusView {
 		states[f.State]++
 		row := feedView{
 			Feed: f.Feed, Partition: f.Partition, First: f.Feed != last,
-			Level: stateLevel[f.State], State: stateWord[f.State], Since: ago(s.Now, f.Since),
+			Level: stateLevel[f.State], State: withHolder(stateWord[f.State], f), Since: ago(s.Now, f.Since),
 			Cursor: f.Cursor.UTC(), Rate: rate(perMinute(samples, i)), Forwarded: number(f.Forwarded),
 			Throughput: throughputPlot(samples, i), LagPlot: lagPlot(samples, i),
 			Problems: problems(f, feeds[f.Feed]),
