@@ -88,25 +88,27 @@ type Shared struct {
 	work   sync.WaitGroup // the goroutines that follow and watch
 	calls  sync.WaitGroup // the calls in progress; begun with mu held
 
-	mu       sync.Mutex
-	closed   bool
-	cause    error              // why it can no longer be used
-	subjects map[string]subject // by name, as the view knows them
-	held     map[partitionName]*holding
-	applied  uint64        // the last message in the view
-	moved    chan struct{} // closed when applied grows
-	changed  chan struct{} // closed when an owner changes
-	caughtUp chan struct{} // closed once the view has reached the end of the log
-	claims   uint64        // made by this store so far
-	restart  func()        // reads the log anew
+	mu        sync.Mutex
+	closed    bool
+	cause     error              // why it can no longer be used
+	subjects  map[string]subject // by name, as the view knows them
+	held      map[partitionName]*holding
+	applied   uint64        // the last message in the view
+	moved     chan struct{} // closed when applied grows
+	changed   chan struct{} // closed when an owner changes
+	caughtUp  chan struct{} // closed once the view has reached the end of the log
+	claims    uint64        // made by this store so far
+	forgotten uint64        // times that all of them were dropped
+	restart   func()        // reads the log anew
 }
 
 var _ Store = (*Shared)(nil)
 
 // What a user of a shared store decides by.
 var (
-	// ErrFenced: this replica does not hold the partition, or no longer. Nothing
-	// was written. Only a new Claim changes that.
+	// ErrFenced: this replica does not hold the partition, or no longer. Nothing it
+	// commits gets in until it claims the partition anew. Position then tells what was
+	// written of a commit whose answer was lost before.
 	ErrFenced = errors.New("the partition is not held by this replica")
 	// ErrHeld: somebody else wrote to the partition meanwhile, so it was not
 	// claimed. The view will show who owns it.

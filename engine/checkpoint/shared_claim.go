@@ -71,6 +71,7 @@ func (s *Shared) Claim(ctx context.Context, feed, partition, owner, session stri
 		return fmt.Errorf("claiming %s: %w", n, ErrHeld)
 	}
 	h := s.newHolding(session, known.Last)
+	forgotten := s.forgotten
 	s.mu.Unlock()
 	err = s.publish(ctx, h, &message{Kind: kindClaim, Feed: feed, Partition: partition}, true)
 	fenced := errors.Is(err, ErrFenced)
@@ -85,6 +86,9 @@ func (s *Shared) Claim(ctx context.Context, feed, partition, owner, session stri
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.forgotten != forgotten {
+		return fmt.Errorf("claiming %s: the session ended meanwhile: %w", n, ErrFenced)
+	}
 	s.held[n] = h
 	return nil
 }
@@ -117,11 +121,12 @@ func (s *Shared) Release(ctx context.Context, feed, partition string) error {
 	return nil
 }
 
-// Forget drops all that this store has claimed, and tells nobody: the session is over,
-// and who takes it over will fence it out.
+// Forget drops all that this store has claimed, or is about to, and tells nobody: the
+// session is over, and who takes it over will fence it out.
 func (s *Shared) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forgotten++
 	clear(s.held)
 }
 

@@ -101,6 +101,28 @@ func TestSharedAnswerLostForLong(t *testing.T) {
 	wantShared(t, a, "a", 3)
 }
 
+// TestSharedForgetsWhatItIsAboutToClaim ends the session while a claim waits for its answer.
+func TestSharedForgetsWhatItIsAboutToClaim(t *testing.T) {
+	proxy := natstest.NewProxy(t, natstest.Start(t, nil))
+	a := openShared(t, SharedOptions{URL: proxy.URL(), Logger: slog.New(slog.DiscardHandler)})
+	proxy.Deafen(true)
+	claimed := make(chan error)
+	go func() { claimed <- a.Claim(t.Context(), "feed", "a", "one") }()
+	time.Sleep(100 * time.Millisecond)
+	a.Forget()
+	proxy.Deafen(false)
+	proxy.Cut()
+	if err := <-claimed; !errors.Is(err, ErrFenced) {
+		t.Errorf("a claim of a session that ended: %v, want ErrFenced", err)
+	}
+	if err := a.Commit(numberedCommit("a", 0)); !errors.Is(err, ErrFenced) {
+		t.Errorf("a commit of a session that ended: %v, want ErrFenced", err)
+	}
+	claim(t, a, "a", "two")
+	commitShared(t, a, "a", 0, 1)
+	wantShared(t, a, "a", 1)
+}
+
 func TestSharedServerRestarts(t *testing.T) {
 	server := natstest.Start(t, nil)
 	quiet := slog.New(slog.DiscardHandler)
