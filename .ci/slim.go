@@ -74,9 +74,8 @@ var edits = map[string][]edit{
 		{"context.go", "methodt := t.Method(i)", "methodt := reflect.Method{}", 1},
 		{"context.go", "method := p.Method(i)", "method := reflect.Value{}", 1},
 	},
-	// /metrics is text (AcceptedFormats): the wire formats, and with them the
-	// protobuf library, stay out. The model's messages become plain structs, which
-	// print as JSON.
+	// /metrics is text only: the wire formats, and with them the protobuf library,
+	// stay out. The model's messages become plain structs, which print as JSON.
 	common: {
 		{"expfmt/encode.go", "\t\"google.golang.org/protobuf/encoding/protodelim\"\n\t\"google.golang.org/protobuf/encoding/prototext\"\n", "", 1},
 		{"expfmt/encode.go", "\t\"mime\"\n", "", 1},
