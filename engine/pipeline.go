@@ -262,12 +262,15 @@ func (pl *pipeline) add(ctx context.Context, key checkpoint.Key, event []byte) e
 
 // hand gives the batch in hand to the delivering goroutine, when it is this
 // pipeline's turn. When the pipeline ends first, the batch stays in hand and is
-// released as a whole. The caller holds the lock.
+// released as a whole; so it is when others need the worker, see [Workers]. The caller holds the lock.
 func (pl *pipeline) hand(ctx context.Context) {
 	pl.begin()
 	sending := pl.p.engine.sending
 	select {
 	case sending <- struct{}{}:
+	case <-pl.p.work.givesUp():
+		pl.cancel(errGaveUp)
+		return
 	case <-pl.ctx.Done():
 		return
 	case <-ctx.Done():

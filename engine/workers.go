@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +26,10 @@ const (
 // A window that stands still, because the destination takes nothing or an answer does not come,
 // would hold its slot for as long. After a while it lends the slot to those who
 // wait, and keeps what it has in hand; at most as many windows do as there are slots, so
-// that memory stays bounded. When it moves again, it counts again.
+// that memory stays bounded. When it moves again, it counts again. Once that many have lent theirs,
+// windows that stand still are asked to give up: those do whose batch
+// waits behind another one of the tenant, and of which no event has been sent. So a tenant whose
+// destination takes nothing keeps one slot, and not one for each of its feeds.
 //
 // The methods may be called from several goroutines, and of a nil *Workers, which bounds nothing.
 type Workers struct {
@@ -69,6 +73,8 @@ type slot struct {
 	count int64        // of moved, when it was looked at last
 	since time.Time    // it has not moved
 	still bool         // it is lent
+
+	giveUp chan struct{} // closed when the window is asked to give up
 }
 
 // NewWorkers makes n slots, at least one.
@@ -100,6 +106,19 @@ type work struct {
 	mu   sync.Mutex // held while the first waits for a slot: the others need it, too
 	n    int
 	slot *slot
+}
+
+// errGaveUp is why a window ended that was asked to give up.
+var errGaveUp = errors.New("the destination takes nothing, and other tenants need the worker: the window is read again later")
+
+// givesUp is closed once the window is asked to give up. It is for those who have something in hand.
+func (k *work) givesUp() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.slot == nil {
+		return nil
+	}
+	return k.slot.giveUp
 }
 
 // begin takes something in hand. Where it is the first, it waits for a slot until ctx ends,
@@ -156,7 +175,7 @@ func (w *Workers) enter(tenant string, moved func() int64) *slot {
 		w.lanes[tenant] = l
 	}
 	w.tickets++
-	s := &slot{lane: l, ticket: w.tickets, asked: w.now(), ready: make(chan struct{}), moved: moved}
+	s := &slot{lane: l, ticket: w.tickets, asked: w.now(), ready: make(chan struct{}), giveUp: make(chan struct{}), moved: moved}
 	if len(l.waiting) == 0 {
 		w.waiting = append(w.waiting, l)
 	}
@@ -220,7 +239,8 @@ func (w *Workers) grant() {
 	}
 }
 
-// look finds out which windows stand still, and which of those move again.
+// look finds out which windows stand still, and which of those move again. Where too many do,
+// it asks them to give up.
 func (w *Workers) look() {
 	now := w.now()
 	for s := range w.held {
@@ -236,6 +256,23 @@ func (w *Workers) look() {
 			s.still = true
 			w.still++
 		}
+	}
+	if w.still < w.slots || len(w.waiting) == 0 {
+		return
+	}
+	for s := range w.held {
+		if now.Sub(s.since) >= stillAfter && !closed(s.giveUp) {
+			close(s.giveUp)
+		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
 func never() int64 { return 0 }
@@ -136,6 +139,57 @@ func TestWorkersStill(t *testing.T) {
 		w.leave(stuck[3])
 		time.Sleep(lookEvery)
 		check("at the end", WorkersStatus{})
+	})
+}
+
+// TestWorkersOfADestinationThatHangs: of its windows, those that only wait for their turn to
+// deliver give up, so that another tenant gets a slot, however many there are.
+func TestWorkersOfADestinationThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slots = 2
+		w := NewWorkers(slots)
+		ctx, stop := context.WithCancel(t.Context())
+		e := &Engine{sending: make(chan struct{}, 1)}
+		e.sending <- struct{}{} // a batch that does not get through
+		var windows sync.WaitGroup
+		var gaveUp atomic.Int64
+		w.enter("hangs", never) // that one
+		for range 10 {
+			windows.Go(func() {
+				p := &partition{engine: e, feed: &definition.Feed{Name: "f"}, work: work{workers: w, tenant: "hangs", moved: never, waits: func(bool) {}}}
+				for ctx.Err() == nil {
+					pl := newPipeline(ctx, p, extract.Window{}, pass{})
+					if p.work.begin(ctx) != nil {
+						return
+					}
+					pl.filling.Lock()
+					pl.filled = &batch{}
+					pl.hand(ctx)
+					pl.filling.Unlock()
+					p.work.end()
+					if context.Cause(pl.ctx) == errGaveUp {
+						gaveUp.Add(1)
+					}
+					Sleep(ctx, time.Minute)
+				}
+			})
+		}
+		time.Sleep(5 * time.Minute)
+		for round := range 10 {
+			other := w.enter("works", never)
+			select {
+			case <-other.ready:
+			case <-time.After(3 * stillAfter):
+				t.Fatalf("round %d: the other tenant waits for ever: %+v", round, w.Status())
+			}
+			w.leave(other)
+			time.Sleep(time.Minute)
+		}
+		if gaveUp.Load() == 0 {
+			t.Error("no window gave up")
+		}
+		stop()
+		windows.Wait()
 	})
 }
 
