@@ -107,7 +107,7 @@ func TestSharedForgetsWhatItIsAboutToClaim(t *testing.T) {
 	a := openShared(t, SharedOptions{URL: proxy.URL(), Logger: slog.New(slog.DiscardHandler)})
 	proxy.Deafen(true)
 	claimed := make(chan error)
-	go func() { claimed <- a.Claim(t.Context(), "feed", "a", "one") }()
+	go func() { claimed <- a.Claim(t.Context(), "feed", "a", a.Owner("feed", "a"), "one") }()
 	time.Sleep(100 * time.Millisecond)
 	a.Forget()
 	proxy.Deafen(false)
