@@ -80,6 +80,9 @@ type Leases interface {
 	Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, release func(), err error)
 	// Holder names the process that holds a partition, "" where that is not known.
 	Holder(feed, partition string) string
+	// Joined reports whether this process takes part now: not while the others
+	// are out of reach.
+	Joined() bool
 }
 
 // Engine runs the enabled feeds of its Config.

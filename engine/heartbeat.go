@@ -91,15 +91,22 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 	event["event_feeds_starting"] = count[Starting]
 	event["event_feeds_failing"] = count[Failing]
 	event["event_feeds_gated"] = count[Gated]
+	apart := ""
 	if e.Leases != nil {
 		event["event_feeds_standby"] = count[Standby]
+		event["event_replica_joined"] = !status.Apart
+		apart = fmt.Sprintf(", %d standby", count[Standby])
+	}
+	if status.Apart {
+		event["outcome"] = "failure"
+		apart += "; the shared state is out of reach, and nothing is collected here"
 	}
 	of := ""
 	if e.Tenant != "" {
 		of = " of tenant " + e.Tenant
 	}
-	event["message_text"] = fmt.Sprintf("%s %s: %d feeds%s ok, %d starting, %d failing, %d gated; delivery to %s %s",
-		e.Name, e.Version, count[OK], of, count[Starting], count[Failing], count[Gated], status.Destination,
+	event["message_text"] = fmt.Sprintf("%s %s: %d feeds%s ok, %d starting, %d failing, %d gated%s; delivery to %s %s",
+		e.Name, e.Version, count[OK], of, count[Starting], count[Failing], count[Gated], apart, status.Destination,
 		map[bool]string{true: "works", false: "fails"}[status.Delivery.OK])
 	return event
 }

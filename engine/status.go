@@ -52,6 +52,9 @@ type FeedStatus struct {
 	LastGap      Gap               `json:"last_gap,omitzero"`
 }
 
+// joining is how long a process may take to join the others before that is a fault.
+const joining = 30 * time.Second
+
 // Gap is a span of time whose records cannot be had any more.
 type Gap struct {
 	From   time.Time `json:"from"`
@@ -86,7 +89,8 @@ type Status struct {
 	Delivery          load.State   `json:"delivery"`
 	DeadLetters       int64        `json:"dead_letters"` // waiting on disk
 	CredentialExpires time.Time    `json:"credential_expires,omitzero"`
-	Feeds             []FeedStatus `json:"feeds"` // one for each partition, in feed order
+	Apart             bool         `json:"apart,omitempty"` // it shares the work with others, and they are out of reach: nothing is collected here
+	Feeds             []FeedStatus `json:"feeds"`           // one for each partition, in feed order
 }
 
 // Status is a snapshot. It may be taken at any time, by any goroutine.
@@ -96,6 +100,7 @@ func (e *Engine) Status() Status {
 		Destination: e.Destination.Name(), Delivery: e.Destination.State(),
 		DeadLetters: int64(e.DeadLetters.Count()),
 	}
+	s.Apart = e.Leases != nil && s.Now.Sub(e.started) > joining && !e.Leases.Joined()
 	if e.CredentialExpires != nil {
 		s.CredentialExpires = e.CredentialExpires()
 	}
@@ -167,15 +172,15 @@ func addStats(a, b extract.Stats) extract.Stats {
 	return extract.Stats{Requests: a.Requests + b.Requests, Retries: a.Retries + b.Retries, Throttled: a.Throttled + b.Throttled, Waited: a.Waited + b.Waited}
 }
 
-// Healthy reports whether collection works: no feed is failing, and the
-// destination takes events.
+// Healthy reports whether collection works: no feed is failing, the destination
+// takes events, and replicas, if there are any, know of each other.
 func (s Status) Healthy() bool {
 	for _, f := range s.Feeds {
 		if f.State == Failing {
 			return false
 		}
 	}
-	return s.Delivery.OK
+	return s.Delivery.OK && !s.Apart
 }
 
 // Waiting is what a connector that has just started still waits for before it
@@ -188,6 +193,8 @@ func (s Status) Waiting() string {
 		ended = ended || !f.LastSuccess.IsZero() || f.State == Gated || f.State == Standby
 	}
 	switch {
+	case s.Apart:
+		return "the shared state"
 	case on && !ended:
 		return "the first round of a feed"
 	case s.Delivery.Events == 0:

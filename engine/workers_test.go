@@ -166,6 +166,8 @@ func TestWorkersOfADestinationThatHangs(t *testing.T) {
 					pl.filled = &batch{}
 					pl.hand(ctx)
 					pl.filling.Unlock()
+					close(pl.ready)
+					<-pl.done
 					p.work.end()
 					if context.Cause(pl.ctx) == errGaveUp {
 						gaveUp.Add(1)

@@ -174,6 +174,8 @@ func TestHeadline(t *testing.T) {
 	}
 	refused := feed(engine.OK)
 	refused.Delivery = load.State{LastError: "HTTP 401"}
+	apart := feed(engine.Standby)
+	apart.Apart = true
 	tests := []struct {
 		status engine.Status
 		level  level
@@ -186,6 +188,9 @@ func TestHeadline(t *testing.T) {
 		{feed(engine.Failing, engine.Starting), bad, "Collecting, but not everything: 1 failing, 1 catching up"},
 		{feed(engine.Disabled), careful, "No feed is switched on"},
 		{refused, bad, "Not delivering: ingest does not take events"},
+		{feed(engine.Standby), quiet, "Standing by, other replicas collect: 1 standby"},
+		{feed(engine.Standby, engine.OK), good, "Collecting: 1 ok, 1 standby"},
+		{apart, bad, "Not collecting: the shared state is out of reach"},
 	}
 	for _, test := range tests {
 		states := map[engine.State]int{}
@@ -193,6 +198,9 @@ func TestHeadline(t *testing.T) {
 			if f.State != engine.Disabled {
 				states[f.State]++
 			}
+		}
+		if test.level == bad == test.status.Healthy() {
+			t.Errorf("%v: healthy is %t", states, test.status.Healthy())
 		}
 		if level, text := headline(test.status, states); level != test.level || text != test.text {
 			t.Errorf("%v: %s %q, want %s %q", states, level, text, test.level, test.text)

@@ -177,6 +177,8 @@ func headline(s engine.Status, states map[engine.State]int) (level, string) {
 	switch {
 	case len(parts) == 0:
 		return careful, "No feed is switched on"
+	case s.Apart:
+		return bad, "Not collecting: the shared state is out of reach"
 	case !s.Delivery.OK:
 		return bad, "Not delivering: " + s.Destination + " does not take events"
 	case states[engine.Failing] > 0:

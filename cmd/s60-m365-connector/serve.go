@@ -97,6 +97,9 @@ func (c *connector) health(w http.ResponseWriter, _ *http.Request) {
 	if !status.Delivery.OK {
 		fmt.Fprintf(w, "%s: %s\n", status.Destination, status.Delivery.LastError)
 	}
+	if status.Apart {
+		fmt.Fprintln(w, "STATE_URL: the shared state is out of reach, and nothing is collected here")
+	}
 }
 
 // ready answers /readyz for the only tenant.

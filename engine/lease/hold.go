@@ -115,3 +115,11 @@ func (r *Replica) Replicas() int {
 	defer r.mu.Unlock()
 	return len(r.members)
 }
+
+// Joined reports whether this replica takes part now. It does not while the shared
+// state is out of reach: then nothing is collected here.
+func (r *Replica) Joined() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.session != nil && r.session.ended.Err() == nil && r.names != nil
+}

@@ -187,8 +187,14 @@ func TestServerGone(t *testing.T) {
 	r.until("a and b hold halves", 10*time.Second, halves)
 	r.server.Stop()
 	r.until("nobody works without the server", ttl, func() bool { return a.holds()+b.holds() == 0 })
+	if a.Joined() || b.Joined() {
+		t.Error("a replica without the server says that it takes part")
+	}
 	r.server.Start()
 	r.until("a and b work again", 30*time.Second, halves)
+	if !a.Joined() || !b.Joined() {
+		t.Error("a replica that works says that it does not take part")
+	}
 }
 
 func TestObserver(t *testing.T) {
@@ -200,6 +206,9 @@ func TestObserver(t *testing.T) {
 	defer cancel()
 	if _, _, err := look.Hold(ctx, "feed", "0", false); !errors.Is(err, lease.ErrElsewhere) || err.Error() != lease.ErrElsewhere.Error()+": a" {
 		t.Errorf("holding what a holds: %v, want that a runs it", err)
+	}
+	if err := lease.Try(ctx, a.Sessions); err != nil {
+		t.Errorf("beginning a session on trial: %v", err)
 	}
 	_, release, err := look.Hold(ctx, "feed", "of its own", false)
 	if err != nil {

@@ -1,0 +1,165 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// live is one session, from its first entry to its loss.
+func (r *Replica) live(ctx context.Context) {
+	id := rand.Text()
+	value, err := json.Marshal(entry{Name: r.Name, Observer: r.Observer, Started: time.Now().UTC()})
+	if err != nil {
+		panic(err) // strings and a time
+	}
+	put := func() (time.Time, error) {
+		ctx, cancel := context.WithTimeout(ctx, 2*r.tick())
+		defer cancel()
+		started := time.Now()
+		// Nobody else writes this entry, so one that was written without an answer
+		// coming back is as good.
+		_, err := r.Sessions.Put(ctx, id, value)
+		return started, err
+	}
+	renewed, err := put()
+	if err != nil {
+		if ctx.Err() == nil {
+			if !r.out { // else it was said
+				r.Log.Warn("replica: no session, trying again; nothing is collected meanwhile", "error", err)
+			}
+			r.out = true
+			sleep(ctx, r.tick())
+		}
+		return
+	}
+	s := &session{id: id}
+	s.ended, s.lose = context.WithCancelCause(context.Background())
+	r.mu.Lock()
+	r.session = s
+	r.mu.Unlock()
+	r.out = false
+	r.Log.Info("replica: session begins", "replica", r.Name, "session", id)
+	// Whatever holds up the loop below, a pause of the whole process too: half a TTL
+	// after the last renewal the work of the session ends.
+	deadline := time.AfterFunc(r.TTL/2-time.Since(renewed), func() { s.lose(errLost) })
+	defer deadline.Stop()
+	r.look(ctx)
+	for sleep(ctx, r.tick()) && s.ended.Err() == nil {
+		renewed, err := put()
+		if err == nil && deadline.Stop() {
+			deadline.Reset(r.TTL/2 - time.Since(renewed))
+			r.look(ctx)
+		} else if err != nil && ctx.Err() == nil {
+			r.Log.Warn("replica: session not renewed, trying again", "error", err)
+		}
+	}
+	if ctx.Err() == nil {
+		r.Log.Error("replica: the session is over; the work on all partitions ends, and begins again with the next session", "session", id, "cause", context.Cause(s.ended))
+	}
+	s.lose(context.Canceled)
+	// The work has its moment to end before the claims are forgotten. A log refuses
+	// it anyhow once another has claimed.
+	for last := time.Now().Add(r.TTL / 2); r.holding() && time.Now().Before(last); {
+		time.Sleep(r.tick() / 8)
+	}
+	r.forget(context.WithoutCancel(ctx), id)
+}
+
+// Try begins a session that takes no part, and ends it, to see whether that is allowed.
+func Try(ctx context.Context, sessions jetstream.KeyValue) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	value, err := json.Marshal(entry{Name: "check", Observer: true, Started: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	id := rand.Text()
+	if _, err := sessions.Put(ctx, id, value); err != nil {
+		return err
+	}
+	return sessions.Delete(ctx, id)
+}
+
+func (r *Replica) holding() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.wanted {
+		if w.giveUp != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// forget takes the session out of sight, of the others' too.
+func (r *Replica) forget(ctx context.Context, id string) {
+	r.Claims.Forget()
+	r.mu.Lock()
+	r.session, r.names, r.members = nil, nil, nil
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	// Where this fails, the entry expires by itself.
+	if err := r.Sessions.Delete(ctx, id); err != nil {
+		r.Log.Debug("replica: ending the session", "error", err)
+	}
+}
+
+// look sees who lives.
+func (r *Replica) look(ctx context.Context) {
+	names, members, err := r.living(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			r.Log.Warn("replica: cannot see the other replicas, trying again", "error", err)
+		}
+		return
+	}
+	r.mu.Lock()
+	before := len(r.members)
+	r.names, r.members = names, members
+	r.mu.Unlock()
+	if before != len(members) {
+		r.Log.Info("replica: the number of replicas has changed", "replicas", len(members), "before", before)
+	}
+	r.decide(ctx, true)
+}
+
+// living are the sessions whose entries have not expired: the names of all, and those that take part.
+func (r *Replica) living(ctx context.Context) (names map[string]string, members []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*r.tick())
+	defer cancel()
+	watch, err := r.Sessions.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer watch.Stop() //nolint:errcheck // it is read to its end
+	names = map[string]string{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case e, ok := <-watch.Updates():
+			if !ok {
+				return nil, nil, errors.New("the list of sessions broke off")
+			}
+			if e == nil { // all that there are
+				return names, members, nil
+			}
+			// An entry that cannot be read lives like any other, and takes no part.
+			var told entry
+			if json.Unmarshal(e.Value(), &told) != nil {
+				told = entry{Observer: true}
+			}
+			names[e.Key()] = cmp.Or(told.Name, e.Key())
+			if !told.Observer {
+				members = append(members, e.Key())
+			}
+		}
+	}
+}
