@@ -23,10 +23,6 @@ const (
 // viewVersion is the layout of these; a view of another is built anew.
 const viewVersion = 1
 
-// viewTable is the view's memory table: a rebuild costs a quarter less than with that of the
-// embedded store and no more memory, and what is lost of it is read again from the log.
-const viewTable = 8 << 20
-
 type viewState struct {
 	Version int       `json:"version"`
 	Created time.Time `json:"created"` // the stream's
@@ -73,7 +69,7 @@ func (s subject) next(m *message, seq uint64) subject {
 // the log has.
 func (s *Shared) openView(ctx context.Context, dir string) error {
 	open := func() (*Embedded, error) {
-		return Open(dir, Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now, memTable: viewTable})
+		return Open(dir, Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now})
 	}
 	v, err := open()
 	if err != nil {
