@@ -60,7 +60,7 @@ func TestSharedAnswerLost(t *testing.T) {
 	wg.Go(func() { n, repeated = commitUntil(t, a, "a", stop) })
 	random := rand.New(rand.NewPCG(1, 2))
 	cuts := 0
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); cuts++ {
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end) || cuts < 5; cuts++ {
 		time.Sleep(time.Duration(100+random.IntN(600)) * time.Millisecond)
 		proxy.Deafen(true)
 		time.Sleep(time.Duration(5+random.IntN(100)) * time.Millisecond)
