@@ -19,24 +19,35 @@ type Feed struct {
 	Description string
 	Docs        string
 	// Enabled is evaluated over the settings.
-	Enabled     *expression.Program
+	Enabled *expression.Program
+	// Interval is how often the feed is polled; 0: as the settings say.
+	Interval    time.Duration
 	Scope       *Template // OAuth scope of the token the requests carry
 	Permissions []string
 	Licence     *Licence // nil: no licence gate
 	ForEach     *ForEach // nil: one partition, named ""
 	Subscribe   *Subscribe
+	Job         *Job // nil: the request reads its result at once
 	Request     Request
+	Fallback    *Fallback   // nil: there is only Request
 	Hosts       []*Template // further hosts (or base URLs) that next links and items may point to
 	Paging      Paging
 	Records     string // gjson path to the records; "@this" for the body itself
-	Expand      *Expand
-	Cursor      *Cursor    // nil: no notion of time, every round reads all
-	Window      *Window    // nil: every round reads all
-	Reconcile   *Reconcile // nil: none
-	Key         []string   // gjson paths whose values together name a record
-	RateLimit   *RateLimit
-	Errors      []ErrorRule
-	Mapping     string
+	// RecordsOptional says that a body may lack the records ("value?"): it then
+	// has none.
+	RecordsOptional bool
+	Expand          *Expand
+	Cursor          *Cursor    // nil: no notion of time, every round reads all
+	Window          *Window    // nil: every round reads all
+	Reconcile       *Reconcile // nil: none
+	Snapshot        *Snapshot  // nil: what is listed is a history
+	Key             []string   // gjson paths whose values together name a record; none with Snapshot
+	RateLimit       *RateLimit
+	Errors          []ErrorRule
+	// Archive names a feed that reads the same records further back, "" if there
+	// is none. That feed has a Job and a Window.
+	Archive string
+	Mapping string
 }
 
 // Licence is a feed's gate: answers for which Missing holds, Confirm times in
@@ -61,6 +72,29 @@ type Request struct {
 	URL     *Template
 	Headers []Field
 	Query   []Field // in file order
+	Body    *Body   // sent as JSON; nil: none
+	Form    []Field // sent URL-encoded; at most one of Body and Form is given
+}
+
+// Fallback is another request for the same records, for clouds and tenants that
+// lack the first. It is used from the answer for which When holds, until Recheck
+// has passed and the first request is tried again. Keys and cursor are the same.
+type Fallback struct {
+	When    *expression.Program // over an answer to the feed's own request; before every other rule
+	Request Request             // whole: what the file does not give is that of the feed's own request
+	Recheck time.Duration
+}
+
+// Job is a query that the service runs by itself: started, asked for until it
+// is done, and then read by the feed's request, which sees job.id.
+type Job struct {
+	Create Request             // sees what the feed's request sees, without job
+	ID     string              // gjson path to the id in the answer to Create
+	Poll   Request             // sees job.id, too
+	Done   *expression.Program // over an answer to Poll
+	Failed *expression.Program // over an answer to Poll; nil: no answer means that
+	Every  time.Duration       // between two polls
+	Most   time.Duration       // a job that is not done by then has failed
 }
 
 // Field is a named template.
@@ -90,6 +124,12 @@ const (
 	PagingPage   = "page"
 )
 
+// Where the parameters of paging go.
+const (
+	InQuery = "query"
+	InBody  = "body"
+)
+
 // Paging says how the next page is found.
 type Paging struct {
 	Style     string
@@ -97,6 +137,8 @@ type Paging struct {
 	Path      string   // body: gjson path to a token, or to a URL when Param is empty
 	Param     string   // body, offset, page: the query parameter
 	SizeParam string   // offset, page: optional
+	In        string   // body, offset, page: InQuery, or InBody: Param and SizeParam are paths in the request's body
+	Delta     bool     // odata: the last page's @odata.deltaLink is the feed's position
 	Size      int      // offset, page: a page of fewer records is the last
 	Start     int      // offset, page: the first value of Param
 	Keep      []string // query parameters of the first request that a next link must repeat; added where it lacks them
@@ -105,12 +147,48 @@ type Paging struct {
 // Expand says that each listed item is a document to fetch, which holds the
 // records.
 type Expand struct {
-	URL         string // gjson path to the URL in the item
-	Query       []Field
-	Key         string // gjson path to what names the item
-	Records     string
-	Concurrency int // at least 1
+	// URL is the gjson path to the document's URL in the item, "" where
+	// Request.URL makes it.
+	URL string
+	// Request is how the document is asked for: its templates see the item, too.
+	// Its Query is added to the URL, whichever it comes from. Its URL is nil where
+	// the item holds it.
+	Request Request
+	Paging  Paging       // of the document
+	Add     []Assignment // fields put into each record, over the item
+	// Key is the gjson path to what names the item; "": every item is fetched in
+	// every round.
+	Key             string
+	Records         string
+	RecordsOptional bool
+	Concurrency     int // at least 1
+	// Settle is how long after its cursor time an item may be incomplete: one that
+	// was fetched sooner is fetched again later. 0: never.
+	Settle time.Duration
+	// Gone is how many rounds must find an item gone before it is given up, as
+	// long as it is listed; at least 1.
+	Gone int
 }
+
+// Assignment is a named expression.
+type Assignment struct {
+	Name  string
+	Value *expression.Program
+}
+
+// Snapshot says that what is listed is a present state: each round is compared
+// with the last, and what differs makes events.
+type Snapshot struct {
+	ID     []string // gjson paths whose values together name an object
+	Ignore []string // paths, joined with dots, of what is not compared; what is below them neither
+	First  string   // FirstBaseline or FirstEmit
+}
+
+// What the first round of a snapshot does.
+const (
+	FirstBaseline = "baseline" // it is remembered, and nothing is sent
+	FirstEmit     = "emit"     // every object is sent as created
+)
 
 // Cursor is the time field of what the request lists, and how times are
 // written in the request.
@@ -161,6 +239,8 @@ const (
 	ThenFail         = "fail"
 	ThenResetWindow  = "reset_window"
 	ThenSubscribe    = "subscribe" // run the feed's subscribe step again, respecting its wait
+	ThenNarrow       = "narrow"    // the answer is truncated: halve the window
+	ThenTooEarly     = "too_early" // the service does not keep that far: the start moves forward
 )
 
 // ErrorRule says what an answer means. The first whose When holds wins, before
@@ -168,4 +248,7 @@ const (
 type ErrorRule struct {
 	When *expression.Program // over an answer: status, error, body, headers
 	Then string
+	// At gives, over the answer, the time from which the service keeps data; for
+	// ThenTooEarly only, and nil where the answer does not say.
+	At *expression.Program
 }

@@ -24,6 +24,45 @@ type Mapping struct {
 	Tables map[string]map[string]any
 	Fields []MappingField // in file order
 	Cases  []Case
+	// Redact, Drop and Sample are in file order; an extending mapping's come after
+	// those of its base.
+	Redact []Redact
+	Drop   []Drop
+	Sample []Sample
+	// Former are the computed fields of a shipped mapping that this one replaces
+	// and does not give: others may name them, and they are nil.
+	Former []string
+	// Own is set for a mapping of the user's.
+	Own bool
+}
+
+// How a field is redacted.
+const (
+	RedactRemove    = "remove"
+	RedactMask      = "mask"
+	RedactPseudonym = "pseudonym"
+)
+
+// Redact changes fields of the record before anything reads them.
+type Redact struct {
+	Fields []Text // names of flattened fields; * stands for any run of characters
+	When   Text   // over the flattened record; Value is "" where the rule always applies
+	With   string
+}
+
+// Drop keeps events for which When holds from being delivered; they are
+// counted by As.
+type Drop struct {
+	As   string
+	When Text // over the event's fields
+}
+
+// Sample lets the share Keep of the events for which When holds pass, told
+// apart by the record's key; the others are counted by As.
+type Sample struct {
+	As   string
+	When Text    // over the event's fields
+	Keep float64 // from 0 to 1
 }
 
 // MappingField is a computed field: its name and the expression of its value.

@@ -291,7 +291,8 @@ func (o *object) expand(node *yaml.Node, s scope) *Expand {
 	e := o.object("expand", o.pairs["expand"].key, node)
 	out := &Expand{
 		URL:         e.path("url", e.must("url")).Value,
-		Query:       e.fields("query", e.take("query"), s, nil),
+		Request:     Request{Method: "GET", Query: e.fields("query", e.take("query"), s, nil)},
+		Gone:        1,
 		Key:         e.path("key", e.must("key")).Value,
 		Records:     e.records(e.take("records")),
 		Concurrency: e.count("concurrency", e.take("concurrency"), defaultConcurrency, 1),

@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -72,6 +73,23 @@ func (t *Template) Expand(env map[string]any) (string, error) {
 		}
 	}
 	return b.String(), nil
+}
+
+// value is what a template gives in the body of a request: the value itself, where it is
+// one expression and nothing else.
+func (t *Template) value(env map[string]any) (any, error) {
+	if len(t.parts) != 1 || t.parts[0].program == nil {
+		return t.Expand(env)
+	}
+	p := t.parts[0].program
+	value, err := p.Eval(env)
+	if err == nil && value == nil {
+		err = errors.New("has no value")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("${%s}: %w", p, err)
+	}
+	return value, nil
 }
 
 // holds reports whether the text outside of expressions holds any of chars.

@@ -33,7 +33,7 @@ type item struct {
 func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	params, err := r.params(r.feed.Expand.Query, r.env(w))
+	params, err := r.params(r.feed.Expand.Request.Query, r.env(w))
 	if err != nil {
 		return fmt.Errorf("expand: %w", err)
 	}

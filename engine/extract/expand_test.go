@@ -47,7 +47,7 @@ func TestItems(t *testing.T) {
 	})
 	f := s.items(t, "/list")
 	f.Errors = rules(t, `error.code in ["AF20050", "AF20051"] || status == 404`, "skip")
-	f.Expand.Query = []definition.Field{{Name: "PublisherIdentifier", Value: template(t, "${TENANT_ID} x")}}
+	f.Expand.Request.Query = []definition.Field{{Name: "PublisherIdentifier", Value: template(t, "${TENANT_ID} x")}}
 	to := newSink()
 	to.known["c"] = true
 	if _, err := read(t, s.options(), f, to); err != nil {
@@ -78,7 +78,7 @@ func TestItemQueryIsNotRepeated(t *testing.T) {
 	})
 	s.mux.HandleFunc("/blob/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `[]`) })
 	f := s.items(t, "/list")
-	f.Expand.Query = []definition.Field{{Name: "PublisherIdentifier", Value: template(t, "mine")}}
+	f.Expand.Request.Query = []definition.Field{{Name: "PublisherIdentifier", Value: template(t, "mine")}}
 	if _, err := read(t, s.options(), f, newSink()); err != nil {
 		t.Fatal(err)
 	}
