@@ -19,6 +19,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/lease"
 	"github.com/secure60/s60-m365-connector/engine/load"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // This file puts a connector together: settings -> definitions -> state,
@@ -37,9 +38,9 @@ type process struct {
 
 	// Of several tenants; nil where there is one.
 	workers   *engine.Workers
-	requests  http.RoundTripper // to Microsoft
-	delivers  *http.Transport   // to destinations
-	appBudget *extract.Budget   // nil: no limit, of one tenant too
+	requests  http.RoundTripper    // to Microsoft
+	delivers  *transport.Transport // to destinations
+	appBudget *extract.Budget      // nil: no limit, of one tenant too
 }
 
 // connector is everything that a run holds open for one tenant.
@@ -250,10 +251,10 @@ var credentialKind = map[string]string{
 	"FEDERATED_TOKEN_FILE":    extract.FederatedTokenFile,
 }
 
-// openDestination opens where events go. transport is nil for one of its own.
-func openDestination(s *settings, out io.Writer, transport *http.Transport, log *slog.Logger) (load.Destination, error) {
+// openDestination opens where events go. delivers is nil for one of its own.
+func openDestination(s *settings, out io.Writer, delivers *transport.Transport, log *slog.Logger) (load.Destination, error) {
 	config := load.Config{
-		Format: s.format, Gzip: s.gzip, Concurrency: s.concurrency, UserAgent: userAgent(), Transport: transport, Logger: log,
+		Format: s.format, Gzip: s.gzip, Concurrency: s.concurrency, UserAgent: userAgent(), Transport: delivers, Logger: log,
 	}
 	switch {
 	case s.stream != nil:

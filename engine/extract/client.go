@@ -1,21 +1,21 @@
 package extract
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // ClientOptions are what all feeds have in common. Zero values of the numbers
@@ -57,7 +57,8 @@ type ClientOptions struct {
 	Transport http.RoundTripper
 }
 
-const defaultHeaderTimeout = 5 * time.Minute
+// DefaultHeaderTimeout is how long an answer may take to begin.
+const DefaultHeaderTimeout = 5 * time.Minute
 
 // Client holds what all feeds share: connections, tokens, and the budgets of
 // requests. Its methods may be called from several goroutines.
@@ -75,6 +76,13 @@ type Client struct {
 	skew atomic.Pointer[time.Duration]
 }
 
+// NewTransport makes a transport that the clients of several tenants may share. An answer
+// may take headerTimeout to begin; 0: [DefaultHeaderTimeout]. So many idle connections
+// are kept to one host; 0: 64.
+func NewTransport(headerTimeout time.Duration, connections int) *transport.Transport {
+	return transport.New(transport.Options{HeaderTimeout: cmp.Or(headerTimeout, DefaultHeaderTimeout), Idle: connections})
+}
+
 // NewClient makes a client. Nothing is sent before it is used.
 func NewClient(options ClientOptions) *Client {
 	or := func(d *time.Duration, otherwise time.Duration) {
@@ -85,7 +93,7 @@ func NewClient(options ClientOptions) *Client {
 	or(&options.MaxElapsed, 5*time.Minute)
 	or(&options.MaxThrottled, 30*time.Minute)
 	or(&options.Backoff, 500*time.Millisecond)
-	or(&options.HeaderTimeout, defaultHeaderTimeout)
+	or(&options.HeaderTimeout, DefaultHeaderTimeout)
 	or(&options.StallTimeout, 2*time.Minute)
 	if options.MaxAttempts <= 0 {
 		options.MaxAttempts = 8
@@ -188,28 +196,8 @@ func checkURL(u *url.URL) error {
 		return fmt.Errorf("%s: a URL with a user name in it is refused", place(u))
 	case u.Scheme == "https":
 		return nil
-	case u.Scheme == "http" && loopback(u.Hostname()):
+	case u.Scheme == "http" && transport.Loopback(u.Hostname()):
 		return nil
 	}
 	return fmt.Errorf("%s is refused: only https is allowed, and plain http to loopback addresses", place(u))
-}
-
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
-
-// sleep waits, or ends early with the error of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -114,16 +114,3 @@ func TestSecretIsNotPrinted(t *testing.T) {
 		}
 	}
 }
-
-func TestOneLine(t *testing.T) {
-	for in, want := range map[string]string{
-		"a\r\n\tb \x1b[31mred\x1b[0m\x00": "a b [31mred [0m",
-		"rtl \u202egnp.exe\u2066":         "rtl gnp.exe",
-		"\xff\xfe":                        "",
-		strings.Repeat("é", 501):          strings.Repeat("é", 500) + "…",
-	} {
-		if got := oneLine(in); got != want {
-			t.Errorf("%q gives %q, want %q", in, got, want)
-		}
-	}
-}

@@ -6,8 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // AuthError is a token that could not be had. Its text holds no secret.
@@ -183,19 +183,5 @@ func place(u *url.URL) string {
 	return u.Scheme + "://" + u.Host + u.EscapedPath()
 }
 
-// oneLine makes a text from outside fit for a log line and a terminal: control
-// characters become spaces, and it has an end.
-func oneLine(s string) string {
-	const longest = 500
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError || unicode.Is(unicode.Bidi_Control, r) {
-			return ' '
-		}
-		return r
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if utf8.RuneCountInString(s) > longest {
-		s = string([]rune(s)[:longest]) + "…"
-	}
-	return s
-}
+// oneLine makes a text from outside fit for an error: one line, with an end.
+func oneLine(s string) string { return transport.OneLine(s, 500) }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/expression"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // request is one HTTP request of a feed, sent until an answer is taken.
@@ -63,8 +64,8 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 	}
 	var (
 		started   = time.Now()
-		faults    = waits(o.Backoff, 30*time.Second)
-		throttles = waits(2*o.Backoff, 2*time.Minute)
+		faults    = transport.NewDelays(o.Backoff, 30*time.Second, 0.3)
+		throttles = transport.NewDelays(2*o.Backoff, 2*time.Minute, 0.3)
 		patience  = o.MaxThrottled
 		attempts  int // that failed
 		missing   int // answers in a row that say that the licence is missing
@@ -101,7 +102,7 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 			wait = 2 * o.Backoff << min(missing-1, 5)
 		case definition.ThenThrottle:
 			r.stats.throttled.Add(1)
-			wait = throttles.NextBackOff()
+			wait = throttles.Next()
 			if after, ok := v.retryAfter(); ok {
 				wait = spread(max(after, 100*time.Millisecond))
 			}
@@ -127,7 +128,7 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 			if attempts >= enough {
 				return r.spent(q, v, fmt.Sprintf("%d attempts", attempts))
 			}
-			wait = faults.NextBackOff()
+			wait = faults.Next()
 			if after, ok := v.retryAfter(); ok {
 				wait = max(wait, spread(after))
 			}
@@ -137,7 +138,7 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 		}
 		r.stats.retries.Add(1)
 		r.client.log.Debug("trying again", "feed", r.feed.Name, "partition", r.partition, "what", q.what, "because", v.then, "cause", v.err, "wait", wait)
-		if err := sleep(ctx, wait); err != nil {
+		if err := transport.Sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -181,5 +182,5 @@ func (v verdict) retryAfter() (time.Duration, bool) {
 	if v.answer == nil {
 		return 0, false
 	}
-	return retryAfter(v.answer.header, time.Now())
+	return transport.RetryAfter(v.answer.header, time.Now())
 }

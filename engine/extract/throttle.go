@@ -2,58 +2,13 @@ package extract
 
 import (
 	"context"
-	"math"
 	"math/rand/v2"
-	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
-
-// retryAfter reads Retry-After: seconds, which may have a fraction, or an HTTP
-// date, which is measured by the server's own clock where the answer tells it.
-func retryAfter(header http.Header, now time.Time) (time.Duration, bool) {
-	const longest = 24 * time.Hour
-	value := strings.TrimSpace(header.Get("Retry-After"))
-	if value == "" {
-		return 0, false
-	}
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-		switch {
-		case math.IsNaN(seconds):
-			return 0, false
-		case seconds >= longest.Seconds():
-			return longest, true
-		case seconds <= 0:
-			return 0, true
-		}
-		return time.Duration(seconds * float64(time.Second)), true
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0, false
-	}
-	if date, err := http.ParseTime(header.Get("Date")); err == nil {
-		now = date
-	}
-	return min(max(at.Sub(now), 0), longest), true
-}
-
-// waits gives growing waits with jitter.
-func waits(first, longest time.Duration) *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval = first
-	b.MaxInterval = longest
-	b.Multiplier = 2
-	b.RandomizationFactor = 0.3
-	b.Reset()
-	return b
-}
 
 // Budget is a number of requests in any span of time, on which several clients
 // draw. Its methods may be called from several goroutines.
@@ -123,7 +78,7 @@ func (l *limit) reserve(ctx context.Context, before func() error) error {
 		if room <= 0 {
 			return nil
 		}
-		if err := sleep(ctx, room); err != nil {
+		if err := transport.Sleep(ctx, room); err != nil {
 			return err
 		}
 	}
@@ -287,7 +242,7 @@ func (b *bucket) wait(ctx context.Context, patience time.Duration, begin func(co
 				return errImpatient
 			}
 			throttled += pause
-			if err := sleep(ctx, pause); err != nil {
+			if err := transport.Sleep(ctx, pause); err != nil {
 				return err
 			}
 		}

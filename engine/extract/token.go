@@ -16,6 +16,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // tokens holds one token for each scope, and renews it before it ends.
@@ -208,7 +210,7 @@ func (t *tokens) authError(err error, parameters url.Values) *AuthError {
 		e.Code = body.Codes[0]
 	}
 	e.Correlation = oneLine(clean(body.Correlation))
-	if after, ok := retryAfter(refused.Response.Header, time.Now()); ok {
+	if after, ok := transport.RetryAfter(refused.Response.Header, time.Now()); ok {
 		e.RetryAfter = after
 	}
 	e.Temporary = e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status >= 500 ||

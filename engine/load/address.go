@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // Address says where the stream of a stream platform is:
@@ -127,7 +129,7 @@ func (a Address) String() string {
 func (a Address) Exposed() bool {
 	return !a.TLS && slices.ContainsFunc(a.Hosts, func(hostport string) bool {
 		host, _, err := net.SplitHostPort(hostport)
-		return err != nil || !loopback(host)
+		return err != nil || !transport.Loopback(host)
 	})
 }
 

@@ -11,7 +11,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 const (
@@ -90,7 +91,7 @@ func (w *web) describe(attempt context.Context, err error) string {
 
 // describe is the text of an error of a connection, with what to do.
 func describe(err error) string {
-	text := printable(err.Error())
+	text := transport.OneLine(err.Error(), 0)
 	if _, is := errors.AsType[*tls.CertificateVerificationError](err); is {
 		text += " (for a private certificate authority, set SSL_CERT_FILE)"
 	}
@@ -123,7 +124,7 @@ func (w *web) judge(response *http.Response, token string) answer {
 		a.verdict = refused
 	}
 	if a.retry() {
-		a.after = retryAfter(response.Header, time.Now())
+		a.after, _ = transport.RetryAfter(response.Header, time.Now())
 		if a.after > 0 && status == http.StatusServiceUnavailable {
 			a.verdict = throttled
 		}
@@ -147,7 +148,7 @@ func reason(body io.Reader, token string) string {
 	if token != "" {
 		text = strings.ReplaceAll(text, token, "[token]")
 	}
-	return printable(text[:min(len(text), reasonBytes)])
+	return transport.OneLine(text[:min(len(text), reasonBytes)], 0)
 }
 
 func describeStatus(status int) string {
@@ -161,17 +162,5 @@ func elsewhere(response *http.Response) string {
 	if err != nil || location.Host == "" {
 		return ""
 	}
-	return " to " + printable(location.Scheme+"://"+location.Host)
-}
-
-// printable makes a text from outside fit for a terminal and a line: whatever is
-// not a printable character becomes a space, and runs of spaces one.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	return strings.Join(strings.Fields(text), " ")
+	return " to " + transport.OneLine(location.Scheme+"://"+location.Host, 0)
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 const (
@@ -125,7 +127,7 @@ func (k *kafka) send(ctx context.Context, batch Batch, left []int, settle func(i
 	if k.client == nil {
 		client, err := k.newClient()
 		if err != nil {
-			return failure{verdict: transient, cause: printable(err.Error())}
+			return failure{verdict: transient, cause: transport.OneLine(err.Error(), 0)}
 		}
 		k.client = client
 	}
@@ -174,7 +176,7 @@ func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle f
 			settle(a.event, "")
 		case errors.Is(a.err, kerr.MessageTooLarge), errors.Is(a.err, kerr.RecordListTooLarge), errors.Is(a.err, kerr.InvalidRecord):
 			refused = append(refused, a.event)
-			reason = printable(a.err.Error())
+			reason = transport.OneLine(a.err.Error(), 0)
 		case failed.verdict != denied:
 			failed = k.judge(a.err)
 		}

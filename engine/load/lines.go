@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // How much one call to Deliver should hold for a local destination: enough that
@@ -91,7 +93,7 @@ func (l *lines) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 	l.buffer = appendLines(l.buffer, events)
 
 	rest := l.buffer
-	own := newDelays(l.gate.retry.Initial, l.gate.retry.Max)
+	own := transport.NewDelays(l.gate.retry.Initial, l.gate.retry.Max, 0.5)
 	for {
 		n, wait, err := l.attempt(ctx, rest, own)
 		if errors.Is(err, errUnderWay) {
@@ -104,7 +106,7 @@ func (l *lines) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 		}
 		if err == nil {
 			l.retries.Add(1)
-			err = sleep(ctx, wait)
+			err = transport.Sleep(ctx, wait)
 		}
 		if err != nil {
 			<-l.turn
@@ -126,7 +128,7 @@ func breaksLine(written []byte) bool {
 var errUnderWay = errors.New("the write is still under way")
 
 // attempt writes once. The error ends the delivery.
-func (l *lines) attempt(ctx context.Context, p []byte, own *delays) (n int, wait time.Duration, err error) {
+func (l *lines) attempt(ctx context.Context, p []byte, own *transport.Delays) (n int, wait time.Duration, err error) {
 	probe, err := l.gate.enter(ctx)
 	if err != nil {
 		return 0, 0, err

@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 const (
@@ -112,7 +114,7 @@ func (n *jetStream) connect(ctx context.Context) (*natsSession, failure) {
 	case err == nil:
 		return session, failure{}
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
-		return nil, failure{verdict: denied, cause: "it refuses access: " + printable(err.Error()), advice: credentialsAdvice}
+		return nil, failure{verdict: denied, cause: "it refuses access: " + transport.OneLine(err.Error(), 0), advice: credentialsAdvice}
 	case errors.Is(err, nats.ErrNoServers) && dialer.err != nil:
 		err = dialer.err // which the client leaves out
 	}
@@ -184,7 +186,7 @@ func (n *jetStream) publish(ctx context.Context, session *natsSession, batch Bat
 		case err == nil:
 			settle(oldest.event, "")
 		case is && tooLarge.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum:
-			settle(oldest.event, fmt.Sprintf("the event has %d bytes: %s (max_msg_size of the stream)", len(batch.Events[oldest.event]), printable(tooLarge.Description)))
+			settle(oldest.event, fmt.Sprintf("the event has %d bytes: %s (max_msg_size of the stream)", len(batch.Events[oldest.event]), transport.OneLine(tooLarge.Description, 0)))
 		default:
 			if failed.verdict == accepted {
 				failed = n.judge(ctx, session, err)
@@ -247,7 +249,7 @@ func (s *natsSession) await(ctx context.Context, ack jetstream.PubAckFuture, sta
 // judge says what it means that a message was not acknowledged.
 func (n *jetStream) judge(ctx context.Context, session *natsSession, err error) failure {
 	subject := n.config.Address.Name
-	f := failure{verdict: transient, cause: printable(err.Error())}
+	f := failure{verdict: transient, cause: transport.OneLine(err.Error(), 0)}
 	api, is := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
@@ -257,12 +259,12 @@ func (n *jetStream) judge(ctx context.Context, session *natsSession, err error) 
 		f.advice = fmt.Sprintf("Let the user publish to %s, and subscribe to _INBOX.>", subject)
 	case errors.Is(err, errNATSClosed):
 		if last := session.conn.LastError(); last != nil {
-			f.cause += ": " + printable(last.Error())
+			f.cause += ": " + transport.OneLine(last.Error(), 0)
 		}
 	case errors.Is(err, errNATSStall):
 		f.cause = fmt.Sprintf("no acknowledgement came within %s", n.config.Timeout)
 	case is:
-		f.cause = fmt.Sprintf("the stream of subject %s does not take messages: %s (%d)", subject, printable(api.Description), api.ErrorCode)
+		f.cause = fmt.Sprintf("the stream of subject %s does not take messages: %s (%d)", subject, transport.OneLine(api.Description, 0), api.ErrorCode)
 		if api.Code >= 400 && api.Code < 500 {
 			f.verdict = denied
 			f.advice = "Correct the configuration of the stream"
@@ -292,5 +294,5 @@ func (n *jetStream) missing(ctx context.Context, session *natsSession) failure {
 			advice: "Enable it, and create a stream that holds the subject " + subject,
 		}
 	}
-	return failure{verdict: transient, cause: fmt.Sprintf("no stream answers for the subject %s, and none can be looked up: %s", subject, printable(err.Error()))}
+	return failure{verdict: transient, cause: fmt.Sprintf("no stream answers for the subject %s, and none can be looked up: %s", subject, transport.OneLine(err.Error(), 0))}
 }

@@ -6,10 +6,11 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // The kinds of destination.
@@ -74,7 +75,7 @@ type Config struct {
 	// Transport of ingest and collector; nil: one of the destination's own. Destinations of several
 	// tenants share one, see [NewTransport]: one pool of connections to one service. Concurrency
 	// stays each tenant's own, so that a destination in trouble holds up nobody else.
-	Transport *http.Transport
+	Transport *transport.Transport
 
 	// Logger takes one INFO line for each delivery, one line for each change of
 	// the destination's state, and a DEBUG line for each attempt. No line holds

@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // Retry says how long a destination that does not accept is left alone. Delays
@@ -37,27 +34,6 @@ func (r Retry) withDefaults() Retry {
 	set(&r.SlowMax, 5*time.Minute)
 	return r
 }
-
-// delays are the growing delays of one series of failures.
-type delays struct {
-	series backoff.ExponentialBackOff
-	max    time.Duration
-}
-
-func newDelays(initial, max time.Duration) *delays {
-	return &delays{
-		series: backoff.ExponentialBackOff{
-			InitialInterval:     initial,
-			RandomizationFactor: 0.5,
-			Multiplier:          2,
-			MaxInterval:         max,
-		},
-		max: max,
-	}
-}
-
-func (d *delays) next() time.Duration { return min(d.series.NextBackOff(), d.max) }
-func (d *delays) reset()              { d.series.Reset() }
 
 // verdict is what an attempt came to.
 type verdict int
@@ -88,9 +64,6 @@ const (
 	// shortestWait keeps a destination that asks for next to nothing from being
 	// asked without pause.
 	shortestWait = 50 * time.Millisecond
-	// longestWait bounds what a destination may ask for, so that a wrong
-	// Retry-After cannot stop delivery for good.
-	longestWait = time.Hour
 )
 
 // gate decides when the next attempt may be made, and tells of changes in the
@@ -111,8 +84,8 @@ type gate struct {
 	mu       sync.Mutex
 	opened   chan struct{} // not nil: closed gate; the channel is closed when it opens
 	reopen   time.Time     // when a closed gate may be tried
-	fast     *delays
-	slow     *delays
+	fast     *transport.Delays
+	slow     *transport.Delays
 	failures int // in a row
 	since    time.Time
 	told     verdict // the state that was last logged: accepted, transient or denied
@@ -125,8 +98,8 @@ func newGate(config Config) *gate {
 		log:   config.Logger,
 		retry: config.Retry,
 		probe: make(chan struct{}, 1),
-		fast:  newDelays(config.Retry.Initial, config.Retry.Max),
-		slow:  newDelays(config.Retry.SlowInitial, config.Retry.SlowMax),
+		fast:  transport.NewDelays(config.Retry.Initial, config.Retry.Max, 0.5),
+		slow:  transport.NewDelays(config.Retry.SlowInitial, config.Retry.SlowMax, 0.5),
 	}
 }
 
@@ -175,7 +148,7 @@ func (g *gate) awaitReopen(ctx context.Context, opened chan struct{}) (ready boo
 		if wait <= 0 {
 			return true, nil
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := transport.Sleep(ctx, wait); err != nil {
 			return false, err
 		}
 	}
@@ -199,8 +172,8 @@ func (g *gate) pass(probe bool) {
 			close(g.opened)
 			g.opened = nil
 		}
-		g.fast.reset()
-		g.slow.reset()
+		g.fast.Reset()
+		g.slow.Reset()
 		if g.told != accepted {
 			g.told = accepted
 			g.log.Info(fmt.Sprintf("Destination %s is back after %s", g.name, time.Since(g.since).Round(time.Second)))
@@ -212,7 +185,7 @@ func (g *gate) pass(probe bool) {
 
 // fail ends a failed attempt. When the gate stays open, own says how long the
 // request is to wait before its next attempt; otherwise it is 0 and enter does the waiting.
-func (g *gate) fail(probe bool, f failure, own *delays) (wait time.Duration) {
+func (g *gate) fail(probe bool, f failure, own *transport.Delays) (wait time.Duration) {
 	g.mu.Lock()
 	defer func() {
 		g.mu.Unlock()
@@ -230,18 +203,18 @@ func (g *gate) fail(probe bool, f failure, own *delays) (wait time.Duration) {
 		// It was under way when the gate closed: it says nothing new, unless
 		// that it has to stay closed for longer.
 		if f.verdict == denied && g.told != denied {
-			f.after = max(f.after, g.slow.next())
+			f.after = max(f.after, g.slow.Next())
 		}
 		wait = f.after
 	case f.verdict == denied:
-		wait = max(f.after, g.slow.next())
+		wait = max(f.after, g.slow.Next())
 	case closed || f.verdict == throttled || g.failures >= failuresUntilDown:
-		wait = g.fast.next()
+		wait = g.fast.Next()
 		if f.after > 0 {
 			wait = max(f.after, shortestWait)
 		}
 	default:
-		wait = max(f.after, own.next())
+		wait = max(f.after, own.Next())
 		g.tell(f, wait)
 		return wait
 	}
@@ -274,42 +247,4 @@ func (g *gate) state() State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return State{OK: g.last.verdict == accepted, LastError: g.last.cause, Advice: g.last.advice}
-}
-
-// sleep waits. The error is that of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// retryAfter is how long an answer asks to be left alone: Retry-After in
-// seconds, with or without a fraction, or as an HTTP date, which is read
-// against the answer's own Date, so that clocks that differ do no harm. It is 0
-// when nothing sensible was asked for, and at most longestWait.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	text := strings.TrimSpace(header.Get("Retry-After"))
-	if text == "" {
-		return 0
-	}
-	if strings.Trim(text, "0123456789.") == "" {
-		seconds, err := strconv.ParseFloat(text, 64)
-		if err != nil && seconds == 0 {
-			return 0
-		}
-		return time.Duration(min(seconds, longestWait.Seconds()) * float64(time.Second))
-	}
-	at, err := http.ParseTime(text)
-	if err != nil {
-		return 0
-	}
-	if date, err := http.ParseTime(header.Get("Date")); err == nil {
-		now = date
-	}
-	return max(0, min(at.Sub(now), longestWait))
 }

@@ -4,11 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 func testGate(t *testing.T) (*gate, *logs) {
@@ -18,7 +19,7 @@ func testGate(t *testing.T) (*gate, *logs) {
 
 // attempts makes n attempts that fail, and gives how long each was waited for.
 func attempts(t *testing.T, g *gate, n int, f failure) (waits []time.Duration) {
-	own := newDelays(g.retry.Initial, g.retry.Max)
+	own := transport.NewDelays(g.retry.Initial, g.retry.Max, 0.5)
 	for range n {
 		start := time.Now()
 		probe, err := g.enter(t.Context())
@@ -27,7 +28,7 @@ func attempts(t *testing.T, g *gate, n int, f failure) (waits []time.Duration) {
 		}
 		waits = append(waits, time.Since(start))
 		if wait := g.fail(probe, f, own); wait > 0 {
-			if err := sleep(t.Context(), wait); err != nil {
+			if err := transport.Sleep(t.Context(), wait); err != nil {
 				t.Fatal(err)
 			}
 			waits[len(waits)-1] += wait
@@ -96,7 +97,7 @@ func TestGateLetsOneTry(t *testing.T) {
 		var group sync.WaitGroup
 		for range 50 {
 			group.Go(func() {
-				own := newDelays(g.retry.Initial, g.retry.Max)
+				own := transport.NewDelays(g.retry.Initial, g.retry.Max, 0.5)
 				for {
 					probe, err := g.enter(t.Context())
 					if err != nil {
@@ -111,7 +112,7 @@ func TestGateLetsOneTry(t *testing.T) {
 						return
 					}
 					if wait := g.fail(probe, failure{verdict: transient, cause: "down"}, own); wait > 0 {
-						sleep(t.Context(), wait)
+						transport.Sleep(t.Context(), wait)
 					}
 				}
 			})
@@ -235,58 +236,6 @@ func TestLateAnswersDoNotOpenTheGate(t *testing.T) {
 		}
 		if waited := time.Since(start); waited != 2*time.Minute {
 			t.Errorf("waited %s, want the longest time asked for, 2m", waited)
-		}
-	})
-}
-
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	tests := []struct {
-		text, date string
-		want       time.Duration
-	}{
-		{"", "", 0},
-		{"0", "", 0},
-		{"7", "", 7 * time.Second},
-		{" 7 ", "", 7 * time.Second},
-		{"0.25", "", 250 * time.Millisecond},
-		{"1.5", "", 1500 * time.Millisecond},
-		{".5", "", 500 * time.Millisecond},
-		{"-3", "", 0},
-		{"1.2.3", "", 0},
-		{".", "", 0},
-		{"soon", "", 0},
-		{"NaN", "", 0},
-		{"Inf", "", 0},
-		{"0x10", "", 0},
-		{"86400", "", time.Hour},
-		{"99999999999999999999999999", "", time.Hour},
-		{"Fri, 02 Jan 2026 03:04:35 GMT", "", 30 * time.Second},
-		{"Fri, 02 Jan 2026 03:00:00 GMT", "", 0},
-		{"Fri, 02 Jan 2026 09:00:00 GMT", "", time.Hour},
-		// The destination's clock is a day off: only the difference counts.
-		{"Sat, 03 Jan 2026 03:04:35 GMT", "Sat, 03 Jan 2026 03:04:25 GMT", 10 * time.Second},
-	}
-	for _, test := range tests {
-		header := http.Header{"Retry-After": {test.text}}
-		if test.date != "" {
-			header.Set("Date", test.date)
-		}
-		if got := retryAfter(header, now); got != test.want {
-			t.Errorf("%q (Date %q) is %s, want %s", test.text, test.date, got, test.want)
-		}
-	}
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "3", "0.5", "1e9", "99999999999999999999", "Fri, 02 Jan 2026 03:04:35 GMT", "-1", "..", "0x1p9", "١"} {
-		f.Add(seed, "")
-		f.Add(seed, "Fri, 02 Jan 2026 03:04:35 GMT")
-	}
-	f.Fuzz(func(t *testing.T, text, date string) {
-		got := retryAfter(http.Header{"Retry-After": {text}, "Date": {date}}, time.Unix(1e9, 0))
-		if got < 0 || got > longestWait {
-			t.Errorf("%q (Date %q) is %s", text, date, got)
 		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // How much one call to Deliver should hold for a stream platform: enough to
@@ -87,7 +89,7 @@ func (s *stream) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 	for i := range left {
 		left[i] = i
 	}
-	own := newDelays(s.gate.retry.Initial, s.gate.retry.Max)
+	own := transport.NewDelays(s.gate.retry.Initial, s.gate.retry.Max, 0.5)
 	for {
 		rest, wait, err := s.attempt(ctx, batch, left, reasons, own)
 		if err != nil {
@@ -97,7 +99,7 @@ func (s *stream) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 			break
 		}
 		s.retries.Add(1)
-		if err := sleep(ctx, wait); err != nil {
+		if err := transport.Sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +117,7 @@ func (s *stream) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 
 // attempt sends what is left once, and gives what is left then. The error is
 // that of ctx.
-func (s *stream) attempt(ctx context.Context, batch Batch, left []int, reasons []string, own *delays) (rest []int, wait time.Duration, err error) {
+func (s *stream) attempt(ctx context.Context, batch Batch, left []int, reasons []string, own *transport.Delays) (rest []int, wait time.Duration, err error) {
 	probe, err := s.gate.enter(ctx)
 	if err != nil {
 		return nil, 0, err

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // secure starts a server with TLS, and gives a collector's destination of it.
@@ -23,13 +25,12 @@ func secure(t *testing.T, version uint16, trusted bool, handler http.Handler, co
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	config.Kind, config.URL, config.Retry = KindCollector, server.URL, quick
-	d := mustOpen(t, config)
 	if trusted {
 		roots := x509.NewCertPool()
 		roots.AddCert(server.Certificate())
-		d.(*web).transport.TLSClientConfig.RootCAs = roots
+		config.Transport = transport.New(transport.Options{Roots: roots})
 	}
-	return d
+	return mustOpen(t, config)
 }
 
 func TestHTTP2(t *testing.T) {

@@ -3,18 +3,17 @@ package load
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // How much one call to Deliver should hold. An object batch keeps every
@@ -44,7 +43,7 @@ type web struct {
 	deniedAdvice string // what to do about 401 and 403
 	movedAdvice  string // what to do about 3xx
 
-	transport    *http.Transport
+	transport    *transport.Transport
 	ownTransport bool // of this destination alone
 	template     *http.Request
 	header       atomic.Pointer[authorized]
@@ -101,26 +100,13 @@ func newWeb(config Config, target *url.URL) *web {
 }
 
 // NewTransport makes a transport for destinations of the kinds that deliver by HTTP; those of several tenants
-// may share one. It speaks TLS 1.2 at least, trusts what the host trusts, and uses the
-// proxy of the environment. Up to so many idle connections are kept to one host: with
-// fewer than requests in flight, connections are made anew.
-func NewTransport(connections int) *http.Transport {
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout: 10 * time.Second,
-		ForceAttemptHTTP2:   true,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-		MaxIdleConnsPerHost: connections,
-		// Load balancers drop idle connections after a minute: be first.
-		IdleConnTimeout:    45 * time.Second,
-		DisableCompression: true,
-		// What a destination says is not held beyond reason.
-		MaxResponseHeaderBytes: 64 << 10,
-		WriteBufferSize:        smallBytes + 4<<10, // a small body and its headers
-	}
+// may share one. So many idle connections are kept to one host.
+func NewTransport(connections int) *transport.Transport {
+	return transport.New(transport.Options{Idle: connections, Connections: lanes, Uncompressed: true})
 }
+
+// lanes are enough that the windows of HTTP/2, over a network with a long way, hold nothing up.
+const lanes = 16
 
 // parseURL checks the URL of a destination. Names and passwords in it are
 // refused: they would be sent, and shown, where nobody expects them.
@@ -138,18 +124,10 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q is not a URL of the form https://host.example.com", u.Redacted())
 	case u.User != nil:
 		return nil, fmt.Errorf("the URL %q must not hold a user name or a password", u.Redacted())
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !transport.Loopback(u.Hostname()):
 		return nil, fmt.Errorf("%q is not encrypted: plain http is for loopback addresses only; write https://%s", u.Redacted(), u.Host)
 	}
 	return u, nil
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.Unmap().IsLoopback()
 }
 
 func (w *web) Name() string { return w.kind }
@@ -312,7 +290,7 @@ func (w *web) shrink(events [][]byte) {
 // send makes attempts until the destination accepts the payload or refuses it
 // for good. The error is that of ctx.
 func (w *web) send(ctx context.Context, p *payload) (answer, error) {
-	var own *delays
+	var own *transport.Delays
 	for {
 		a, wait, err := w.attempt(ctx, p, &own)
 		if err != nil || a.verdict == accepted || a.verdict == tooLarge || a.verdict == refused {
@@ -320,7 +298,7 @@ func (w *web) send(ctx context.Context, p *payload) (answer, error) {
 		}
 		w.retries.Add(1)
 		if wait > 0 {
-			if err := sleep(ctx, wait); err != nil {
+			if err := transport.Sleep(ctx, wait); err != nil {
 				return answer{}, err
 			}
 		}
@@ -329,7 +307,7 @@ func (w *web) send(ctx context.Context, p *payload) (answer, error) {
 
 // attempt makes one request, when one may be made. A request in flight holds a
 // slot; one that waits on its own for its next attempt holds none.
-func (w *web) attempt(ctx context.Context, p *payload, own **delays) (a answer, wait time.Duration, err error) {
+func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (a answer, wait time.Duration, err error) {
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()
@@ -355,7 +333,7 @@ func (w *web) attempt(ctx context.Context, p *payload, own **delays) (a answer, 
 	}
 	if a.retry() {
 		if *own == nil {
-			*own = newDelays(w.gate.retry.Initial, w.gate.retry.Max)
+			*own = transport.NewDelays(w.gate.retry.Initial, w.gate.retry.Max, 0.5)
 		}
 		return a, w.gate.fail(probe, a.failure, *own), nil
 	}
