@@ -301,7 +301,7 @@ func TestSystemdUnit(t *testing.T) {
 // every path that a probe asks for is one that it serves.
 func TestNamesAreThoseOfTheConnector(t *testing.T) {
 	var program strings.Builder
-	sources, err := filepath.Glob("../cmd/s60-m365-connector/*.go")
+	sources, err := filepath.Glob("../cmd/s60-m365-connector/internal/*/*.go")
 	if err != nil || len(sources) == 0 {
 		t.Fatalf("no sources of the connector: %v", err)
 	}

@@ -5,6 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/doctor"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 )
 
 type backfillCommand struct {
@@ -21,37 +26,37 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	from, err1 := parseTime("--from", b.From)
 	to, err2 := parseTime("--to", b.To)
 	if err := errors.Join(err1, err2); err != nil {
-		return exit(exitUsage, err)
+		return program.Exit(program.Usage, err)
 	}
 	if !from.Before(to) {
-		return exit(exitUsage, fmt.Errorf("--from %s is not before --to %s", b.From, b.To))
+		return program.Exit(program.Usage, fmt.Errorf("--from %s is not before --to %s", b.From, b.To))
 	}
-	s, env, err := loadSettings(false)
+	s, env, err := settings.Load(false)
 	if err != nil {
 		return err
 	}
-	s.shared.observer = true
+	s.Shared.Observer = true
 	std, bar := terminalBar(std, s)
-	p, err := openProcess(ctx, s, std)
+	p, err := fleet.OpenProcess(ctx, s, terminalJSON(std.out), std.err, doctor.InWords)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if s, err = b.settings(s, env, p.defs.set); err != nil {
+	if s, err = b.settings(s, env, p.Defs.Set); err != nil {
 		return err
 	}
-	c, err := p.connect(s, nil)
+	c, err := p.Connect(s, nil)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	report, end := c.backfillProgress(ctx, bar, b.Feed)
-	err = c.engine.Backfill(ctx, b.Feed, from, to, b.Again, report)
+	report, end := backfillProgress(ctx, c, bar, b.Feed)
+	err = c.Engine.Backfill(ctx, b.Feed, from, to, b.Again, report)
 	events, took := end()
 	if err == nil {
-		c.log.Info("backfill done", "feed", b.Feed, "events", events, "took", took.Round(time.Second).String())
+		c.Log.Info("backfill done", "feed", b.Feed, "events", events, "took", took.Round(time.Second).String())
 	}
-	return credentialsExit(err)
+	return p.CredentialsExit(err)
 }
 
 func parseTime(flag, text string) (time.Time, error) {

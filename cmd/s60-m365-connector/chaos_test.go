@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 	"github.com/secure60/s60-m365-connector/feeds"
 )
@@ -176,7 +177,7 @@ var quickLimits = strings.NewReplacer(
 
 func buildProgram(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), programName)
+	binary := filepath.Join(t.TempDir(), program.Name)
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}

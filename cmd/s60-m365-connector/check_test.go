@@ -8,8 +8,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
-	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -18,11 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/doctor"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
 
 // check runs the subcommand against a tenant, and gives its findings by name.
-func check(t *testing.T, env map[string]string) (code int, findings map[string]finding) {
+func check(t *testing.T, env map[string]string) (code int, findings map[string]doctor.Finding) {
 	t.Helper()
 	for name, value := range env {
 		t.Setenv(name, value)
@@ -30,13 +30,13 @@ func check(t *testing.T, env map[string]string) (code int, findings map[string]f
 	var out, errs bytes.Buffer
 	std := streams{strings.NewReader(""), &out, &errs}
 	code = exitCode(checkCommand{JSON: true}.Run(t.Context(), std), std)
-	var list []finding
+	var list []doctor.Finding
 	if err := json.Unmarshal(out.Bytes(), &list); err != nil {
 		t.Fatalf("output is no list of findings: %v\n%s%s", err, &out, &errs)
 	}
-	findings = map[string]finding{}
+	findings = map[string]doctor.Finding{}
 	for _, f := range list {
-		if f.Name == "" || f.Cause == "" || f.Status == failed && f.Remedy == "" || strings.ContainsAny(f.Cause+f.Remedy, "\n\x1b") {
+		if f.Name == "" || f.Cause == "" || f.Status == doctor.Failed && f.Remedy == "" || strings.ContainsAny(f.Cause+f.Remedy, "\n\x1b") {
 			t.Errorf("finding without name, cause or remedy, or with control characters: %+v", f)
 		}
 		for _, secret := range []string{"CLIENT_SECRET", "TOKEN"} {
@@ -57,56 +57,56 @@ func TestCheckExitCodes(t *testing.T) {
 		feeds   string // a feed file of CONFIG_DIR
 		want    int
 		finding string // and the status it is to have
-		status  verdict
+		status  doctor.Verdict
 	}{
-		"in order": {want: exitDone, finding: "clock", status: passed},
-		"settings": {change: map[string]string{"TENANT_ID": ""}, want: exitUsage, finding: "settings", status: failed},
+		"in order": {want: program.Done, finding: "clock", status: doctor.Passed},
+		"settings": {change: map[string]string{"TENANT_ID": ""}, want: program.Usage, finding: "settings", status: doctor.Failed},
 		"definitions": {
-			feeds: "name: my\nurll: x\n", want: exitDefinitions, finding: "feeds and mappings", status: failed,
+			feeds: "name: my\nurll: x\n", want: program.Definitions, finding: "feeds and mappings", status: doctor.Failed,
 		},
 		"definitions before credentials": {
 			feeds: "name: my\nurll: x\n", change: map[string]string{"CLIENT_SECRET": "wrong-secret"},
-			want: exitDefinitions, finding: "tokens, permissions and feeds", status: skipped,
+			want: program.Definitions, finding: "tokens, permissions and feeds", status: doctor.Skipped,
 		},
 		"credentials": {
 			fault: &simulator.Fault{Target: "login", Kind: simulator.SecretExpired},
-			want:  exitCredentials, finding: "credential expiry", status: skipped,
+			want:  program.Credentials, finding: "credential expiry", status: doctor.Skipped,
 		},
 		"login down": {
 			fault: &simulator.Fault{Target: "login", Kind: simulator.Status, Status: 503},
-			want:  exitFailed, finding: "clock", status: passed,
+			want:  program.Failed, finding: "clock", status: doctor.Passed,
 		},
 		"consent": {
 			options: simulator.Options{Roles: []string{"ActivityFeed.Read"}},
-			want:    exitFailed, finding: "permission AuditLog.Read.All", status: failed,
+			want:    program.Failed, finding: "permission AuditLog.Read.All", status: doctor.Failed,
 		},
 		"no consent at all": {
 			fault: &simulator.Fault{Target: "login", Kind: simulator.NoRoles},
-			want:  exitFailed, finding: "permission ActivityFeed.Read", status: failed,
+			want:  program.Failed, finding: "permission ActivityFeed.Read", status: doctor.Failed,
 		},
 		"licence": {
 			options: simulator.Options{Licence: simulator.P1},
-			want:    exitDone, finding: "feed entra-risky-users", status: warned,
+			want:    program.Done, finding: "feed entra-risky-users", status: doctor.Warned,
 		},
 		"secret ends soon": {
 			options: simulator.Options{SecretExpires: time.Now().Add(8*24*time.Hour + time.Hour)},
-			want:    exitDone, finding: "credential expiry", status: warned,
+			want:    program.Done, finding: "credential expiry", status: doctor.Warned,
 		},
 		"clock far ahead": {
 			options: simulator.Options{Now: func() time.Time { return time.Now().Add(time.Hour) }},
-			want:    exitFailed, finding: "clock", status: failed,
+			want:    program.Failed, finding: "clock", status: doctor.Failed,
 		},
 		"throttled": {
 			fault: &simulator.Fault{Target: "graph.riskyUsers", Kind: simulator.Throttle, RetryAfter: "3600"},
-			want:  exitDone, finding: "feed entra-risky-users", status: warned,
+			want:  program.Done, finding: "feed entra-risky-users", status: doctor.Warned,
 		},
 		"service down": {
 			fault: &simulator.Fault{Target: "graph.riskyUsers", Kind: simulator.Status, Status: 500},
-			want:  exitFailed, finding: "feed entra-risky-users", status: failed,
+			want:  program.Failed, finding: "feed entra-risky-users", status: doctor.Failed,
 		},
 		"no such endpoint": {
 			fault: &simulator.Fault{Target: "graph.riskyUsers", Kind: simulator.Status, Status: 404, Code: "ResourceNotFound"},
-			want:  exitDone, finding: "feed entra-risky-users", status: warned,
+			want:  program.Done, finding: "feed entra-risky-users", status: doctor.Warned,
 		},
 	}
 	for name, test := range tests {
@@ -159,53 +159,16 @@ func TestCheckStateDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{file, filepath.Join(file, "below")} {
-		if _, err := writable(dir); err == nil {
+		if _, err := doctor.Writable(dir); err == nil {
 			t.Errorf("%s counts as writable", dir)
 		}
 	}
 	dir := t.TempDir()
-	if exists, err := writable(filepath.Join(dir, "a", "b")); exists || err != nil {
+	if exists, err := doctor.Writable(filepath.Join(dir, "a", "b")); exists || err != nil {
 		t.Errorf("a directory to be made: exists %v, error %v", exists, err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("the check left %v behind (%v)", entries, err)
-	}
-}
-
-// TestRefusalsAreDocumented holds docs/operations.md to the codes that the
-// program knows. UPDATE_DOCS=1 writes them.
-func TestRefusalsAreDocumented(t *testing.T) {
-	var want strings.Builder
-	want.WriteString("| in the error | cause | what to do |\n| --- | --- | --- |\n")
-	for _, code := range slices.Sorted(maps.Keys(refusals)) {
-		fmt.Fprintf(&want, "| `AADSTS%d` | %s | %s |\n", code, refusals[code].cause, refusals[code].remedy)
-	}
-	documented(t, "operations.md", "refusals: written by TestRefusalsAreDocumented", "end of refusals", want.String())
-}
-
-// documented compares a part of a page of docs, between two comments, with
-// what it should be, or writes it when UPDATE_DOCS is set.
-func documented(t *testing.T, page, begin, end, want string) {
-	t.Helper()
-	begin, end = "<!-- "+begin+" -->\n", "<!-- "+end+" -->"
-	path := filepath.FromSlash("../../docs/" + page)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(data), begin)
-	got, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		t.Fatalf("%s has no place for what stands between %q and %q", path, begin, end)
-	}
-	if got == want {
-		return
-	}
-	if os.Getenv("UPDATE_DOCS") == "" {
-		t.Fatalf("%s is stale; UPDATE_DOCS=1 go test ./cmd/... writes it. Want:\n%s", path, want)
-	}
-	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -247,14 +210,14 @@ func TestCheckOtherCredentials(t *testing.T) {
 		options     simulator.Options
 		kind, value string
 		code        int
-		status      verdict
+		status      doctor.Verdict
 		cause       string
 	}{
-		"a certificate that ends soon":   {simulator.Options{Certificate: near}, "CLIENT_CERTIFICATE_FILE", soon, exitDone, warned, "CLIENT_CERTIFICATE_FILE ends in 5 days"},
-		"a certificate that has ended":   {simulator.Options{Certificate: past}, "CLIENT_CERTIFICATE_FILE", over, exitCredentials, failed, "CLIENT_CERTIFICATE_FILE ended on"},
-		"another certificate":            {simulator.Options{Certificate: past}, "CLIENT_CERTIFICATE_FILE", soon, exitCredentials, warned, "CLIENT_CERTIFICATE_FILE ends in"},
-		"a federated token":              {simulator.Options{FederatedToken: "assertion-of-another-issuer"}, "FEDERATED_TOKEN_FILE", federated, exitDone, passed, "renewed by its issuer"},
-		"a federated token, not trusted": {simulator.Options{FederatedToken: "another"}, "FEDERATED_TOKEN_FILE", federated, exitCredentials, passed, "renewed by its issuer"},
+		"a certificate that ends soon":   {simulator.Options{Certificate: near}, "CLIENT_CERTIFICATE_FILE", soon, program.Done, doctor.Warned, "CLIENT_CERTIFICATE_FILE ends in 5 days"},
+		"a certificate that has ended":   {simulator.Options{Certificate: past}, "CLIENT_CERTIFICATE_FILE", over, program.Credentials, doctor.Failed, "CLIENT_CERTIFICATE_FILE ended on"},
+		"another certificate":            {simulator.Options{Certificate: past}, "CLIENT_CERTIFICATE_FILE", soon, program.Credentials, doctor.Warned, "CLIENT_CERTIFICATE_FILE ends in"},
+		"a federated token":              {simulator.Options{FederatedToken: "assertion-of-another-issuer"}, "FEDERATED_TOKEN_FILE", federated, program.Done, doctor.Passed, "renewed by its issuer"},
+		"a federated token, not trusted": {simulator.Options{FederatedToken: "another"}, "FEDERATED_TOKEN_FILE", federated, program.Credentials, doctor.Passed, "renewed by its issuer"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,9 @@
 
 package main
 
-import "syscall"
+import (
+	"syscall"
+)
 
 // forbidCoreFiles lowers the limit of core files to nothing: one would hold the
 // secret and the tokens.

@@ -263,6 +263,8 @@ func newerState(ts *testscript.TestScript, neg bool, args []string) {
 // discard keeps the store's own words out of the test's output.
 type discard struct{}
 
-func (discard) Infof(string, ...any)              {}
-func (discard) Errorf(string, ...any)             {}
+func (discard) Infof(string, ...any) {}
+
+func (discard) Errorf(string, ...any) {}
+
 func (discard) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }

@@ -13,6 +13,12 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/doctor"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/web"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
@@ -33,7 +39,7 @@ const (
 // Run runs the main job against a simulated tenant and destination.
 func (d demoCommand) Run(ctx context.Context, std streams) error {
 	if d.Events < 1 || d.Events > 10_000_000 || d.Minutes < 0 || d.Minutes > 10_000 {
-		return exit(exitUsage, fmt.Errorf("--events is from 1 to 10000000, --minutes from 0 to 10000"))
+		return program.Exit(program.Usage, fmt.Errorf("--events is from 1 to 10000000, --minutes from 0 to 10000"))
 	}
 	perMinute := 0.0
 	if d.Minutes > 0 {
@@ -47,7 +53,7 @@ func (d demoCommand) Run(ctx context.Context, std streams) error {
 		return fmt.Errorf("the simulated tenant cannot start: %w", err)
 	}
 	defer sim.Close()
-	state, err := os.MkdirTemp("", programName+"-demo-")
+	state, err := os.MkdirTemp("", program.Name+"-demo-")
 	if err != nil {
 		return err
 	}
@@ -63,41 +69,42 @@ func (d demoCommand) Run(ctx context.Context, std streams) error {
 	env["HEARTBEAT_INTERVAL_MINUTES"] = fmt.Sprint(demoHeartbeat.Minutes())
 	env["POLLING_INTERVAL_MINUTES"] = fmt.Sprint(demoPoll.Minutes())
 	env["INITIAL_LOOKBACK_MINUTES"] = fmt.Sprint(demoHistory.Minutes())
-	s, err := readSettings(env, false)
+	s, err := settings.Read(env, false)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(std.out, `A simulated Microsoft 365 tenant and a Secure60 endpoint now run on this machine (%s);
 the connector itself is the real one. Nothing leaves this machine. Ctrl-C ends it.
 
-`, s.ingestBase)
+`, s.IngestBase)
 	show := &showcase{out: std.out, seen: map[string]bool{}}
 	quiet := streams{in: std.in, out: std.out, err: io.Discard}
-	if s.logLevel == "DEBUG" {
+	if s.LogLevel == "DEBUG" {
 		quiet.err = std.err
 	}
-	f, err := openFleet(ctx, s, env, quiet, show.event)
+	f, err := fleet.Open(ctx, s, env, terminalJSON(quiet.out), quiet.err, doctor.InWords, show.event)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	stopServer, err := f.serve()
+	stopServer, err := web.Serve(f)
 	if err != nil {
 		return err
 	}
 	defer stopServer()
+	e := f.ConnectorOf("").Engine
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- f.run(run) }()
-	d.watch(run, stop, f.sole.engine, show)
+	go func() { ended <- f.Run(run) }()
+	d.watch(run, stop, e, show)
 	if err := <-ended; err != nil {
 		return err
 	}
 	if len(show.heartbeat) > 0 {
 		show.print("The last heartbeat", show.heartbeat)
 	}
-	status := f.sole.engine.Status()
+	status := e.Status()
 	settled := status.Now
 	for _, f := range status.ByFeed() {
 		if f.Cursor.Before(settled) {
@@ -156,7 +163,7 @@ func (d demoCommand) account(w io.Writer, status engine.Status, report simulator
 	}
 	fmt.Fprintf(w, "\nUp to %s the tenant had %d records; the Secure60 endpoint received %d of them: %d lost, %d twice.\n",
 		report.To.UTC().Format(time.RFC3339), report.Offered, report.Received, report.Lost, report.Duplicated)
-	fmt.Fprintf(w, "Now for a real tenant: see \"%s help\".\n", programName)
+	fmt.Fprintf(w, "Now for a real tenant: see \"%s help\".\n", program.Name)
 	return nil
 }
 
@@ -190,7 +197,7 @@ func (s *showcase) print(title string, event []byte) {
 	s.erase()
 	var text bytes.Buffer
 	if json.Indent(&text, event, "  ", "  ") == nil {
-		fmt.Fprintf(s.out, "%s, as Secure60 receives it:\n  %s\n\n", title, visible(text.String()))
+		fmt.Fprintf(s.out, "%s, as Secure60 receives it:\n  %s\n\n", title, wording.Visible(text.String()))
 	}
 }
 
@@ -228,14 +235,4 @@ func (s *showcase) erase() {
 		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.lines)
 		s.lines = 0
 	}
-}
-
-// visible makes control characters of records harmless for a terminal.
-func visible(s string) string {
-	return string(bytes.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 {
-			return '\ufffd'
-		}
-		return r
-	}, []byte(s)))
 }

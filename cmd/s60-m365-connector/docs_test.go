@@ -23,23 +23,17 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/sebdah/goldie/v2"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/testkit"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 // This file keeps the documentation true: what can be made from the code is,
 // and what is shown is tried.
 
-const root = "../.."
-
-// readDoc is a file of the repository as text.
-func readDoc(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
+const Root = "../.."
 
 // TestGeneratedParts holds the generated parts of pages fresh; -update writes
 // them. What is around the marks is written by hand.
@@ -50,7 +44,7 @@ func TestGeneratedParts(t *testing.T) {
 		"mappings":      {"keys": func(t *testing.T) string { return schemaKeys(t, "mapping") }, "language": languageRules},
 	} {
 		t.Run(name, func(t *testing.T) {
-			page := readDoc(t, "docs/"+name+".md")
+			page := testkit.Read(t, "docs/"+name+".md")
 			for part, make := range parts {
 				mark := regexp.MustCompile(`(?s)(<!-- ` + part + `: generated[^>]*-->\n).*?(<!-- end of ` + part + ` -->)`)
 				if !mark.MatchString(page) {
@@ -62,7 +56,7 @@ func TestGeneratedParts(t *testing.T) {
 					return m[1] + "\n" + text + "\n\n" + m[2]
 				})
 			}
-			goldie.New(t, goldie.WithFixtureDir(filepath.Join(root, "docs")), goldie.WithNameSuffix(".md"), goldie.WithDiffEngine(goldie.ClassicDiff)).Assert(t, name, []byte(page))
+			goldie.New(t, goldie.WithFixtureDir(filepath.Join(Root, "docs")), goldie.WithNameSuffix(".md"), goldie.WithDiffEngine(goldie.ClassicDiff)).Assert(t, name, []byte(page))
 		})
 	}
 }
@@ -74,39 +68,39 @@ func cell(s string) string {
 
 func settingsTables(*testing.T) string {
 	var b strings.Builder
-	table := func(list []setting) {
+	table := func(list []settings.Setting) {
 		b.WriteString("| variable | default | meaning |\n| --- | --- | --- |\n")
 		for _, s := range list {
-			otherwise := s.otherwise
-			if otherwise != unset && otherwise != required && !strings.ContainsAny(otherwise, " `") {
+			otherwise := s.Otherwise
+			if otherwise != settings.Unset && otherwise != settings.Required && !strings.ContainsAny(otherwise, " `") {
 				otherwise = "`" + otherwise + "`"
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.name, otherwise, cell(s.meaning))
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.Name, otherwise, cell(s.Meaning))
 		}
 		b.WriteByte('\n')
 	}
-	for _, g := range settingGroups {
-		fmt.Fprintf(&b, "## %s\n\n", g.title)
-		if g.about != "" {
-			b.WriteString(g.about + "\n\n")
+	for _, g := range settings.Groups {
+		fmt.Fprintf(&b, "## %s\n\n", g.Title)
+		if g.About != "" {
+			b.WriteString(g.About + "\n\n")
 		}
-		table(g.settings)
+		table(g.Settings)
 	}
 	b.WriteString("## Honoured, too\n\nThese are read by the libraries that the connector is made of.\n\n")
-	table(passedOn)
+	table(settings.PassedOn)
 	return b.String()
 }
 
 func cloudsTable(*testing.T) string {
 	var b strings.Builder
 	b.WriteString("| `MS_CLOUD` | `MS_LOGIN_BASE` | `MS_MANAGE_BASE` | `MS_GRAPH_BASE` |\n| --- | --- | --- | --- |\n")
-	for _, name := range cloudNames {
-		c := clouds[name]
-		manage := "`" + c.manage + "`"
-		if c.manage == "" {
+	for _, name := range settings.CloudNames {
+		c := settings.Clouds[name]
+		manage := "`" + c.Manage + "`"
+		if c.Manage == "" {
 			manage = "none: write `ENABLE_MGMT_ACTIVITY=false`"
 		}
-		fmt.Fprintf(&b, "| `%s` | `%s` | %s | `%s` |\n", name, c.login, manage, c.graph)
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | `%s` |\n", name, c.Login, manage, c.Graph)
 	}
 	return b.String()
 }
@@ -115,7 +109,7 @@ func cloudsTable(*testing.T) string {
 func schemaKeys(t *testing.T, name string) string {
 	t.Helper()
 	var schema node
-	if err := json.Unmarshal([]byte(readDoc(t, "schemas/"+name+".schema.json")), &schema); err != nil {
+	if err := json.Unmarshal([]byte(testkit.Read(t, "schemas/"+name+".schema.json")), &schema); err != nil {
 		t.Fatal(err)
 	}
 	var b strings.Builder
@@ -230,7 +224,7 @@ func code(v any) string {
 // languageRules is the package comment of engine/expression.
 func languageRules(t *testing.T) string {
 	t.Helper()
-	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "engine/expression/doc.go"), nil, parser.ParseComments|parser.PackageClauseOnly)
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(Root, "engine/expression/doc.go"), nil, parser.ParseComments|parser.PackageClauseOnly)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +242,7 @@ func languageRules(t *testing.T) string {
 // and the defaults.
 func TestSettingsTable(t *testing.T) {
 	read := map[string]bool{}
-	for _, name := range []string{"settings.go", "settings_shared.go"} {
+	for _, name := range []string{"internal/settings/settings.go", "internal/settings/shared.go"} {
 		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -265,17 +259,17 @@ func TestSettingsTable(t *testing.T) {
 		})
 	}
 	listed := map[string]bool{}
-	for _, g := range settingGroups {
-		for _, s := range g.settings {
-			if listed[s.name] {
-				t.Errorf("%s is listed twice", s.name)
+	for _, g := range settings.Groups {
+		for _, s := range g.Settings {
+			if listed[s.Name] {
+				t.Errorf("%s is listed twice", s.Name)
 			}
-			listed[s.name] = true
-			if !read[s.name] {
-				t.Errorf("%s is listed, but settings*.go do not read it", s.name)
+			listed[s.Name] = true
+			if !read[s.Name] {
+				t.Errorf("%s is listed, but settings*.go do not read it", s.Name)
 			}
-			if s.meaning == "" {
-				t.Errorf("%s has no meaning", s.name)
+			if s.Meaning == "" {
+				t.Errorf("%s has no meaning", s.Name)
 			}
 		}
 	}
@@ -286,35 +280,35 @@ func TestSettingsTable(t *testing.T) {
 	}
 
 	minimal := map[string]string{"TENANT_ID": "contoso.example", "CLIENT_ID": "app", "CLIENT_SECRET": "s", "PROJECT_ID": "301", "TOKEN": "t"}
-	want, err := readSettings(minimal, false)
+	want, err := settings.Read(minimal, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, g := range settingGroups {
-		for _, s := range g.settings {
-			if s.otherwise == required {
+	for _, g := range settings.Groups {
+		for _, s := range g.Settings {
+			if s.Otherwise == settings.Required {
 				without := maps.Clone(minimal)
-				delete(without, s.name)
-				if _, err := readSettings(without, false); err == nil {
-					t.Errorf("%s is said to be required, and is not", s.name)
+				delete(without, s.Name)
+				if _, err := settings.Read(without, false); err == nil {
+					t.Errorf("%s is said to be required, and is not", s.Name)
 				}
 				continue
 			}
-			value := s.otherwise
+			value := s.Otherwise
 			switch {
-			case value == unset:
+			case value == settings.Unset:
 				continue
 			case value == "of the cloud":
-				value = map[string]string{"MS_LOGIN_BASE": clouds["commercial"].login, "MS_MANAGE_BASE": clouds["commercial"].manage, "MS_GRAPH_BASE": clouds["commercial"].graph}[s.name]
+				value = map[string]string{"MS_LOGIN_BASE": settings.Clouds["commercial"].Login, "MS_MANAGE_BASE": settings.Clouds["commercial"].Manage, "MS_GRAPH_BASE": settings.Clouds["commercial"].Graph}[s.Name]
 			case value == "name of the host":
 				value, _ = os.Hostname() //nolint:errcheck // then it has no name of its own
 			case strings.HasPrefix(value, "`"):
 				value = minimal[strings.Trim(value, "`")]
 			}
 			env := maps.Clone(minimal)
-			env[s.name] = value
-			if got, err := readSettings(env, false); err != nil || !reflect.DeepEqual(got, want) {
-				t.Errorf("%s=%s is said to be the default, and changes the settings: %v", s.name, value, err)
+			env[s.Name] = value
+			if got, err := settings.Read(env, false); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s=%s is said to be the default, and changes the settings: %v", s.Name, value, err)
 			}
 		}
 	}
@@ -323,7 +317,7 @@ func TestSettingsTable(t *testing.T) {
 // pagesOfDocs are the pages whose examples are tried.
 func pagesOfDocs(t *testing.T) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
+	files, err := filepath.Glob(filepath.Join(Root, "docs/*.md"))
 	if err != nil || len(files) == 0 {
 		t.Fatal("no docs", err)
 	}
@@ -334,23 +328,14 @@ func pagesOfDocs(t *testing.T) []string {
 	return list
 }
 
-// fences are the code blocks of a page in one language, in order.
-func fences(page, language string) []string {
-	var list []string
-	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```").FindAllStringSubmatch(page, -1) {
-		list = append(list, m[1])
-	}
-	return list
-}
-
 // TestShownCommands: every command line that a page shows has a subcommand and
 // flags that exist.
 func TestShownCommands(t *testing.T) {
 	shown := 0
 	for _, page := range pagesOfDocs(t) {
-		for _, block := range fences(readDoc(t, page), "console") {
+		for _, block := range testkit.Fences(testkit.Read(t, page), "console") {
 			for line := range strings.Lines(block) {
-				_, command, found := strings.Cut(strings.TrimSpace(line), programName+" ")
+				_, command, found := strings.Cut(strings.TrimSpace(line), program.Name+" ")
 				if !found || !strings.HasPrefix(line, "$ ") {
 					continue
 				}
@@ -359,7 +344,7 @@ func TestShownCommands(t *testing.T) {
 				args := strings.Fields(strings.NewReplacer("'", "", `"`, "").Replace(command))
 				shown++
 				var cli commands
-				k, err := kong.New(&cli, kong.Name(programName), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
+				k, err := kong.New(&cli, kong.Name(program.Name), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -377,14 +362,14 @@ func TestShownCommands(t *testing.T) {
 // TestShownDefinitions: every feed and mapping that a page shows is valid,
 // together with the others of its page and the shipped ones.
 func TestShownDefinitions(t *testing.T) {
-	s, err := readSettings(map[string]string{}, true)
+	s, err := settings.Read(map[string]string{}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, page := range pagesOfDocs(t) {
 		t.Run(page, func(t *testing.T) {
 			dir, shown := t.TempDir(), 0
-			for _, block := range fences(readDoc(t, page), "yaml") {
+			for _, block := range testkit.Fences(testkit.Read(t, page), "yaml") {
 				name := regexp.MustCompile(`(?m)^name: (\S+)`).FindStringSubmatch(block)
 				if name == nil {
 					continue
@@ -404,7 +389,7 @@ func TestShownDefinitions(t *testing.T) {
 			if shown == 0 {
 				t.Skip("it shows none")
 			}
-			defs, problems := loadDefinitions(s, dir)
+			defs, problems := definitions.Load(s, dir)
 			if defs == nil {
 				var text bytes.Buffer
 				definition.Print(&text, problems) //nolint:errcheck // it is memory
@@ -417,7 +402,7 @@ func TestShownDefinitions(t *testing.T) {
 // TestReadmeIsWhatSessionsRun: the two examples of the README are files of
 // sessions, and the commands beside them are run there.
 func TestReadmeIsWhatSessionsRun(t *testing.T) {
-	readme := readDoc(t, "README.md")
+	readme := testkit.Read(t, "README.md")
 	for section, session := range map[string]string{"Fix a mapping": "fix-a-mapping", "Add a feed": "add-a-feed"} {
 		_, text, found := strings.Cut(readme, "\n## "+section+"\n")
 		if !found {
@@ -433,7 +418,7 @@ func TestReadmeIsWhatSessionsRun(t *testing.T) {
 		for _, f := range archive.Files {
 			files[string(f.Data)] = true
 		}
-		blocks := slices.Concat(fences(text, "yaml"), fences(text, "json"))
+		blocks := slices.Concat(testkit.Fences(text, "yaml"), testkit.Fences(text, "json"))
 		if len(blocks) == 0 {
 			t.Errorf("%s: the README shows no file", section)
 		}
@@ -442,7 +427,7 @@ func TestReadmeIsWhatSessionsRun(t *testing.T) {
 				t.Errorf("%s: no file of %s.txtar is this block of the README:\n%s", section, session, block)
 			}
 		}
-		for _, block := range fences(text, "console") {
+		for _, block := range testkit.Fences(text, "console") {
 			for line := range strings.Lines(block) {
 				command := strings.TrimPrefix(strings.TrimSpace(line), "$ ")
 				if strings.HasPrefix(line, "$ ") && !strings.Contains(string(archive.Comment), "exec "+command+"\n") {
@@ -456,16 +441,16 @@ func TestReadmeIsWhatSessionsRun(t *testing.T) {
 // TestNamedSettingsExist: what a file sets for the connector is a setting.
 func TestNamedSettingsExist(t *testing.T) {
 	known := map[string]bool{"GOMEMLIMIT": true}
-	for _, g := range settingGroups {
-		for _, s := range g.settings {
-			known[s.name] = true
+	for _, g := range settings.Groups {
+		for _, s := range g.Settings {
+			known[s.Name] = true
 		}
 	}
-	for _, s := range passedOn {
-		known[s.name] = true
+	for _, s := range settings.PassedOn {
+		known[s.Name] = true
 	}
 	line := regexp.MustCompile(`(?m)^#?([A-Z][A-Z0-9_]+)=`)
-	names := line.FindAllStringSubmatch(readDoc(t, ".env.example"), -1)
+	names := line.FindAllStringSubmatch(testkit.Read(t, ".env.example"), -1)
 	if len(names) < 10 {
 		t.Errorf(".env.example: only %d settings were found", len(names))
 	}
@@ -474,7 +459,7 @@ func TestNamedSettingsExist(t *testing.T) {
 			t.Errorf(".env.example sets %s, which is no setting", name[1])
 		}
 	}
-	for _, row := range regexp.MustCompile("(?m)^\\| (`[A-Z].*?) \\|").FindAllStringSubmatch(readDoc(t, "README.md"), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[A-Z].*?) \\|").FindAllStringSubmatch(testkit.Read(t, "README.md"), -1) {
 		for _, name := range regexp.MustCompile("`([A-Z][A-Z0-9_]+)`").FindAllStringSubmatch(row[1], -1) {
 			if !known[name[1]] {
 				t.Errorf("the README lists %s, which is no setting", name[1])
@@ -487,11 +472,11 @@ func TestNamedSettingsExist(t *testing.T) {
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
 	for _, page := range pagesOfDocs(t) {
-		for _, m := range link.FindAllStringSubmatch(readDoc(t, page), -1) {
+		for _, m := range link.FindAllStringSubmatch(testkit.Read(t, page), -1) {
 			if strings.Contains(m[1], "://") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(root, filepath.Dir(page), m[1])); err != nil {
+			if _, err := os.Stat(filepath.Join(Root, filepath.Dir(page), m[1])); err != nil {
 				t.Errorf("%s links to %s, which is not there", page, m[1])
 			}
 		}

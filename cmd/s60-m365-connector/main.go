@@ -13,39 +13,10 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 )
-
-// Exit codes. They are part of the contract with scripts that call the program.
-const (
-	exitDone        = 0
-	exitFailed      = 1 // the work failed
-	exitUsage       = 2 // wrong usage or settings
-	exitDefinitions = 3 // a feed or mapping file is invalid
-	exitCredentials = 4 // the credentials were refused
-)
-
-// version is set by the linker for releases.
-var version = "dev"
-
-const programName = "s60-m365-connector"
-
-// exitError ends the program with a code, after its text was printed.
-type exitError struct {
-	code int
-	err  error // nil: everything was said already
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return ""
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-// exit makes err end the program with a code.
-func exit(code int, err error) error { return &exitError{code: code, err: err} }
 
 // streams are where a subcommand reads and writes. Events and tables go to
 // out; logs, problems and progress go to err.
@@ -79,31 +50,36 @@ CLIENT_SECRET, and PROJECT_ID with TOKEN, or S60_COLLECTOR_BASE. Try "s60-m365-c
 Exit codes: 0 done, 1 the work failed, 2 wrong usage or settings, 3 a feed or mapping file is invalid,
 4 credentials refused.`
 
-func main() {
-	os.Exit(Main(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
-}
+// version is set by the linker for releases.
+var version = "dev"
 
-// Main runs one command line and returns the exit code.
-func Main(args []string, std streams) int {
+// lastGrace is how long the work in hand may take to end once the program is told to
+// stop: ten seconds are all that container runtimes give.
+const lastGrace = 9500 * time.Millisecond
+
+func main() {
+	program.Version = version
 	prepareProcess()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	go func() {
-		<-ctx.Done()
-		// A second signal ends the program at once, and so does what will not
-		// end by itself: ten seconds are all that container runtimes give.
-		stop()
-		time.Sleep(9500 * time.Millisecond)
-		fmt.Fprintln(std.err, programName+": stopped without finishing the work in hand")
-		os.Exit(exitDone)
-	}()
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the program at once
+		time.Sleep(lastGrace)
+		fmt.Fprintln(os.Stderr, program.Name+": stopped without finishing the work in hand")
+		os.Exit(program.Done)
+	})
+	os.Exit(Main(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// Main runs one command line until it is done or ctx ends, and returns the exit code.
+// What it started has ended by then.
+func Main(ctx context.Context, args []string, std streams) int {
 	var cli commands
-	parser, err := kong.New(&cli, kong.Name(programName), kong.Description(description),
+	parser, err := kong.New(&cli, kong.Name(program.Name), kong.Description(description),
 		kong.Writers(std.out, std.err), kong.Exit(func(int) {}), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(std))
 	if err != nil {
 		fmt.Fprintln(std.err, err)
-		return exitFailed
+		return program.Failed
 	}
 	for _, arg := range args {
 		if arg == "--" || arg == "simulate" { // what follows is not for this parser
@@ -111,13 +87,13 @@ func Main(args []string, std streams) int {
 		}
 		if arg == "--help" || arg == "-h" {
 			parser.Parse(args) //nolint:errcheck // prints the help; what else is wrong does not matter
-			return exitDone
+			return program.Done
 		}
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(std.err, "%s: %v\nTry \"%s help\".\n", programName, err, programName)
-		return exitUsage
+		fmt.Fprintf(std.err, "%s: %v\nTry \"%s help\".\n", program.Name, err, program.Name)
+		return program.Usage
 	}
 	return exitCode(command.Run(parser), std)
 }
@@ -125,30 +101,30 @@ func Main(args []string, std streams) int {
 // exitCode prints what ended the program, and gives its code.
 func exitCode(err error, std streams) int {
 	if err == nil {
-		return exitDone
+		return program.Done
 	}
-	code := exitFailed
-	if e, ok := errors.AsType[*exitError](err); ok {
-		if code = e.code; e.err == nil {
+	code := program.Failed
+	if e, ok := errors.AsType[*program.Error](err); ok {
+		if code = e.Code; e.Err == nil {
 			return code
 		}
-		err = e.err
+		err = e.Err
 	}
-	if list, ok := errors.AsType[settingsError](err); ok {
+	if list, ok := errors.AsType[settings.Problems](err); ok {
 		fmt.Fprintln(std.err, "settings:")
 		for _, problem := range list {
 			fmt.Fprintln(std.err, "  "+problem)
 		}
-		return exitUsage
+		return program.Usage
 	}
-	fmt.Fprintf(std.err, "%s: %v\n", programName, err)
+	fmt.Fprintf(std.err, "%s: %v\n", program.Name, err)
 	return code
 }
 
 type versionCommand struct{}
 
 func (versionCommand) Run(std streams) error {
-	_, err := fmt.Fprintln(std.out, programName, version)
+	_, err := fmt.Fprintln(std.out, program.Name, program.Version)
 	return err
 }
 

@@ -49,7 +49,7 @@ func BenchmarkFlat(b *testing.B) {
 	for _, run := range []struct {
 		name   string
 		keys   int
-		tenant []string
+		Tenant []string
 		read   func(*testing.B, *simulation) usage
 	}{
 		{fmt.Sprintf("blob=%dMB", *flatBlob), 0,
@@ -67,7 +67,7 @@ func BenchmarkFlat(b *testing.B) {
 			for range b.N {
 				dir := b.TempDir()
 				remember(b, dir, run.keys)
-				sim := simulated(b, binary, dir, run.tenant...)
+				sim := simulated(b, binary, dir, run.Tenant...)
 				u.add(run.read(b, sim))
 				sim.stop()
 			}

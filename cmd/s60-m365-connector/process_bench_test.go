@@ -14,13 +14,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 )
 
 // The processes of benchmarks: the connector as it is shipped, and the simulator, measured from outside.
 
 // buildShipped builds the program as it is shipped.
 func buildShipped(b *testing.B) string {
-	binary := filepath.Join(b.TempDir(), programName)
+	binary := filepath.Join(b.TempDir(), program.Name)
 	if out, err := exec.Command("make", "-s", "-C", "../..", "build", "BINARY="+binary).CombinedOutput(); err != nil {
 		b.Fatalf("build: %v\n%s", err, out)
 	}

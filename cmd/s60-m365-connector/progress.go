@@ -15,6 +15,9 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
@@ -38,12 +41,12 @@ type bar struct {
 
 // terminalBar gives std with a bar beneath its errors, if that is a terminal,
 // and events do not go to one, too. The bar is nil elsewhere.
-func terminalBar(std streams, s *settings) (streams, *bar) {
+func terminalBar(std streams, s *settings.Settings) (streams, *bar) {
 	errs, ok := std.err.(*os.File)
 	if !ok || !term.IsTerminal(int(errs.Fd())) {
 		return std, nil
 	}
-	if out, ok := std.out.(*os.File); ok && s.output == "-" && term.IsTerminal(int(out.Fd())) {
+	if out, ok := std.out.(*os.File); ok && s.Output == "-" && term.IsTerminal(int(out.Fd())) {
 		return std, nil
 	}
 	b := &bar{out: errs, width: func() int {
@@ -183,35 +186,35 @@ func (p *progress) text(events int64, perSecond float64, left time.Duration, kno
 	full := int(p.most * cells)
 	remaining := "time left not known yet"
 	if known {
-		remaining = "about " + spanText(left) + " left"
+		remaining = "about " + wording.Span(left) + " left"
 	}
 	return fmt.Sprintf("%s [%s%s] %s  %d events  %.0f/s  %s", p.name,
 		strings.Repeat("=", full), strings.Repeat(" ", cells-full), percent(p.most), events, perSecond, remaining)
 }
 
-// catchUp shows the first catch-up of a run, of all tenants.
-func (f *fleet) catchUp(ctx context.Context, b *bar) (end func()) {
+// showCatchUp shows the first catch-up of a run, of all tenants.
+func showCatchUp(ctx context.Context, f *fleet.Fleet, b *bar) (end func()) {
 	from := map[string]map[[2]string]time.Time{} // by tenant
 	target := time.Now()
 	var before int64 = -1
-	p := &progress{name: "catching up", bar: b, log: f.log, measure: func() (float64, int64) {
+	p := &progress{name: "catching up", bar: b, log: f.Log, measure: func() (float64, int64) {
 		var events int64
 		share, tenants := 0.0, 0
-		for _, m := range f.list() {
-			if m.settings != nil || m.connector != nil {
+		for _, m := range f.List() {
+			if m.Settings != nil || m.Connector != nil {
 				tenants++
 			}
-			if m.connector == nil {
+			if m.Connector == nil {
 				continue
 			}
-			if from[m.name] == nil {
-				from[m.name] = map[[2]string]time.Time{}
+			if from[m.Name] == nil {
+				from[m.Name] = map[[2]string]time.Time{}
 			}
-			status := m.connector.engine.Status()
+			status := m.Connector.Engine.Status()
 			for _, f := range status.Feeds {
 				events += f.Delivered()
 			}
-			share += caughtUp(status, from[m.name], target)
+			share += caughtUp(status, from[m.Name], target)
 		}
 		if before < 0 {
 			before = events
@@ -262,12 +265,12 @@ func caughtUp(status engine.Status, from map[[2]string]time.Time, target time.Ti
 
 // backfillProgress is the callback of a backfill, and what shows it. Its end
 // gives what was delivered, and how long it took.
-func (c *connector) backfillProgress(ctx context.Context, b *bar, feed string) (report func(done float64, events int64), end func() (int64, time.Duration)) {
+func backfillProgress(ctx context.Context, c *fleet.Connector, b *bar, feed string) (report func(done float64, events int64), end func() (int64, time.Duration)) {
 	began := time.Now()
 	var share atomic.Uint64 // the bits of a float
-	p := &progress{name: "backfill", bar: b, log: c.log, measure: func() (float64, int64) {
+	p := &progress{name: "backfill", bar: b, log: c.Log, measure: func() (float64, int64) {
 		var events int64
-		for _, f := range c.engine.Status().Feeds {
+		for _, f := range c.Engine.Status().Feeds {
 			if f.Feed == feed {
 				events += f.Delivered()
 			}

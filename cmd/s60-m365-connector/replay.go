@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
@@ -22,7 +24,7 @@ const replayBatch = 100
 // Run sends dead letters again. A file whose events were all taken up is
 // removed; events that are refused again stay as new dead letters.
 func (r replayCommand) Run(ctx context.Context, std streams) error {
-	s, env, err := loadSettings(false)
+	s, env, err := settings.Load(false)
 	if err != nil {
 		return err
 	}
@@ -30,12 +32,12 @@ func (r replayCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	// A connector may run meanwhile: it writes to files of its own.
-	log := newLogger(s, std.err)
-	dead, err := load.OpenDeadLetters(s.deadLetters(), load.DeadLetterLimits{})
+	log := fleet.NewLogger(s, std.err)
+	dead, err := load.OpenDeadLetters(s.DeadLetters(), load.DeadLetterLimits{})
 	if err != nil {
 		return err
 	}
-	dest, err := openDestination(s, terminalJSON(std.out), nil, log)
+	dest, err := fleet.OpenDestination(s, terminalJSON(std.out), nil, log)
 	if err != nil {
 		return err
 	}
@@ -65,8 +67,8 @@ const replaying = ".replaying"
 
 // files are what to replay, under their names of the replay. One that an
 // earlier replay did not finish comes first.
-func (r replayCommand) files(s *settings, dead *load.DeadLetters) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(s.deadLetters(), "*"+replaying))
+func (r replayCommand) files(s *settings.Settings, dead *load.DeadLetters) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(s.DeadLetters(), "*"+replaying))
 	if err != nil {
 		return nil, err
 	}

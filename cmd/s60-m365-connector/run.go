@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 
-	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/doctor"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/web"
 )
 
 type runCommand struct {
@@ -13,38 +15,30 @@ type runCommand struct {
 
 // Run collects until ctx ends, or once.
 func (r runCommand) Run(ctx context.Context, std streams) error {
-	s, env, err := loadSettings(false)
+	s, env, err := settings.Load(false)
 	if err != nil {
 		return err
 	}
 	std, bar := terminalBar(std, s)
-	f, err := openFleet(ctx, s, env, std, nil)
+	f, err := fleet.Open(ctx, s, env, terminalJSON(std.out), std.err, doctor.InWords, nil)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	f.describe(ctx, r.Once)
-	endProgress := f.catchUp(ctx, bar)
+	f.Describe(ctx, r.Once)
+	endProgress := showCatchUp(ctx, f, bar)
 	defer endProgress()
 	if r.Once {
-		return f.once(ctx)
+		return f.Once(ctx)
 	}
-	stop, err := f.serve()
+	stop, err := web.Serve(f)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	if err := f.run(ctx); err != nil {
+	if err := f.Run(ctx); err != nil {
 		return err
 	}
-	f.log.Info("stopped")
+	f.Log.Info("stopped")
 	return nil
-}
-
-// credentialsExit gives refused credentials their own exit code.
-func credentialsExit(err error) error {
-	if auth, ok := errors.AsType[*extract.AuthError](err); ok && !auth.Temporary {
-		return exit(exitCredentials, errors.New(explain(auth)))
-	}
-	return err
 }

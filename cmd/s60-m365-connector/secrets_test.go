@@ -20,6 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/testkit"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
 
@@ -63,7 +66,7 @@ func (t *transcript) String() string {
 // until SIGTERM has ended it. meanwhile is called before that.
 func (w *written) program(t *testing.T, env []string, d time.Duration, meanwhile func(), args ...string) {
 	t.Helper()
-	cmd := exec.Command("sh", append([]string{"-c", `umask 0; exec "$@"`, "sh", programName}, args...)...)
+	cmd := exec.Command("sh", append([]string{"-c", `umask 0; exec "$@"`, "sh", program.Name}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "STATE_DIR=" + w.state, "CONFIG_DIR=" + filepath.Join(w.state, "none"),
 		"LISTEN_ADDR=", "LOG_LEVEL=DEBUG", "HEARTBEAT_INTERVAL_MINUTES=0.02", "POLLING_INTERVAL_MINUTES=0.02"}, env...)
 	cmd.Stdout, cmd.Stderr = &w.out, &w.out
@@ -231,7 +234,7 @@ func TestSecretsOfTenants(t *testing.T) {
 			env = append(env, name+"="+value)
 		}
 	}
-	dir := folder(t, map[string]string{
+	dir := testkit.Folder(t, map[string]string{
 		"good.yaml":  "CLIENT_SECRET: " + plantedSecret + "\nTOKEN: " + plantedToken,
 		"wrong.yaml": "CLIENT_SECRET: wrong" + plantedSecret + "\nTOKEN: wrong" + plantedToken + "\nPROJECT_ID: 7\nENABLE_MGMT_ACTIVITY: false",
 		"file.yaml":  "CLIENT_SECRET_FILE: secret\nTOKEN_FILE: token\nPROJECT_ID: 8\nENABLE_MGMT_ACTIVITY: false",
@@ -391,7 +394,7 @@ func TestRecordsOnTerminals(t *testing.T) {
 	t.Parallel()
 	record := `{"id":"1","riskLevel":"\u001b]0;title\u0007","userPrincipalName":"a` + "\u009b31m\u007f" + `b@c.example"}`
 	for _, args := range [][]string{{"map", "--mapping", "entra-risky-user"}, {"map", "--mapping", "entra-risky-user", "--explain"}} {
-		cmd := exec.Command(programName, args...)
+		cmd := exec.Command(program.Name, args...)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "CONFIG_DIR=" + t.TempDir(), "STATE_DIR=" + t.TempDir()}
 		cmd.Stdin = strings.NewReader(record)
 		out, err := cmd.CombinedOutput()
@@ -412,7 +415,7 @@ func TestNoCoreFile(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	cmd := exec.CommandContext(ctx, programName, "map", "--mapping", "entra-signin")
+	cmd := exec.CommandContext(ctx, program.Name, "map", "--mapping", "entra-signin")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "CONFIG_DIR=" + t.TempDir(), "STATE_DIR=" + t.TempDir()}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -445,11 +448,11 @@ func TestEscapeControls(t *testing.T) {
 		"{\"a\":\"\u0080\u009b31m\"}":   `{"a":"\u0080\u009b31m"}`,
 		"{\"a\":\"\u00a0é\u20ac\xc2\"}": "{\"a\":\"\u00a0é\u20ac\xc2\"}",
 	} {
-		if got := string(escapeControls(nil, []byte(in))); got != want {
+		if got := string(wording.EscapeControls(nil, []byte(in))); got != want {
 			t.Errorf("escapeControls(%q) = %q, want %q", in, got, want)
 		}
 		var before, after any
-		if json.Unmarshal([]byte(in), &before) == nil && (json.Unmarshal(escapeControls(nil, []byte(in)), &after) != nil || fmt.Sprint(before) != fmt.Sprint(after)) {
+		if json.Unmarshal([]byte(in), &before) == nil && (json.Unmarshal(wording.EscapeControls(nil, []byte(in)), &after) != nil || fmt.Sprint(before) != fmt.Sprint(after)) {
 			t.Errorf("escapeControls(%q) is another value: %v", in, after)
 		}
 	}

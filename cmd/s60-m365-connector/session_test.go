@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
 
@@ -24,7 +25,7 @@ import (
 // script in testdata/session is what a person would type and see.
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){programName: main, "relay": relay, bareClientName: bareClient})
+	testscript.Main(m, map[string]func(){program.Name: main, "relay": relay, bareClientName: bareClient})
 }
 
 // quickSessions are those that -short leaves: each way a run begins and ends, and all
@@ -66,7 +67,7 @@ func TestSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()
-		if err := os.Symlink(binary, filepath.Join(dir, programName)); err != nil {
+		if err := os.Symlink(binary, filepath.Join(dir, program.Name)); err != nil {
 			t.Fatal(err)
 		}
 		path = dir + string(filepath.ListSeparator)

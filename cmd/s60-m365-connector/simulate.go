@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
 
@@ -12,8 +13,8 @@ type simulateCommand struct {
 
 // Run runs the simulator until ctx ends.
 func (s simulateCommand) Run(ctx context.Context, std streams) error {
-	if code := simulator.Main(ctx, s.Args, std.out, std.err); code != exitDone {
-		return exit(code, nil)
+	if code := simulator.Main(ctx, s.Args, std.out, std.err); code != program.Done {
+		return program.Exit(code, nil)
 	}
 	return nil
 }

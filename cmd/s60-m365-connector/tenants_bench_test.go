@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
@@ -108,7 +109,7 @@ func manyTenants(b *testing.B, binary string) {
 
 // allOK reports whether every tenant has caught up, and how far each is behind.
 func allOK(b *testing.B, url string) (ok bool, lags []int64) {
-	var tenants []tenantStatus
+	var tenants []fleet.TenantStatus
 	answered, err := http.Get(url)
 	if err != nil {
 		return false, nil // it does not listen yet

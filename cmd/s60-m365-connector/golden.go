@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+type testCommand struct {
+	Dir    string `arg:"" optional:"" help:"Folder with golden/<mapping>/<case>.json, or that golden folder itself; CONFIG_DIR if not given."`
+	Update bool   `help:"Write the events as they are now, instead of comparing."`
+}
+
+// goldenTime is the time of collection in golden cases: the timestamp of
+// records that have none of their own.
+var goldenTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// goldenCase is a record, and the event that it must become.
+type goldenCase struct{ mapping, name, record, golden string }
+
+// Run compares the events of golden cases with those on file. Mappings under
+// the folder go over the shipped ones.
+func (t testCommand) Run(std streams) error {
+	s, _, err := settings.Load(true)
+	if err != nil {
+		return err
+	}
+	dir := s.ConfigDir
+	if t.Dir != "" {
+		dir = t.Dir
+	}
+	root, overlay := filepath.Join(dir, "golden"), dir
+	if info, err := os.Stat(root); err != nil || !info.IsDir() {
+		root, overlay = dir, s.ConfigDir
+	}
+	cases, err := goldenCases(root)
+	if err != nil {
+		return program.Exit(program.Usage, err)
+	}
+	defs, err := definitions.LoadValid(s, overlay, std.err)
+	if err != nil {
+		return err
+	}
+	if err := definitions.PrintUnknownNames(s, defs, overlay, std.err); err != nil {
+		return err
+	}
+	compiled := map[string]*transform.Mapping{}
+	passed, wrong, written := 0, 0, 0
+	for _, c := range cases {
+		var event []byte
+		mapping, err := c.compile(defs, s, compiled)
+		if err == nil {
+			event, err = c.event(mapping)
+		}
+		if err == nil && t.Update {
+			err = os.WriteFile(c.golden, event, 0o644)
+			written++
+		} else if err == nil {
+			err = c.compare(event)
+		}
+		if err != nil {
+			wrong++
+			fmt.Fprintf(std.out, "FAIL %s/%s\n%s\n", c.mapping, c.name, indent(wording.Visible(err.Error())))
+			continue
+		}
+		passed++
+	}
+	switch {
+	case wrong > 0:
+		fmt.Fprintf(std.out, "%d passed, %d failed\n", passed, wrong)
+		return program.Exit(program.Failed, nil)
+	case t.Update:
+		fmt.Fprintf(std.out, "%d golden files written\n", written)
+	default:
+		fmt.Fprintf(std.out, "%d passed, 0 failed\n", passed)
+	}
+	return nil
+}
+
+// goldenCases finds the cases under a folder.
+func goldenCases(root string) ([]goldenCase, error) {
+	files, err := filepath.Glob(filepath.Join(root, "*", "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var cases []goldenCase
+	for _, file := range files {
+		if strings.HasSuffix(file, definitions.GoldenSuffix) {
+			continue
+		}
+		name := strings.TrimSuffix(file, ".json")
+		cases = append(cases, goldenCase{
+			mapping: filepath.Base(filepath.Dir(file)), name: filepath.Base(name), record: file, golden: name + definitions.GoldenSuffix,
+		})
+	}
+	if len(cases) == 0 {
+		return nil, fmt.Errorf("%s holds no cases: write a record into %s", root, filepath.Join(root, "<mapping>", "<case>.json"))
+	}
+	return cases, nil
+}
+
+// compile is the mapping of the case, compiled for the first of its cases.
+func (c goldenCase) compile(defs *definitions.Compiled, s *settings.Settings, known map[string]*transform.Mapping) (*transform.Mapping, error) {
+	if known[c.mapping] != nil {
+		return known[c.mapping], nil
+	}
+	m := defs.Set.Mapping(c.mapping)
+	if m == nil {
+		return nil, fmt.Errorf("there is no mapping %q", c.mapping)
+	}
+	compiled, problems := transform.Compile(m, transform.Options{
+		Constants: definitions.Constants(s.Environment), Now: func() time.Time { return goldenTime },
+	})
+	if len(problems) > 0 {
+		return nil, errors.New(problems[0].String())
+	}
+	known[c.mapping] = compiled
+	return compiled, nil
+}
+
+// event is what the record of the case becomes, as golden files hold it.
+func (c goldenCase) event(mapping *transform.Mapping) ([]byte, error) {
+	record, err := os.ReadFile(c.record)
+	if err != nil {
+		return nil, err
+	}
+	if !json.Valid(record) {
+		return nil, fmt.Errorf("%s is not JSON", c.record)
+	}
+	raw, _ := mapping.NewMapper(transform.Constant{Name: "source_name", Value: c.mapping}).Append(nil, record)
+	fields, err := eventFields(raw)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err = e.Encode(fields)
+	return b.Bytes(), err
+}
+
+// eventFields decodes an event without losing a digit.
+func eventFields(event []byte) (map[string]any, error) {
+	d := json.NewDecoder(bytes.NewReader(event))
+	d.UseNumber()
+	var fields map[string]any
+	err := d.Decode(&fields)
+	return fields, err
+}
+
+// compare tells how the event differs from the one on file, field by field.
+func (c goldenCase) compare(event []byte) error {
+	golden, err := os.ReadFile(c.golden)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("it has no %s: check the event with map, then write it with test --update", filepath.Base(c.golden))
+	}
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(golden, event) {
+		return nil
+	}
+	want, err := eventFields(golden)
+	if err != nil {
+		return fmt.Errorf("%s is not JSON: %w", c.golden, err)
+	}
+	got, err := eventFields(event)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	names := maps.Clone(want)
+	maps.Copy(names, got)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		was, had := want[name]
+		is, has := got[name]
+		if had && has && fmt.Sprint(was) == fmt.Sprint(is) {
+			continue
+		}
+		if had {
+			writeField(&text, "-", name, was)
+		}
+		if has {
+			writeField(&text, "+", name, is)
+		}
+	}
+	if text.Len() == 0 {
+		return nil // only the layout of the file differs
+	}
+	return errors.New(strings.TrimSuffix(text.String(), "\n"))
+}
+
+func writeField(w io.Writer, sign, name string, value any) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		text = []byte(fmt.Sprint(value))
+	}
+	fmt.Fprintf(w, "%s %s: %s\n", sign, name, text)
+}
+
+func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ") }

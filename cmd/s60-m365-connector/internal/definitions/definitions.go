@@ -1,0 +1,178 @@
+// Package definitions loads and compiles the feeds and mappings that are in force: those
+// that are shipped, and those of CONFIG_DIR over them.
+package definitions
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+	"github.com/secure60/s60-m365-connector/feeds"
+	"github.com/secure60/s60-m365-connector/mappings"
+)
+
+// This file loads the feeds and mappings.
+
+// Compiled are the feeds and mappings in force, compiled.
+type Compiled struct {
+	Set      *definition.Set
+	Mappings map[string]*transform.Mapping
+}
+
+// With are the definitions with feeds switched on or off.
+func (d *Compiled) With(switched map[string]bool) *Compiled {
+	if len(switched) == 0 {
+		return d
+	}
+	set := *d.Set
+	set.Feeds = slices.Clone(set.Feeds)
+	for i, f := range set.Feeds {
+		if on, ok := switched[f.Name]; ok {
+			set.Feeds[i] = f.With(on)
+		}
+	}
+	return &Compiled{&set, d.Mappings}
+}
+
+// Constants are the fields that every event carries, by the Secure60 Common
+// Information Model.
+func Constants(environment string) []transform.Constant {
+	list := []transform.Constant{
+		{Name: "vendor", Value: "Microsoft"},
+		{Name: "product", Value: "Microsoft 365"},
+		{Name: "type", Value: "cloud"},
+		{Name: "app_name", Value: "ms365"},
+		{Name: "technology_group", Value: "cloud"},
+		{Name: "schema_version", Value: "1.0"},
+	}
+	if environment != "" {
+		list = append(list, transform.Constant{Name: "environment", Value: environment})
+	}
+	return list
+}
+
+// Load loads and compiles every feed and mapping, with those under
+// dir over the shipped ones. Everything wrong is in problems, and what is only
+// doubtful as well; definitions are nil where something is wrong.
+func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
+	var overlay fs.FS
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		overlay = os.DirFS(dir)
+	}
+	set, problems := definition.Load(definition.Options{
+		Feeds: feeds.FS, Mappings: mappings.FS, Overlay: overlay, OverlayName: dir, Settings: s.Names,
+	})
+	compiled := map[string]*transform.Mapping{}
+	environment := s.Environment
+	if s.TenantsDir != "" {
+		environment = "" // each tenant's engine adds its own
+	}
+	if set != nil {
+		for _, m := range whole(set) {
+			c, found := transform.Compile(m, transform.Options{Constants: Constants(environment)})
+			problems = append(problems, found...)
+			compiled[m.Name] = c
+		}
+		for _, m := range set.Faulty {
+			if includedBy(m, set.Mappings) || includedBy(m, set.Faulty) {
+				continue // it may use names of its includer
+			}
+			_, found := transform.Compile(m, transform.Options{Constants: Constants(environment)})
+			problems = append(problems, found...)
+		}
+	}
+	if definition.Invalid(problems) {
+		return nil, problems
+	}
+	return &Compiled{Set: set, Mappings: compiled}, problems
+}
+
+// whole are the mappings that stand for themselves: those that a feed names,
+// and those that no other mapping includes. What is included may use names of
+// its includer, and is compiled as a part of it.
+func whole(set *definition.Set) []*definition.Mapping {
+	included, named := map[string]bool{}, map[string]bool{}
+	for _, m := range set.Mappings {
+		for _, part := range m.Include {
+			included[part.Name] = true
+		}
+	}
+	for _, f := range set.Feeds {
+		named[f.Mapping] = true
+	}
+	var list []*definition.Mapping
+	for _, m := range set.Mappings {
+		if named[m.Name] || !included[m.Name] {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func includedBy(m *definition.Mapping, others []*definition.Mapping) bool {
+	return slices.ContainsFunc(others, func(o *definition.Mapping) bool { return slices.Contains(o.Include, m) })
+}
+
+// LoadValid loads definitions for a subcommand that needs valid ones. It
+// prints what is wrong or doubtful.
+func LoadValid(s *settings.Settings, dir string, w io.Writer) (*Compiled, error) {
+	defs, problems := Load(s, dir)
+	definition.Sort(problems)
+	// A mapping that several others include has its problems in each of them.
+	problems = slices.Compact(problems)
+	if err := definition.Print(w, problems); err != nil {
+		return nil, err
+	}
+	if defs == nil {
+		wrong := 0
+		for _, p := range problems {
+			if !p.Warning {
+				wrong++
+			}
+		}
+		return nil, program.Exit(program.Definitions, fmt.Errorf("%d %s in the feed and mapping files", wrong, wording.Plural(wrong, "problem")))
+	}
+	return defs, NamedFeeds(s, defs.Set)
+}
+
+// NamedFeeds checks that every feed that the settings switch on exists: a
+// misspelt one would otherwise be off in silence.
+func NamedFeeds(s *settings.Settings, set *definition.Set) error {
+	var problems settings.Problems
+	for _, name := range s.Names["FEEDS"].([]any) {
+		if set.Feed(name.(string)) != nil {
+			continue
+		}
+		var known []string
+		for _, f := range set.Feeds {
+			known = append(known, f.Name)
+		}
+		problems = append(problems, fmt.Sprintf("FEEDS holds %q, and there is no such feed: write some of %s", name, strings.Join(known, ", ")))
+	}
+	if problems != nil {
+		return problems
+	}
+	return nil
+}
+
+// SourceName is the feed that uses the mapping, if there is just one.
+func (d *Compiled) SourceName(mapping string) string {
+	var users []string
+	for _, f := range d.Set.Feeds {
+		if f.Mapping == mapping {
+			users = append(users, f.Name)
+		}
+	}
+	if len(users) == 1 {
+		return users[0]
+	}
+	return mapping
+}

@@ -1,0 +1,141 @@
+package definitions
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/expression"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+	"github.com/secure60/s60-m365-connector/feeds"
+	"github.com/secure60/s60-m365-connector/mappings"
+)
+
+const GoldenSuffix = ".golden.json"
+
+// This file finds misspelt names of fields. A name that a record lacks is nil,
+// and rightly so, as most fields are absent from most records: only a list of
+// the names that records do have tells a misspelt one.
+
+// PrintUnknownNames writes the warnings of unknownNames to w.
+func PrintUnknownNames(s *settings.Settings, defs *Compiled, dir string, w io.Writer) error {
+	problems := unknownNames(s, defs, dir)
+	definition.Sort(problems)
+	return definition.Print(w, slices.Compact(problems))
+}
+
+// unknownNames warns of names in mappings that no known record has. Mappings of
+// the shipped feeds, and those that replace shipped ones, are held to the list
+// of their names; of other mappings, whose records nobody here has seen, only
+// names that differ in a letter or two from a known one. Fields of the golden
+// records under dir are known as well.
+func unknownNames(s *settings.Settings, defs *Compiled, dir string) []definition.Problem {
+	known := mappings.ParseNames(mappings.KnownFields)
+	lists := listsOf(s, defs, known) // before names are added: it asks which mappings have a list
+	for name, m := range defs.Mappings {
+		addGoldenNames(known, name, m, dir)
+	}
+	var problems []definition.Problem
+	for name, m := range defs.Mappings {
+		section := lists[name]
+		for _, r := range m.References() {
+			if message := unknownName(known, name, section, r.Name); message != "" {
+				p := r.Text.Problem(r.Offset, r.Length, message)
+				p.Warning = true
+				problems = append(problems, p)
+			}
+		}
+	}
+	return problems
+}
+
+// unknownName is what to say of a name, "" if it is known or may well be.
+func unknownName(known mappings.Names, mapping, section, name string) string {
+	if known.Has(mapping, name) || section != "" && known.Has(section, name) {
+		return ""
+	}
+	if section != "" {
+		message := fmt.Sprintf("no known record of %s has %s, so it is nil", section, name)
+		if near := expression.Nearest(name, known.List(section)); near != "" {
+			message += ": did you mean " + near + "?"
+		}
+		return message
+	}
+	all := known.List("")
+	if slices.Contains(all, name) {
+		return ""
+	}
+	for _, same := range []func(string) string{strings.Clone, strings.ToLower} { // a known name in the same case is likelier meant
+		for _, other := range all {
+			if slip(same(name), same(other)) {
+				return fmt.Sprintf("%s is nearly %s, which other records have: did you mean that?", name, other)
+			}
+		}
+	}
+	return ""
+}
+
+// slip says whether two long names are nearly one: they differ in one place,
+// by a letter or two.
+func slip(a, b string) bool {
+	const long = len("event_") + 8
+	if len(a) < long || len(b) < long {
+		return false
+	}
+	short := min(len(a), len(b))
+	front, back := 0, 0
+	for front < short && a[front] == b[front] {
+		front++
+	}
+	for back < short-front && a[len(a)-1-back] == b[len(b)-1-back] {
+		back++
+	}
+	return max(len(a), len(b))-front-back <= 2
+}
+
+// listsOf names, for each mapping in force, the shipped mapping whose records it
+// gets: the one of its own name, or that of the shipped feed that names it.
+func listsOf(s *settings.Settings, defs *Compiled, known mappings.Names) map[string]string {
+	lists := make(map[string]string)
+	shipped, _ := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: s.Names})
+	for name := range defs.Mappings {
+		if known.Of(name) {
+			lists[name] = name
+		}
+	}
+	if shipped == nil {
+		return lists
+	}
+	for _, f := range defs.Set.Feeds {
+		if was := shipped.Feed(f.Name); was != nil && lists[f.Mapping] == "" && known.Of(was.Mapping) {
+			lists[f.Mapping] = was.Mapping
+		}
+	}
+	return lists
+}
+
+// addGoldenNames notes the fields of the golden records of a mapping.
+func addGoldenNames(known mappings.Names, name string, m *transform.Mapping, dir string) {
+	files, _ := filepath.Glob(filepath.Join(dir, "golden", name, "*.json"))
+	mapper := m.NewMapper()
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil || strings.HasSuffix(file, GoldenSuffix) || !gjson.ValidBytes(data) {
+			continue // test says what is wrong with a case
+		}
+		event, _ := mapper.Append(nil, data)
+		gjson.ParseBytes(event).ForEach(func(key, _ gjson.Result) bool {
+			if strings.HasPrefix(key.Str, "event_") {
+				known.Add(name, key.Str)
+			}
+			return true
+		})
+	}
+}

@@ -1,0 +1,98 @@
+// Package doctor asks, for each thing that a run requires, whether it is met, and says why
+// not and what to do. It also puts the errors that feeds meet into words.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+// Finding is what came of one requirement.
+type Finding struct {
+	Name   string  `json:"name"`
+	Status Verdict `json:"status"`
+	Cause  string  `json:"cause"`            // what was found
+	Remedy string  `json:"remedy,omitempty"` // what to do; empty when nothing is to be done
+}
+
+// Verdict is how a requirement is met.
+type Verdict string
+
+const (
+	Passed  Verdict = "ok"
+	Warned  Verdict = "warn"    // collection works, and somebody should know
+	Failed  Verdict = "FAIL"    // something is not collected, or will not be
+	Skipped Verdict = "skipped" // it depends on one that failed
+)
+
+// note takes a finding. code is the exit code that a failure calls for.
+func (d *Doctor) note(f Finding, code int) {
+	line := func(s string) string { return strings.Join(strings.Fields(wording.Visible(s)), " ") }
+	f.Name, f.Cause, f.Remedy = line(f.Name), line(f.Cause), line(f.Remedy)
+	f.Cause, f.Remedy = strings.TrimRight(f.Cause, "."), strings.TrimRight(f.Remedy, ".")
+	if d.count == nil {
+		d.count = map[Verdict]int{}
+	}
+	d.count[f.Status]++
+	// What others depend on comes first and says more than what fails behind
+	// it; a failure with a code of its own says more than one without.
+	if f.Status == Failed && (d.Code == program.Done || d.Code == program.Failed) {
+		d.Code = code
+	}
+	d.Report(f)
+}
+
+func (d *Doctor) ok(name, format string, args ...any) {
+	d.note(Finding{name, Passed, fmt.Sprintf(format, args...), ""}, program.Done)
+}
+
+func (d *Doctor) warn(name, remedy, format string, args ...any) {
+	d.note(Finding{name, Warned, fmt.Sprintf(format, args...), remedy}, program.Done)
+}
+
+func (d *Doctor) fail(name, remedy, format string, args ...any) {
+	d.note(Finding{name, Failed, fmt.Sprintf(format, args...), remedy}, program.Failed)
+}
+
+func (d *Doctor) skip(name, reason string) {
+	d.note(Finding{name, Skipped, reason, ""}, program.Done)
+}
+
+func (d *Doctor) Summary() string { return "\n" + counted(d.count) }
+
+// counted says how many findings there are of each kind.
+func counted(count map[Verdict]int) string {
+	text := fmt.Sprintf("%d ok, %d %s, %d %s", count[Passed],
+		count[Warned], wording.Plural(count[Warned], "warning"), count[Failed], wording.Plural(count[Failed], "failure"))
+	if n := count[Skipped]; n > 0 {
+		text += fmt.Sprintf(", %d skipped", n)
+	}
+	return text
+}
+
+// This file asks for the requirements that come before the feeds, and for the
+// destination and the credential's end; check_feeds.go for those of the feeds.
+
+// Doctor goes through the requirements.
+type Doctor struct {
+	Report   func(Finding)
+	count    map[Verdict]int
+	Code     int // exit code
+	Settings *settings.Settings
+	defs     *definitions.Compiled
+	client   *extract.Client
+
+	credential extract.Credential
+	targets    []target
+	tokens     map[string]tokenState // by scope
+	last       map[[2]string]string  // what each partition met last
+	// lastOf gives last of a tenant, from the state or the running connector.
+	lastOf func(ctx context.Context, tenant string) map[[2]string]string
+}

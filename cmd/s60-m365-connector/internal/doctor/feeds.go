@@ -1,0 +1,386 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+// target is a partition of a feed that is on.
+type target struct {
+	feed      *definition.Feed
+	partition string
+	scope     string
+	reader    *extract.Reader
+}
+
+func (t target) String() string { return "feed " + wording.FeedLabel(t.feed.Name, t.partition) }
+
+// tokenState is what the token of a scope says, or why there is none.
+type tokenState struct {
+	claims extract.Claims
+	err    error
+}
+
+// plan makes the client and what reads the feeds that are on. A person waits
+// for the answers: faults are told after two attempts, not after many.
+func (d *Doctor) plan() error {
+	s := d.Settings
+	var err error
+	if d.credential, err = fleet.NewCredential(s); err != nil {
+		return err
+	}
+	options := fleet.ClientOptions(s, d.credential, slog.New(slog.DiscardHandler))
+	options.MaxAttempts, options.MaxElapsed, options.MaxThrottled = 2, 20*time.Second, 30*time.Second
+	options.Backoff, options.HeaderTimeout, options.StallTimeout = 200*time.Millisecond, 30*time.Second, 10*time.Second
+	d.client = extract.NewClient(options)
+	for _, feed := range d.defs.Set.Feeds {
+		on, err := feed.Enabled.Bool(s.Names)
+		if err != nil {
+			return fmt.Errorf("feed %s: enabled: %w", feed.Name, err)
+		}
+		if !on {
+			continue
+		}
+		values, err := partitions(feed, s.Names)
+		if err != nil {
+			return fmt.Errorf("feed %s: for_each: %w", feed.Name, err)
+		}
+		for _, value := range values {
+			reader, err := extract.NewReader(d.client, feed, value, s.Names)
+			if err != nil {
+				return err
+			}
+			scope, err := feed.Scope.Expand(s.Names)
+			if err != nil {
+				return fmt.Errorf("feed %s: auth.scope: %w", feed.Name, err)
+			}
+			d.targets = append(d.targets, target{feed, value, scope, reader})
+		}
+	}
+	return nil
+}
+
+// partitions are the values of a feed's for_each, or "" for a feed without.
+func partitions(feed *definition.Feed, names map[string]any) ([]string, error) {
+	if feed.ForEach == nil {
+		return []string{""}, nil
+	}
+	v, err := feed.ForEach.Values.Eval(names)
+	if err != nil {
+		return nil, err
+	}
+	list, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%s gives a %T, not a list", feed.ForEach.Values, v)
+	}
+	values := make([]string, len(list))
+	for i, v := range list {
+		values[i] = fmt.Sprint(v)
+	}
+	return values, nil
+}
+
+// scopes are those of the feeds that are on, each once.
+func (d *Doctor) scopes() []string {
+	var list []string
+	for _, t := range d.targets {
+		if t.scope != "" && !slices.Contains(list, t.scope) {
+			list = append(list, t.scope)
+		}
+	}
+	return list
+}
+
+// askTokens asks for a token of each scope. It comes before the clock is
+// judged, which the answers tell.
+func (d *Doctor) askTokens(ctx context.Context) {
+	d.tokens = map[string]tokenState{}
+	for _, scope := range d.scopes() {
+		claims, err := d.client.Claims(ctx, scope)
+		d.tokens[scope] = tokenState{claims, err}
+	}
+}
+
+func (d *Doctor) checkTokens() {
+	for _, scope := range d.scopes() {
+		name, token := "token for "+strings.TrimSuffix(scope, "/.default"), d.tokens[scope]
+		if token.err == nil {
+			d.ok(name, "granted, until %s", token.claims.Expires.UTC().Format("15:04 UTC"))
+			continue
+		}
+		f, code := d.describe(token.err, nil)
+		f.Name = name
+		d.note(f, code)
+	}
+}
+
+// optional are permissions without which a feed works nevertheless, and what
+// it then lacks.
+var optional = map[string]string{
+	"ActivityFeed.ReadDlp": "events of data loss prevention come without the details of what matched",
+	"Directory.Read.All":   "some tenants then refuse the sign-in feeds, and the end of the credential is not known",
+}
+
+// checkPermissions compares what the feeds ask for with what the tokens hold.
+func (d *Doctor) checkPermissions() {
+	for _, scope := range d.scopes() {
+		token := d.tokens[scope]
+		users := map[string][]string{} // feeds by permission
+		for _, t := range d.targets {
+			for _, permission := range t.feed.Permissions {
+				if t.scope == scope && !slices.Contains(users[permission], t.feed.Name) {
+					users[permission] = append(users[permission], t.feed.Name)
+				}
+			}
+		}
+		opaque := len(token.claims.Roles) == 0 && token.claims.Tenant == ""
+		for _, permission := range slices.Sorted(maps.Keys(users)) {
+			name, feeds := "permission "+permission, strings.Join(users[permission], ", ")
+			if token.err != nil || opaque {
+				d.skip(name, map[bool]string{true: "there is no token", false: "the token does not tell what it permits"}[token.err != nil]+" for "+scope)
+				continue
+			}
+			cause := "not granted"
+			if len(token.claims.Roles) == 0 {
+				cause = "not granted: the token holds no permission at all, so an administrator has not consented, or delegated permissions were added instead of application permissions"
+			}
+			less, partly := optional[permission]
+			switch {
+			case slices.Contains(token.claims.Roles, permission):
+				d.ok(name, "granted, for %s", feeds)
+			case partly:
+				d.warn(name, d.grant(scope, permission), "%s; %s", cause, less)
+			default:
+				d.fail(name, d.grant(scope, permission), "%s; without it these stop: %s", cause, feeds)
+			}
+		}
+	}
+}
+
+// grant says how a permission is given.
+func (d *Doctor) grant(scope string, permissions ...string) string {
+	api := scope
+	switch scope {
+	case d.Settings.GraphScope():
+		api = "Microsoft Graph"
+	case d.Settings.ManageBase + "/.default":
+		api = "Office 365 Management APIs"
+	}
+	return fmt.Sprintf("add the application permission %s of %s to the app registration and grant admin consent", strings.Join(permissions, " and "), api)
+}
+
+// missing is the first permission that a feed cannot work without and does not
+// have.
+func (d *Doctor) missing(t target) string {
+	claims := d.tokens[t.scope].claims
+	for _, permission := range t.feed.Permissions {
+		if _, partly := optional[permission]; !partly && claims.Tenant != "" && !slices.Contains(claims.Roles, permission) {
+			return permission
+		}
+	}
+	return ""
+}
+
+// checkFeed asks the service for one small page of the feed, and whether its
+// subscription is active.
+func (d *Doctor) checkFeed(ctx context.Context, t target) {
+	if t.scope != "" && d.tokens[t.scope].err != nil {
+		d.skip(t.String(), "there is no token for "+t.scope)
+		return
+	}
+	if permission := d.missing(t); permission != "" {
+		d.skip(t.String(), "the permission "+permission+" is missing")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
+	subscribed := d.checkSubscription(ctx, t)
+	if !subscribed {
+		d.skip(t.String(), "its subscription is not active yet")
+		return
+	}
+	records, err := t.reader.Probe(ctx, probeWindow(t.feed, time.Now()))
+	if err != nil {
+		f, code := d.describe(err, &t)
+		f.Name = t.String()
+		d.note(f, code)
+		return
+	}
+	what := fmt.Sprintf("%d %s", records, wording.Plural(records, "record"))
+	if t.feed.Expand != nil {
+		what = fmt.Sprintf("%d %s of content", records, wording.Plural(records, "item"))
+	}
+	d.ok(t.String(), "answers, with %s in the minute asked for", what)
+}
+
+// probeWindow is the last minute that the feed would read.
+func probeWindow(feed *definition.Feed, now time.Time) extract.Window {
+	if feed.Window == nil {
+		return extract.Window{}
+	}
+	to := now.UTC().Add(-feed.Window.Delay).Truncate(time.Second)
+	return extract.Window{From: to.Add(-min(time.Minute, feed.Window.Max)), To: to}
+}
+
+// checkSubscription lists the subscriptions. To the reader, a start was just
+// attempted: so it attempts none.
+func (d *Doctor) checkSubscription(ctx context.Context, t target) (active bool) {
+	if t.feed.Subscribe == nil || t.feed.Subscribe.Wait < time.Minute {
+		return true // there is none, or it could be started again at once: not by a check
+	}
+	name := "subscription " + t.partition
+	if t.partition == "" {
+		name = "subscription " + t.feed.Name
+	}
+	_, err := t.reader.Subscribe(ctx, time.Now())
+	if err == nil {
+		d.ok(name, "active")
+		return true
+	}
+	last, ran := d.last[[2]string{t.feed.Name, t.partition}]
+	if _, inactive := errors.AsType[*extract.SubscribeWait](err); inactive {
+		// The listing does not tell why; asking for content does.
+		_, asked := t.reader.Probe(ctx, probeWindow(t.feed, time.Now()))
+		switch refused, ok := errors.AsType[*extract.StatusError](asked); {
+		case auditLogOff("", last):
+			d.fail(name, switchAuditOn, "the tenant's audit log is switched off, as the service said when the connector last tried to start the subscription")
+			return false
+		case ok && refused.Code == "AF20022" && !ran:
+			d.ok(name, "the connector starts it when it runs; first content can take hours")
+			return false
+		case asked != nil:
+			err = asked
+		}
+	}
+	f, code := d.describe(err, &t)
+	f.Name = name
+	d.note(f, code)
+	return false
+}
+
+// auditLogOff recognises a tenant whose audit log is switched off. The service
+// has no code for it: starting a subscription fails with free text.
+func auditLogOff(code, message string) bool {
+	return code == "AF20011" || strings.Contains(message, "Tenant ") && strings.Contains(message, " does not exist")
+}
+
+const (
+	switchAuditOn = "switch the audit log on, in Exchange Online PowerShell: Set-AdminAuditLogConfig -UnifiedAuditLogIngestionEnabled $true; it takes up to a day"
+	reachable     = "let this host reach it over HTTPS: DNS, firewall, HTTPS_PROXY behind a proxy, SSL_CERT_FILE for a private certificate authority"
+)
+
+// InWords gives the cause and the remedy of an error that a feed met, where
+// they are known; the error's own text otherwise.
+func InWords(err error) string {
+	if auth, ok := errors.AsType[*extract.AuthError](err); ok {
+		return explain(auth)
+	}
+	if refused, ok := errors.AsType[*extract.StatusError](err); ok && auditLogOff(refused.Code, refused.Message) {
+		return fmt.Sprintf("the tenant's audit log is switched off. %s (%v)", wording.Sentence(switchAuditOn), err)
+	}
+	return err.Error()
+}
+
+// consentCodes are error codes of Graph and the Management Activity API that
+// stand for missing consent.
+var consentCodes = []string{"AF10001", "Authentication_MSGraphPermissionMissing", "Authorization_RequestDenied", "Authentication_ApplicationHasNoDirectoryReadAccess"}
+
+// describe says what an error means and what mends it. t is the feed that met it, nil for none.
+func (d *Doctor) describe(err error, t *target) (Finding, int) {
+	fail := func(cause, remedy string) (Finding, int) {
+		return Finding{Status: Failed, Cause: cause, Remedy: remedy}, program.Failed
+	}
+	if auth, ok := errors.AsType[*extract.AuthError](err); ok {
+		return describeRefusal(auth)
+	}
+	if gated, ok := errors.AsType[*extract.Gated](err); ok {
+		cause, remedy := "this service does not offer it to the tenant: "+gated.Reason, "nothing, if the cloud lacks it: the feed rests, is tried again by itself, and holds up no other"
+		if gated.Requires != "" {
+			cause = fmt.Sprintf("the tenant lacks the licence, %s: %s", gated.Requires, gated.Reason)
+			remedy = "nothing, if that is intended: the feed rests, and opens by itself once the licence is there"
+		}
+		return Finding{Status: Warned, Cause: cause, Remedy: remedy}, program.Done
+	}
+	if auditLogOff("", err.Error()) {
+		return fail("the tenant's audit log is switched off: "+err.Error(), switchAuditOn)
+	}
+	refused, ok := errors.AsType[*extract.StatusError](err)
+	if !ok {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return fail("no answer in time", reachable)
+		case errors.Is(err, context.Canceled):
+			return fail("stopped", "run the check again")
+		}
+		return fail(err.Error(), reachable)
+	}
+	said := strings.TrimSpace(fmt.Sprintf("HTTP %d %s %s", refused.Status, refused.Code, refused.Message))
+	switch {
+	case refused.Code == "AF20022":
+		return Finding{Status: Warned, Cause: "not started, or no longer: " + said, Remedy: "start the connector: it starts the subscription, too; first content can take hours"}, program.Done
+	case refused.Code == "AF20023":
+		return Finding{Status: Warned, Cause: "an administrator disabled it: " + said, Remedy: "nothing, if the connector runs: it starts it again, within 15 minutes; what happened meanwhile is not listed any more. Find out who disabled it"}, program.Done
+	case auditLogOff(refused.Code, refused.Message):
+		return fail("the tenant's audit log is switched off: "+said, switchAuditOn)
+	case refused.Code == "AF20010" || refused.Code == "AF20013":
+		return fail("the service takes TENANT_ID for another tenant than that of the token: "+said, "write the Directory (tenant) ID into TENANT_ID")
+	case refused.Code == "AF20030" || refused.Code == "AF20055":
+		return fail("the service does not take the times asked for: "+said, "set the clock of this host (NTP)")
+	case t != nil && (slices.Contains(consentCodes, refused.Code) || refused.Status == 403 && strings.Contains(refused.Message, "required scopes are missing")):
+		return fail("consent is missing: "+said, d.grant(t.scope, t.feed.Permissions...)+"; a new consent counts from the next token on")
+	case refused.Status == 401:
+		return fail("the service does not take the token: "+said, "compare MS_CLOUD with the cloud the tenant is in, and see whether a Conditional Access policy blocks the app")
+	case refused.Status == 429 || refused.Status == 503 || refused.Code == "AF429":
+		return Finding{Status: Warned, Cause: "the service throttles: " + said, Remedy: "nothing: the connector waits as it is told; see whether other programs use the same app"}, program.Done
+	case refused.Status >= 500:
+		return fail("the service fails: "+said, "try again later; the connector does so by itself, and loses nothing")
+	case refused.Status == 403:
+		remedy := "see whether the app is blocked"
+		if t != nil {
+			remedy = d.grant(t.scope, t.feed.Permissions...)
+		}
+		return fail("the service refuses access: "+said, remedy)
+	}
+	remedy := "see that the feed's request is right"
+	if t != nil && t.feed.Docs != "" {
+		remedy += ": " + t.feed.Docs
+	}
+	return fail("the service refuses the request: "+said, remedy)
+}
+
+// describeRefusal says why there is no token.
+func describeRefusal(auth *extract.AuthError) (Finding, int) {
+	f := Finding{Status: Failed, Cause: auth.Error()}
+	known, ok := refusals[auth.Code]
+	switch {
+	case ok:
+		f.Cause, f.Remedy = fmt.Sprintf("AADSTS%d: %s", auth.Code, known.cause), known.remedy
+		if auth.Temporary {
+			return f, program.Failed
+		}
+		return f, program.Credentials
+	case auth.Temporary && auth.Status == 0:
+		f.Remedy = reachable
+		return f, program.Failed
+	case auth.Temporary:
+		f.Remedy = "try again later; the connector does so by itself"
+		return f, program.Failed
+	case auth.Err != nil && auth.Status == 0: // of a file, or of the endpoint's URL
+		f.Remedy = "correct what it names"
+		return f, program.Credentials
+	}
+	f.Remedy = "look the code up at https://login.microsoftonline.com/error"
+	return f, program.Credentials
+}

@@ -1,0 +1,302 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/lease"
+	"github.com/secure60/s60-m365-connector/engine/load"
+	"github.com/secure60/s60-m365-connector/engine/transport"
+)
+
+// temporaryCode reports whether a refusal passes by itself.
+func temporaryCode(code int) bool {
+	switch code {
+	case 90055, 90033, 90025, 50000:
+		return true
+	}
+	return false
+}
+
+// This file puts a connector together: settings -> definitions -> state,
+// destination, client -> engine. Every subcommand that works on the same
+// things takes them from here.
+
+// Process is what the tenants of one process share.
+type Process struct {
+	Settings *settings.Settings // of the process, and its only tenant's where there is one
+	out      io.Writer          // for events
+	Log      *slog.Logger
+	explain  func(error) string // what an error means and what to do, for a log line
+	Defs     *definitions.Compiled
+	store    checkpoint.Store
+	rebuild  bool           // all feeds must be read again: the state could not be used
+	replica  *lease.Replica // nil: it works alone
+
+	// Of several tenants; nil where there is one.
+	Workers   *engine.Workers
+	requests  http.RoundTripper    // to Microsoft
+	delivers  *transport.Transport // to destinations
+	appBudget *extract.Budget      // nil: no limit, of one tenant too
+}
+
+// Connector is everything that a run holds open for one tenant.
+type Connector struct {
+	*Process
+	Settings *settings.Settings
+	Log      *slog.Logger
+	Defs     *definitions.Compiled
+	Store    checkpoint.Store
+	Dead     *load.DeadLetters
+	dest     load.Destination
+	client   *extract.Client
+	Engine   *engine.Engine
+
+	credential *credentialWatch
+	History    History // of the status page
+}
+
+func NewLogger(s *settings.Settings, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if s.LogLevel == "DEBUG" {
+		options.Level = slog.LevelDebug
+	}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func budget(l settings.RateLimit) *extract.Budget {
+	if l.Requests == 0 {
+		return nil
+	}
+	return extract.NewBudget(l.Requests, l.Per)
+}
+
+// connections is how many idle ones to a host are kept for each worker: what a window
+// uses at a time, mostly.
+const connections = 4
+
+// OpenProcess opens what tenants share. The caller closes it, after them.
+func OpenProcess(ctx context.Context, s *settings.Settings, out, errs io.Writer, explain func(error) string) (_ *Process, err error) {
+	p := &Process{Settings: s, out: out, Log: NewLogger(s, errs), explain: explain, appBudget: budget(s.AppRate)}
+	if p.Defs, err = definitions.LoadValid(s, s.ConfigDir, errs); err != nil {
+		return nil, err
+	}
+	if p.store, p.replica, p.rebuild, err = openStore(ctx, s, p.Log); err != nil {
+		return nil, err
+	}
+	if s.TenantsDir != "" {
+		p.out = &inTurn{out: p.out}
+		p.Workers = engine.NewWorkers(s.Workers)
+		p.requests, p.delivers = extract.NewTransport(0, connections*s.Workers), load.NewTransport(connections*s.Workers)
+	}
+	return p, nil
+}
+
+// Close releases what the tenants shared.
+func (p *Process) Close() error {
+	if p.replica != nil {
+		p.replica.Leave()
+	}
+	return p.store.Close()
+}
+
+// Connect puts the connector of a tenant together. It makes no request. The
+// caller closes it.
+func (p *Process) Connect(s *settings.Settings, onEvent func(string, []byte)) (_ *Connector, err error) {
+	c := &Connector{Process: p, Settings: s, Log: p.Log, Defs: p.Defs.With(s.Switched), Store: p.store}
+	if s.Tenant != "" {
+		c.Log, c.Store = p.Log.With("tenant", s.Tenant), checkpoint.Scope(p.store, s.Tenant)
+		c.History.every = sampleSeldom
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	for _, name := range s.Shadowed {
+		c.Log.Warn("OUTPUT is set: events go there, not to Secure60", "ignored", name)
+	}
+	credential, err := NewCredential(s)
+	if err != nil {
+		return nil, program.Exit(program.Usage, err)
+	}
+	options := ClientOptions(s, credential, c.Log)
+	options.Transport, options.Budget, options.Tenant = p.requests, p.appBudget, budget(s.TenantRate)
+	c.client = extract.NewClient(options)
+	c.credential = &credentialWatch{Expiry: Expiry{s, credential, c.client}, c: c}
+	lookback := s.Lookback
+	if p.rebuild {
+		lookback = math.MaxInt64 // the engine asks for no more than is kept
+	}
+	if c.Dead, err = load.OpenDeadLetters(s.DeadLetters(), load.DeadLetterLimits{}); err != nil {
+		return nil, err
+	}
+	if c.dest, err = OpenDestination(s, p.out, p.delivers, c.Log); err != nil {
+		return nil, err
+	}
+	config := engine.Config{
+		Name: program.Name, Version: program.Version,
+		Feeds: c.Defs.Set.Feeds, Mappings: c.Defs.Mappings, Settings: s.Names, Constants: definitions.Constants(s.Environment),
+		Client: c.client, Destination: c.dest, DeadLetters: c.Dead, Store: c.Store,
+		Tenant: s.Tenant, Workers: p.Workers,
+		Poll: s.Poll, Lookback: lookback, Heartbeat: s.Heartbeat,
+		Log: c.Log, Explain: p.explain, OnEvent: onEvent,
+		CredentialExpires: c.credential.Expires,
+	}
+	if p.replica != nil {
+		config.Leases = p.replica
+	}
+	c.Engine, err = engine.New(config)
+	return c, err
+}
+
+// run collects until ctx ends. Any error is that of [engine.Engine.Run].
+func (c *Connector) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer stop()
+	beside.Go(func() { c.credential.run(ctx) })
+	beside.Go(func() { c.History.run(ctx, c.Engine.Status) })
+	return c.Engine.Run(ctx)
+}
+
+// Close releases what the connector holds; the state is safe without it.
+func (c *Connector) Close() error {
+	if c.dest == nil {
+		return nil
+	}
+	return c.dest.Close()
+}
+
+// inTurn lets the tenants of a process write to one output, a call after the other.
+type inTurn struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+// Write takes whole lines.
+func (t *inTurn) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.out.Write(p)
+}
+
+// openStore opens the state; with STATE_URL, one that replicas share, and joins
+// them. With rebuild, what there was could not be used, and all feeds must be read
+// again.
+func openStore(ctx context.Context, s *settings.Settings, log *slog.Logger) (_ checkpoint.Store, replica *lease.Replica, rebuild bool, err error) {
+	if s.Shared.URL != "" {
+		store, replica, err := openShared(ctx, s, log)
+		if err != nil {
+			return nil, nil, false, err // not a store that holds a nil
+		}
+		return store, replica, false, nil
+	}
+	store, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log})
+	if err != nil {
+		return nil, nil, false, fmt.Errorf("STATE_DIR: %w", err)
+	}
+	report := store.SetAside()
+	if report != nil {
+		log.Error("the state was set aside and is rebuilt from what the services keep; events of that time may be delivered again",
+			"report", report.String())
+	}
+	return store, nil, report != nil, nil
+}
+
+func NewCredential(s *settings.Settings) (extract.Credential, error) {
+	credential, err := extract.NewCredential(credentialKind[s.Credential.Kind], s.Credential.Value)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Credential.Kind, err)
+	}
+	return credential, nil
+}
+
+func ClientOptions(s *settings.Settings, credential extract.Credential, log *slog.Logger) extract.ClientOptions {
+	return extract.ClientOptions{
+		TokenURL:       s.LoginBase + "/" + s.TenantID + "/oauth2/v2.0/token",
+		ClientID:       s.ClientID,
+		Credential:     credential,
+		UserAgent:      program.UserAgent(),
+		Log:            log,
+		TemporaryCodes: temporaryCode,
+	}
+}
+
+var credentialKind = map[string]string{
+	"CLIENT_SECRET":           extract.ClientSecret,
+	"CLIENT_SECRET_FILE":      extract.ClientSecretFile,
+	"CLIENT_CERTIFICATE_FILE": extract.ClientCertificate,
+	"FEDERATED_TOKEN_FILE":    extract.FederatedTokenFile,
+}
+
+// OpenDestination opens where events go. delivers is nil for one of its own.
+func OpenDestination(s *settings.Settings, out io.Writer, delivers *transport.Transport, log *slog.Logger) (load.Destination, error) {
+	config := load.Config{
+		Format: s.Format, Gzip: s.Gzip, Concurrency: s.Concurrency, UserAgent: program.UserAgent(), Transport: delivers, Logger: log,
+	}
+	switch {
+	case s.Stream != nil:
+		config.Kind, config.Address, config.CredentialsFile, config.Source = s.Stream.Kind, *s.Stream, s.StreamFile, s.TenantID
+	case s.Output == "-":
+		config.Kind, config.Output = load.KindStdout, out
+	case s.Output != "":
+		config.Kind, config.Path = load.KindFile, s.Output
+	case s.CollectorBase != "":
+		config.Kind, config.URL = load.KindCollector, s.CollectorBase
+	default:
+		config.Kind, config.URL, config.ProjectID, config.Token = load.KindIngest, s.IngestBase, s.ProjectID, s.IngestToken
+	}
+	return load.Open(config)
+}
+
+// describe tells the log what will be done, before it is done.
+func (c *Connector) describe(ctx context.Context, once bool) {
+	var enabled, disabled []string
+	for _, f := range c.Engine.Status().Feeds {
+		name := f.Feed
+		if f.State == engine.Disabled {
+			disabled = append(disabled, name)
+		} else if len(enabled) == 0 || enabled[len(enabled)-1] != name {
+			enabled = append(enabled, name)
+		}
+	}
+	every := c.Settings.Poll.String()
+	if once {
+		every = "once"
+	}
+	starts, id, details := program.Name+" starts", "tenant", slog.LevelInfo
+	if c.Settings.Tenant != "" { // its name is in every line, and there may be a thousand
+		starts, id, details = "tenant starts", "tenant_id", slog.LevelDebug
+	}
+	c.Log.LogAttrs(ctx, slog.LevelInfo, starts,
+		slog.String("version", program.Version), slog.String(id, c.Settings.TenantID), slog.String("cloud", c.Settings.Cloud),
+		slog.String("destination", c.Settings.DestinationText()), slog.String("poll", every),
+		slog.String("new_feeds_begin", time.Now().Add(-c.Settings.Lookback).UTC().Format(time.RFC3339)),
+		slog.String("state", c.Settings.StateDir))
+	c.Log.Log(ctx, details, "feeds on", "feeds", strings.Join(enabled, ","))
+	if c.Settings.ManageBase == "" {
+		c.Log.Log(ctx, details, "the Management Activity API does not exist in this cloud, and its feed is off", "cloud", c.Settings.Cloud)
+	}
+	if len(disabled) > 0 {
+		c.Log.Log(ctx, details, "feeds off", "feeds", strings.Join(disabled, ","))
+	}
+}

@@ -1,0 +1,370 @@
+// Package fleet runs the tenants of a process: the one that the environment names, or
+// those of TENANTS_DIR.
+//
+// A Process holds what tenants share: definitions, state, connections and budgets. Connect
+// puts the connector of one tenant together from it, for any command. A Fleet follows the
+// tenants and runs a connector for each.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+// This file runs the tenants of one process: the one that the environment's settings
+// name, or those of TENANTS_DIR, which come, change and go while it runs. What
+// goes wrong with one holds up no other; only an error of the store that they share
+// ends all.
+
+const (
+	tenantsEvery = 2 * time.Second  // between two looks into TENANTS_DIR
+	tenantRetry  = 30 * time.Second // after a tenant could not be started
+)
+
+// Fleet is all tenants of a process.
+type Fleet struct {
+	*Process
+	roster roster
+
+	mu      sync.Mutex
+	members map[string]*Member
+	unread  error // why the folder could not be read when it was looked at last
+	running sync.WaitGroup
+	fatal   error
+}
+
+// roster says which tenants there are, by name. Of two looks, the same settings are the
+// same pointer.
+type roster interface{ look() ([]Tenant, error) }
+
+// one is the roster of a process whose tenant is that of the environment; it has no name.
+type one struct{ settings *settings.Settings }
+
+func (o one) look() ([]Tenant, error) { return []Tenant{{Settings: o.settings}}, nil }
+
+// Member is a tenant and its run. Its fields are kept by the fleet's lock.
+type Member struct {
+	Tenant
+	stop      context.CancelFunc // of the run; nil: it never began
+	ended     chan struct{}      // closed when the run is over
+	leaving   bool               // its file is gone
+	Connector *Connector         // nil while it does not run
+	failure   error              // why it does not
+}
+
+// Open opens what the tenants share, and the only tenant where s is that of
+// one. env is what s was read from. The caller closes the fleet.
+func Open(ctx context.Context, s *settings.Settings, env map[string]string, out, errs io.Writer, explain func(error) string, onEvent func(string, []byte)) (*Fleet, error) {
+	p, err := OpenProcess(ctx, s, out, errs, explain)
+	if err != nil {
+		return nil, err
+	}
+	f := &Fleet{Process: p, members: map[string]*Member{}}
+	if s.TenantsDir != "" {
+		f.roster = &tenantsDir{path: s.TenantsDir, env: env, set: p.Defs.Set}
+		return f, nil
+	}
+	f.roster = one{s}
+	c, err := p.Connect(s, onEvent)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	f.members[""] = &Member{Connector: c}
+	return f, nil
+}
+
+// Many reports whether there can be several tenants, each with a name.
+func (f *Fleet) Many() bool { return f.Settings.TenantsDir != "" }
+
+// Close releases everything, once no tenant runs.
+func (f *Fleet) Close() error {
+	var err error
+	for _, m := range f.members {
+		if m.Connector != nil { // it was not run
+			err = errors.Join(err, m.Connector.Close())
+		}
+	}
+	return errors.Join(err, f.Process.Close())
+}
+
+// Describe tells the log what will be done, before it is done.
+func (f *Fleet) Describe(ctx context.Context, once bool) {
+	if f.Many() {
+		f.Log.Info(program.Name+" starts", "version", program.Version, "tenants_dir", f.Settings.TenantsDir, "workers", f.Settings.Workers, "state", f.Settings.StateDir)
+	}
+}
+
+// Run collects for all tenants until ctx ends, and then until each has stopped.
+// The error is of the state store.
+func (f *Fleet) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if f.Many() { // an engine that has the store to itself sweeps it
+		go engine.Sweep(ctx, f.store, f.skew, time.Now, f.Log)
+	}
+	for {
+		f.follow(ctx, stop)
+		if !engine.Sleep(ctx, tenantsEvery) {
+			break
+		}
+	}
+	f.running.Wait()
+	return f.fatal
+}
+
+// follow looks into the folder, and starts, restarts and stops tenants by it.
+func (f *Fleet) follow(ctx context.Context, fail func()) {
+	tenants, err := f.roster.look()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil && (f.unread == nil || f.unread.Error() != err.Error()) {
+		f.Log.Error("TENANTS_DIR cannot be read: the tenants run on as they are", "error", err)
+	}
+	f.unread = err
+	here := map[string]bool{}
+	for _, t := range tenants {
+		here[t.Name] = true
+		m := f.members[t.Name]
+		if m == nil {
+			m = &Member{}
+			f.members[t.Name] = m
+		}
+		f.report(m.Tenant, t)
+		begin := t.Settings != nil && (m.Settings != t.Settings || m.leaving)
+		m.Tenant, m.leaving = t, false
+		if begin {
+			f.begin(ctx, m, fail)
+		}
+	}
+	for name, m := range f.members {
+		if here[name] {
+			continue
+		}
+		if !m.leaving {
+			f.Log.Info("tenant removed: it stops, and its state is kept", "tenant", name)
+			m.leaving = true
+			if m.stop != nil {
+				m.stop()
+			}
+		}
+		if m.ended == nil || closed(m.ended) {
+			delete(f.members, name)
+		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// report says in the log what is new about a file.
+func (f *Fleet) report(before, now Tenant) {
+	switch {
+	case now.Problems != nil && !slices.Equal(before.Problems, now.Problems):
+		for _, problem := range now.Problems {
+			if now.Settings != nil {
+				f.Log.Error("tenant's file: the tenant runs on with its last good settings", "tenant", now.Name, "problem", problem)
+			} else {
+				f.Log.Error("tenant's file: the tenant does not run until that is mended", "tenant", now.Name, "problem", problem)
+			}
+		}
+	case before.Settings != nil && now.Settings != before.Settings:
+		f.Log.Info("tenant changed: it starts again with the new settings", "tenant", now.Name)
+	case before.Problems != nil && now.Problems == nil:
+		f.Log.Info("tenant's file is in order again", "tenant", now.Name)
+	}
+}
+
+// begin starts a tenant, after the run before of the same name has ended. The
+// caller holds the lock.
+func (f *Fleet) begin(ctx context.Context, m *Member, fail func()) {
+	ctx, stop := context.WithCancel(ctx)
+	before, end := m.ended, make(chan struct{})
+	if m.stop != nil {
+		m.stop()
+	}
+	m.stop, m.ended = stop, end
+	s := m.Settings
+	f.running.Go(func() {
+		defer close(end)
+		defer stop()
+		if before != nil {
+			<-before
+		}
+		for {
+			err := f.runTenant(ctx, m, s)
+			if ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				err = errors.New("it stopped by itself")
+			}
+			// What keeps the tenant of the environment from running cannot be mended
+			// while the process lives.
+			if engine.StoreError(err) || !f.Many() {
+				f.mu.Lock()
+				f.fatal = err
+				f.mu.Unlock()
+				fail()
+				return
+			}
+			f.mu.Lock()
+			told := m.failure != nil && m.failure.Error() == err.Error()
+			m.failure = err
+			f.mu.Unlock()
+			if !told {
+				f.Log.Error("tenant does not run, will be tried again", "tenant", s.Tenant, "error", err)
+			}
+			if !engine.Sleep(ctx, tenantRetry) {
+				return
+			}
+		}
+	})
+}
+
+// runTenant runs a tenant with these settings until ctx ends.
+func (f *Fleet) runTenant(ctx context.Context, m *Member, s *settings.Settings) error {
+	f.mu.Lock()
+	c := m.Connector
+	f.mu.Unlock()
+	if c == nil {
+		var err error
+		if c, err = f.Connect(s, nil); err != nil {
+			return err
+		}
+	}
+	c.describe(ctx, false)
+	f.mu.Lock()
+	m.Connector, m.failure = c, nil
+	f.mu.Unlock()
+	err := c.run(ctx)
+	f.mu.Lock()
+	m.Connector = nil
+	f.mu.Unlock()
+	if err := c.Close(); err != nil {
+		c.Log.Error("the destination could not be closed", "error", err)
+	}
+	if err == nil && f.Many() {
+		c.Log.Info("tenant stopped")
+	}
+	return err
+}
+
+// Once polls every tenant until it has caught up with now. The error names the
+// tenants that failed.
+func (f *Fleet) Once(ctx context.Context) error {
+	tenants, err := f.roster.look()
+	if err != nil {
+		return fmt.Errorf("TENANTS_DIR: %w", wording.Underlying(err))
+	}
+	failures := map[string]error{}
+	var mu sync.Mutex
+	var running sync.WaitGroup
+	for _, t := range tenants {
+		running.Go(func() {
+			if err := f.tenantOnce(ctx, t); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failures[t.Name] = err
+			}
+		})
+	}
+	running.Wait()
+	return allFailures(failures, len(tenants))
+}
+
+func (f *Fleet) tenantOnce(ctx context.Context, t Tenant) error {
+	if t.Settings == nil {
+		return program.Exit(program.Usage, t.Problems)
+	}
+	c := f.ConnectorOf(t.Name)
+	if c == nil {
+		var err error
+		if c, err = f.Connect(t.Settings, nil); err != nil {
+			return err
+		}
+		f.mu.Lock()
+		f.members[t.Name] = &Member{Tenant: t, Connector: c} // for its progress; Close closes it
+		f.mu.Unlock()
+	}
+	c.describe(ctx, true)
+	return f.CredentialsExit(c.Engine.Once(ctx))
+}
+
+// allFailures is the error that names the tenants that failed, nil if none did. Its
+// exit code is theirs, if all have the same.
+func allFailures(failures map[string]error, of int) error {
+	if err, ok := failures[""]; ok || len(failures) == 0 {
+		return err
+	}
+	lines := []string{fmt.Sprintf("%d of %d %s failed:", len(failures), of, wording.Plural(of, "tenant"))}
+	codes := map[int]bool{}
+	for _, name := range slices.Sorted(maps.Keys(failures)) {
+		code := program.Failed
+		if e, ok := errors.AsType[*program.Error](failures[name]); ok {
+			code = e.Code
+		}
+		codes[code] = true
+		lines = append(lines, "  "+name+": "+strings.ReplaceAll(failures[name].Error(), "\n", "\n    "))
+	}
+	code := program.Failed
+	if len(codes) == 1 {
+		for c := range codes {
+			code = c
+		}
+	}
+	return program.Exit(code, errors.New(strings.Join(lines, "\n")))
+}
+
+// skew is how far the services' clocks are ahead, as some tenant learned it.
+func (f *Fleet) skew() (ahead time.Duration, known bool) {
+	for _, m := range f.List() {
+		if m.Connector == nil {
+			continue
+		}
+		if ahead, known := m.Connector.client.Skew(); known {
+			return ahead, true
+		}
+	}
+	return 0, false
+}
+
+// List are the tenants by name, as they are now. The only one of the environment has
+// no name.
+func (f *Fleet) List() []Member {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := make([]Member, 0, len(f.members))
+	for _, name := range slices.Sorted(maps.Keys(f.members)) {
+		if m := f.members[name]; !m.leaving {
+			list = append(list, *m)
+		}
+	}
+	return list
+}
+
+// CredentialsExit gives refused credentials their own exit code.
+func (p *Process) CredentialsExit(err error) error {
+	if auth, ok := errors.AsType[*extract.AuthError](err); ok && !auth.Temporary {
+		return program.Exit(program.Credentials, errors.New(p.explain(auth)))
+	}
+	return err
+}

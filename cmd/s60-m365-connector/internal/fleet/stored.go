@@ -1,0 +1,50 @@
+package fleet
+
+import (
+	"fmt"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+)
+
+// Stored is what the state alone tells of the feeds.
+func Stored(defs *definitions.Compiled, s *settings.Settings, positions map[[2]string]checkpoint.Position) []engine.FeedStatus {
+	var list []engine.FeedStatus
+	for _, feed := range defs.Set.Feeds {
+		on, err := feed.Enabled.Bool(s.Names)
+		if err != nil || !on {
+			list = append(list, engine.FeedStatus{Feed: feed.Name, State: engine.Disabled})
+			continue
+		}
+		values := []string{""}
+		if feed.ForEach != nil {
+			v, _ := feed.ForEach.Values.Eval(s.Names)
+			values = values[:0]
+			if named, ok := v.([]any); ok {
+				for _, v := range named {
+					values = append(values, fmt.Sprint(v))
+				}
+			}
+		}
+		for _, value := range values {
+			p, ok := positions[[2]string{feed.Name, value}]
+			status := engine.FeedStatus{Feed: feed.Name, Partition: value, State: engine.Starting}
+			if ok {
+				status.State = engine.OK
+				status.Cursor, status.Forwarded = p.Cursor, p.Forwarded
+				status.LastSuccess, status.LastError, status.LastErrorAt = p.LastSuccess, p.LastError, p.LastErrorAt
+				status.GateReason, status.GateUntil = p.GateReason, p.GateUntil
+				switch {
+				case p.GateReason != "":
+					status.State = engine.Gated
+				case p.LastError != "":
+					status.State = engine.Failing
+				}
+			}
+			list = append(list, status)
+		}
+	}
+	return list
+}

@@ -1,0 +1,171 @@
+package settings
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/testkit"
+)
+
+func TestSettingsProblems(t *testing.T) {
+	tests := map[string]struct {
+		change map[string]string
+		want   []string // one for each problem, in order
+	}{
+		"nothing at all": {
+			map[string]string{"TENANT_ID": "-", "CLIENT_ID": "-", "CLIENT_SECRET": "-", "PROJECT_ID": "-", "TOKEN": "-"},
+			[]string{"TENANT_ID is missing", "CLIENT_ID is missing", "CLIENT_SECRET is missing", "no destination is set"},
+		},
+		"blank counts as missing": {map[string]string{"TENANT_ID": "  "}, []string{"TENANT_ID is missing"}},
+		"two credentials": {
+			map[string]string{"CLIENT_SECRET_FILE": "/run/secret"},
+			[]string{"CLIENT_SECRET and CLIENT_SECRET_FILE are set together"},
+		},
+		"two destinations": {
+			map[string]string{"S60_COLLECTOR_BASE": "https://collector.example"},
+			[]string{"PROJECT_ID and TOKEN (ingest mode) and S60_COLLECTOR_BASE (collector mode) are set together"},
+		},
+		"half a destination":        {map[string]string{"TOKEN": "-"}, []string{"TOKEN is missing"}},
+		"the other half":            {map[string]string{"PROJECT_ID": "-"}, []string{"PROJECT_ID is missing"}},
+		"plain http off this host":  {map[string]string{"MS_GRAPH_BASE": "http://graph.example"}, []string{"MS_GRAPH_BASE is \"http://graph.example\": write https://"}},
+		"host that looks like loop": {map[string]string{"MS_GRAPH_BASE": "http://127.0.0.1.evil.example"}, []string{"MS_GRAPH_BASE"}},
+		"user in a base":            {map[string]string{"S60_INGEST_BASE": "https://u:p@ingest.example"}, []string{"S60_INGEST_BASE holds a user name or password"}},
+		"unknown cloud":             {map[string]string{"MS_CLOUD": "gov"}, []string{`MS_CLOUD is "gov": write one of commercial, gcc, gcchigh, dod, china`}},
+		"china has no management":   {map[string]string{"MS_CLOUD": "china", "ENABLE_MGMT_ACTIVITY": "true"}, []string{"ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD china has no Management Activity API"}},
+		"unknown content type":      {map[string]string{"MGMT_CONTENT_TYPES": "Audit.Exchange,Audit.Sharepoint"}, []string{`MGMT_CONTENT_TYPES holds "Audit.Sharepoint"`}},
+		"no number": {
+			map[string]string{"POLLING_INTERVAL_MINUTES": "often", "HEARTBEAT_INTERVAL_MINUTES": "0", "INITIAL_LOOKBACK_MINUTES": "-5"},
+			[]string{"POLLING_INTERVAL_MINUTES is", "INITIAL_LOOKBACK_MINUTES is", "HEARTBEAT_INTERVAL_MINUTES is"},
+		},
+		"not a number is no number": {map[string]string{"POLLING_INTERVAL_MINUTES": "NaN"}, []string{"POLLING_INTERVAL_MINUTES is"}},
+		"switches":                  {map[string]string{"ENABLE_GRAPH": "maybe"}, []string{`ENABLE_GRAPH is "maybe": write true or false`}},
+		"level and format": {
+			map[string]string{"LOG_LEVEL": "TRACE", "LOG_FORMAT": "xml", "DELIVERY_FORMAT": "csv", "DELIVERY_CONCURRENCY": "0"},
+			[]string{"LOG_LEVEL", "LOG_FORMAT", "DELIVERY_FORMAT", "DELIVERY_CONCURRENCY"},
+		},
+		"listen address":        {map[string]string{"LISTEN_ADDR": "8080"}, []string{"LISTEN_ADDR"}},
+		"tenant that is a path": {map[string]string{"TENANT_ID": "../../evil"}, []string{"TENANT_ID"}},
+		"token on two lines":    {map[string]string{"TOKEN": "a\nInjected: b"}, []string{"TOKEN holds a line break"}},
+		"a stream that is none": {
+			map[string]string{"OUTPUT": "nats://audit:hunter/2@stream.internal/events"},
+			[]string{"OUTPUT has no host, or one that is none: write it like nats://host1:4222,host2:4222/subject"},
+		},
+		"no such platform": {
+			map[string]string{"OUTPUT": "amqp://stream.internal/events"},
+			[]string{"OUTPUT begins with no scheme that is known: write one of kafka://, kafka+tls://, nats://, tls://"},
+		},
+		"a user twice": {
+			map[string]string{"OUTPUT": "nats://audit:hunter2@stream.internal/events", "OUTPUT_CREDENTIALS_FILE": "/run/secrets/stream"},
+			[]string{"OUTPUT holds a user and OUTPUT_CREDENTIALS_FILE is set: keep one of the two"},
+		},
+		"credentials missing": {
+			map[string]string{"OUTPUT": "kafka+tls://stream.internal/events", "OUTPUT_CREDENTIALS_FILE": "/does/not/exist"},
+			[]string{"OUTPUT_CREDENTIALS_FILE is \"/does/not/exist\""},
+		},
+		"credentials for nothing": {
+			map[string]string{"OUTPUT": "events.ndjson", "OUTPUT_CREDENTIALS_FILE": "/run/secrets/stream"},
+			[]string{"OUTPUT_CREDENTIALS_FILE is set, and OUTPUT is no address of NATS or Kafka"},
+		},
+		"secret file missing": {
+			map[string]string{"CLIENT_SECRET": "-", "CLIENT_SECRET_FILE": "/does/not/exist"},
+			[]string{"CLIENT_SECRET_FILE is \"/does/not/exist\""},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := Read(testkit.Settings(test.change), false)
+			list, ok := errors.AsType[Problems](err)
+			if !ok {
+				t.Fatalf("got %v, want a settingsError", err)
+			}
+			if len(list) != len(test.want) {
+				t.Fatalf("got %d problems, want %d:\n%v", len(list), len(test.want), err)
+			}
+			for i, want := range test.want {
+				if !strings.HasPrefix(list[i], want) {
+					t.Errorf("problem %d is %q, want it to begin with %q", i, list[i], want)
+				}
+			}
+			for _, secret := range []string{"the-secret-value", "the-token-value", "u:p@", "hunter"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("the secret %q is in %q", secret, err)
+				}
+			}
+		})
+	}
+}
+
+func TestSettings(t *testing.T) {
+	s, err := Read(testkit.Settings(map[string]string{
+		"POLLING_INTERVAL_MINUTES": "0.1", "MS_CLOUD": "GCCHigh", "MS_GRAPH_BASE": "http://127.0.0.1:8081/",
+		"MGMT_CONTENT_TYPES": " Audit.Exchange, DLP.All ,", "LISTEN_ADDR": "", "SOMETHING_ELSE": "ignored", "TOKEN_FILE": "",
+	}), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.Poll, 6*time.Second; got != want {
+		t.Errorf("poll is %v, want %v", got, want)
+	}
+	if got, want := s.Lookback, 24*time.Hour; got != want {
+		t.Errorf("lookback is %v, want %v", got, want)
+	}
+	for got, want := range map[string]string{
+		s.LoginBase: "https://login.microsoftonline.us", s.ManageBase: "https://manage.office365.us", s.GraphBase: "http://127.0.0.1:8081",
+		s.Listen: "", s.IngestBase: "https://ingest.secure60.io",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := s.Names["MGMT_CONTENT_TYPES"].([]any); len(got) != 2 || got[0] != "Audit.Exchange" || got[1] != "DLP.All" {
+		t.Errorf("content types are %v", got)
+	}
+	if got := s.Names["PUBLISHER_ID"]; got != testkit.Complete["TENANT_ID"] {
+		t.Errorf("PUBLISHER_ID is %v, want the tenant", got)
+	}
+	for name := range s.Names {
+		if strings.Contains(name, "SECRET") || strings.Contains(name, "TOKEN") {
+			t.Errorf("expressions of feeds can see %s", name)
+		}
+	}
+}
+
+func TestOutputReplacesDestination(t *testing.T) {
+	for output, shown := range map[string]string{
+		"/tmp/events.ndjson": "file /tmp/events.ndjson",
+		"tls://audit:hunter2@a.internal,b.internal/m365.events": "tls://a.internal:4222,b.internal:4222/m365.events",
+		"kafka://audit:hunter2@a.internal:9093/m365-events":     "kafka://a.internal:9093/m365-events",
+	} {
+		s, err := Read(testkit.Settings(map[string]string{"OUTPUT": output}), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Shadowed) != 2 {
+			t.Errorf("settings that OUTPUT overrides are %v, want PROJECT_ID and TOKEN", s.Shadowed)
+		}
+		if got := s.DestinationText(); got != shown {
+			t.Errorf("%s is shown as %s, want %s", output, got, shown)
+		}
+	}
+}
+
+func TestOfflineNeedsNothing(t *testing.T) {
+	if _, err := Read(map[string]string{}, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A cloud that lacks the Management Activity API needs no further setting.
+func TestCloudWithoutManagement(t *testing.T) {
+	for change, want := range map[string]bool{"": false, "http://127.0.0.1:8082": true} {
+		s, err := Read(testkit.Settings(map[string]string{"MS_CLOUD": "china", "MS_MANAGE_BASE": change}), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Names["ENABLE_MGMT_ACTIVITY"]; got != want {
+			t.Errorf("with MS_MANAGE_BASE=%q the feed is on: %v, want %v", change, got, want)
+		}
+	}
+}

@@ -1,0 +1,502 @@
+package web
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"math"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
+)
+
+var pageNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+const hostile = `<script>alert(1)</script>"'><img src=x onerror=alert(2)>`
+
+// pageStatus is a connector with one of everything that the page shows.
+func pageStatus() engine.Status {
+	counts := func(delivered, duplicate int64) checkpoint.Counts {
+		return checkpoint.Counts{Listed: delivered + duplicate, Fetched: delivered + duplicate, Delivered: delivered, Duplicate: duplicate}
+	}
+	ok := func(feed, partition string, lag time.Duration, delivered int64) engine.FeedStatus {
+		return engine.FeedStatus{
+			Feed: feed, Partition: partition, State: engine.OK, Since: pageNow.Add(-5 * time.Hour), Cursor: pageNow.Add(-lag),
+			Forwarded: delivered + 1_000_000, LastSuccess: pageNow.Add(-time.Minute), Total: counts(delivered, delivered/50),
+			Requests: extract.Stats{Requests: delivered / 10, Retries: 2, Throttled: 1, Waited: 34 * time.Second},
+		}
+	}
+	general := ok("o365-management-activity", "Audit.General", 6*time.Minute, 4_410)
+	general.Total.Skipped, general.Late, general.Gaps = 2, 17, 1
+	general.LastGap = engine.Gap{From: pageNow.Add(-200 * time.Hour), To: pageNow.Add(-170 * time.Hour), Reason: "the service no longer keeps them"}
+	general.FieldErrors = map[string]int64{"user_name": 3, "file_name": 12}
+	failing := ok("entra-directory-audits", "", 3*time.Hour, 812)
+	failing.State, failing.LastErrorAt = engine.Failing, pageNow.Add(-2*time.Minute)
+	failing.LastError = `GET https://graph.microsoft.com/v1.0/auditLogs/directoryAudits: HTTP 403 Authorization_RequestDenied: ` + hostile
+	failing.Difference = 1
+	gated := engine.FeedStatus{
+		Feed: "entra-risk-detections", State: engine.Gated, Since: pageNow.Add(-4 * time.Hour), Cursor: pageNow.Add(-28 * time.Hour),
+		Requires: "Entra ID P2", GateReason: "HTTP 403: Your tenant is not licensed for this feature.", GateUntil: pageNow.Add(2 * time.Hour),
+	}
+	return engine.Status{
+		Name: program.Name, Version: "1.2.3", Started: pageNow.Add(-5 * time.Hour), Now: pageNow, Destination: "ingest",
+		Delivery: load.State{OK: true, Requests: 1200, Events: 60_000}, DeadLetters: 3, CredentialExpires: pageNow.Add(20*24*time.Hour + time.Hour),
+		Feeds: []engine.FeedStatus{
+			ok("o365-management-activity", "Audit.AzureActiveDirectory", 5*time.Minute+20*time.Second, 8_204),
+			ok("o365-management-activity", "Audit.Exchange", 5*time.Minute+22*time.Second, 21_930),
+			ok("o365-management-activity", "Audit.SharePoint", 5*time.Minute+18*time.Second, 17_023),
+			general,
+			ok("o365-management-activity", "DLP.All", 5*time.Minute+21*time.Second, 44),
+			ok("entra-signins", "", 2*time.Minute, 3_481),
+			ok("entra-signins-noninteractive", "", 95*time.Second, 12_772),
+			failing, gated,
+			{Feed: "entra-risky-users", State: engine.Starting, Since: pageNow.Add(-5 * time.Second)},
+			{Feed: "security-alerts", State: engine.Disabled}, {Feed: "intune-audit-events", State: engine.Disabled},
+		},
+	}
+}
+
+// pageHistory is five hours before a status, with a burst at the start and
+// working hours after it.
+func pageHistory(now engine.Status) *fleet.History {
+	h := &fleet.History{}
+	for at := 5 * time.Hour; at > 0; at -= fleet.SampleEvery {
+		s := fleet.SampleOf(now)
+		s.At = now.Now.Add(-at)
+		for i := range s.Feeds {
+			share := 1 - float64(at)/float64(5*time.Hour)
+			wave := share + 0.03*math.Sin(share*25+float64(i)) - 0.03*math.Sin(float64(i))
+			s.Feeds[i].Delivered = int64(float64(s.Feeds[i].Delivered) * min(max(0.25*min(share*12, 1)+0.75*wave, 0), 1))
+			if s.Feeds[i].Lag >= 0 {
+				s.Feeds[i].Lag = s.Feeds[i].Lag + time.Duration(float64(20*time.Minute)*math.Exp(-share*30)) + time.Duration(int64(at/time.Second)*7%300)*time.Second
+			}
+		}
+		h.Add(s)
+	}
+	return h
+}
+
+func testPages(t *testing.T, status func() engine.Status) http.Handler {
+	t.Helper()
+	s, err := settings.Read(map[string]string{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defs, problems := definitions.Load(s, "")
+	if defs == nil {
+		t.Fatal(problems)
+	}
+	p := &pages{status: status, history: pageHistory(status()), defs: defs, busy: make(chan struct{}, atOnce)}
+	mux := http.NewServeMux()
+	p.route(mux)
+	mux.HandleFunc("GET /{$}", p.showStatus)
+	return mux
+}
+
+func fetch(h http.Handler, r *http.Request) (*http.Response, string) {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result(), w.Body.String()
+}
+
+func TestStatusPage(t *testing.T) {
+	h := testPages(t, pageStatus)
+	response, body := fetch(h, httptest.NewRequest("GET", "/", nil))
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("HTTP %d: %s", response.StatusCode, body)
+	}
+	text := strings.Join(strings.Fields(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(body, " ")), " ")
+	for what, want := range map[string]string{
+		"headline":            "Collecting, but not everything: 1 failing, 1 gated, 1 catching up, 7 ok",
+		"version":             "version 1.2.3",
+		"uptime":              "5 h since 1 Mar 07:00",
+		"partition":           "Audit.SharePoint",
+		"cursor":              "2026-03-01 11:58:00",
+		"lag":                 "5 min 20 s",
+		"state and since":     "gated for 4 h",
+		"gate, required":      "The tenant lacks what this feed requires: Entra ID P2",
+		"gate, tried again":   "tried again by itself at 2026-03-01 14:00:00 UTC",
+		"what to do":          "Grant the app AuditLog.Read.All, Directory.Read.All as application permissions, with admin consent.",
+		"ledger difference":   "The ledger does not balance: 1 record unaccounted for",
+		"gap":                 "2026-02-21 04:00:00 to 2026-02-22 10:00:00 1 d 6 h 1 the service no longer keeps them",
+		"failed fields":       "file_name ×12, user_name ×3",
+		"credential":          "20 days ends 21 Mar 2026",
+		"dead letters":        "refused, to be replayed",
+		"destination":         "ingest takes events",
+		"switched off":        "Switched off: security-alerts, intune-audit-events.",
+		"recent deliveries":   "Recent deliveries",
+		"error, escaped":      "&lt;script&gt;alert(1)&lt;/script&gt;",
+		"thousands apart":     "21 930", // by a thin space
+		"plots":               "events a minute over the last 5 h",
+		"throttled and waits": "34 s",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %q is not on the page", what, want)
+		}
+	}
+	if strings.Contains(body, "<script>alert") || strings.Contains(body, "<img src=x") {
+		t.Error("a text of the service is markup on the page")
+	}
+	if n := strings.Count(body, `<path class="line" d="M`); n != 1+10+9 {
+		t.Errorf("%d plots, want one of all feeds, one of each partition's throughput, and one of each known lag", n)
+	}
+}
+
+// TestStatusPageOfANewConnector has neither feeds nor history.
+func TestStatusPageOfANewConnector(t *testing.T) {
+	empty := engine.Status{Name: program.Name, Version: "dev", Started: pageNow, Now: pageNow, Destination: "stdout", Delivery: load.State{OK: true}}
+	_, body := fetch(testPages(t, func() engine.Status { return empty }), httptest.NewRequest("GET", "/", nil))
+	for _, want := range []string{"No feed is switched on", "Nothing was delivered", "cannot be known"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is not on the page", want)
+		}
+	}
+}
+
+func TestHeadline(t *testing.T) {
+	feed := func(states ...engine.State) engine.Status {
+		s := engine.Status{Destination: "ingest", Delivery: load.State{OK: true}, Now: pageNow, Started: pageNow}
+		for _, state := range states {
+			s.Feeds = append(s.Feeds, engine.FeedStatus{Feed: string(state), State: state})
+		}
+		return s
+	}
+	refused := feed(engine.OK)
+	refused.Delivery = load.State{LastError: "HTTP 401"}
+	apart := feed(engine.Standby)
+	apart.Apart = true
+	tests := []struct {
+		status engine.Status
+		level  level
+		text   string
+	}{
+		{feed(engine.OK, engine.OK), good, "Collecting: 2 ok"},
+		{feed(engine.OK, engine.Gated), good, "Collecting: 1 gated, 1 ok"},
+		{feed(engine.Gated), careful, "Not collecting: 1 gated"},
+		{feed(engine.Starting, engine.OK), quiet, "Catching up: 1 catching up, 1 ok"},
+		{feed(engine.Failing, engine.Starting), bad, "Collecting, but not everything: 1 failing, 1 catching up"},
+		{feed(engine.Disabled), careful, "No feed is switched on"},
+		{refused, bad, "Not delivering: ingest does not take events"},
+		{feed(engine.Standby), quiet, "Standing by, other replicas collect: 1 standby"},
+		{feed(engine.Standby, engine.OK), good, "Collecting: 1 ok, 1 standby"},
+		{apart, bad, "Not collecting: the shared state is out of reach"},
+	}
+	for _, test := range tests {
+		states := map[engine.State]int{}
+		for _, f := range test.status.Feeds {
+			if f.State != engine.Disabled {
+				states[f.State]++
+			}
+		}
+		if test.level == bad == test.status.Healthy() {
+			t.Errorf("%v: healthy is %t", states, test.status.Healthy())
+		}
+		if level, text := headline(test.status, states); level != test.level || text != test.text {
+			t.Errorf("%v: %s %q, want %s %q", states, level, text, test.level, test.text)
+		}
+	}
+}
+
+// TestPagesAreSelfContained: nothing of a page may come from another host, run
+// from within the page, or be styled from within it.
+func TestPagesAreSelfContained(t *testing.T) {
+	one, many := testPages(t, pageStatus), testTenantPages(t)
+	inline := regexp.MustCompile(`(?i)<[a-z][^>]*\s(on[a-z]+|style)\s*=|<style|<script(?: defer)?>|javascript:`)
+	for _, path := range []string{"/", "/workbench", "/page/page.css", "/page/page.js", "/page/icon.svg", "/tenants/contoso", "many:/", "many:/workbench"} {
+		h, path := one, path
+		if named, ok := strings.CutPrefix(path, "many:"); ok || strings.HasPrefix(path, "/tenants") {
+			h, path = many, named
+		}
+		response, body := fetch(h, httptest.NewRequest("GET", path, nil))
+		if response.StatusCode != http.StatusOK || len(body) == 0 {
+			t.Errorf("%s: HTTP %d, %d bytes", path, response.StatusCode, len(body))
+			continue
+		}
+		policy := response.Header.Get("Content-Security-Policy")
+		for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {
+			if !strings.Contains(policy, want) {
+				t.Errorf("%s: policy %q lacks %s", path, policy, want)
+			}
+		}
+		if strings.Contains(policy, "unsafe") || response.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: weak headers %v", path, response.Header)
+		}
+		if strings.HasPrefix(path, "/page/") {
+			continue
+		}
+		if at := inline.FindString(body); at != "" {
+			t.Errorf("%s: inline script or style: %s", path, at)
+		}
+		for _, m := range regexp.MustCompile(`(?:src|href|action)="([^"]*)"`).FindAllStringSubmatch(body, -1) {
+			if !strings.HasPrefix(m[1], "/") && m[1] != "#main" || strings.HasPrefix(m[1], "//") {
+				t.Errorf("%s: refers to %s", path, m[1])
+			}
+		}
+	}
+	for _, path := range []string{"/page/", "/page/status.html", "/nothing"} {
+		if response, _ := fetch(one, httptest.NewRequest("GET", path, nil)); response.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: HTTP %d, want 404", path, response.StatusCode)
+		}
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE"} {
+		if response, _ := fetch(one, httptest.NewRequest(method, "/", nil)); response.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("%s /: HTTP %d, want 405", method, response.StatusCode)
+		}
+	}
+}
+
+// benchForm is the workbench's form, filled in.
+func benchForm(mapping, record string) *http.Request {
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	w.WriteField("mapping", mapping) //nolint:errcheck // it writes to memory
+	w.WriteField("record", record)   //nolint:errcheck
+	w.Close()
+	r := httptest.NewRequest("POST", "http://127.0.0.1:8080/workbench", &body)
+	r.Header.Set("Content-Type", w.FormDataContentType())
+	return r
+}
+
+const signin = `{"id": "a1", "createdDateTime": "2026-03-01T10:00:00Z", "userPrincipalName": "Ann@tenant.example", "ipAddress": "203.0.113.7", "status": {"errorCode": 50126}}`
+
+func TestWorkbench(t *testing.T) {
+	h := testPages(t, pageStatus)
+	tests := map[string]struct {
+		request *http.Request
+		code    int
+		want    []string
+		not     []string
+	}{
+		"a record": {benchForm("entra-signin", signin), 200, []string{
+			`<th scope="row">user_name</th>`, "ann@tenant.example", "mappings/entra-signin.yaml:", "<code>", "203.0.113.7",
+			`<option selected>entra-signin</option>`, "Fields of the record", `&#34;userPrincipalName&#34;`,
+		}, []string{"Event 1"}},
+		"several": {benchForm("entra-signin", signin+"\n"+signin), 200, []string{"Event 1", "Event 2"}, []string{"There are more"}},
+		"a list, bounded": {benchForm("entra-signin", "["+strings.Repeat(signin+",", 24)+signin+"]"), 200,
+			[]string{"There are more records; the first 20"}, []string{"Event 21"}},
+		"hostile": {benchForm("entra-signin", `{"id": "</textarea><script>alert(1)</script>", "userPrincipalName": "<img src=x onerror=alert(2)>", "<b>k": "'\" onmouseover=alert(3)"}`), 200,
+			[]string{"&lt;/textarea&gt;&lt;script&gt;", "&lt;img src=x"}, []string{"<script>alert", "<img src=x", "<b>k", `" onmouseover`}},
+		"not JSON":        {benchForm("entra-signin", `{"id": `), 422, []string{"not JSON", "{&#34;id&#34;: "}, nil},
+		"nothing":         {benchForm("entra-signin", "  "), 422, []string{"There is no record"}, nil},
+		"unknown mapping": {benchForm("<b>no", signin), 422, []string{"There is no mapping &#34;&lt;b&gt;no&#34;"}, []string{"<b>no"}},
+		"too much":        {benchForm("entra-signin", strings.Repeat(" ", workbenchBytes)+signin), 413, []string{"more than 1 MiB"}, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			response, body := fetch(h, test.request)
+			if response.StatusCode != test.code {
+				t.Errorf("HTTP %d, want %d", response.StatusCode, test.code)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(body, want) {
+					t.Errorf("%q is not on the page", want)
+				}
+			}
+			for _, not := range test.not {
+				if strings.Contains(body, not) {
+					t.Errorf("%q is on the page", not)
+				}
+			}
+			if t.Failed() {
+				t.Log(body)
+			}
+		})
+	}
+	t.Run("a plain form", func(t *testing.T) {
+		r := httptest.NewRequest("POST", "/workbench", strings.NewReader(url.Values{"mapping": {"entra-signin"}, "record": {signin}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if response, body := fetch(h, r); response.StatusCode != 200 || !strings.Contains(body, "ann@tenant.example") {
+			t.Errorf("HTTP %d %s", response.StatusCode, body)
+		}
+	})
+	t.Run("of another site", func(t *testing.T) {
+		for name, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"} {
+			r := benchForm("entra-signin", signin)
+			r.Header.Set(name, value)
+			if response, body := fetch(h, r); response.StatusCode != http.StatusForbidden || strings.Contains(body, "ann@") {
+				t.Errorf("%s: %s: HTTP %d", name, value, response.StatusCode)
+			}
+		}
+		r := benchForm("entra-signin", signin)
+		r.Header.Set("Origin", "http://127.0.0.1:8080")
+		if response, _ := fetch(h, r); response.StatusCode != http.StatusOK {
+			t.Errorf("the page's own form: HTTP %d", response.StatusCode)
+		}
+	})
+}
+
+// TestEveryMappingOnTheWorkbench: each takes a record that is not of its kind.
+func TestEveryMappingOnTheWorkbench(t *testing.T) {
+	h := testPages(t, pageStatus)
+	_, body := fetch(h, httptest.NewRequest("GET", "/workbench", nil))
+	options := regexp.MustCompile(`<option(?: selected)?>([^<]*)</option>`).FindAllStringSubmatch(body, -1)
+	if len(options) < 5 {
+		t.Fatalf("%d mappings to choose from", len(options))
+	}
+	for _, option := range options {
+		if response, body := fetch(h, benchForm(option[1], `{"a": {"b": [1, null, "x"]}}`)); response.StatusCode != 200 || !strings.Contains(body, "event_a_b") {
+			t.Errorf("%s: HTTP %d", option[1], response.StatusCode)
+		}
+	}
+}
+
+func TestOnlyLocal(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page") })
+	for _, test := range []struct {
+		listen, host string
+		want         int
+	}{
+		{"127.0.0.1:8080", "127.0.0.1:8080", 200}, {"127.0.0.1:8080", "localhost:8080", 200}, {"[::1]:8080", "[::1]:8080", 200}, {"localhost:80", "localhost", 200},
+		{"127.0.0.1:8080", "evil.example:8080", 421}, {"127.0.0.1:8080", "evil.example", 421}, {"[::1]:8080", "127.0.0.1.evil.example", 421}, {"localhost:8080", "", 421},
+		{":8080", "connector.monitoring.svc:8080", 200}, {"0.0.0.0:8080", "10.0.0.7:8080", 200},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host = test.host
+		if response, _ := fetch(onlyLocal(test.listen, page), r); response.StatusCode != test.want {
+			t.Errorf("listening on %s, Host %s: HTTP %d, want %d", test.listen, test.host, response.StatusCode, test.want)
+		}
+	}
+}
+
+// TestHistory is bounded, in order, and drawn within its box.
+func TestHistory(t *testing.T) {
+	status := pageStatus()
+	const sampleCount = int(fleet.SampleSpan / fleet.SampleEvery)
+	h := &fleet.History{}
+	for i := range sampleCount + 100 {
+		s := fleet.SampleOf(status)
+		s.At = pageNow.Add(time.Duration(i) * fleet.SampleEvery)
+		for f := range s.Feeds {
+			s.Feeds[f].Delivered = int64(i) * 10
+		}
+		h.Add(s)
+	}
+	now := fleet.SampleOf(status)
+	now.At = pageNow.Add(time.Duration(sampleCount+100) * fleet.SampleEvery)
+	for f := range now.Feeds {
+		now.Feeds[f].Delivered = int64(sampleCount+100) * 10
+	}
+	list := h.Until(now)
+	if len(list) != sampleCount+1 {
+		t.Fatalf("%d samples", len(list))
+	}
+	for i := 1; i < len(list); i++ {
+		if list[i].At.Sub(list[i-1].At) != fleet.SampleEvery {
+			t.Fatalf("sample %d is %v after the one before it", i, list[i].At.Sub(list[i-1].At))
+		}
+	}
+	if got := perMinute(list, 0); got != 20 {
+		t.Errorf("%v events a minute, want 20", got)
+	}
+	p := throughputPlot(list, 0)
+	if p.Most != "20" || !strings.Contains(p.Label, "6 h: 20 now, at most 20") {
+		t.Errorf("plot: %s, at most %s", p.Label, p.Most)
+	}
+	for _, p := range []plot{p, throughputPlot(list, -1), lagPlot(list, 0)} {
+		for _, xy := range regexp.MustCompile(`[ML](-?[\d.]+) (-?[\d.]+)`).FindAllStringSubmatch(p.Area, -1) {
+			var x, y float64
+			fmt.Sscan(xy[1], &x) //nolint:errcheck // the pattern is of numbers
+			fmt.Sscan(xy[2], &y) //nolint:errcheck
+			if x < 0 || x > plotWidth || y < 0 || y > plotHeight {
+				t.Errorf("%s: point %s outside of the box", p.Label, xy[0])
+			}
+		}
+		if len(p.Area) > 4000 {
+			t.Errorf("%s: a path of %d bytes", p.Label, len(p.Area))
+		}
+	}
+}
+
+func TestWordsOfThePage(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 s", -time.Hour: "0 s", 59 * time.Second: "59 s", 61 * time.Second: "1 min 1 s", 42*time.Minute + time.Second: "42 min",
+		2 * time.Hour: "2 h", 26*time.Hour + 10*time.Minute: "1 d 2 h",
+	} {
+		if got := wording.Span(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1\u202f000", -1234567: "−1\u202f234\u202f567"} {
+		if got := number(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+	for r, want := range map[float64]string{0: "0", 0.01: "0.1", 2.34: "2.3", 12345.6: "12\u202f346"} {
+		if got := rate(r); got != want {
+			t.Errorf("%v is %q, want %q", r, got, want)
+		}
+	}
+}
+
+// TestTemplatesCallNoMethods: what is shipped is built without methods that only
+// a template would call by name.
+func TestTemplatesCallNoMethods(t *testing.T) {
+	fields := map[string]bool{}
+	var collect func(reflect.Type)
+	collect = func(of reflect.Type) {
+		switch of.Kind() {
+		case reflect.Slice:
+			collect(of.Elem())
+		case reflect.Struct:
+			for _, f := range reflect.VisibleFields(of) {
+				if !fields[f.Name] || !f.Anonymous {
+					fields[f.Name] = true
+					if f.Type != reflect.TypeFor[time.Time]() {
+						collect(f.Type)
+					}
+				}
+			}
+		}
+	}
+	for _, of := range []reflect.Type{reflect.TypeFor[statusView](), reflect.TypeFor[workbenchView](), reflect.TypeFor[tenantsView]()} {
+		collect(of)
+	}
+	files, err := fs.Glob(pageFiles, "page/*.html")
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		text, err := fs.ReadFile(pageFiles, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, action := range regexp.MustCompile(`{{.*?}}`).FindAllString(string(text), -1) {
+			action = regexp.MustCompile(`"[^"]*"`).ReplaceAllString(action, "")
+			for _, name := range regexp.MustCompile(`\.([A-Z]\w*)`).FindAllStringSubmatch(action, -1) {
+				if !fields[name[1]] {
+					t.Errorf("%s: %s uses %s, which is no field of what the pages show", file, action, name[1])
+				}
+			}
+		}
+	}
+}
+
+// shippedDefinitions are those of a process without an overlay.
+var shippedDefinitions = sync.OnceValue(func() *definitions.Compiled {
+	s, err := settings.Read(map[string]string{}, true)
+	if err != nil {
+		panic(err)
+	}
+	defs, problems := definitions.Load(s, "")
+	if defs == nil {
+		panic(problems)
+	}
+	return defs
+})

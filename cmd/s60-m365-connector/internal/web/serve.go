@@ -1,0 +1,190 @@
+// Package web answers on LISTEN_ADDR: health, metrics, the status page and the mapping
+// workbench. It is read-only, and no secret is on it.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+)
+
+// healthLines is how many tenants an answer about health names.
+const healthLines = 100
+
+// health answers /healthz for several tenants. The process is healthy as long as
+// any tenant is: a restart, which is what some make of this answer, would stop that
+// one, and mend no other.
+func (f server) health(w http.ResponseWriter, _ *http.Request) {
+	list := f.Statuses()
+	var lines []string
+	healthy := 0
+	for _, t := range list {
+		if t.Healthy() {
+			healthy++
+		}
+		text := t.LastError
+		if len(t.Problems) > 0 {
+			text = t.Problems[0]
+		}
+		if !t.Healthy() || len(t.Problems) > 0 {
+			lines = append(lines, t.Tenant+": "+text)
+		}
+	}
+	if err := f.FolderError(); err != nil {
+		lines = append([]string{"TENANTS_DIR: " + err.Error()}, lines...)
+	}
+	if more := len(lines) - healthLines; more > 0 {
+		lines = append(lines[:healthLines], fmt.Sprintf("and %d more", more))
+	}
+	word := "ok"
+	if healthy == 0 && len(list) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		word = "failing"
+	}
+	fmt.Fprintf(w, "%s: %d of %d %s healthy\n", word, healthy, len(list), wording.Plural(len(list), "tenant"))
+	for _, line := range lines {
+		fmt.Fprintln(w, strings.Join(strings.Fields(line), " "))
+	}
+}
+
+// ready answers /readyz for several tenants: once one of them is known to work, the
+// process does, and where there is none, there is nothing to wait for.
+func (f server) ready(w http.ResponseWriter, _ *http.Request) {
+	members := f.List()
+	waiting := ""
+	for _, m := range members {
+		waiting = "a tenant to start"
+		if m.Connector == nil {
+			continue
+		}
+		if waiting = m.Connector.Engine.Status().Waiting(); waiting == "" {
+			break
+		}
+	}
+	if waiting != "" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "waiting for "+waiting+", of any tenant")
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// answerJSON sends v.
+func answerJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client has gone
+}
+
+// Serve answers health checks and questions on LISTEN_ADDR. It is read-only.
+// The returned function ends it.
+func Serve(f *fleet.Fleet) (stop func(), err error) {
+	listen := f.Process.Settings.Listen
+	if listen == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("LISTEN_ADDR %s: %w; choose another address, or set LISTEN_ADDR= to turn the listener off", listen, err)
+	}
+	server := &http.Server{
+		Handler:           onlyLocal(listen, server{f}.handler()),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		MaxHeaderBytes: 1 << 16,
+	}
+	go server.Serve(listener) //nolint:errcheck // it ends with the server
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		server.Shutdown(ctx) //nolint:errcheck // the process ends anyhow
+	}, nil
+}
+
+// server answers for the tenants of a fleet.
+type server struct{ *fleet.Fleet }
+
+func (f server) handler() http.Handler {
+	mux := http.NewServeMux()
+	// Whether the process answers at all: what a restart could mend. One that
+	// cannot collect is not mended by a restart, so that is asked elsewhere.
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("GET /metrics", f.metricsHandler())
+	p := &pages{many: f.Many(), defs: f.Defs, busy: make(chan struct{}, atOnce)}
+	p.route(mux)
+	of := "/tenants/{tenant}"
+	if !f.Many() {
+		of = ""
+		mux.HandleFunc("GET /healthz", f.withConnector(health))
+		mux.HandleFunc("GET /readyz", f.withConnector(ready))
+		mux.HandleFunc("GET /{$}", f.withConnector(f.showStatus))
+	} else {
+		mux.HandleFunc("GET /healthz", f.health)
+		mux.HandleFunc("GET /readyz", f.ready)
+		mux.HandleFunc("GET /{$}", p.showTenants(f.Statuses, f.FolderError))
+		mux.HandleFunc("GET "+of, f.withConnector(f.showStatus))
+		mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, f.Statuses()) })
+	}
+	mux.HandleFunc("GET "+of+"/ledger.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
+		ledger, err := c.Store.Ledger("")
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		answerJSON(w, ledger)
+	}))
+	mux.HandleFunc("GET "+of+"/status.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
+		answerJSON(w, c.Engine.Status())
+	}))
+	return mux
+}
+
+// withConnector answers for the tenant that the path names, or the only one.
+func (f server) withConnector(answer func(*fleet.Connector, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("tenant")
+		c := f.ConnectorOf(name)
+		if c == nil {
+			http.Error(w, fmt.Sprintf("no tenant %q runs: / lists the tenants, and says why one does not", name), http.StatusNotFound)
+			return
+		}
+		answer(c, w, r)
+	}
+}
+
+// health answers /healthz for the only tenant.
+func health(c *fleet.Connector, w http.ResponseWriter, _ *http.Request) {
+	status := c.Engine.Status()
+	if status.Healthy() {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprintln(w, "failing")
+	for _, f := range status.Feeds {
+		if f.LastError != "" {
+			fmt.Fprintf(w, "%s: %s\n", wording.FeedLabel(f.Feed, f.Partition), f.LastError)
+		}
+	}
+	if !status.Delivery.OK {
+		fmt.Fprintf(w, "%s: %s\n", status.Destination, status.Delivery.LastError)
+	}
+	if status.Apart {
+		fmt.Fprintln(w, "STATE_URL: the shared state is out of reach, and nothing is collected here")
+	}
+}
+
+// ready answers /readyz for the only tenant.
+func ready(c *fleet.Connector, w http.ResponseWriter, _ *http.Request) {
+	if waiting := c.Engine.Status().Waiting(); waiting != "" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "waiting for "+waiting)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}

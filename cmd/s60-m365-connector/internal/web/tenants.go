@@ -1,0 +1,164 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine"
+)
+
+// This file is the page of all tenants, the worst first.
+
+// tenantsShown bounds the page; who looks for another tenant names it.
+const tenantsShown = 200
+
+type tenantsView struct {
+	frame
+	Level    level
+	Headline string
+	Now      time.Time
+	Facts    []fact
+	Trouble  string // with the folder
+	Find     string // what names are to hold
+	Tenants  []tenantView
+	Found    int
+	More     int // that are not shown
+}
+
+type tenantView struct {
+	Tenant, Page string // Page is empty while it does not run
+	Level        level
+	State        string
+	Feeds        string
+	FeedsLevel   level
+	Lag          string
+	Forwarded    string
+	DeadLetters  string
+	LastError    string
+	Problems     []problemView // of the file
+}
+
+var stoppedLevel, stoppedWord = bad, "does not run"
+
+// showTenants is the page of all tenants, as statuses gives them. folder is what
+// is wrong with TENANTS_DIR, if anything is.
+func (p *pages) showTenants(statuses func() []fleet.TenantStatus, folder func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v := viewTenants(statuses(), r.URL.Query().Get("find"))
+		v.frame, v.Now = p.frame("tenants"), time.Now().UTC()
+		if err := folder(); err != nil {
+			v.Trouble = err.Error()
+		}
+		render(w, http.StatusOK, "tenants.html", v)
+	}
+}
+
+// viewTenants is the page's account of tenants: of all in its summary, and in its
+// table of those whose names hold find.
+func viewTenants(list []fleet.TenantStatus, find string) tenantsView {
+	v := tenantsView{Find: find}
+	states := map[engine.State]int{}
+	var forwarded, dead, lag int64
+	files := 0
+	furthest := "no tenant"
+	for _, t := range list {
+		states[t.State]++
+		forwarded, dead = forwarded+t.Forwarded, dead+t.DeadLetters
+		if t.LagSeconds > lag {
+			lag, furthest = t.LagSeconds, t.Tenant
+		}
+		if len(t.Problems) > 0 {
+			files++
+		}
+		if !strings.Contains(strings.ToLower(t.Tenant), strings.ToLower(strings.TrimSpace(find))) {
+			continue
+		}
+		if v.Found++; v.Found <= tenantsShown {
+			v.Tenants = append(v.Tenants, viewTenant(t))
+		}
+	}
+	v.More = v.Found - len(v.Tenants)
+	v.Level, v.Headline = tenantsHeadline(len(list), states)
+	v.Facts = []fact{
+		{"Tenants", number(int64(len(list))), "in TENANTS_DIR", quiet},
+		{"Files with problems", number(int64(files)), "none", quiet},
+		{"Forwarded", number(forwarded), "events, ever", quiet},
+		{"Furthest behind", wording.Span(time.Duration(lag) * time.Second), furthest, quiet},
+		{"Dead letters", number(dead), "none waits", quiet},
+	}
+	if files > 0 {
+		v.Facts[1].Note, v.Facts[1].Level = "see below", bad
+	}
+	if dead > 0 {
+		v.Facts[4].Note, v.Facts[4].Level = "refused, to be replayed", careful
+	}
+	return v
+}
+
+// tenantsHeadline is the answer to "do they all collect?".
+func tenantsHeadline(all int, states map[engine.State]int) (level, string) {
+	var parts []string
+	add := func(state engine.State, word string) {
+		if n := states[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, word))
+		}
+	}
+	add(fleet.Stopped, stoppedWord)
+	for _, state := range []engine.State{engine.Failing, engine.Disabled, engine.Gated, engine.Starting, engine.OK, engine.Standby} {
+		add(state, stateWord[state])
+	}
+	text := fmt.Sprintf("%d %s: %s", all, wording.Plural(all, "tenant"), strings.Join(parts, ", "))
+	switch {
+	case all == 0:
+		return careful, "TENANTS_DIR holds no tenant yet"
+	case states[fleet.Stopped]+states[engine.Failing] > 0:
+		return bad, text
+	case states[engine.Starting] > 0:
+		return quiet, text
+	case states[engine.OK]+states[engine.Standby] == 0:
+		return careful, text
+	}
+	return good, text
+}
+
+func viewTenant(t fleet.TenantStatus) tenantView {
+	v := tenantView{
+		Tenant: t.Tenant, Page: "/tenants/" + t.Tenant, Level: stateLevel[t.State], State: stateWord[t.State],
+		Forwarded: number(t.Forwarded), LastError: t.LastError,
+	}
+	if t.State == fleet.Stopped {
+		v.Page, v.Level, v.State = "", stoppedLevel, stoppedWord
+	}
+	var feeds []string
+	for _, part := range []struct {
+		n     int
+		state engine.State
+	}{{t.Failing, engine.Failing}, {t.Gated, engine.Gated}, {t.Starting, engine.Starting}, {t.OK, engine.OK}, {t.Standby, engine.Standby}} {
+		if part.n > 0 {
+			feeds = append(feeds, fmt.Sprintf("%d %s", part.n, stateWord[part.state]))
+		}
+	}
+	v.Feeds = strings.Join(feeds, ", ")
+	if t.OK+t.Starting+t.Failing+t.Standby > 0 {
+		v.Lag = wording.Span(time.Duration(t.LagSeconds) * time.Second)
+	}
+	if t.DeadLetters > 0 {
+		v.DeadLetters = number(t.DeadLetters)
+	}
+	if n := len(t.Problems); n > 0 {
+		title := "Its file has a problem"
+		if n > 1 {
+			title = fmt.Sprintf("Its file has %d problems", n)
+		}
+		v.Problems = []problemView{{Level: bad, Title: title, Text: strings.Join(t.Problems, "\n"),
+			Advice: "Correct the file: it takes effect within seconds. The tenant runs on as it was, if it ran."}}
+	}
+	if len(t.Problems) > 0 && t.LastError == t.Problems[0] {
+		v.LastError = ""
+	}
+	return v
+}

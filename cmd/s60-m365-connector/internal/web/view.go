@@ -1,0 +1,388 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// This file turns the engine's status into what the status page shows, in words.
+
+// level is how much something wants a person's attention. It is a class of the
+// style sheet; the same is always said in words, too.
+type level string
+
+const (
+	quiet   level = "quiet"
+	good    level = "good"
+	careful level = "careful"
+	bad     level = "bad"
+)
+
+var stateLevel = map[engine.State]level{
+	engine.Starting: quiet, engine.OK: good, engine.Failing: bad, engine.Gated: careful, engine.Standby: quiet, engine.Disabled: quiet,
+}
+
+// stateWord is a state in words.
+var stateWord = map[engine.State]string{
+	engine.Starting: "catching up", engine.OK: "ok", engine.Failing: "failing", engine.Gated: "gated", engine.Standby: "standby", engine.Disabled: "off",
+}
+
+type statusView struct {
+	Level      level
+	Headline   string
+	Now, Began time.Time
+	Facts      []fact
+	Traffic    plot
+	Rate       string
+	Span       string // of the plots
+	Feeds      []feedView
+	Ledger     []ledgerView
+	Total      ledgerView
+	Gaps       []gapView
+	Deliveries []deliveryView
+	Off        []string
+	Problems   []problemView // of the destination
+}
+
+// fact is one number of the summary.
+type fact struct {
+	Name, Value, Note string
+	Level             level
+}
+
+type feedView struct {
+	Feed, Partition string
+	First           bool // of the partitions of its feed
+	Level           level
+	State, Since    string
+	Cursor          time.Time
+	Lag, Rate       string
+	Forwarded       string
+	Throughput      plot
+	LagPlot         plot
+	Problems        []problemView
+}
+
+// problemView is something wrong with a feed or the destination.
+type problemView struct {
+	Level       level
+	Title, Text string
+	At          time.Time
+	Advice      string
+	Mapping     string // to be tried on the workbench
+}
+
+type ledgerView struct {
+	Feed, Partition                                  string
+	First                                            bool
+	Listed, Delivered, Repeated, Skipped, Dead, Late string
+	Requests, Retries, Waited                        string
+	Difference                                       string
+	DifferenceLevel, SkippedLevel, DeadLevel         level
+}
+
+type gapView struct {
+	Feed, Partition, Reason, Length string
+	From, To                        time.Time
+	Count                           int64
+}
+
+type deliveryView struct {
+	At         time.Time
+	Events, In string
+	Of         []deliveryOf
+}
+
+// deliveryOf is the part of a feed.
+type deliveryOf struct{ Feed, Partition, Events string }
+
+// view is the page's account of a status.
+func (p *pages) view(s engine.Status) statusView {
+	samples := p.history.Until(fleet.SampleOf(s))
+	v := statusView{
+		Now: s.Now.UTC(), Began: s.Started.UTC(),
+		Traffic: throughputPlot(samples, -1), Rate: rate(perMinute(samples, -1)), Span: wording.Span(plotSpan(samples)),
+		Deliveries: deliveries(s, samples), Problems: destinationProblem(s),
+	}
+	feeds := map[string]*definition.Feed{}
+	for _, f := range p.defs.Set.Feeds {
+		feeds[f.Name] = f
+	}
+	var total checkpoint.Counts
+	var late, difference, retries, requests int64
+	var waited time.Duration
+	var behind time.Duration
+	states := map[engine.State]int{}
+	last := ""
+	for i, f := range s.Feeds {
+		if f.State == engine.Disabled {
+			v.Off = append(v.Off, f.Feed)
+			continue
+		}
+		states[f.State]++
+		row := feedView{
+			Feed: f.Feed, Partition: f.Partition, First: f.Feed != last,
+			Level: stateLevel[f.State], State: fleet.WithHolder(stateWord[f.State], f), Since: ago(s.Now, f.Since),
+			Cursor: f.Cursor.UTC(), Rate: rate(perMinute(samples, i)), Forwarded: number(f.Forwarded),
+			Throughput: throughputPlot(samples, i), LagPlot: lagPlot(samples, i),
+			Problems: problems(f, feeds[f.Feed]),
+		}
+		if !f.Cursor.IsZero() {
+			row.Lag = wording.Span(f.Lag(s.Now))
+			if f.State != engine.Gated {
+				behind = max(behind, f.Lag(s.Now))
+			}
+		}
+		last = f.Feed
+		v.Feeds = append(v.Feeds, row)
+
+		counts := f.Total
+		counts.Add(&f.Window.Counts)
+		total.Add(&counts)
+		late, difference = late+f.Late, difference+f.Difference
+		retries, requests, waited = retries+f.Requests.Retries, requests+f.Requests.Requests, waited+f.Requests.Waited
+		ledger := ledgerOf(counts, f.Late, f.Difference, f.Requests.Requests, f.Requests.Retries, f.Requests.Waited)
+		ledger.Feed, ledger.Partition, ledger.First = f.Feed, f.Partition, row.First
+		v.Ledger = append(v.Ledger, ledger)
+		if f.Gaps > 0 {
+			v.Gaps = append(v.Gaps, gapView{f.Feed, f.Partition, f.LastGap.Reason, wording.Span(f.LastGap.To.Sub(f.LastGap.From)),
+				f.LastGap.From.UTC(), f.LastGap.To.UTC(), f.Gaps})
+		}
+	}
+	v.Total = ledgerOf(total, late, difference, requests, retries, waited)
+	v.Level, v.Headline = headline(s, states)
+	v.Facts = facts(s, total, behind, difference)
+	return v
+}
+
+// headline is the answer to "is it still collecting?".
+func headline(s engine.Status, states map[engine.State]int) (level, string) {
+	partitions := func(n int, what string) string { return fmt.Sprintf("%d %s", n, what) }
+	var parts []string
+	for _, state := range []engine.State{engine.Failing, engine.Gated, engine.Starting, engine.OK, engine.Standby} {
+		if states[state] > 0 {
+			parts = append(parts, partitions(states[state], stateWord[state]))
+		}
+	}
+	list := strings.Join(parts, ", ")
+	switch {
+	case len(parts) == 0:
+		return careful, "No feed is switched on"
+	case s.Apart:
+		return bad, "Not collecting: the shared state is out of reach"
+	case !s.Delivery.OK:
+		return bad, "Not delivering: " + s.Destination + " does not take events"
+	case states[engine.Failing] > 0:
+		return bad, "Collecting, but not everything: " + list
+	case states[engine.Starting] > 0:
+		return quiet, "Catching up: " + list
+	case states[engine.OK] == 0 && states[engine.Standby] > 0 && states[engine.Gated] == 0:
+		return quiet, "Standing by, other replicas collect: " + list
+	case states[engine.OK] == 0:
+		return careful, "Not collecting: " + list
+	}
+	return good, "Collecting: " + list
+}
+
+func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, difference int64) []fact {
+	delivery := fact{"Destination", s.Destination, "takes events", good}
+	if !s.Delivery.OK {
+		delivery = fact{"Destination", s.Destination, "does not take events", bad}
+	}
+	ledger := fact{"Ledger", "balanced", "all accounted for", good}
+	if difference != 0 {
+		ledger = fact{"Ledger", number(difference), wording.Plural(int(difference), "record") + " unaccounted for", bad}
+	}
+	dead := fact{"Dead letters", number(s.DeadLetters), "none waits", quiet}
+	if s.DeadLetters > 0 {
+		dead.Note, dead.Level = "refused, to be replayed", careful
+	}
+	credential := fact{"Credential", "unknown", "when it ends cannot be known", quiet}
+	if !s.CredentialExpires.IsZero() {
+		days := int(math.Floor(s.CredentialExpires.Sub(s.Now).Hours() / 24))
+		credential = fact{"Credential", fmt.Sprintf("%d %s", days, wording.Plural(days, "day")), "ends " + s.CredentialExpires.UTC().Format("2 Jan 2006"), good}
+		switch {
+		case !s.CredentialExpires.After(s.Now):
+			credential.Value, credential.Level = "ended", bad
+		case days < 7:
+			credential.Level = bad
+		case days < 30:
+			credential.Level = careful
+		}
+	}
+	lag := fact{"Furthest behind", wording.Span(behind), "the slowest feed", quiet}
+	return []fact{
+		{"Delivered", number(total.Delivered), "events since start", quiet},
+		lag, delivery, ledger, dead, credential,
+		{"Up", wording.Span(s.Now.Sub(s.Started)), "since " + s.Started.UTC().Format("2 Jan 15:04"), quiet},
+	}
+}
+
+func ledgerOf(c checkpoint.Counts, late, difference, requests, retries int64, waited time.Duration) ledgerView {
+	skipped := c.Skipped + c.ItemsSkipped
+	v := ledgerView{
+		Listed: number(c.Fetched), Delivered: number(c.Delivered), Repeated: number(c.Duplicate), Skipped: number(skipped),
+		Dead: number(c.DeadLettered), Late: number(late), Difference: number(difference),
+		Requests: number(requests), Retries: number(retries), Waited: wording.Span(waited),
+	}
+	if skipped > 0 {
+		v.SkippedLevel = careful
+	}
+	if c.DeadLettered > 0 {
+		v.DeadLevel = careful
+	}
+	if difference != 0 {
+		v.DifferenceLevel = bad
+	}
+	return v
+}
+
+// fieldErrors are the fields of the mapping that failed, the most frequent first.
+func fieldErrors(counts map[string]int64) string {
+	names := make([]string, 0, len(counts))
+	for name := range counts {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	const shown = 4
+	var text []string
+	for i, name := range names {
+		if i == shown {
+			text = append(text, fmt.Sprintf("%d more", len(names)-shown))
+			break
+		}
+		text = append(text, fmt.Sprintf("%s ×%s", name, number(counts[name])))
+	}
+	return strings.Join(text, ", ")
+}
+
+// problems are what a person should know about a feed, with what to do.
+func problems(f engine.FeedStatus, feed *definition.Feed) []problemView {
+	var list []problemView
+	if f.State == engine.Gated {
+		title := "The tenant lacks what this feed requires"
+		if f.Requires != "" {
+			title += ": " + f.Requires
+		}
+		list = append(list, problemView{Level: careful, Title: title, Text: f.GateReason,
+			Advice: "Nothing, if that is intended: it holds up no other feed. It is tried again by itself at " + pageTime(f.GateUntil) + " UTC, and opens once the tenant has it."})
+	}
+	if f.LastError != "" {
+		list = append(list, problemView{Level: bad, Title: "The last round failed", Text: f.LastError, At: f.LastErrorAt.UTC(), Advice: advice(f.LastError, feed)})
+	}
+	if f.Difference != 0 {
+		list = append(list, problemView{Level: bad, Title: fmt.Sprintf("The ledger does not balance: %s %s unaccounted for", number(f.Difference), wording.Plural(int(f.Difference), "record")),
+			Advice: "See which window with “" + program.Name + " feeds --ledger”, and read it again with “" + program.Name + " backfill”."})
+	}
+	if len(f.FieldErrors) > 0 && feed != nil {
+		list = append(list, problemView{Level: careful, Title: "Expressions of the mapping failed on some records", Text: fieldErrors(f.FieldErrors),
+			Advice: "No record was lost: these events were sent without that field, and error_mapping in them says why.", Mapping: feed.Mapping})
+	}
+	return list
+}
+
+// advice is what to do about the error of a feed. Errors that carry their own
+// remedy, as those of credentials and settings do, have been told in full.
+func advice(text string, feed *definition.Feed) string {
+	const doctor = "“" + program.Name + " check” tests each requirement and says which is not met."
+	has := func(parts ...string) bool {
+		for _, part := range parts {
+			if strings.Contains(text, part) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case has("AADSTS"):
+		return "Mend the credential as the error says; collection resumes by itself, and what was missed is read. " + doctor
+	case has("401", "403", "Authorization_RequestDenied"):
+		if feed != nil && len(feed.Permissions) > 0 {
+			return "Grant the app " + strings.Join(feed.Permissions, ", ") + " as application permissions, with admin consent. " + doctor
+		}
+		return "See that the app has the permissions this feed needs, with admin consent. " + doctor
+	case has("429", "throttl"):
+		return "Nothing: it waits as the service says, and goes on. If it lasts, see whether other programs use the same app."
+	case has("500", "502", "503", "504", "timeout", "deadline", "connection", "no such host", "EOF", "TLS", "x509"):
+		return "Nothing if it passes: the same span is read again in the next round. If it lasts, see that this host reaches the service over HTTPS (HTTPS_PROXY, SSL_CERT_FILE, firewall)."
+	}
+	return "The same span is read again in the next round; nothing is skipped. " + doctor
+}
+
+// destinationProblem is what is wrong with the destination, if anything is.
+func destinationProblem(s engine.Status) []problemView {
+	if s.Delivery.OK || s.Delivery.LastError == "" {
+		return nil
+	}
+	text := "Nothing is lost: events wait at Microsoft until " + s.Destination + " takes them, and it is tried again all the time."
+	if s.Delivery.Advice != "" {
+		text = s.Delivery.Advice + ". " + text
+	}
+	return []problemView{{Level: bad, Title: "The destination does not take events", Text: s.Delivery.LastError, Advice: text}}
+}
+
+// deliveries are what arrived lately, the newest first, by the samples.
+func deliveries(s engine.Status, samples []fleet.Sample) []deliveryView {
+	const shown = 8
+	var list []deliveryView
+	for i := len(samples) - 1; i > 0 && len(list) < shown; i-- {
+		now, before := samples[i], samples[i-1]
+		all := now.Delivered(-1) - before.Delivered(-1)
+		if all <= 0 {
+			continue
+		}
+		d := deliveryView{At: now.At.UTC(), Events: number(all), In: wording.Span(now.At.Sub(before.At))}
+		for feed, f := range s.Feeds {
+			if n := now.Feeds[feed].Delivered - before.Feeds[feed].Delivered; n > 0 {
+				d.Of = append(d.Of, deliveryOf{f.Feed, f.Partition, number(n)})
+			}
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+// number writes a count with its thousands apart.
+func number(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	sign := ""
+	if n < 0 {
+		sign, digits = "−", digits[1:]
+	}
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "\u202f" + digits[i:]
+	}
+	return sign + digits
+}
+
+// rate writes events a minute.
+func rate(perMinute float64) string {
+	switch {
+	case perMinute == 0:
+		return "0"
+	case perMinute < 10:
+		return strconv.FormatFloat(math.Max(perMinute, 0.1), 'f', 1, 64)
+	}
+	return number(int64(math.Round(perMinute)))
+}
+
+func ago(now, t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return wording.Span(now.Sub(t))
+}
