@@ -162,6 +162,9 @@ func (e *Engine) add(feed *definition.Feed) error {
 	return nil
 }
 
+// holdAgain is how long after a partition could not be held that is tried again.
+const holdAgain = 10 * time.Second
+
 // Run polls every feed until ctx ends, then returns nil; batches in hand have a
 // few seconds to finish. Any other error is of the state store, damaged beyond
 // what a retry could mend.
@@ -180,8 +183,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
 		for ctx.Err() == nil {
 			held, release, err := p.hold(ctx, true)
+			if fatal := fatalError(err); fatal != nil {
+				return fatal
+			}
 			if err != nil {
-				return fatalError(err) // or ctx has ended
+				if ctx.Err() == nil {
+					p.log.Warn("the feed could not be taken over, trying again", "error", err)
+					Sleep(ctx, holdAgain)
+				}
+				continue
 			}
 			err = p.rounds(held)
 			release()
@@ -252,20 +262,27 @@ func (e *Engine) each(ctx context.Context, work func(context.Context, *partition
 // still needed, so the services' clocks have to agree: skew is how far they are ahead of
 // this host's, where that is known, as [extract.Client.Skew] tells it.
 func Sweep(ctx context.Context, store checkpoint.Store, skew func() (ahead time.Duration, known bool), now func() time.Time, log *slog.Logger) {
-	const (
-		soon = 10 * time.Minute // not at once: the first catch-up has enough to do
-		most = time.Hour
-	)
+	const soon = 10 * time.Minute // not at once: the first catch-up has enough to do
 	for wait := soon; Sleep(ctx, wait); wait = 24 * time.Hour {
-		ahead, known := skew()
-		if !known || ahead > most {
-			log.Warn("state is not swept: the clock of this host cannot be trusted", "ahead", ahead.Round(time.Second).String())
-			continue
-		}
-		if err := store.Sweep(now()); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
+		SweepNow(store, skew, now(), log)
+	}
+}
+
+// SweepNow is one sweep of [Sweep], and reports whether it was done.
+func SweepNow(store checkpoint.Store, skew func() (ahead time.Duration, known bool), now time.Time, log *slog.Logger) bool {
+	const most = time.Hour
+	ahead, known := skew()
+	if !known || ahead > most {
+		log.Warn("state is not swept: the clock of this host cannot be trusted", "ahead", ahead.Round(time.Second).String())
+		return false
+	}
+	if err := store.Sweep(now); err != nil {
+		if !errors.Is(err, checkpoint.ErrClosed) {
 			log.Error("state could not be swept, trying again tomorrow", "error", err)
 		}
+		return false
 	}
+	return true
 }
 
 // StoreError reports whether err is of the state store, and no retry can mend it:

@@ -155,7 +155,7 @@ func (s Status) ByFeed() []FeedStatus {
 		if w := f.WaitingSince; !w.IsZero() && (sum.WaitingSince.IsZero() || w.Before(sum.WaitingSince)) {
 			sum.WaitingSince = w
 		}
-		if f.Cursor.Before(sum.Cursor) {
+		if !f.Cursor.IsZero() && (sum.Cursor.IsZero() || f.Cursor.Before(sum.Cursor)) { // one that never moved tells no lag
 			sum.Cursor = f.Cursor
 		}
 		if sum.LastError == "" {

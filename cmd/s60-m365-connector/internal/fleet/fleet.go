@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -288,7 +290,23 @@ func (f *Fleet) Once(ctx context.Context) error {
 		})
 	}
 	running.Wait()
+	f.sweepDaily()
 	return allFailures(failures, len(tenants))
+}
+
+// sweepDaily sweeps the state where that was last done more than a day ago: nobody else
+// does it where the connector is started by a clock. The time is that of an empty file.
+func (f *Fleet) sweepDaily() {
+	stamp := filepath.Join(f.Settings.StateDir, "swept")
+	if info, err := os.Stat(stamp); err == nil && time.Since(info.ModTime()).Abs() < 24*time.Hour {
+		return
+	}
+	if !engine.SweepNow(f.store, f.skew, time.Now(), f.Log) {
+		return
+	}
+	if err := os.WriteFile(stamp, nil, 0o600); err != nil {
+		f.Log.Warn("when the state was swept cannot be noted: it is swept again in the next run", "error", err)
+	}
 }
 
 func (f *Fleet) tenantOnce(ctx context.Context, t Tenant) error {
