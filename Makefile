@@ -30,7 +30,7 @@ lint:
 # Expected events and fields, problems of definitions, the permissions in the
 # scripts, and the generated parts of pages.
 golden:
-	go test ./golden ./engine/definition ./setup -update
+	go test ./golden ./engine/definition ./schemas ./setup -update
 	go test ./cmd/$(notdir $(BINARY)) -run '^TestGeneratedParts$$' -update
 
 bench:

@@ -16,6 +16,7 @@ require (
 	github.com/nats-io/nats.go v1.55.0 // the state that replicas share, in JetStream; events to JetStream
 	github.com/prometheus/client_golang v1.25.0 // /metrics; Pebble brings it along
 	github.com/prometheus/common v0.72.0 // the text format of /metrics; client_golang brings it along
+	github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // feeds and mappings against their schemas, which are the one description of both languages
 	github.com/tidwall/gjson v1.20.1 // paths into records and answers
 	github.com/twmb/franz-go v1.22.3 // events to Kafka: idempotent, in pure Go
 	golang.org/x/oauth2 v0.37.0 // the client-credentials grant
@@ -33,7 +34,6 @@ require (
 	github.com/nats-io/nkeys v0.4.17 // credentials as an operator of NATS gives them
 	github.com/prometheus/client_model v0.6.3 // what /metrics says, as values
 	github.com/rogpeppe/go-internal v1.16.0 // testscript: whole sessions of the binary
-	github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // definitions and events against the schemas
 	github.com/sebdah/goldie/v2 v2.8.0 // golden files
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // a broker of Kafka in the test's process
 	github.com/twmb/franz-go/pkg/kmsg v1.15.1 // what that broker is told to answer

@@ -61,7 +61,7 @@ func mayImport(own string) []string {
 	case "expression", "transport":
 		return nil
 	case "definition":
-		return []string{"engine/expression"}
+		return []string{"engine/expression", "schemas"}
 	}
 	return leaves
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/doc/comment"
@@ -40,8 +39,7 @@ const Root = "../.."
 func TestGeneratedParts(t *testing.T) {
 	for name, parts := range map[string]map[string]func(*testing.T) string{
 		"configuration": {"settings": settingsTables, "clouds": cloudsTable},
-		"feeds":         {"keys": func(t *testing.T) string { return schemaKeys(t, "feed") }},
-		"mappings":      {"keys": func(t *testing.T) string { return schemaKeys(t, "mapping") }, "language": languageRules},
+		"mappings":      {"language": languageRules},
 	} {
 		t.Run(name, func(t *testing.T) {
 			page := testkit.Read(t, "docs/"+name+".md")
@@ -103,122 +101,6 @@ func cloudsTable(*testing.T) string {
 		fmt.Fprintf(&b, "| `%s` | `%s` | %s | `%s` |\n", name, c.Login, manage, c.Graph)
 	}
 	return b.String()
-}
-
-// schemaKeys is a table of the keys of a JSON Schema.
-func schemaKeys(t *testing.T, name string) string {
-	t.Helper()
-	var schema node
-	if err := json.Unmarshal([]byte(testkit.Read(t, "schemas/"+name+".schema.json")), &schema); err != nil {
-		t.Fatal(err)
-	}
-	var b strings.Builder
-	b.WriteString("| key | meaning | default | example |\n| --- | --- | --- | --- |\n")
-	schema.write(&b, "", &schema)
-	return b.String()
-}
-
-// node is what the page needs of a part of a JSON Schema.
-type node struct {
-	Ref         string           `json:"$ref"`
-	Description string           `json:"description"`
-	Required    []string         `json:"required"`
-	Properties  orderedNodes     `json:"properties"`
-	Items       *node            `json:"items"`
-	OneOf       []*node          `json:"oneOf"`
-	Const       string           `json:"const"`
-	Title       string           `json:"title"`
-	Enum        []string         `json:"enum"`
-	Default     any              `json:"default"`
-	Examples    []any            `json:"examples"`
-	Defs        map[string]*node `json:"$defs"`
-}
-
-// orderedNodes keeps the order in which the schema names its keys.
-type orderedNodes []namedNode
-
-type namedNode struct {
-	name string
-	node *node
-}
-
-// UnmarshalJSON implements [json.Unmarshaler].
-func (o *orderedNodes) UnmarshalJSON(data []byte) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	if _, err := d.Token(); err != nil {
-		return err
-	}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return err
-		}
-		n := &node{}
-		if err := d.Decode(n); err != nil {
-			return err
-		}
-		*o = append(*o, namedNode{name.(string), n})
-	}
-	return nil
-}
-
-func (n *node) write(b *strings.Builder, path string, schema *node) {
-	for _, p := range n.Properties {
-		child := p.node
-		name := strings.TrimPrefix(path+"."+p.name, ".")
-		if referred := schema.Defs[strings.TrimPrefix(child.Ref, "#/$defs/")]; referred != nil && referred.Properties != nil {
-			merged := *referred
-			merged.Description, merged.Examples = child.Description, child.Examples
-			child = &merged
-		}
-		meaning := child.Description
-		if slices.Contains(n.Required, p.name) {
-			meaning = "**Required.** " + meaning
-		}
-		if len(child.Enum) > 0 && !strings.Contains(meaning, child.Enum[0]) {
-			meaning += " One of `" + strings.Join(child.Enum, "`, `") + "`."
-		}
-		otherwise, example := "", ""
-		if child.Default != nil {
-			otherwise = code(child.Default)
-		}
-		if len(child.Examples) > 0 && child.Properties == nil { // the keys within have their own
-			example = code(child.Examples[0])
-		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", name, cell(meaning), otherwise, example)
-		child.write(b, name, schema)
-		if child.Items != nil {
-			child.Items.write(b, name+"[]", schema)
-		}
-		for _, kind := range child.OneOf {
-			if kind.Title != "" {
-				var keys []string
-				for _, p := range kind.Properties {
-					key := p.name
-					if !slices.Contains(kind.Required, key) {
-						key += "?"
-					}
-					keys = append(keys, key)
-				}
-				fmt.Fprintf(b, "| `%s: {style: %s}` | %s Keys: `%s`. | | |\n", name, kind.Title, cell(kind.Description), strings.Join(keys, "`, `"))
-			}
-		}
-	}
-}
-
-// code shows a value as it is written in YAML.
-func code(v any) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return ""
-	}
-	text := strings.TrimSpace(b.String())
-	if s, ok := v.(string); ok {
-		text = s
-	}
-	return "`" + cell(text) + "`"
 }
 
 // languageRules is the package comment of engine/expression.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -85,6 +86,10 @@ func (d *document) parse(data []byte) *document {
 		return d
 	}
 	d.root = root.Content[0]
+	if d.alias(d.root) {
+		d.root = nil
+		return d
+	}
 	d.walk(d.root)
 	return d
 }
@@ -189,14 +194,11 @@ func (d *document) tabAfter(line int) int {
 	return 0
 }
 
-// walk refuses anchors, aliases, tags and merge keys wherever they stand.
+// walk refuses anchors, aliases, tags, merge keys, keys that are no text and keys
+// that are given twice, wherever they stand, and takes out what cannot be read further.
 func (d *document) walk(node *yaml.Node) {
 	if node.Anchor != "" {
 		d.report(node.Line, node.Column, 1+utf8.RuneCountInString(node.Anchor), "YAML anchors are not allowed here: write the value out in each place")
-	}
-	if node.Kind == yaml.AliasNode {
-		d.report(node.Line, node.Column, 1+utf8.RuneCountInString(node.Value), "YAML aliases are not allowed here: write the value out")
-		return // what it refers to may hold it again
 	}
 	if node.Style&yaml.TaggedStyle != 0 {
 		tag := node.Tag
@@ -205,9 +207,47 @@ func (d *document) walk(node *yaml.Node) {
 		}
 		d.report(node.Line, node.Column, utf8.RuneCountInString(node.Tag), fmt.Sprintf("YAML tags such as %s are not allowed here", tag))
 	}
+	if node.Kind == yaml.MappingNode {
+		d.pairs(node)
+	} else {
+		node.Content = slices.DeleteFunc(node.Content, d.alias)
+	}
 	for _, child := range node.Content {
 		d.walk(child)
 	}
+}
+
+// alias reports an alias. What it refers to may hold it again, and is not followed.
+func (d *document) alias(node *yaml.Node) bool {
+	if node.Kind != yaml.AliasNode {
+		return false
+	}
+	d.report(node.Line, node.Column, 1+utf8.RuneCountInString(node.Value), "YAML aliases are not allowed here: write the value out")
+	return true
+}
+
+// pairs keeps the members of a mapping that have a key of their own.
+func (d *document) pairs(node *yaml.Node) {
+	first := map[string]*yaml.Node{}
+	var kept []*yaml.Node
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		t := d.text(key)
+		switch {
+		case d.alias(key):
+		case key.Kind != yaml.ScalarNode:
+			d.report(key.Line, key.Column, 1, fmt.Sprintf("a key is %s, but must be a text", describe(key)))
+		case key.Tag == "!!merge":
+			d.problems = append(d.problems, t.Problem(0, 0, "YAML merge keys are not allowed here: write the values out"))
+		case first[key.Value] != nil:
+			before := first[key.Value]
+			d.problems = append(d.problems, t.Problem(0, 0, fmt.Sprintf("%q is given twice: the first is at %d:%d", key.Value, before.Line, before.Column)))
+		case !d.alias(value):
+			first[key.Value] = key
+			kept = append(kept, key, value)
+		}
+	}
+	node.Content = kept
 }
 
 func (d *document) line(n int) string {

@@ -56,14 +56,14 @@ func TestProblems(t *testing.T) {
 // problemsOf loads one file beside a mapping that feeds can name.
 func problemsOf(base string, data []byte) string {
 	name := "x"
-	feeds := fstest.MapFS{}
 	mappings := fstest.MapFS{"sample.yaml": {Data: []byte("name: sample\ntables: {shared: {a: 1}}\n")}}
+	own := fstest.MapFS{}
 	if strings.HasPrefix(base, "mapping-") {
-		mappings[name+".yaml"] = &fstest.MapFile{Data: data}
+		own["mappings/"+name+".yaml"] = &fstest.MapFile{Data: data}
 	} else {
-		feeds[name+".yaml"] = &fstest.MapFile{Data: data}
+		own["feeds/"+name+".yaml"] = &fstest.MapFile{Data: data}
 	}
-	_, problems := definition.Load(definition.Options{Feeds: feeds, Mappings: mappings, Settings: map[string]any{
+	_, problems := definition.Load(definition.Options{Mappings: mappings, Overlay: own, Settings: map[string]any{
 		"BASE": "https://api.example", "ON": true, "KINDS": []any{"a", "b"}, "TENANT": "t",
 	}})
 	var b strings.Builder

@@ -6,9 +6,6 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"github.com/santhosh-tekuri/jsonschema/v5"
-	"github.com/secure60/s60-m365-connector/schemas"
 )
 
 func seeds(f *testing.F, patterns ...string) {
@@ -27,9 +24,8 @@ func seeds(f *testing.F, patterns ...string) {
 	}
 }
 
-// check makes sure that problems lie in the file, and that what the loader
-// takes the schema takes too, so that an editor never marks a good file.
-func check(t *testing.T, data []byte, problems []Problem, schema *jsonschema.Schema) {
+// check makes sure that problems lie in the file.
+func check(t *testing.T, data []byte, problems []Problem) {
 	lines := strings.Split(strings.ReplaceAll(strings.TrimPrefix(string(data), "\ufeff"), "\r\n", "\n"), "\n")
 	for _, p := range problems {
 		if p.Line < 1 || p.Line > len(lines) || p.Column < 1 || p.Column > utf8.RuneCountInString(p.Source)+1 || p.Length < 1 || p.Message == "" {
@@ -42,30 +38,21 @@ func check(t *testing.T, data []byte, problems []Problem, schema *jsonschema.Sch
 			t.Fatal(text)
 		}
 	}
-	if len(problems) == 0 {
-		if err := validate(t, schema, data); err != nil {
-			t.Fatalf("loads, but the schema refuses it: %#v", err)
-		}
-	}
 }
 
 func FuzzFeed(f *testing.F) {
 	seeds(f, "testdata/err/*.yaml", "../../feeds/*.yaml")
-	f.Add([]byte(completeFeed))
-	schema := schemas.Feed()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		feed, problems := ParseFeed("x.yaml", data, nil)
 		if feed == nil && len(problems) == 0 {
 			t.Fatal("neither a feed nor a problem")
 		}
-		check(t, data, problems, schema)
+		check(t, data, problems)
 	})
 }
 
 func FuzzMapping(f *testing.F) {
 	seeds(f, "testdata/err/mapping-*.yaml", "../../mappings/*.yaml")
-	f.Add([]byte(completeMapping))
-	schema := schemas.Mapping()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, problems := ParseMapping("x.yaml", data)
 		if m == nil && len(problems) == 0 {
@@ -75,10 +62,10 @@ func FuzzMapping(f *testing.F) {
 			for _, field := range m.Fields {
 				for offset := range utf8.RuneCountInString(field.Expr.Value) + 2 {
 					problems := []Problem{field.Expr.Problem(offset, 3, "here")}
-					check(t, data, problems, schema)
+					check(t, data, problems)
 				}
 			}
 		}
-		check(t, data, problems, schema)
+		check(t, data, problems)
 	})
 }

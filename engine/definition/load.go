@@ -8,14 +8,20 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/secure60/s60-m365-connector/schemas"
 )
 
 // Options say where definitions come from.
 type Options struct {
 	// Feeds and Mappings are the shipped files: *.yaml at the root of each.
 	Feeds, Mappings fs.FS
+	// Tested says that the shipped files are known to follow their schemas, as a
+	// test holds them to that: only what the overlay adds or changes is validated, which
+	// takes most of the time of loading.
+	Tested bool
 	// Overlay is the user's directory. Its feeds/*.yaml and mappings/*.yaml (or
-	// .yml) replace shipped files of the same name and add others. A file
+	// .yml) replace shipped files of the same name, extend them and add others. A file
 	// directly in it counts as what its modeline or keys say it is. nil, or a
 	// directory that does not exist, is none.
 	Overlay fs.FS
@@ -26,13 +32,24 @@ type Options struct {
 	Settings map[string]any
 }
 
-// Set is every feed and mapping.
+// Set is every feed and mapping that is not abstract.
 type Set struct {
 	Feeds    []*Feed    // by name
 	Mappings []*Mapping // by name
-	// Faulty are mappings that have problems, as far as they could be read: their
-	// expressions can still be checked, so that all problems show at once.
-	Faulty []*Mapping
+	// Whole are the mappings that stand for themselves, by name: those that a feed
+	// names, and those of the user's that nothing uses. What is included may
+	// use names of its includer, and is compiled as a part of it. Some may have problems:
+	// their expressions can be checked all the same, so that all problems show at once.
+	Whole []*Mapping
+	// Own are the user's files, by name.
+	Own []OwnFile
+}
+
+// OwnFile is a file of the user's.
+type OwnFile struct {
+	File, Kind, Name string // Kind is "feed" or "mapping"
+	Extends          string // the definition that it extends, "" if none
+	Replaces         bool   // it stands in the place of a shipped one without extending it
 }
 
 // Feed is the feed of that name, nil if there is none.
@@ -58,75 +75,234 @@ type source struct {
 	fsys fs.FS
 	path string // in fsys
 	file string // in messages
-	mine bool   // of the overlay
 }
 
 // Load reads every definition. It returns all problems of all files, in order
 // of file and place, and the definitions that have none: the set is fit for
 // use unless the problems are [Invalid].
 func Load(options Options) (*Set, []Problem) {
-	l := &loader{settings: options.Settings}
-	feeds := l.shipped("feeds", options.Feeds)
-	mappings := l.shipped("mappings", options.Mappings)
-	if options.Overlay != nil {
-		l.overlay(options.Overlay, options.OverlayName, feeds, mappings)
-	}
-	for _, base := range slices.Sorted(maps.Keys(mappings)) {
-		if r := l.open(mappings[base]); r != nil {
-			l.mappings = append(l.mappings, r.mapping(base))
-		}
-	}
-	for _, base := range slices.Sorted(maps.Keys(feeds)) {
-		if r := l.open(feeds[base]); r != nil {
-			l.feeds = append(l.feeds, r.feed(base))
-		}
-	}
-	return l.set(slices.Sorted(maps.Keys(mappings)))
+	l := newLoader(options)
+	l.read()
+	set := l.set()
+	l.problems = joined(l.problems)
+	return set, l.problems
 }
 
-// ParseFeed reads one feed without regard to the name of its file or to
-// whether its mapping exists. A feed with problems is nil.
+// Merged is a feed or mapping as it is in force, after extends, as YAML: beside each
+// key that is another file's stands where it comes from. kind is "feed" or "mapping". It is nil
+// where there is none of that name, or it cannot be read.
+func Merged(options Options, kind, name string) []byte {
+	l := newLoader(options)
+	k := l.mapping
+	if kind == "feed" {
+		k = l.feed
+	}
+	t := l.tree(k, name, k.own[name] != nil)
+	if t == nil {
+		return nil
+	}
+	return t.yaml()
+}
+
+// ParseFeed reads one feed without regard to the name of its file, to what it extends or
+// to whether its mapping exists. A feed with problems is nil.
 func ParseFeed(file string, data []byte, settings map[string]any) (*Feed, []Problem) {
-	r := newReader(parse(file, data), settings)
-	if r.root == nil {
-		return nil, r.problems
+	t := newTree(parse(file, data))
+	if t.root == nil {
+		return nil, t.problems
 	}
-	f := r.feed("").feed
-	Sort(r.problems)
-	if len(r.problems) > 0 {
-		return nil, r.problems
+	t.validate(schemas.Feed(), false)
+	f := t.feed("", settings)
+	Sort(t.problems)
+	if Invalid(t.problems) {
+		return nil, t.problems
 	}
-	return f, nil
+	return f, t.problems
 }
 
-// ParseMapping reads one mapping without regard to the name of its file. What
-// it includes is looked up among included. A mapping with problems is nil.
+// ParseMapping reads one mapping without regard to the name of its file or to what it
+// extends. What it includes is looked up among included. A mapping with problems is nil.
 func ParseMapping(file string, data []byte, included ...*Mapping) (*Mapping, []Problem) {
-	r := newReader(parse(file, data), nil)
-	if r.root == nil {
-		return nil, r.problems
+	t := newTree(parse(file, data))
+	if t.root == nil {
+		return nil, t.problems
 	}
-	m := r.mapping("")
-	for _, name := range m.include {
+	t.validate(schemas.Mapping(), false)
+	m := t.mapping("", nil)
+	m.checkConstants()
+	for _, name := range m.Include {
 		i := slices.IndexFunc(included, func(other *Mapping) bool { return other.Name == name.Value })
 		if i < 0 {
-			r.at(name, "there is no mapping %q", name.Value)
+			t.add(name.Problem(0, 0, fmt.Sprintf("there is no mapping %q", name.Value)))
 			continue
 		}
-		m.mapping.Include = append(m.mapping.Include, included[i])
+		m.Mapping.Include = append(m.Mapping.Include, included[i])
 	}
-	Sort(r.problems)
-	if len(r.problems) > 0 {
-		return nil, r.problems
+	Sort(t.problems)
+	if Invalid(t.problems) {
+		return nil, t.problems
 	}
-	return m.mapping, nil
+	return &m.Mapping, t.problems
 }
 
+// loader reads the files of both kinds.
 type loader struct {
-	settings map[string]any
-	problems []Problem
-	feeds    []*feedFile
-	mappings []*mappingFile
+	Options
+	problems      []Problem
+	feed, mapping *kind
+	feeds         []*feedFile
+	mappings      []*mappingFile
+}
+
+// kind is one of the two languages, with its files.
+type kind struct {
+	name         string // in messages
+	schema       func() *schemas.Document
+	shipped, own map[string]*source
+	trees        map[*source]*tree // those that were read; nil while one is
+}
+
+// feedFile is a feed with its tree.
+type feedFile struct {
+	*Feed
+	tree *tree
+	own  bool
+}
+
+func newLoader(options Options) *loader {
+	l := &loader{Options: options}
+	l.feed = &kind{name: "feed", schema: schemas.Feed, shipped: l.shipped("feeds", options.Feeds), own: map[string]*source{}, trees: map[*source]*tree{}}
+	l.mapping = &kind{name: "mapping", schema: schemas.Mapping, shipped: l.shipped("mappings", options.Mappings), own: map[string]*source{}, trees: map[*source]*tree{}}
+	if options.Overlay != nil {
+		l.overlay(options.Overlay, options.OverlayName, l.feed.own, l.mapping.own)
+	}
+	return l
+}
+
+// read reads every definition in force.
+func (l *loader) read() {
+	for _, name := range l.mapping.names() {
+		own := l.mapping.own[name] != nil
+		t := l.tree(l.mapping, name, own)
+		if t == nil || l.abstract(l.mapping, t) {
+			continue
+		}
+		m := t.mapping(name, l.Settings)
+		m.own = own
+		m.SourceType = t.sourceType()
+		l.mappings = append(l.mappings, m)
+	}
+	for _, name := range l.feed.names() {
+		own := l.feed.own[name] != nil
+		if t := l.tree(l.feed, name, own); t != nil && !l.abstract(l.feed, t) {
+			l.feeds = append(l.feeds, &feedFile{t.feed(name, l.Settings), t, own})
+		}
+	}
+}
+
+// names are those of all definitions in force.
+func (k *kind) names() []string {
+	names := slices.Collect(maps.Keys(k.own))
+	for name := range k.shipped {
+		if _, own := k.own[name]; !own {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// abstract reports whether a definition is a base for others. It is held to its schema as far as
+// it goes, and to everything else in those that extend it.
+func (l *loader) abstract(k *kind, t *tree) bool {
+	_, node := t.get("abstract")
+	abstract := node != nil && strings.EqualFold(node.Value, "true")
+	if !l.Tested || t.changed {
+		t.validate(k.schema(), abstract)
+	}
+	if abstract {
+		t.checkName(strings.TrimSuffix(path.Base(t.doc.file), path.Ext(t.doc.file)))
+		l.problems = append(l.problems, t.problems...)
+	}
+	return abstract
+}
+
+// tree is the user's or the shipped definition of a name, put over what it extends. It
+// is nil where it cannot be read; the problems are noted.
+func (l *loader) tree(k *kind, name string, own bool) *tree {
+	s := k.shipped[name]
+	if own {
+		s = k.own[name]
+	}
+	if t, ok := k.trees[s]; ok || s == nil {
+		return t
+	}
+	k.trees[s] = nil
+	data, err := readFile(s.fsys, s.path)
+	if err != nil {
+		l.fail(s.file, "cannot be read: %v", err)
+		return nil
+	}
+	t := newTree(parse(s.file, data))
+	t.changed = own
+	if t.root == nil {
+		l.problems = append(l.problems, t.problems...)
+		return nil
+	}
+	if _, base := t.get("extends"); base != nil && base.Value != "" {
+		if !l.extend(k, t, name, own) {
+			l.problems = append(l.problems, t.problems...)
+			return nil
+		}
+	}
+	k.trees[s] = t
+	return t
+}
+
+// extend puts a definition over what it extends. It is false where that cannot be had.
+//
+// A shipped definition stands on the shipped base, and on the user's of that name
+// only where that extends the shipped one: so a replaced base makes no shipped file invalid.
+func (l *loader) extend(k *kind, t *tree, name string, own bool) bool {
+	_, at := t.get("extends")
+	base := at.Value
+	ofUser := k.own[base] != nil && base != name
+	if ofUser && !own && k.shipped[base] != nil {
+		over := l.tree(k, base, true)
+		ofUser = over != nil && over.over == base
+	}
+	s := k.shipped[base]
+	if ofUser {
+		s = k.own[base]
+	}
+	b, opened := k.trees[s]
+	switch {
+	case base == name && !own:
+		t.report(at, "a %s cannot extend itself", k.name)
+		return false
+	case s == nil && base == name:
+		t.report(at, "there is no shipped %s %q to extend: remove extends", k.name, base)
+		return false
+	case s == nil:
+		t.report(at, "there is no %s %q%s", k.name, base, choose(base, k.names()))
+		return false
+	case opened && b == nil && l.readable(s):
+		t.report(at, "%q extends this %s in turn: remove one of the two", base, k.name)
+		return false
+	}
+	if b = l.tree(k, base, ofUser); b == nil {
+		return false // its own problems are reported
+	}
+	t.over, t.base = base, b
+	t.changed = t.changed || b.changed
+	t.extend(b, k.schema())
+	return true
+}
+
+// readable reports whether a file holds a definition at all.
+func (l *loader) readable(s *source) bool {
+	data, err := readFile(s.fsys, s.path)
+	return err == nil && parse(s.file, data).root != nil
 }
 
 func (l *loader) fail(file, format string, args ...any) {
@@ -138,33 +314,16 @@ func (l *loader) warn(file, format string, args ...any) {
 	l.problems[len(l.problems)-1].Warning = true
 }
 
-// open reads and parses a file. It is nil where nothing in it can be read
-// further; the problems are noted.
-func (l *loader) open(s source) *reader {
-	data, err := readFile(s.fsys, s.path)
-	if err != nil {
-		l.fail(s.file, "cannot be read: %v", err)
-		return nil
-	}
-	d := parse(s.file, data)
-	if d.root == nil {
-		l.problems = append(l.problems, d.problems...)
-		return nil
-	}
-	return newReader(d, l.settings)
-}
-
-func (l *loader) shipped(folder string, fsys fs.FS) map[string]source {
-	files := map[string]source{}
+func (l *loader) shipped(folder string, fsys fs.FS) map[string]*source {
+	files := map[string]*source{}
 	if fsys != nil {
-		l.folder(fsys, ".", folder, false, files)
+		l.folder(fsys, ".", folder, files)
 	}
 	return files
 }
 
-// folder collects the YAML files of a folder. Those of the same name that are
-// there already are replaced.
-func (l *loader) folder(fsys fs.FS, dir, shown string, mine bool, files map[string]source) {
+// folder collects the YAML files of a folder.
+func (l *loader) folder(fsys fs.FS, dir, shown string, files map[string]*source) {
 	entries, err := fs.ReadDir(fsys, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -173,7 +332,6 @@ func (l *loader) folder(fsys fs.FS, dir, shown string, mine bool, files map[stri
 		l.fail(shown, "cannot be read: %v", err)
 		return
 	}
-	here := map[string]string{}
 	for _, entry := range entries {
 		name := entry.Name()
 		base, ok := yamlName(name)
@@ -185,12 +343,11 @@ func (l *loader) folder(fsys fs.FS, dir, shown string, mine bool, files map[stri
 			l.warn(file, "is a folder, and is not read")
 			continue
 		}
-		if other := here[base]; other != "" {
-			l.fail(file, "has the same name as %s: remove one of them", other)
+		if other, ok := files[base]; ok {
+			l.fail(file, "has the same name as %s: remove one of them", other.file)
 			continue
 		}
-		here[base] = file
-		files[base] = source{fsys: fsys, path: path.Join(dir, name), file: file, mine: mine}
+		files[base] = &source{fsys: fsys, path: path.Join(dir, name), file: file}
 	}
 }
 
@@ -204,147 +361,28 @@ func yamlName(name string) (base string, ok bool) {
 	return strings.TrimSuffix(name, extension), true
 }
 
-// set checks what goes beyond one file, and puts the valid ones together.
-// names are those of every mapping file, readable or not.
-func (l *loader) set(names []string) (*Set, []Problem) {
-	l.includes(names)
-	set := &Set{}
-	for _, m := range l.mappings {
-		l.problems = append(l.problems, m.reader.problems...)
+// joined are problems in order, each once: one that several extending files have in a
+// file that they share names them all.
+func joined(problems []Problem) []Problem {
+	by := map[Problem][]string{}
+	for _, p := range problems {
+		key := p
+		key.By = ""
+		by[key] = append(by[key], p.By)
 	}
-	l.references(names)
-	l.buckets()
-	for _, f := range l.feeds {
-		l.problems = append(l.problems, f.reader.problems...)
-		if len(f.reader.problems) == 0 {
-			set.Feeds = append(set.Feeds, f.feed)
+	list := make([]Problem, 0, len(by))
+	for p, files := range by {
+		slices.Sort(files)
+		files = slices.Compact(files)
+		switch more := len(files) - 3; {
+		case files[0] == "": // the file is faulty by itself
+		case more > 0:
+			p.By = fmt.Sprintf("%s and %d more", strings.Join(files[:3], ", "), more)
+		default:
+			p.By = strings.Join(files, ", ")
 		}
+		list = append(list, p)
 	}
-	for _, m := range l.mappings {
-		if len(m.reader.problems) == 0 {
-			set.Mappings = append(set.Mappings, m.mapping)
-		} else if len(m.include) == len(m.mapping.Include) {
-			set.Faulty = append(set.Faulty, m.mapping)
-		}
-	}
-	Sort(l.problems)
-	return set, l.problems
-}
-
-func (l *loader) mapping(name string) *mappingFile {
-	i := slices.IndexFunc(l.mappings, func(m *mappingFile) bool { return m.mapping.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return l.mappings[i]
-}
-
-// includes resolves what mappings include, and refuses cycles and tables of
-// one name.
-func (l *loader) includes(names []string) {
-	for _, m := range l.mappings {
-		for _, name := range m.include {
-			other := l.mapping(name.Value)
-			switch {
-			case other == nil && slices.Contains(names, name.Value): // has problems of its own
-			case other == nil:
-				m.reader.at(name, "there is no mapping %q%s", name.Value, choose(name.Value, names))
-			case other == m:
-				m.reader.at(name, "a mapping cannot include itself")
-			case l.reaches(other, m, nil):
-				m.reader.at(name, "%q includes this mapping in turn: remove one of the two", name.Value)
-			default:
-				m.mapping.Include = append(m.mapping.Include, other.mapping)
-			}
-		}
-	}
-	for _, m := range l.mappings {
-		seen := map[string]*mappingFile{}
-		for _, other := range l.closure(m, nil) {
-			for _, table := range slices.Sorted(maps.Keys(other.tables)) {
-				if first := seen[table]; first != nil {
-					if l.within(m, first, other) {
-						continue // reported there
-					}
-					at, place := m.tables[table], other.tables[table].Pos()
-					if at.doc == nil && len(m.include) > 0 {
-						at, place = m.include[0], first.tables[table].Pos()
-					}
-					m.reader.at(at, "the table %q is also given by %s, which is included: give one of them another name", table, place)
-					continue
-				}
-				seen[table] = other
-			}
-		}
-	}
-}
-
-// within reports whether a mapping that m includes holds both a and b.
-func (l *loader) within(m, a, b *mappingFile) bool {
-	for _, inner := range l.closure(m, nil)[1:] {
-		if all := l.closure(inner, nil); !slices.Contains(all, m) && slices.Contains(all, a) && slices.Contains(all, b) {
-			return true
-		}
-	}
-	return false
-}
-
-// reaches reports whether from includes to, directly or not, or is it.
-func (l *loader) reaches(from, to *mappingFile, visited []*mappingFile) bool {
-	if from == to {
-		return true
-	}
-	if slices.Contains(visited, from) {
-		return false
-	}
-	visited = append(visited, from)
-	for _, name := range from.include {
-		if next := l.mapping(name.Value); next != nil && l.reaches(next, to, visited) {
-			return true
-		}
-	}
-	return false
-}
-
-// closure is a mapping and all that it includes, each once.
-func (l *loader) closure(m *mappingFile, list []*mappingFile) []*mappingFile {
-	if slices.Contains(list, m) {
-		return list
-	}
-	list = append(list, m)
-	for _, name := range m.include {
-		if next := l.mapping(name.Value); next != nil {
-			list = l.closure(next, list)
-		}
-	}
+	Sort(list)
 	return list
-}
-
-// references checks that each feed's mapping exists.
-func (l *loader) references(names []string) {
-	for _, f := range l.feeds {
-		if f.mapping.Value != "" && !slices.Contains(names, f.mapping.Value) {
-			f.reader.at(f.mapping, "there is no mapping %q%s", f.mapping.Value, choose(f.mapping.Value, names))
-		}
-	}
-}
-
-// buckets checks that feeds which share a budget agree on it.
-func (l *loader) buckets() {
-	first := map[string]*feedFile{}
-	for _, f := range l.feeds {
-		limit := f.feed.RateLimit
-		if limit == nil || f.bucket == nil {
-			continue
-		}
-		other := first[limit.Bucket]
-		if other == nil {
-			first[limit.Bucket] = f
-			continue
-		}
-		if o := other.feed.RateLimit; o.Requests != limit.Requests || o.Per != limit.Per {
-			f.reader.node(f.bucket, "the bucket %q allows %d requests in %s in feed %s (%s:%d), but %d in %s here: feeds that share a bucket must agree",
-				limit.Bucket, o.Requests, short(o.Per), other.feed.Name, other.feed.File, other.bucket.Line, limit.Requests, short(limit.Per))
-		}
-	}
 }

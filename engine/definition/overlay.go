@@ -12,8 +12,8 @@ import (
 
 // overlay adds the user's files. Nothing that looks like a definition is passed
 // over in silence.
-func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]source) {
-	into := map[string]map[string]source{"feeds": feeds, "mappings": mappings}
+func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]*source) {
+	into := map[string]map[string]*source{"feeds": feeds, "mappings": mappings}
 	entries, err := fs.ReadDir(fsys, ".")
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -23,7 +23,7 @@ func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]so
 		return
 	}
 	for folder, files := range into {
-		l.folder(fsys, folder, path.Join(shown, folder), true, files)
+		l.folder(fsys, folder, path.Join(shown, folder), files)
 	}
 	for _, entry := range entries {
 		name := entry.Name()
@@ -56,12 +56,11 @@ func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]so
 			l.warn(file, "is neither a feed nor a mapping, and is not read: a feed has the key request, a mapping fields, cases or tables")
 			continue
 		}
-		s := source{fsys: fsys, path: name, file: file, mine: true}
-		if other := into[kind][base]; other.mine {
+		if other, ok := into[kind][base]; ok {
 			l.fail(file, "has the same name as %s: remove one of them", other.file)
 			continue
 		}
-		into[kind][base] = s
+		into[kind][base] = &source{fsys: fsys, path: name, file: file}
 	}
 }
 
@@ -97,9 +96,9 @@ func kindOf(file string, data []byte) (kind string, unreadable []Problem) {
 	}
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
 		switch d.root.Content[i].Value {
-		case "request", "records", "paging", "mapping":
+		case "request", "records", "paging", "mapping", "window", "cursor", "auth":
 			return "feeds", nil
-		case "fields", "cases", "tables", "flatten", "include":
+		case "fields", "cases", "tables", "flatten", "include", "redact", "drop", "sample":
 			return "mappings", nil
 		}
 	}

@@ -6,7 +6,10 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"github.com/secure60/s60-m365-connector/schemas"
 )
 
 // Pos is a place in a file. Line and Column count from 1; Column counts
@@ -30,6 +33,9 @@ type Problem struct {
 	Message string // what is wrong and what would be right
 	Source  string // the whole source line
 	Warning bool   // worth saying, but what was loaded is valid
+	// By names the files that extend File and are faulty for it, "" where File is
+	// faulty by itself.
+	By string
 }
 
 // String is the problem as shown to a person: file:line:col: message, then
@@ -46,6 +52,9 @@ func (p Problem) String() string {
 		b.WriteString("warning: ")
 	}
 	b.WriteString(p.Message)
+	if p.By != "" {
+		fmt.Fprintf(&b, " (in %s, which extends this file)", p.By)
+	}
 	if strings.TrimSpace(p.Source) == "" {
 		return b.String()
 	}
@@ -91,3 +100,7 @@ func Print(w io.Writer, problems []Problem) error {
 	}
 	return nil
 }
+
+// ParseDuration reads a duration as Go writes it, with d for a day of 24
+// hours: 90s, 1h30m, 7d, 1d12h.
+func ParseDuration(s string) (time.Duration, bool) { return schemas.ParseDuration(s) }

@@ -92,6 +92,11 @@ func (t *Template) value(env map[string]any) (any, error) {
 	return value, nil
 }
 
+// dynamic reports whether there is any expression in it.
+func (t *Template) dynamic() bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return p.program != nil })
+}
+
 // holds reports whether the text outside of expressions holds any of chars.
 func (t *Template) holds(chars string) bool {
 	return slices.ContainsFunc(t.parts, func(p part) bool { return strings.ContainsAny(p.text, chars) })

@@ -33,48 +33,50 @@ type TenantOptions struct {
 // lines nor values. A tenant with problems is what could be read of it; nil,
 // where the file is no readable YAML.
 func ParseTenant(file string, data []byte, options TenantOptions) (*Tenant, []Problem) {
-	r := newReader((&document{file: file, secret: true}).parse(data), nil)
-	if r.root == nil {
-		return nil, r.problems
+	tree := newTree((&document{file: file, secret: true}).parse(data))
+	if tree.root == nil {
+		return nil, tree.problems
 	}
 	t := &Tenant{Settings: map[string]Text{}, Feeds: map[string]Switch{}}
-	o := r.object("tenant", nil, r.root)
-	for _, name := range options.Settings {
-		if text, ok := o.scalar(name, o.take(name)); ok {
-			t.Settings[name] = text
+	if tree.root.Kind != yaml.MappingNode {
+		tree.report(tree.root, "the tenant is %s, but must be a mapping of keys to values", describe(tree.root))
+	}
+	for i := 0; i+1 < len(tree.root.Content) && tree.root.Kind == yaml.MappingNode; i += 2 {
+		key, value := tree.root.Content[i], tree.root.Content[i+1]
+		switch {
+		case slices.Contains(options.Process, key.Value):
+			tree.report(key, "%s is a setting of the process: set it in the environment", key.Value)
+		case key.Value != "feeds" && !slices.Contains(options.Settings, key.Value):
+			tree.report(key, "unknown key %q%s", key.Value, choose(key.Value, append(slices.Clip(options.Settings), "feeds")))
+		case isNull(value):
+			tree.report(key, "%q has no value: give it one or remove the key", key.Value)
+		case key.Value == "feeds":
+			t.switches(tree, value)
+		case value.Kind != yaml.ScalarNode:
+			tree.report(value, "%q is %s, but must be a text", key.Value, describe(value))
+		default:
+			t.Settings[key.Value] = tree.text(value)
 		}
 	}
-	if node := o.take("feeds"); node != nil {
-		t.switches(o, node)
-	}
-	for name, p := range o.pairs {
-		if slices.Contains(options.Process, name) {
-			o.node(p.key, "%s is a setting of the process: set it in the environment", name)
-			delete(o.pairs, name)
-		}
-	}
-	o.done()
-	Sort(r.problems)
-	return t, r.problems
+	Sort(tree.problems)
+	return t, tree.problems
 }
 
 // switches reads the feeds that are on or off.
-func (t *Tenant) switches(o *object, node *yaml.Node) {
-	if node.Kind == yaml.AliasNode {
-		return // reported
-	}
+func (t *Tenant) switches(tree *tree, node *yaml.Node) {
 	if node.Kind != yaml.MappingNode {
-		o.node(node, `"feeds" is %s, but must be a mapping of feeds to true or false`, describe(node))
+		tree.report(node, `"feeds" is %s, but must be a mapping of feeds to true or false`, describe(node))
 		return
 	}
-	o.entries(node, func(key, value *yaml.Node) {
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
 		on, off := strings.EqualFold(value.Value, "true"), strings.EqualFold(value.Value, "false")
 		if value.Kind != yaml.ScalarNode || value.Tag != "!!bool" || !on && !off {
-			o.node(key, "%q must be true or false", key.Value)
-			return
+			tree.report(key, "%q must be true or false", key.Value)
+			continue
 		}
-		t.Feeds[key.Value] = Switch{Feed: o.text(key), On: on}
-	})
+		t.Feeds[key.Value] = Switch{Feed: tree.text(key), On: on}
+	}
 }
 
 // With is the feed, switched on or off. Nothing else of it is copied.

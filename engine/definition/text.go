@@ -15,6 +15,7 @@ type Text struct {
 	doc          *document
 	line, column int
 	style        yaml.Style
+	by           string // the file that extends the text's own, "" if none does
 }
 
 // place is where one character of a text stands in the file.
@@ -26,6 +27,12 @@ func (t Text) Problem(offset, length int, message string) Problem {
 	if t.doc == nil {
 		return Problem{Length: 1, Message: message}
 	}
+	p := t.problem(offset, length, message)
+	p.By = t.by
+	return p
+}
+
+func (t Text) problem(offset, length int, message string) Problem {
 	at := t.places()
 	if len(at) == 0 {
 		// Nothing tells where a character of the value came from: underline from

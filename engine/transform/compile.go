@@ -19,17 +19,19 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	}
 	c := compiler{
 		m: &Mapping{
-			name:    m.Name,
-			options: options,
-			pairs:   make(map[string]bool),
-			tables:  make(map[string]any),
-			fieldOf: make(map[string]int),
-			slotOf:  make(map[string]int),
+			name:       m.Name,
+			sourceType: m.SourceType,
+			options:    options,
+			pairs:      make(map[string]bool),
+			tables:     make(map[string]any),
+			fieldOf:    make(map[string]int),
+			slotOf:     make(map[string]int),
 		},
 		done: make(map[textKey]*compiled),
 		seen: make(map[*definition.Mapping]bool),
 	}
 	c.declare(m)
+	c.former()
 	c.defaults()
 	c.names = append(c.names, c.m.fields...)
 	sort.Strings(c.names)
@@ -116,6 +118,21 @@ func (c *compiler) declare(m *definition.Mapping) {
 	for _, one := range m.Cases {
 		for _, field := range one.Fields {
 			c.field(field)
+		}
+	}
+}
+
+// former declares what replaced mappings gave: nobody gives it now, and whoever reads it
+// gets nil.
+func (c *compiler) former() {
+	for m := range c.seen {
+		for _, table := range m.FormerTables {
+			if _, ok := c.m.tables[table]; !ok {
+				c.m.tables[table] = map[string]any{}
+			}
+		}
+		for _, name := range m.Former {
+			c.addField(name)
 		}
 	}
 }

@@ -229,15 +229,23 @@ func (m *Mapper) compute(field int) value {
 func (m *Mapping) defaultOf(name string) any {
 	switch name {
 	case "operation":
-		if out, ok := expression.AppendKebab(nil, m.name); ok {
+		if out, ok := expression.AppendKebab(nil, m.kind()); ok {
 			return string(out)
 		}
 	case "outcome":
 		return "success"
 	case "source_type":
-		return m.name
+		return m.kind()
 	}
 	return nil
+}
+
+// kind is the source_type where nothing gives it: what a mapping extends keeps its own.
+func (m *Mapping) kind() string {
+	if m.sourceType != "" {
+		return m.sourceType
+	}
+	return m.name
 }
 
 // defaultMessage says who did what from where, as far as the event knows.

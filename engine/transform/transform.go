@@ -71,6 +71,7 @@ type FieldError struct {
 // cases. A rule that applies later wins, even when it gives nil.
 type Mapping struct {
 	name        string
+	sourceType  string // "": name
 	options     Options
 	pairs       map[string]bool
 	tables      map[string]any

@@ -68,26 +68,20 @@ func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 		overlay = os.DirFS(dir)
 	}
 	set, problems := definition.Load(definition.Options{
-		Feeds: feeds.FS, Mappings: mappings.FS, Overlay: overlay, OverlayName: dir, Settings: s.Names,
+		Feeds: feeds.FS, Mappings: mappings.FS, Tested: true, Overlay: overlay, OverlayName: dir, Settings: s.Names,
 	})
 	compiled := map[string]*transform.Mapping{}
 	environment := s.Environment
 	if s.TenantsDir != "" {
 		environment = "" // each tenant's engine adds its own
 	}
-	if set != nil {
-		for _, m := range whole(set) {
-			c, found := transform.Compile(m, transform.Options{Constants: Constants(environment)})
-			problems = append(problems, found...)
-			compiled[m.Name] = c
+	for _, m := range set.Whole {
+		c, found := transform.Compile(m, transform.Options{Constants: Constants(environment)})
+		if m.Unused {
+			found = ofLibrary(found)
 		}
-		for _, m := range set.Faulty {
-			if includedBy(m, set.Mappings) || includedBy(m, set.Faulty) {
-				continue // it may use names of its includer
-			}
-			_, found := transform.Compile(m, transform.Options{Constants: Constants(environment)})
-			problems = append(problems, found...)
-		}
+		problems = append(problems, found...)
+		compiled[m.Name] = c
 	}
 	if definition.Invalid(problems) {
 		return nil, problems
@@ -95,30 +89,13 @@ func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 	return &Compiled{Set: set, Mappings: compiled}, problems
 }
 
-// whole are the mappings that stand for themselves: those that a feed names,
-// and those that no other mapping includes. What is included may use names of
-// its includer, and is compiled as a part of it.
-func whole(set *definition.Set) []*definition.Mapping {
-	included, named := map[string]bool{}, map[string]bool{}
-	for _, m := range set.Mappings {
-		for _, part := range m.Include {
-			included[part.Name] = true
-		}
+// ofLibrary are the problems of a mapping that nothing uses: a name that it does not know may
+// be one of a mapping that is to include it.
+func ofLibrary(problems []definition.Problem) []definition.Problem {
+	for i, p := range problems {
+		problems[i].Warning = strings.HasPrefix(p.Message, "unknown name")
 	}
-	for _, f := range set.Feeds {
-		named[f.Mapping] = true
-	}
-	var list []*definition.Mapping
-	for _, m := range set.Mappings {
-		if named[m.Name] || !included[m.Name] {
-			list = append(list, m)
-		}
-	}
-	return list
-}
-
-func includedBy(m *definition.Mapping, others []*definition.Mapping) bool {
-	return slices.ContainsFunc(others, func(o *definition.Mapping) bool { return slices.Contains(o.Include, m) })
+	return problems
 }
 
 // LoadValid loads definitions for a subcommand that needs valid ones. It
