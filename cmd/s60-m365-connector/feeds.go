@@ -78,11 +78,11 @@ func (f feedsCommand) read(store checkpoint.Store, s *settings.Settings) (positi
 	if s.Tenant != "" {
 		store = checkpoint.Scope(store, s.Tenant)
 	}
-	if positions, err = store.Positions(); err != nil {
+	if positions, err = store.Positions(""); err != nil {
 		return nil, nil, err
 	}
 	if f.Ledger {
-		ledger, err = store.Ledger("")
+		ledger, err = checkpoint.Chronological(store.Ledger(""))
 	}
 	return positions, ledger, err
 }

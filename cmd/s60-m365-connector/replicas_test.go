@@ -24,7 +24,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/lease"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
@@ -125,7 +125,7 @@ type replicas struct {
 	natsURL string
 	spaces  bool // each replica has a network of its own
 	sim     *simulator.Simulator
-	view    *checkpoint.Shared // of the test itself, to look on
+	view    *shared.Store // of the test itself, to look on
 	nodes   []*replicaProcess
 	faults  int
 }
@@ -184,7 +184,7 @@ func (c *replicas) startAll() {
 		c.t.Cleanup(func() { c.end(n) })
 	}
 	var err error
-	c.view, err = checkpoint.OpenShared(context.Background(), checkpoint.SharedOptions{
+	c.view, err = shared.Open(context.Background(), shared.Options{
 		URL: c.natsURL, Name: c.stream(), Dir: filepath.Join(c.dir, "view"), Replica: "test", SessionTTL: lease.DefaultTTL,
 	})
 	if err != nil {
@@ -303,7 +303,7 @@ func (c *replicas) owners() (held map[string]int, free int) {
 			}
 		}
 	}
-	positions, err := c.view.Positions()
+	positions, err := c.view.Positions("")
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -1,41 +1,33 @@
-// Package checkpoint remembers what was delivered: the position of each
-// partition, the keys of its records, and the ledger. Everything that one
-// delivery changes is written in one atomic, durable commit.
+// Package checkpoint remembers what was delivered: the position of each partition, the
+// keys of its records, the ledger, and what a snapshot last showed. It promises that everything
+// that one delivery changes is written in one atomic commit, which survives a kill and a power
+// cut once it is acknowledged, and that state which cannot be used is never taken for empty or
+// for current: it is set aside, and said.
 //
-// # The embedded store
+// How it works, in STATE_DIR:
 //
-// [Open] keeps the state in a directory of this machine, on Pebble, an LSM tree.
-// It was chosen by measuring (the program in comparison): random keys by the million
-// make a B-tree rewrite a page for nearly each key, where Pebble appends to a log,
-// and its filters tell most new keys from known ones without a read. In STATE_DIR:
-//
-//	state/                            what is current
+//	state/                            what is current: an LSM tree (Pebble)
 //	state.lock                        who has it; a kill releases it
 //	state-damaged-20261123T083000Z/   what could not be used, kept for whoever wants to look
 //	state-newer-20261123T083000Z/     what a newer release wrote
 //
-// Nothing relies on a clean close. A kill or a power cut leaves what was acknowledged, and
-// of a commit in flight all or nothing. What is unusable is never taken for empty
-// or for current: each file is under a checksum, and a watermark tells a log that was cut short
-// from one that a power cut left unfinished.
-//
-// # The shared store
-//
-// [OpenShared] keeps the state of several replicas as a log in NATS JetStream. Each has a view of
-// it on its own disk, and commits only to the partitions that it has claimed: see
-// [Shared]. In STATE_DIR it has
-//
-//	view/state/                       the view; what is wrong with it is built anew
-//
-// # Errors
+// A commit is one batch, appended to the tree's log and synced: it costs what it brings, not
+// what is stored. Most new keys are told from known ones by filters in memory. Each file is
+// under a checksum, and a watermark tells a log that was cut short from one that a power cut
+// left unfinished. Once a day a sweep forgets what has expired. [Scope] is a tenant's part of
+// a store; the package shared has the store of several replicas, whose views are built by
+// [Embedded.Apply].
 //
 // An error of a store says by [errors.Is] what its user can do. [ErrDiskFull]: nothing; it passes.
 // [ErrDamaged] and [ErrStopped]: Close, and open again, which sets aside what is
-// damaged. [ErrLocked]: end. [ErrFenced] and [ErrHeld]: leave the partition to its owner.
+// damaged. [ErrLocked]: end. [ErrFenced]: leave the partition to its owner.
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
+	"iter"
+	"slices"
 	"time"
 )
 
@@ -53,6 +45,10 @@ var (
 	// ErrStopped: writing failed in a way that leaves the store unusable.
 	// Nothing acknowledged is lost; close it and open it again.
 	ErrStopped = errors.New("the state store has stopped")
+	// ErrFenced: this replica does not hold the partition, or no longer. Nothing it
+	// commits gets in until it claims the partition anew. Position then tells what was
+	// written of a commit whose answer was lost before.
+	ErrFenced = errors.New("the partition is not held by this replica")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("the state store is closed")
 )
@@ -73,6 +69,10 @@ type Position struct {
 	GateUntil    time.Time `json:"gate_until,omitzero"`    // the licence gate is closed until then
 	GateReason   string    `json:"gate_reason,omitempty"`
 
+	Link  string    `json:"link,omitempty"`  // where a delta query goes on
+	Job   string    `json:"job,omitempty"`   // the query that the service works on for this partition
+	JobAt time.Time `json:"job_at,omitzero"` // when it was begun
+
 	Forwarded   int64     `json:"forwarded"` // events delivered, ever
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
@@ -81,7 +81,7 @@ type Position struct {
 
 // Counts is an account of what became of records. For a feed whose listing names
 // documents to fetch: Items = ItemsFetched + ItemsDuplicate + ItemsSkipped.
-// For every feed, in records: Fetched = Delivered + Duplicate + Skipped + DeadLettered.
+// For every feed, in records: Fetched = Delivered + Duplicate + Filtered + Skipped + DeadLettered.
 // Without documents to fetch, Listed = Fetched.
 type Counts struct {
 	Items          int64 `json:"items,omitempty"`
@@ -93,6 +93,7 @@ type Counts struct {
 	Fetched      int64 `json:"fetched"`
 	Delivered    int64 `json:"delivered"`
 	Duplicate    int64 `json:"duplicate"`
+	Filtered     int64 `json:"filtered,omitempty"`
 	Skipped      int64 `json:"skipped"`
 	DeadLettered int64 `json:"dead_lettered"`
 }
@@ -102,7 +103,7 @@ type Counts struct {
 // was lost (above 0) or counted twice (below 0).
 func (c *Counts) Difference() (items, records int64) {
 	items = c.Items - c.ItemsFetched - c.ItemsDuplicate - c.ItemsSkipped
-	records = c.Fetched - c.Delivered - c.Duplicate - c.Skipped - c.DeadLettered
+	records = c.Fetched - c.Delivered - c.Duplicate - c.Filtered - c.Skipped - c.DeadLettered
 	if c.Items == 0 && c.Listed != c.Fetched {
 		// Nothing but the listing offers records, so what was listed and
 		// never taken up is missing from the account as well.
@@ -121,6 +122,7 @@ func (c *Counts) Add(d *Counts) {
 	c.Fetched += d.Fetched
 	c.Delivered += d.Delivered
 	c.Duplicate += d.Duplicate
+	c.Filtered += d.Filtered
 	c.Skipped += d.Skipped
 	c.DeadLettered += d.DeadLettered
 }
@@ -135,7 +137,21 @@ type Entry struct {
 	Complete  bool      `json:"complete"`          // the window was read to its end
 	Windows   int64     `json:"windows,omitempty"` // how many windows a daily total sums; 0 for a single window
 	Counts
-	Reasons map[string]int64 `json:"reasons,omitempty"` // of what was skipped
+	Reasons map[string]int64    `json:"reasons,omitempty"` // of what was skipped
+	Filters map[string]Filtered `json:"filters,omitempty"` // what was filtered, by the name of the rule
+}
+
+// Filtered is how much one rule kept from delivery.
+type Filtered struct {
+	Records int64 `json:"records"`
+	Bytes   int64 `json:"bytes"` // of the events that were not sent
+}
+
+// Object is what a partition remembers by name: of an endpoint that shows a present
+// state, one thing as it was last told of.
+type Object struct {
+	ID    string `json:"id"`
+	State []byte `json:"state,omitempty"` // in a commit, an empty one takes the object away
 }
 
 // Commit is everything that one delivery changes.
@@ -145,6 +161,18 @@ type Commit struct {
 	Keys            []Key     // to remember, of records and items
 	Expires         time.Time // until when at least
 	Entry           *Entry    // nil: none; replaces the entry of the same window
+	Objects         []Object  // to set, and to take away
+
+	// Fold is for stores that are built on another; nil otherwise.
+	Fold *Fold
+}
+
+// Fold replaces old entries of a partition's ledger by totals of their days.
+type Fold struct {
+	Days   []Entry   `json:"days,omitempty"`  // each replaces the total of its day
+	Before time.Time `json:"before"`          // the windows that ended before it leave
+	Forget time.Time `json:"forget,omitzero"` // so do the days
+	Same   []Entry   `json:"-"`               // the totals that stay as they are
 }
 
 // Store keeps the state of a connector. Its methods may be called from several
@@ -152,8 +180,14 @@ type Commit struct {
 type Store interface {
 	// Position of a partition; ok is false where there is none yet.
 	Position(feed, partition string) (p Position, ok bool, err error)
-	// Positions of every partition ever committed, by feed and partition.
-	Positions() (map[[2]string]Position, error)
+	// Positions of the partitions ever committed, by feed and partition: of the feeds
+	// whose names begin with prefix.
+	Positions(prefix string) (map[[2]string]Position, error)
+	// Object of a partition, by its ID; ok is false where there is none.
+	Object(feed, partition, id string) (state []byte, ok bool, err error)
+	// Objects of a partition, in the order of their IDs. What is committed meanwhile may
+	// show or not. An error ends them.
+	Objects(feed, partition string) iter.Seq2[Object, error]
 	// Seen reports whether the key is remembered, and until when at least. A key
 	// past that time stays remembered until a sweep takes it.
 	Seen(key Key) (expires time.Time, ok bool, err error)
@@ -162,13 +196,29 @@ type Store interface {
 	// part, and committing it again is safe. A key that is remembered already
 	// takes the new expiry.
 	Commit(c *Commit) error
-	// Ledger is every entry kept of a feed ("" for all), oldest first: windows,
-	// and the daily totals of older windows.
-	Ledger(feed string) ([]Entry, error)
-	// Sweep forgets the keys that expired before now, and folds old ledger
-	// entries into daily totals. It may take long; it does not block commits, and
-	// Close ends it early with ErrClosed.
+	// Ledger is every entry kept of the feeds whose names begin with prefix: the daily totals
+	// of older windows, then the windows, both by feed, partition and time. What is
+	// committed meanwhile may show or not. An error ends them.
+	Ledger(prefix string) iter.Seq2[Entry, error]
+	// Sweep forgets the keys that expired before now, folds old windows of the ledger into
+	// daily totals, and forgets the totals after 400 days. It may take long; it does not
+	// block commits, and Close ends it early with ErrClosed.
 	Sweep(now time.Time) error
 	// Close waits for the calls in progress. Calls after it return ErrClosed.
 	Close() error
+}
+
+// Chronological gathers entries, oldest first.
+func Chronological(entries iter.Seq2[Entry, error]) (all []Entry, err error) {
+	for e, err := range entries {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b Entry) int {
+		return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To), cmp.Compare(a.Feed, b.Feed),
+			cmp.Compare(a.Partition, b.Partition), cmp.Compare(b.Windows, a.Windows))
+	})
+	return all, nil
 }

@@ -97,7 +97,7 @@ func FuzzNames(f *testing.F) {
 	f.Add("feed", "partition")
 	f.Add("", "\x00\xff")
 	f.Fuzz(func(t *testing.T, feed, partition string) {
-		got, rest, ok := cutText(positionName(feed, partition)[1:])
+		got, rest, ok := cutText(partitionName(positionSpace, feed, partition)[1:])
 		got2, rest2, ok2 := cutText(rest)
 		if !ok || !ok2 || got != feed || got2 != partition || len(rest2) != 0 {
 			t.Errorf("%q, %q came back as %q, %q", feed, partition, got, got2)

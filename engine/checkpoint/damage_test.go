@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,7 +53,7 @@ func verifyNumbered(s *Embedded, partition string, n int) (int, error) {
 			return 0, fmt.Errorf("partition %s: key %d of batch %d: seen %v, want %v (%d batches, %d acknowledged)", partition, i%10, i/10, ok, want, have, n)
 		}
 	}
-	all, err := s.Ledger("feed")
+	all, err := Chronological(s.Ledger("feed"))
 	if err != nil {
 		return 0, err
 	}
@@ -133,21 +132,7 @@ func lived(t *testing.T) (dir string, n int) {
 
 func copyDir(t *testing.T, from, to string) {
 	t.Helper()
-	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, _ := filepath.Rel(from, path)
-		if e.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o700)
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
-	})
-	if err != nil {
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
 }

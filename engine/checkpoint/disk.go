@@ -227,6 +227,15 @@ func (f *diskFile) SyncTo(length int64) (fully bool, err error) {
 	return f.File.SyncTo(length)
 }
 
+// Full is why writers wait for space on the disk; nil while none does.
+func (s *Embedded) Full() error {
+	err := s.disk.Full()
+	if err != nil {
+		err, _ = explain(s.dir, err)
+	}
+	return err
+}
+
 // explain says what to do about an error of the operating system; ok is false for an error
 // that is not the environment's but the data's, as a missing file is.
 func explain(dir string, err error) (explained error, ok bool) {

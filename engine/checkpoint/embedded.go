@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -34,7 +33,9 @@ type Options struct {
 	// Now is the clock for the name of a state set aside. nil: time.Now.
 	Now func() time.Time
 
-	fs       vfs.FS // for tests; nil: the operating system's
+	// FS holds the state: vfs.NewMem() for one in memory. nil: the operating system's.
+	FS vfs.FS
+
 	memTable uint64 // for tests; 0: memTableSize
 }
 
@@ -101,112 +102,6 @@ func (s *Embedded) leave() { s.life.RUnlock() }
 // sound, or the first.
 func (s *Embedded) SetAside() *Report { return s.report }
 
-// Position implements [Store].
-func (s *Embedded) Position(feed, partition string) (p Position, ok bool, err error) {
-	if err := s.enter(); err != nil {
-		return p, false, err
-	}
-	defer s.leave()
-	name := positionName(feed, partition)
-	v, closer, err := s.db.Get(name)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return p, false, nil
-	}
-	if err == nil {
-		p, err = decodeJSON[Position](name, v)
-		err = errors.Join(err, closer.Close())
-	}
-	return p, err == nil, s.failed("reading the position of "+feed+" "+partition, err)
-}
-
-// Positions implements [Store].
-func (s *Embedded) Positions() (map[[2]string]Position, error) { return s.positionsOf("") }
-
-// positionsOf are the positions of the feeds whose names begin with prefix.
-func (s *Embedded) positionsOf(prefix string) (map[[2]string]Position, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.leave()
-	all := make(map[[2]string]Position)
-	err := s.eachOf(positionSpace, prefix, func(name, v []byte) error {
-		feed, rest, ok := cutText(name[1:])
-		partition, _, ok2 := cutText(rest)
-		if !ok || !ok2 {
-			return fmt.Errorf("no feed and partition in the name %q", name)
-		}
-		p, err := decodeJSON[Position](name, v)
-		all[[2]string{feed, partition}] = p
-		return err
-	})
-	if err != nil {
-		return nil, s.failed("reading the positions", err)
-	}
-	return all, nil
-}
-
-// each calls f for every pair whose name begins with prefix, in order.
-func (s *Embedded) each(prefix []byte, f func(name, value []byte) error) (err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: successor(prefix)})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	for it.First(); it.Valid(); it.Next() {
-		v, err := it.ValueAndErr()
-		if err == nil {
-			err = f(it.Key(), v)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return it.Error()
-}
-
-// eachOf calls f for every pair of a space whose feed's name begins with prefix, in
-// order. Names carry their length before them, so the feeds of a prefix lie
-// together for each length of a name, and what is in between is leapt over.
-func (s *Embedded) eachOf(space byte, prefix string, f func(name, value []byte) error) (err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{space}, UpperBound: successor([]byte{space})})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := it.First(); ok; {
-		n, size := binary.Uvarint(it.Key()[1:])
-		if size <= 0 {
-			return fmt.Errorf("no feed in the name %q", it.Key())
-		}
-		length := slices.Clone(it.Key()[:1+size])
-		run := append(slices.Clip(length), prefix...)
-		if n >= uint64(len(prefix)) {
-			for ok = it.SeekGE(run); ok && bytes.HasPrefix(it.Key(), run); ok = it.Next() {
-				v, err := it.ValueAndErr()
-				if err == nil {
-					err = f(it.Key(), v)
-				}
-				if err != nil {
-					return err
-				}
-			}
-		}
-		ok = it.SeekGE(successor(length))
-	}
-	return it.Error()
-}
-
-// successor is the first name after all that begin with prefix.
-func successor(prefix []byte) []byte {
-	b := append([]byte(nil), prefix...)
-	for i := len(b) - 1; i >= 0; i-- {
-		if b[i]++; b[i] != 0 {
-			return b[:i+1]
-		}
-	}
-	return nil
-}
-
 var errReadOnly = errors.New("the state was opened to look at it only")
 
 // Commit implements [Store].
@@ -218,6 +113,9 @@ func (s *Embedded) Commit(c *Commit) error {
 	if s.opts.ReadOnly {
 		return errReadOnly
 	}
+	if c.Fold != nil {
+		return errors.New("a fold is applied, not committed")
+	}
 	b := s.db.NewBatchWithSize(len(c.Keys)*(1+len(Key{})+4+4) + 2048)
 	if err := c.write(b); err != nil {
 		return errors.Join(err, b.Close())
@@ -228,23 +126,70 @@ func (s *Embedded) Commit(c *Commit) error {
 	return nil
 }
 
-// write puts the commit into b.
-func (c *Commit) write(b *pebble.Batch) error {
-	if c.Position != nil {
-		v, err := json.Marshal(c.Position)
-		if err != nil {
-			return fmt.Errorf("position of %s %s: %w", c.Feed, c.Partition, err)
+// Apply writes commits in their order, all or nothing, for a store that can say them
+// again: a power cut may take the last of them back, though never one before another. It waits
+// as long as the disk is full.
+func (s *Embedded) Apply(commits []*Commit) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	_, err := guard(s, func() (none struct{}, err error) {
+		s.commits.RLock()
+		defer s.commits.RUnlock()
+		return none, s.applyLocked(commits)
+	})
+	return err
+}
+
+func (s *Embedded) applyLocked(commits []*Commit) error {
+	b := s.db.NewBatch()
+	if slices.ContainsFunc(commits, func(c *Commit) bool { return c.Fold != nil }) {
+		b = s.db.NewIndexedBatch() // a fold reads what it replaces, here too
+	}
+	for _, c := range commits {
+		if err := c.write(b); err != nil {
+			return errors.Join(err, b.Close())
 		}
-		if err := b.Set(positionName(c.Feed, c.Partition), v, nil); err != nil {
+	}
+	if err := s.db.Apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	s.readers.renew()
+	return b.Close()
+}
+
+// write puts the commit into b, which is indexed where it has a fold.
+func (c *Commit) write(b *pebble.Batch) error {
+	set := func(name []byte, value any) error {
+		v, err := json.Marshal(value)
+		if err != nil {
+			return fmt.Errorf("state of %s %s: %w", c.Feed, c.Partition, err)
+		}
+		return b.Set(name, v, nil)
+	}
+	if c.Fold != nil {
+		if err := c.Fold.write(b, c.Feed, c.Partition, set); err != nil {
+			return err
+		}
+	}
+	if c.Position != nil {
+		if err := set(partitionName(positionSpace, c.Feed, c.Partition), c.Position); err != nil {
 			return err
 		}
 	}
 	if c.Entry != nil {
-		v, err := json.Marshal(c.Entry)
-		if err != nil {
-			return fmt.Errorf("ledger entry of %s %s: %w", c.Feed, c.Partition, err)
+		if err := set(windowName(c.Entry), c.Entry); err != nil {
+			return err
 		}
-		if err := b.Set(windowName(c.Entry), v, nil); err != nil {
+	}
+	for _, o := range c.Objects {
+		name := append(partitionName(objectSpace, c.Feed, c.Partition), o.ID...)
+		change := func() error { return b.Set(name, o.State, nil) }
+		if len(o.State) == 0 {
+			change = func() error { return b.Delete(name, nil) }
+		}
+		if err := change(); err != nil {
 			return err
 		}
 	}

@@ -86,7 +86,7 @@ func (f *faultyFile) Sync() error {
 
 func openFaulty(t *testing.T) (*faultyFS, func() (*Embedded, error)) {
 	f := &faultyFS{FS: vfs.NewMem()}
-	return f, func() (*Embedded, error) { return Open("/dir", Options{fs: f, memTable: smallTable}) }
+	return f, func() (*Embedded, error) { return Open("/dir", Options{FS: f, memTable: smallTable}) }
 }
 
 func TestOpenInABadEnvironment(t *testing.T) {

@@ -28,12 +28,8 @@ const smallTable = 64 << 10
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	for name, run := range map[string]func(string) error{childDir: writeUntilKilled, childServer: serveUntilClosed, childView: buildView} {
-		arg := os.Getenv(name)
-		if arg == "" {
-			continue
-		}
-		if err := run(arg); err != nil {
+	if dir := os.Getenv(childDir); dir != "" {
+		if err := writeUntilKilled(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -150,7 +146,7 @@ func TestPowerCut(t *testing.T) {
 			mem := vfs.NewCrashableMem()
 			acknowledged := map[string]int{}
 			for round := range 12 {
-				s, err := Open("/dir", Options{fs: mem, memTable: smallTable})
+				s, err := Open("/dir", Options{FS: mem, memTable: smallTable})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -206,7 +202,7 @@ func TestPowerCut(t *testing.T) {
 				mem = cut
 				// A commit acknowledged between the count and the cut is one more; find
 				// out which, as verifyNumbered allows for one.
-				check, err := Open("/dir", Options{fs: mem, memTable: smallTable})
+				check, err := Open("/dir", Options{FS: mem, memTable: smallTable})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -14,6 +14,7 @@ import (
 //	k key                               4 bytes: the hour since 1970 at which it expires
 //	l feed partition from to            an Entry of one window, JSON
 //	d feed partition day complete       an Entry that totals a day's windows, JSON
+//	s feed partition id                 an Object's state
 //
 // Texts carry their length, times sort as they follow each other, so the windows
 // of a partition lie in order of time.
@@ -23,6 +24,7 @@ const (
 	keySpace      = 'k'
 	windowSpace   = 'l'
 	daySpace      = 'd'
+	objectSpace   = 's'
 )
 
 // formatVersion is what this release writes. A release that changes the layout
@@ -35,20 +37,30 @@ type meta struct {
 	Created time.Time `json:"created"`
 }
 
-func positionName(feed, partition string) []byte {
-	return appendText(appendText([]byte{positionSpace}, feed), partition)
+// partitionName begins every name of a partition in a space.
+func partitionName(space byte, feed, partition string) []byte {
+	return appendText(appendText([]byte{space}, feed), partition)
+}
+
+// cutPartition takes what partitionName made off the front of a name.
+func cutPartition(name []byte) (feed, partition string, rest []byte, err error) {
+	feed, rest, ok := cutText(name[1:])
+	partition, rest, ok2 := cutText(rest)
+	if !ok || !ok2 {
+		return "", "", nil, fmt.Errorf("no feed and partition in the name %q", name)
+	}
+	return feed, partition, rest, nil
 }
 
 func windowName(e *Entry) []byte {
-	b := appendText(appendText([]byte{windowSpace}, e.Feed), e.Partition)
+	b := partitionName(windowSpace, e.Feed, e.Partition)
 	return appendTime(appendTime(b, e.From), e.To)
 }
 
 // dayName keeps the total of complete windows apart from that of the others: a
 // difference in the former is an alarm, in the latter it is to be expected.
 func dayName(e *Entry) []byte {
-	b := appendText(appendText([]byte{daySpace}, e.Feed), e.Partition)
-	b = appendTime(b, e.From)
+	b := appendTime(partitionName(daySpace, e.Feed, e.Partition), e.From)
 	if e.Complete {
 		return append(b, 1)
 	}

@@ -41,7 +41,7 @@ func Open(dir string, o Options) (*Embedded, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := newDisk(o.fs)
+	d := newDisk(o.FS)
 	if !o.ReadOnly {
 		if err := d.makeDir(dir); err != nil {
 			return nil, openError(dir, err)
@@ -159,7 +159,7 @@ func openState(d *disk, dir, state string, o Options) (*Embedded, error) {
 // newEmbedded is a store before its engine is open. Its disk is its own, because it is
 // abandoned with it.
 func newEmbedded(dir, state string, o Options) *Embedded {
-	return &Embedded{dir: dir, state: state, opts: o, disk: newDisk(o.fs), stopped: make(chan struct{})}
+	return &Embedded{dir: dir, state: state, opts: o, disk: newDisk(o.FS), stopped: make(chan struct{})}
 }
 
 // verdict decides what an error on opening means.

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"crypto/sha256"
+	"iter"
 	"net/url"
 	"strings"
 	"time"
@@ -28,13 +29,6 @@ type scope struct {
 	mask   Key    // over keys
 }
 
-// prefixed is a store that reads what is kept of the feeds whose names begin with a
-// text, and little else: what a tenant asks for costs what the tenant has.
-type prefixed interface {
-	positionsOf(prefix string) (map[[2]string]Position, error)
-	ledgerOf(prefix string) ([]Entry, error)
-}
-
 func (s *scope) key(k Key) Key {
 	for i := range k {
 		k[i] ^= s.mask[i]
@@ -48,22 +42,26 @@ func (s *scope) Position(feed, partition string) (p Position, ok bool, err error
 }
 
 // Positions implements [Store].
-func (s *scope) Positions() (map[[2]string]Position, error) {
-	read := s.store.Positions
-	if p, ok := s.store.(prefixed); ok {
-		read = func() (map[[2]string]Position, error) { return p.positionsOf(s.prefix) }
-	}
-	all, err := read()
+func (s *scope) Positions(prefix string) (map[[2]string]Position, error) {
+	all, err := s.store.Positions(s.prefix + prefix)
 	if err != nil {
 		return nil, err
 	}
-	own := make(map[[2]string]Position)
+	own := make(map[[2]string]Position, len(all))
 	for name, position := range all {
-		if feed, ok := strings.CutPrefix(name[0], s.prefix); ok {
-			own[[2]string{feed, name[1]}] = position
-		}
+		own[[2]string{strings.TrimPrefix(name[0], s.prefix), name[1]}] = position
 	}
 	return own, nil
+}
+
+// Object implements [Store].
+func (s *scope) Object(feed, partition, id string) (state []byte, ok bool, err error) {
+	return s.store.Object(s.prefix+feed, partition, id)
+}
+
+// Objects implements [Store].
+func (s *scope) Objects(feed, partition string) iter.Seq2[Object, error] {
+	return s.store.Objects(s.prefix+feed, partition)
 }
 
 // Seen implements [Store].
@@ -88,26 +86,15 @@ func (s *scope) Commit(c *Commit) error {
 }
 
 // Ledger implements [Store].
-func (s *scope) Ledger(feed string) ([]Entry, error) {
-	read := func() ([]Entry, error) { return s.store.Ledger(s.prefix + feed) }
-	if feed == "" {
-		read = func() ([]Entry, error) { return s.store.Ledger("") }
-		if p, ok := s.store.(prefixed); ok {
-			read = func() ([]Entry, error) { return p.ledgerOf(s.prefix) }
+func (s *scope) Ledger(prefix string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for e, err := range s.store.Ledger(s.prefix + prefix) {
+			e.Feed = strings.TrimPrefix(e.Feed, s.prefix)
+			if !yield(e, err) {
+				return
+			}
 		}
 	}
-	all, err := read()
-	if err != nil {
-		return nil, err
-	}
-	var own []Entry
-	for _, e := range all {
-		var ok bool
-		if e.Feed, ok = strings.CutPrefix(e.Feed, s.prefix); ok {
-			own = append(own, e)
-		}
-	}
-	return own, nil
 }
 
 // Sweep does nothing: one sweep of the store forgets for all tenants.

@@ -43,7 +43,7 @@ const (
 // ErrElsewhere says that another replica, which lives, holds the partition or is about to.
 var ErrElsewhere = errors.New("another replica runs it")
 
-// Claims are the claims on partitions, in their logs. checkpoint.Shared
+// Claims are the claims on partitions, in their logs. shared.Store
 // implements it.
 type Claims interface {
 	// Claim makes the session the holder after owner. It returns once the state of every
@@ -68,6 +68,7 @@ type Options struct {
 	Claims   Claims
 	Name     string        // of this replica, for people
 	TTL      time.Duration // of the entries in Sessions
+	Format   int           // the newest of messages that it reads, for those who write them
 	Log      *slog.Logger
 	// Observer takes no part: it is assigned nothing, and holds only what nobody
 	// who lives does.
@@ -124,6 +125,7 @@ var (
 type entry struct {
 	Name     string    `json:"name"`
 	Observer bool      `json:"observer,omitempty"`
+	Format   int       `json:"format,omitempty"`
 	Started  time.Time `json:"started"`
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/lease"
 )
 
@@ -36,7 +37,7 @@ type worker struct {
 type replicas struct {
 	t      *testing.T
 	server *natstest.Server
-	claims func(*checkpoint.Shared) lease.Claims // nil: the store's own
+	claims func(*shared.Store) lease.Claims // nil: the store's own
 
 	mu    sync.Mutex
 	works map[string]work // who works on a partition
@@ -44,7 +45,7 @@ type replicas struct {
 
 func (r *replicas) join(name string, observer bool) *worker {
 	r.t.Helper()
-	store, err := checkpoint.OpenShared(r.t.Context(), checkpoint.SharedOptions{
+	store, err := shared.Open(r.t.Context(), shared.Options{
 		URL: natstest.URL(r.server), Name: "test", Dir: r.t.TempDir(), Replica: name, SessionTTL: ttl,
 	})
 	if err != nil {
@@ -81,7 +82,7 @@ func (r *replicas) join(name string, observer bool) *worker {
 }
 
 // workOn works on a partition until it must not any more.
-func (r *replicas) workOn(w *worker, name, p string, held context.Context, store *checkpoint.Shared) {
+func (r *replicas) workOn(w *worker, name, p string, held context.Context, store *shared.Store) {
 	r.mu.Lock()
 	if other := r.works[p]; other.held != nil && other.held.Err() == nil && held.Err() == nil {
 		r.t.Errorf("%s and %s work on partition %s at once", name, other.name, p)
@@ -171,7 +172,7 @@ func (c *lateClaims) Release(ctx context.Context, feed, partition string) error 
 // part it is.
 func TestLateClaim(t *testing.T) {
 	r := &replicas{t: t, server: natstest.Start(t, nil), works: map[string]work{},
-		claims: func(s *checkpoint.Shared) lease.Claims { return &lateClaims{Claims: s} }}
+		claims: func(s *shared.Store) lease.Claims { return &lateClaims{Claims: s} }}
 	a := r.join("a", false)
 	r.until("a holds all", 10*time.Second, func() bool { return a.holds() == parts })
 	b := r.join("b", false)
@@ -225,7 +226,7 @@ func TestObserver(t *testing.T) {
 // state was deleted.
 func TestStateGone(t *testing.T) {
 	server := natstest.Start(t, nil)
-	store, err := checkpoint.OpenShared(t.Context(), checkpoint.SharedOptions{
+	store, err := shared.Open(t.Context(), shared.Options{
 		URL: natstest.URL(server), Name: "test", Dir: t.TempDir(), Replica: "a", SessionTTL: ttl,
 	})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // live is one session, from its first entry to its loss.
 func (r *Replica) live(ctx context.Context) {
 	id := rand.Text()
-	value, err := json.Marshal(entry{Name: r.Name, Observer: r.Observer, Started: time.Now().UTC()})
+	value, err := json.Marshal(entry{Name: r.Name, Observer: r.Observer, Format: r.Format, Started: time.Now().UTC()})
 	if err != nil {
 		panic(err) // strings and a time
 	}

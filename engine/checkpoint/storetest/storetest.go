@@ -3,11 +3,14 @@
 package storetest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +43,9 @@ func Run(t *testing.T, place func(t *testing.T) Open) {
 		{"commits, look-ups and sweeps run side by side", concurrent},
 		{"a refresh during a sweep is not lost", refreshDuringSweep},
 		{"a closed store says so", closed},
+		{"a sweep forgets totals of days after a good year", forgetDays},
+		{"objects are set, listed and taken away with what they stand for", objects},
+		{"many objects in one commit", manyObjects},
 		{"closing ends a sweep", closeDuringSweep},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, place(t)) })
@@ -87,10 +93,10 @@ func empty(t *testing.T, open Open) {
 	if p, ok, err := s.Position("feed", "a"); ok || err != nil {
 		t.Errorf("Position = %v %v %v, want none", p, ok, err)
 	}
-	if all, err := s.Positions(); len(all) != 0 || err != nil {
+	if all, err := s.Positions(""); len(all) != 0 || err != nil {
 		t.Errorf("Positions = %v %v, want none", all, err)
 	}
-	if l, err := s.Ledger(""); len(l) != 0 || err != nil {
+	if l, err := checkpoint.Chronological(s.Ledger("")); len(l) != 0 || err != nil {
 		t.Errorf("Ledger = %v %v, want none", l, err)
 	}
 	must(t, s.Sweep(noon))
@@ -101,6 +107,7 @@ func positions(t *testing.T, open Open) {
 	full := checkpoint.Position{
 		Cursor: noon.Add(123456789), ReadAt: noon.Add(time.Minute), Start: noon.Add(-24 * time.Hour),
 		SubscribedAt: noon.Add(-time.Hour), GateUntil: noon.Add(6 * time.Hour), GateReason: "licence \"P1\" missing\n",
+		Link: "https://graph.example/delta?token=a b", Job: "42", JobAt: noon.Add(-time.Minute),
 		Forwarded: 1 << 60, LastSuccess: noon, LastError: "é\x00", LastErrorAt: noon.Add(-time.Second),
 	}
 	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Position: &full}))
@@ -113,7 +120,7 @@ func positions(t *testing.T, open Open) {
 	}
 	check := func(s checkpoint.Store) {
 		t.Helper()
-		all, err := s.Positions()
+		all, err := s.Positions("")
 		must(t, err)
 		if !reflect.DeepEqual(all, want) {
 			t.Errorf("Positions = %+v\nwant %+v", all, want)
@@ -139,7 +146,7 @@ func names(t *testing.T, open Open) {
 			Position: &checkpoint.Position{Forwarded: int64(i + 1)},
 			Entry:    &checkpoint.Entry{Feed: p[0], Partition: p[1], From: noon, To: noon, Counts: checkpoint.Counts{Listed: int64(i + 1)}}}))
 	}
-	all, err := s.Positions()
+	all, err := s.Positions("")
 	must(t, err)
 	if len(all) != len(pairs) {
 		t.Errorf("%d positions, want %d", len(all), len(pairs))
@@ -149,10 +156,15 @@ func names(t *testing.T, open Open) {
 			t.Errorf("position of %q is %d, want %d", p, all[p].Forwarded, i+1)
 		}
 	}
-	l, err := s.Ledger("a")
+	l, err := checkpoint.Chronological(s.Ledger("a"))
 	must(t, err)
-	if len(l) != 3 {
-		t.Errorf("the ledger of a has %d entries, want 3: %v", len(l), l)
+	if len(l) != 5 {
+		t.Errorf("the ledger of the feeds that begin with a has %d entries, want 5: %v", len(l), l)
+	}
+	some, err := s.Positions("a")
+	must(t, err)
+	if len(some) != 5 || some[[2]string{"a", "bc"}].Forwarded != 5 {
+		t.Errorf("the positions of the feeds that begin with a: %v", some)
 	}
 }
 
@@ -194,7 +206,7 @@ func shapes(t *testing.T, open Open) {
 	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Entry: &checkpoint.Entry{Feed: "feed"}}))
 	wantSeen(t, s, key(1), true)
 	wantSeen(t, s, key(2), true)
-	all, err := s.Positions()
+	all, err := s.Positions("")
 	must(t, err)
 	if len(all) != 0 {
 		t.Errorf("positions %v, want none", all)
@@ -211,7 +223,7 @@ func again(t *testing.T, open Open) {
 		if p, ok, err := s.Position("feed", "a"); !ok || err != nil || p != *c.Position {
 			t.Errorf("Position = %v %v %v, want %v", p, ok, err, *c.Position)
 		}
-		if l, err := s.Ledger(""); err != nil || !reflect.DeepEqual(l, []checkpoint.Entry{*e}) {
+		if l, err := checkpoint.Chronological(s.Ledger("")); err != nil || !reflect.DeepEqual(l, []checkpoint.Entry{*e}) {
 			t.Errorf("Ledger = %v %v, want %v", l, err, *e)
 		}
 		if got := wantSeen(t, s, key(2), true); !got.Equal(noon) {
@@ -249,8 +261,8 @@ func manyKeys(t *testing.T, open Open) {
 
 func window(feed, partition string, from time.Time, n int64) *checkpoint.Entry {
 	return &checkpoint.Entry{Feed: feed, Partition: partition, From: from, To: from.Add(time.Hour), Complete: true,
-		Counts:  checkpoint.Counts{Items: 2, ItemsFetched: 1, ItemsSkipped: 1, Listed: 2, Fetched: n + 3, Delivered: n, Duplicate: 1, Skipped: 1, DeadLettered: 1},
-		Reasons: map[string]int64{"gone": 1}}
+		Counts:  checkpoint.Counts{Items: 2, ItemsFetched: 1, ItemsSkipped: 1, Listed: 2, Fetched: n + 5, Delivered: n, Duplicate: 1, Filtered: 2, Skipped: 1, DeadLettered: 1},
+		Reasons: map[string]int64{"gone": 1}, Filters: map[string]checkpoint.Filtered{"noise": {Records: 2, Bytes: 900}}}
 }
 
 func commitEntry(t *testing.T, s checkpoint.Store, e *checkpoint.Entry) {
@@ -274,7 +286,7 @@ func ledger(t *testing.T, open Open) {
 	commitEntry(t, s, window("other", "", noon.Add(-time.Hour), 7))
 	check := func(s checkpoint.Store) {
 		t.Helper()
-		got, err := s.Ledger("feed")
+		got, err := checkpoint.Chronological(s.Ledger("feed"))
 		must(t, err)
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("Ledger = %+v\nwant %+v", got, want)
@@ -284,7 +296,7 @@ func ledger(t *testing.T, open Open) {
 				t.Errorf("difference %d, %d", items, records)
 			}
 		}
-		all, err := s.Ledger("")
+		all, err := checkpoint.Chronological(s.Ledger(""))
 		must(t, err)
 		if len(all) != 6 || all[0].Feed != "other" {
 			t.Errorf("the whole ledger: %+v", all)
@@ -329,7 +341,7 @@ func total(entries []checkpoint.Entry) (c checkpoint.Counts, windows, gone int64
 	for i := range entries {
 		c.Add(&entries[i].Counts)
 		windows += max(entries[i].Windows, 1)
-		gone += entries[i].Reasons["gone"]
+		gone += entries[i].Reasons["gone"] + entries[i].Filters["noise"].Records + entries[i].Filters["noise"].Bytes
 	}
 	return c, windows, gone
 }
@@ -345,12 +357,12 @@ func sweepLedger(t *testing.T, open Open) {
 			commitEntry(t, s, e)
 		}
 	}
-	before, err := s.Ledger("")
+	before, err := checkpoint.Chronological(s.Ledger(""))
 	must(t, err)
 	now := start.Add(days*24*time.Hour + time.Second)
 	must(t, s.Sweep(now.Add(-3*24*time.Hour)))
 	must(t, s.Sweep(now))
-	after, err := s.Ledger("")
+	after, err := checkpoint.Chronological(s.Ledger(""))
 	must(t, err)
 	c1, w1, g1 := total(before)
 	c2, w2, g2 := total(after)
@@ -377,7 +389,7 @@ func sweepLedger(t *testing.T, open Open) {
 		t.Errorf("%d daily totals, want %d", folded, want)
 	}
 	must(t, s.Close())
-	again, err := opened(t, open).Ledger("")
+	again, err := checkpoint.Chronological(opened(t, open).Ledger(""))
 	must(t, err)
 	if !reflect.DeepEqual(again, after) {
 		t.Errorf("opened again: %+v\nwant %+v", again, after)
@@ -390,10 +402,10 @@ func sweepTwice(t *testing.T, open Open) {
 		commitEntry(t, s, window("feed", "a", noon.Add(time.Duration(h)*time.Hour), 1))
 	}
 	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	first, err := s.Ledger("")
+	first, err := checkpoint.Chronological(s.Ledger(""))
 	must(t, err)
 	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	second, err := s.Ledger("")
+	second, err := checkpoint.Chronological(s.Ledger(""))
 	must(t, err)
 	if !reflect.DeepEqual(first, second) || len(first) != 3 {
 		t.Errorf("first %+v\nthen %+v", first, second)
@@ -401,7 +413,7 @@ func sweepTwice(t *testing.T, open Open) {
 	// A window that comes late to a folded day joins its total.
 	commitEntry(t, s, window("feed", "a", noon, 10))
 	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	third, err := s.Ledger("")
+	third, err := checkpoint.Chronological(s.Ledger(""))
 	must(t, err)
 	if len(third) != 3 || third[0].Delivered != first[0].Delivered+10 || third[0].Windows != first[0].Windows+1 {
 		t.Errorf("then %+v", third)
@@ -444,10 +456,10 @@ func concurrent(t *testing.T, open Open) {
 				if err := s.Sweep(noon); err != nil {
 					t.Error(err)
 				}
-				if _, err := s.Ledger("feed"); err != nil {
+				if _, err := checkpoint.Chronological(s.Ledger("feed")); err != nil {
 					t.Error(err)
 				}
-				if _, err := s.Positions(); err != nil {
+				if _, err := s.Positions(""); err != nil {
 					t.Error(err)
 				}
 			}
@@ -491,16 +503,117 @@ func closed(t *testing.T, open Open) {
 	s := opened(t, open)
 	must(t, s.Close())
 	_, _, errPosition := s.Position("feed", "a")
-	_, errPositions := s.Positions()
+	_, errPositions := s.Positions("")
 	_, _, errSeen := s.Seen(key(1))
-	_, errLedger := s.Ledger("")
+	_, _, errObject := s.Object("feed", "a", "1")
+	var errObjects error
+	for _, errObjects = range s.Objects("feed", "a") {
+	}
+	_, errLedger := checkpoint.Chronological(s.Ledger(""))
 	for name, err := range map[string]error{
+		"Object": errObject, "Objects": errObjects,
 		"Position": errPosition, "Positions": errPositions, "Seen": errSeen, "Ledger": errLedger,
 		"Commit": s.Commit(&checkpoint.Commit{Feed: "feed"}), "Sweep": s.Sweep(noon), "Close": s.Close(),
 	} {
 		if !errors.Is(err, checkpoint.ErrClosed) {
 			t.Errorf("%s: %v, want ErrClosed", name, err)
 		}
+	}
+}
+
+func forgetDays(t *testing.T, open Open) {
+	s := opened(t, open)
+	const days = 410
+	for n := range days {
+		commitEntry(t, s, window("feed", "a", noon.AddDate(0, 0, n), 1))
+	}
+	now := noon.AddDate(0, 0, days)
+	for range 2 {
+		must(t, s.Sweep(now))
+		entries, err := checkpoint.Chronological(s.Ledger(""))
+		must(t, err)
+		if first := entries[0]; !first.To.After(now.AddDate(0, 0, -400)) || first.To.After(now.AddDate(0, 0, -398)) {
+			t.Errorf("the oldest entry of %d is of %v", len(entries), first.From)
+		}
+	}
+}
+
+func wantObjects(t *testing.T, s checkpoint.Store, feed, partition string, want map[string]string) {
+	t.Helper()
+	last := ""
+	have := map[string]string{}
+	for o, err := range s.Objects(feed, partition) {
+		must(t, err)
+		if len(have) > 0 && o.ID <= last {
+			t.Errorf("%q comes after %q", o.ID, last)
+		}
+		last = o.ID
+		have[o.ID] = string(o.State)
+		if state, ok, err := s.Object(feed, partition, o.ID); err != nil || !ok || !bytes.Equal(state, o.State) {
+			t.Errorf("Object(%q) = %q %v %v, want %q", o.ID, state, ok, err, o.State)
+		}
+	}
+	if !maps.Equal(have, want) {
+		t.Errorf("objects of %q %q: %d, want %d: %.200v, want %.200v", feed, partition, len(have), len(want), have, want)
+	}
+}
+
+func objects(t *testing.T, open Open) {
+	s := opened(t, open)
+	set := func(feed, partition string, position int64, list ...checkpoint.Object) {
+		t.Helper()
+		must(t, s.Commit(&checkpoint.Commit{Feed: feed, Partition: partition, Position: &checkpoint.Position{Forwarded: position}, Objects: list}))
+	}
+	wantObjects(t, s, "feed", "a", map[string]string{})
+	set("feed", "a", 1, checkpoint.Object{ID: "1", State: []byte("one")}, checkpoint.Object{ID: "2", State: []byte{0, 255}}, checkpoint.Object{ID: "", State: []byte("unnamed")})
+	set("feed", "ab", 1, checkpoint.Object{ID: "1", State: []byte("of another partition")})
+	set("feeda", "", 1, checkpoint.Object{ID: "1", State: []byte("of another feed")})
+	set("feed", "a", 2, checkpoint.Object{ID: "1", State: []byte("uno")}, checkpoint.Object{ID: ""}, checkpoint.Object{ID: "never", State: nil})
+	want := map[string]string{"1": "uno", "2": "\x00\xff"}
+	wantObjects(t, s, "feed", "a", want)
+	must(t, s.Sweep(noon))
+	must(t, s.Close())
+	s = opened(t, open)
+	wantObjects(t, s, "feed", "a", want)
+	wantObjects(t, s, "feed", "ab", map[string]string{"1": "of another partition"})
+	if _, ok, err := s.Object("feed", "a", ""); ok || err != nil {
+		t.Errorf("an object that was taken away: %v %v", ok, err)
+	}
+	for o, err := range s.Objects("feed", "a") { // whoever lists may commit
+		must(t, err)
+		must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Objects: []checkpoint.Object{{ID: o.ID}}}))
+	}
+	wantObjects(t, s, "feed", "a", map[string]string{})
+}
+
+// manyObjects commits more than fits one buffer or message, and again after
+// some have changed.
+func manyObjects(t *testing.T, open Open) {
+	s := opened(t, open)
+	const n = 4000
+	want := map[string]string{}
+	var list []checkpoint.Object
+	for i := range n {
+		id, state := fmt.Sprintf("object-%05d", i), strings.Repeat(fmt.Sprintf("%d ", i), 60)
+		want[id] = state
+		list = append(list, checkpoint.Object{ID: id, State: []byte(state)})
+	}
+	c := &checkpoint.Commit{Feed: "feed", Partition: "a", Objects: list, Position: &checkpoint.Position{Link: "after"}, Keys: []checkpoint.Key{key(1)}, Expires: noon}
+	must(t, s.Commit(c))
+	must(t, s.Commit(c))
+	list = nil
+	for i := 0; i < n; i += 2 {
+		id := fmt.Sprintf("object-%05d", i)
+		delete(want, id)
+		list = append(list, checkpoint.Object{ID: id})
+	}
+	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Objects: list}))
+	must(t, s.Close())
+	s = opened(t, open)
+	wantObjects(t, s, "feed", "a", want)
+	wantSeen(t, s, key(1), true)
+	if p, ok, err := s.Position("feed", "a"); err != nil || !ok || p.Link != "after" {
+		t.Errorf("Position = %v %v %v", p, ok, err)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/lease"
@@ -173,13 +174,13 @@ func (d *Doctor) checkState(ctx context.Context) {
 		return
 	}
 	defer store.Close()
-	if shared, ok := store.(*checkpoint.Shared); ok {
+	if shared, ok := store.(*shared.Store); ok {
 		if err := lease.Try(ctx, shared.Sessions()); err != nil {
 			d.fail("shared state", "give the NATS user of STATE_URL the permissions that docs/replicas.md lists", "this replica could not begin a session: %v", err)
 			return
 		}
 	}
-	positions, err := store.Positions()
+	positions, err := store.Positions("")
 	if err != nil {
 		d.warn(name, "nothing: at its next start the connector sets the state aside and reads again what the services keep", "%v", err)
 		return

@@ -8,26 +8,27 @@ import (
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/lease"
 )
 
 // This file is for several replicas that share one state (STATE_URL).
 
-func sharedOptions(s *settings.Settings, log *slog.Logger) checkpoint.SharedOptions {
-	return checkpoint.SharedOptions{
+func sharedOptions(s *settings.Settings, log *slog.Logger) shared.Options {
+	return shared.Options{
 		URL: s.Shared.URL, Name: s.Shared.Name, Credentials: s.Shared.Credentials, Dir: s.StateDir, Replica: s.Shared.Replica,
 		SessionTTL: lease.DefaultTTL, Logger: log,
 	}
 }
 
 // openShared opens the shared state, and joins the replicas that work on it.
-func openShared(ctx context.Context, s *settings.Settings, log *slog.Logger) (*checkpoint.Shared, *lease.Replica, error) {
-	store, err := checkpoint.OpenShared(ctx, sharedOptions(s, log))
+func openShared(ctx context.Context, s *settings.Settings, log *slog.Logger) (*shared.Store, *lease.Replica, error) {
+	store, err := shared.Open(ctx, sharedOptions(s, log))
 	if err != nil {
 		return nil, nil, fmt.Errorf("STATE_URL: %w", err)
 	}
 	return store, lease.Join(lease.Options{
-		Sessions: store.Sessions(), Claims: store, Name: s.Shared.Replica, TTL: lease.DefaultTTL, Log: log, Observer: s.Shared.Observer,
+		Sessions: store.Sessions(), Claims: store, Name: s.Shared.Replica, TTL: lease.DefaultTTL, Log: log, Format: shared.Format, Observer: s.Shared.Observer,
 	}), nil
 }
 
@@ -37,7 +38,7 @@ func LookAtState(ctx context.Context, s *settings.Settings) (checkpoint.Store, e
 	if s.Shared.URL == "" {
 		return checkpoint.Open(s.StateDir, checkpoint.Options{ReadOnly: true, LockWait: 100 * time.Millisecond})
 	}
-	store, err := checkpoint.OpenShared(ctx, sharedOptions(s, nil))
+	store, err := shared.Open(ctx, sharedOptions(s, nil))
 	if err != nil {
 		return nil, err
 	}

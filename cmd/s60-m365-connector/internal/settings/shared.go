@@ -3,7 +3,7 @@ package settings
 import (
 	"os"
 
-	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 )
 
 // This file reads the settings of a state that replicas share.
@@ -32,7 +32,7 @@ func (r *reader) sharedState(s *Settings) {
 		}
 		return
 	}
-	stream, err := checkpoint.StreamOf(text)
+	stream, err := shared.StreamOf(text)
 	if err != nil {
 		r.fail("STATE_URL: %v", err)
 		return

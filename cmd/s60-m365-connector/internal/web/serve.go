@@ -5,6 +5,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -131,12 +132,26 @@ func (f server) handler() http.Handler {
 		mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, f.Statuses()) })
 	}
 	mux.HandleFunc("GET "+of+"/ledger.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
-		ledger, err := c.Store.Ledger("")
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
+		// A line an entry, as they are read: there may be many.
+		w.Header().Set("Content-Type", "application/json")
+		separator := "["
+		for e, err := range c.Store.Ledger("") {
+			line, encodingErr := json.Marshal(&e)
+			if err = errors.Join(err, encodingErr); err != nil {
+				if separator == "[" {
+					http.Error(w, err.Error(), http.StatusInternalServerError)
+				}
+				return // an answer that is not whole shows by its end
+			}
+			if _, err := fmt.Fprintf(w, "%s%s\n", separator, line); err != nil {
+				return
+			}
+			separator = ","
 		}
-		answerJSON(w, ledger)
+		if separator == "[" {
+			fmt.Fprint(w, separator)
+		}
+		fmt.Fprintln(w, "]")
 	}))
 	mux.HandleFunc("GET "+of+"/status.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
 		answerJSON(w, c.Engine.Status())

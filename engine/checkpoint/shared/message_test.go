@@ -1,13 +1,14 @@
-package checkpoint
+package shared
 
 import (
 	"bytes"
+	"encoding/binary"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 func TestSubjects(t *testing.T) {
@@ -44,8 +45,11 @@ func encoded(t testing.TB, m *message) []byte {
 	return msg.Data
 }
 
+// headed is a message of a head alone.
+func headed(head string) []byte { return append(binary.AppendUvarint(nil, uint64(len(head))), head...) }
+
 func TestMessagesRefused(t *testing.T) {
-	whole := encoded(t, &message{Kind: kindCommit, Feed: "f", Partition: "p", keys: []Key{{1}}})
+	whole := encoded(t, &message{Kind: kindCommit, Feed: "f", Partition: "p", keys: []checkpoint.Key{{1}}})
 	for _, c := range []struct {
 		name, subject string
 		data          []byte
@@ -54,13 +58,13 @@ func TestMessagesRefused(t *testing.T) {
 		{"nothing", "s.f.p", nil, "not whole"},
 		{"a head cut short", "s.f.p", whole[:20], "not whole"},
 		{"a key cut short", "s.f.p", whole[:len(whole)-1], "multiple"},
-		{"not JSON", "s.f.p", appendText(nil, "hello"), "does not parse"},
-		{"no version", "s.f.p", appendText(nil, `{"kind":"commit","feed":"f","partition":"p"}`), "no version"},
-		{"a newer version", "s.f.p", appendText(nil, `{"v":2,"kind":"other","feed":7}`), "newer release"},
-		{"an unknown kind", "s.f.p", appendText(nil, `{"v":1,"kind":"other","feed":"f","partition":"p"}`), "unknown"},
+		{"not JSON", "s.f.p", headed("hello"), "does not parse"},
+		{"no version", "s.f.p", headed(`{"kind":"commit","feed":"f","partition":"p"}`), "no version"},
+		{"a newer version", "s.f.p", headed(`{"v":3,"kind":"other","feed":7}`), "newer release"},
+		{"an unknown kind", "s.f.p", headed(`{"v":1,"kind":"other","feed":"f","partition":"p"}`), "unknown"},
 		{"another subject", "s.f.q", whole, "another subject"},
-		{"another's entry", "s.f.p", encoded(t, &message{Kind: kindCommit, Feed: "f", Partition: "p", Entry: &Entry{Feed: "f", Partition: "q"}}), "another partition"},
-		{"another's day", "s.f.p", encoded(t, &message{Kind: kindFold, Feed: "f", Partition: "p", Days: []Entry{{Feed: "g", Partition: "p"}}}), "another partition"},
+		{"another's entry", "s.f.p", encoded(t, &message{Kind: kindCommit, Feed: "f", Partition: "p", Entry: &checkpoint.Entry{Feed: "f", Partition: "q"}}), "another partition"},
+		{"another's day", "s.f.p", encoded(t, &message{Kind: kindFold, Feed: "f", Partition: "p", Days: []checkpoint.Entry{{Feed: "g", Partition: "p"}}}), "another partition"},
 	} {
 		m, err := decodeMessage("s", c.subject, c.data)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -75,11 +79,12 @@ func TestMessagesRefused(t *testing.T) {
 // FuzzSharedMessage decodes whatever the log may hold. What is taken can be applied to a view, and
 // says the same when it is encoded again.
 func FuzzSharedMessage(f *testing.F) {
-	full := &message{Kind: kindCommit, Feed: "f", Partition: "p", Session: "one", Position: &Position{Cursor: noon, LastError: "é"},
-		Entry:   &Entry{Feed: "f", Partition: "p", From: noon, To: noon.Add(time.Hour), Reasons: map[string]int64{"gone": 1}},
-		Expires: noon, keys: []Key{{1}, {2}}}
+	full := &message{Kind: kindCommit, Feed: "f", Partition: "p", Session: "one", Position: &checkpoint.Position{Cursor: noon, LastError: "é"},
+		Entry:   &checkpoint.Entry{Feed: "f", Partition: "p", From: noon, To: noon.Add(time.Hour), Reasons: map[string]int64{"gone": 1}},
+		Expires: noon, keys: []checkpoint.Key{{1}, {2}}}
 	f.Add(encoded(f, full))
-	f.Add(encoded(f, &message{Kind: kindFold, Feed: "f", Partition: "p", Days: []Entry{{Feed: "f", Partition: "p", Windows: 3}}, Before: noon}))
+	f.Add(encoded(f, &message{Kind: kindFold, Feed: "f", Partition: "p", Days: []checkpoint.Entry{{Feed: "f", Partition: "p", Windows: 3}}, Before: noon}))
+	f.Add(encoded(f, &message{Kind: kindPart, Feed: "f", Partition: "p", Part: 1, Objects: []checkpoint.Object{{ID: "gone"}, {ID: "o", State: []byte("{}")}}}))
 	f.Add(encoded(f, &message{Kind: kindRelease, Feed: "f", Partition: "p"}))
 	f.Add([]byte{0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -88,11 +93,13 @@ func FuzzSharedMessage(f *testing.F) {
 			return
 		}
 		// Without a store behind it, whose work in the background the fuzzer would take for the
-		// input's; so it has no windows to fold.
-		b := viewBatch{batch: new(pebble.Batch)}
+		// input's; so it has no parts of an earlier message.
+		var b viewBatch
 		applied := *m
-		applied.Before = time.Time{}
-		if err := b.add(&applied); err != nil {
+		if m.Kind == kindCommit {
+			applied.Part = 0
+		}
+		if err := b.add("s.f.p", &applied); err != nil {
 			t.Fatalf("%+v cannot be applied: %v", m, err)
 		}
 		once := encoded(t, m)

@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"errors"
@@ -11,21 +11,24 @@ import (
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
 )
 
 // commitUntil commits numbered batches until stop is closed, each again until it is
 // acknowledged, and returns how many there were. A fence is an error: nobody else writes.
-func commitUntil(t *testing.T, s *Shared, partition string, stop <-chan struct{}) (n, repeated int) {
+func commitUntil(t *testing.T, s *Store, partition string, stop <-chan struct{}) (n, repeated int) {
 	for {
 		select {
 		case <-stop:
 			return n, repeated
 		default:
 		}
-		switch err := s.Commit(numberedCommit(partition, n)); {
+		switch err := s.Commit(storetest.Numbered(partition, n)); {
 		case err == nil:
 			n++
-		case errors.Is(err, ErrFenced), errors.Is(err, ErrStopped), errors.Is(err, ErrClosed):
+		case errors.Is(err, checkpoint.ErrFenced), errors.Is(err, checkpoint.ErrStopped), errors.Is(err, checkpoint.ErrClosed):
 			t.Errorf("batch %d: %v", n, err)
 			return n, repeated
 		default:
@@ -36,7 +39,7 @@ func commitUntil(t *testing.T, s *Shared, partition string, stop <-chan struct{}
 }
 
 // messagesOf is how many messages a partition has in the log.
-func messagesOf(t *testing.T, s *Shared, partition string) int {
+func messagesOf(t *testing.T, s *Store, partition string) int {
 	t.Helper()
 	info, err := s.stream.Info(t.Context(), subjectFilter(s, partition))
 	if err != nil {
@@ -51,7 +54,7 @@ func TestSharedAnswerLost(t *testing.T) {
 	server := natstest.Start(t, nil)
 	proxy := natstest.NewProxy(t, server)
 	quiet := slog.New(slog.DiscardHandler)
-	a := openShared(t, SharedOptions{URL: proxy.URL(), Logger: quiet})
+	a := openShared(t, Options{URL: proxy.URL(), Logger: quiet})
 	claim(t, a, "a", "one")
 	before := messagesOf(t, a, "a")
 	stop := make(chan struct{})
@@ -70,7 +73,7 @@ func TestSharedAnswerLost(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	wantShared(t, a, "a", n)
-	b := openShared(t, SharedOptions{URL: natstest.URL(server)})
+	b := openShared(t, Options{URL: natstest.URL(server)})
 	wantShared(t, b, "a", n)
 	stored := messagesOf(t, b, "a") - before
 	t.Logf("%d cuts, %d batches acknowledged, %d repeated, %d stored", cuts, n, repeated, stored)
@@ -86,12 +89,12 @@ func TestSharedAnswerLost(t *testing.T) {
 // is neither taken for another's nor lost.
 func TestSharedAnswerLostForLong(t *testing.T) {
 	proxy := natstest.NewProxy(t, natstest.Start(t, nil))
-	a := openShared(t, SharedOptions{URL: proxy.URL(), Logger: slog.New(slog.DiscardHandler)})
+	a := openShared(t, Options{URL: proxy.URL(), Logger: slog.New(slog.DiscardHandler)})
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 0, 1)
 	proxy.Deafen(true)
-	err := a.Commit(numberedCommit("a", 1))
-	if err == nil || errors.Is(err, ErrFenced) || errors.Is(err, ErrStopped) {
+	err := a.Commit(storetest.Numbered("a", 1))
+	if err == nil || errors.Is(err, checkpoint.ErrFenced) || errors.Is(err, checkpoint.ErrStopped) {
 		t.Fatalf("a commit without an answer: %v, want an error that passes", err)
 	}
 	t.Log(err)
@@ -104,7 +107,7 @@ func TestSharedAnswerLostForLong(t *testing.T) {
 // TestSharedForgetsWhatItIsAboutToClaim ends the session while a claim waits for its answer.
 func TestSharedForgetsWhatItIsAboutToClaim(t *testing.T) {
 	proxy := natstest.NewProxy(t, natstest.Start(t, nil))
-	a := openShared(t, SharedOptions{URL: proxy.URL(), Logger: slog.New(slog.DiscardHandler)})
+	a := openShared(t, Options{URL: proxy.URL(), Logger: slog.New(slog.DiscardHandler)})
 	proxy.Deafen(true)
 	claimed := make(chan error)
 	go func() { claimed <- a.Claim(t.Context(), "feed", "a", a.Owner("feed", "a"), "one") }()
@@ -112,11 +115,11 @@ func TestSharedForgetsWhatItIsAboutToClaim(t *testing.T) {
 	a.Forget()
 	proxy.Deafen(false)
 	proxy.Cut()
-	if err := <-claimed; !errors.Is(err, ErrFenced) {
-		t.Errorf("a claim of a session that ended: %v, want ErrFenced", err)
+	if err := <-claimed; !errors.Is(err, checkpoint.ErrFenced) {
+		t.Errorf("a claim of a session that ended: %v, want checkpoint.ErrFenced", err)
 	}
-	if err := a.Commit(numberedCommit("a", 0)); !errors.Is(err, ErrFenced) {
-		t.Errorf("a commit of a session that ended: %v, want ErrFenced", err)
+	if err := a.Commit(storetest.Numbered("a", 0)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Errorf("a commit of a session that ended: %v, want checkpoint.ErrFenced", err)
 	}
 	claim(t, a, "a", "two")
 	commitShared(t, a, "a", 0, 1)
@@ -126,11 +129,11 @@ func TestSharedForgetsWhatItIsAboutToClaim(t *testing.T) {
 func TestSharedServerRestarts(t *testing.T) {
 	server := natstest.Start(t, nil)
 	quiet := slog.New(slog.DiscardHandler)
-	a, b := openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet}), openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet})
+	a, b := openShared(t, Options{URL: natstest.URL(server), Logger: quiet}), openShared(t, Options{URL: natstest.URL(server), Logger: quiet})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var n [2]int
-	for i, s := range []*Shared{a, b} {
+	for i, s := range []*Store{a, b} {
 		part := string(rune('a' + i))
 		claim(t, s, part, part)
 		wg.Go(func() { n[i], _ = commitUntil(t, s, part, stop) })
@@ -146,7 +149,7 @@ func TestSharedServerRestarts(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	t.Logf("batches: %v", n)
-	for _, s := range []*Shared{a, b} {
+	for _, s := range []*Store{a, b} {
 		wantShared(t, s, "a", n[0])
 		wantShared(t, s, "b", n[1])
 	}
@@ -162,7 +165,7 @@ func TestSharedLeaderLost(t *testing.T) {
 	}
 	cluster := natstest.StartCluster(t, 3)
 	quiet := slog.New(slog.DiscardHandler)
-	o := SharedOptions{URL: natstest.URL(cluster...), Logger: quiet}
+	o := Options{URL: natstest.URL(cluster...), Logger: quiet}
 	a, b := openShared(t, o), openShared(t, o)
 	if copies := a.stream.CachedInfo().Config.Replicas; copies != 3 {
 		t.Fatalf("the stream has %d copies in a cluster, want 3", copies)
@@ -205,7 +208,7 @@ func TestSharedStreamLosesMessages(t *testing.T) {
 	server := natstest.Start(t, nil)
 	quiet := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
-	a := openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet})
+	a := openShared(t, Options{URL: natstest.URL(server), Logger: quiet})
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 0, 5)
 	server.Stop()
@@ -213,7 +216,7 @@ func TestSharedStreamLosesMessages(t *testing.T) {
 	copyDir(t, server.Dir(), old)
 	server.Start()
 	server.Ready()
-	b := openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet, Dir: dir})
+	b := openShared(t, Options{URL: natstest.URL(server), Logger: quiet, Dir: dir})
 	commitShared(t, a, "a", 5, 12)
 	wantShared(t, b, "a", 12)
 	if err := b.Close(); err != nil {
@@ -228,20 +231,27 @@ func TestSharedStreamLosesMessages(t *testing.T) {
 	server.Ready()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		_, _, err := a.Position("feed", "a")
-		if errors.Is(err, ErrStopped) {
-			wantError(t, err, ErrStopped, "lost messages", "open it again")
+		if errors.Is(err, checkpoint.ErrStopped) {
+			wantError(t, err, checkpoint.ErrStopped, "lost messages", "open it again")
 			break
 		}
 		if time.Now().After(end) {
 			t.Fatalf("a goes on with a stream that lost messages: %v", err)
 		}
 	}
-	if err := a.Commit(numberedCommit("a", 12)); !errors.Is(err, ErrStopped) {
-		t.Errorf("a commit: %v, want ErrStopped", err)
+	if err := a.Commit(storetest.Numbered("a", 12)); !errors.Is(err, checkpoint.ErrStopped) {
+		t.Errorf("a commit: %v, want checkpoint.ErrStopped", err)
 	}
-	b = openShared(t, SharedOptions{URL: natstest.URL(server), Logger: quiet, Dir: dir})
+	b = openShared(t, Options{URL: natstest.URL(server), Logger: quiet, Dir: dir})
 	wantShared(t, b, "a", 5)
 	claim(t, b, "a", "two")
 	commitShared(t, b, "a", 5, 6)
 	wantShared(t, b, "a", 6)
+}
+
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
 }

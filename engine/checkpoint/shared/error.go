@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // Error codes of JetStream that its client does not name;
@@ -33,7 +35,7 @@ func code(err error) jetstream.ErrorCode {
 
 // failed makes of an error of NATS what the caller gets: what happened, where, and what to
 // do.
-func (s *Shared) failed(what string, err error) error {
+func (s *Store) failed(what string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -59,7 +61,7 @@ func (s *Shared) failed(what string, err error) error {
 	case code(err) == codeNoPeers:
 		return fmt.Errorf("%s has too few servers for the copies that the state is to have: %w; start all servers of the cluster, three at least", where, err)
 	case code(err) == codeNoStorage, code(err) == codeNoResources, code(err) == codeNoMemory, code(err) == codeStoreFailed, code(err) == codeMaxBytesReached:
-		return fmt.Errorf("%w: %s has no space for the state: %w; give JetStream (max_file_store) or the account more, or free some", ErrDiskFull, where, err)
+		return fmt.Errorf("%w: %s has no space for the state: %w; give JetStream (max_file_store) or the account more, or free some", checkpoint.ErrDiskFull, where, err)
 	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrDisconnected):
 		return fmt.Errorf("%s cannot be reached: %w; check that it runs, and STATE_URL", where, err)
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
@@ -71,6 +73,6 @@ func (s *Shared) failed(what string, err error) error {
 }
 
 // permissions are what the servers must allow.
-func (s *Shared) permissions() string {
+func (s *Store) permissions() string {
 	return fmt.Sprintf("the right to publish to %s.>, $JS.API.> and $KV.%s.>, and to subscribe to _INBOX.>", s.opts.Name, s.bucketName())
 }

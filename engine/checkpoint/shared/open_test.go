@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"bytes"
@@ -15,6 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
 )
 
 func TestServersOfURL(t *testing.T) {
@@ -64,7 +67,7 @@ func TestSharedIsMadeOnce(t *testing.T) {
 			for range 2 {
 				dir := t.TempDir()
 				opened.Go(func() {
-					s, err := OpenShared(context.Background(), SharedOptions{URL: url, Name: name, Dir: dir})
+					s, err := Open(context.Background(), Options{URL: url, Name: name, Dir: dir})
 					if err != nil {
 						t.Error(err)
 						return
@@ -101,22 +104,22 @@ func TestSharedCannotOpen(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.creds")
 	for _, c := range []struct {
 		name  string
-		o     SharedOptions
+		o     Options
 		texts []string
 	}{
-		{"nobody there", SharedOptions{URL: "nats://u:hunter2@127.0.0.1:1"}, []string{"127.0.0.1:1", "cannot be reached", "STATE_URL"}},
-		{"no credentials", SharedOptions{URL: locked}, []string{"refuses the credentials", "STATE_URL"}},
-		{"wrong credentials", SharedOptions{URL: with(locked, "u:hunter3")}, []string{"refuses the credentials", "STATE_URL"}},
-		{"no credentials file", SharedOptions{URL: open, Credentials: missing}, []string{"credentials file", missing}},
-		{"no JetStream", SharedOptions{URL: plain}, []string{"no JetStream", "-js"}},
-		{"TLS asked of a plain server", SharedOptions{URL: strings.Replace(open, "nats:", "tls:", 1)}, []string{"nats://"}},
-		{"no name", SharedOptions{URL: open, Name: "-"}, []string{`""`, "STATE_URL"}},
-		{"a bad name", SharedOptions{URL: open, Name: "a.b"}, []string{"a.b", "STATE_URL"}},
-		{"messages that age", SharedOptions{URL: open, Name: "aged"}, []string{"max_age", "1h", "aged", "STATE_URL"}},
-		{"a stream in memory", SharedOptions{URL: open, Name: "memory"}, []string{"storage", "file"}},
-		{"a work queue", SharedOptions{URL: open, Name: "work"}, []string{"retention", "limits"}},
-		{"other subjects", SharedOptions{URL: open, Name: "subjects"}, []string{"others.>", "subjects.>"}},
-		{"too many copies", SharedOptions{URL: open, Copies: 3}, []string{"not a cluster", "one copy"}},
+		{"nobody there", Options{URL: "nats://u:hunter2@127.0.0.1:1"}, []string{"127.0.0.1:1", "cannot be reached", "STATE_URL"}},
+		{"no credentials", Options{URL: locked}, []string{"refuses the credentials", "STATE_URL"}},
+		{"wrong credentials", Options{URL: with(locked, "u:hunter3")}, []string{"refuses the credentials", "STATE_URL"}},
+		{"no credentials file", Options{URL: open, Credentials: missing}, []string{"credentials file", missing}},
+		{"no JetStream", Options{URL: plain}, []string{"no JetStream", "-js"}},
+		{"TLS asked of a plain server", Options{URL: strings.Replace(open, "nats:", "tls:", 1)}, []string{"nats://"}},
+		{"no name", Options{URL: open, Name: "-"}, []string{`""`, "STATE_URL"}},
+		{"a bad name", Options{URL: open, Name: "a.b"}, []string{"a.b", "STATE_URL"}},
+		{"messages that age", Options{URL: open, Name: "aged"}, []string{"max_age", "1h", "aged", "STATE_URL"}},
+		{"a stream in memory", Options{URL: open, Name: "memory"}, []string{"storage", "file"}},
+		{"a work queue", Options{URL: open, Name: "work"}, []string{"retention", "limits"}},
+		{"other subjects", Options{URL: open, Name: "subjects"}, []string{"others.>", "subjects.>"}},
+		{"too many copies", Options{URL: open, Copies: 3}, []string{"not a cluster", "one copy"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var log bytes.Buffer
@@ -127,7 +130,7 @@ func TestSharedCannotOpen(t *testing.T) {
 			case "-":
 				c.o.Name = ""
 			}
-			s, err := OpenShared(t.Context(), c.o)
+			s, err := Open(t.Context(), c.o)
 			if err == nil {
 				t.Fatal("it opened", s.Close())
 			}
@@ -137,7 +140,7 @@ func TestSharedCannotOpen(t *testing.T) {
 			}
 		})
 	}
-	s := openShared(t, SharedOptions{URL: with(locked, "u:hunter2") + "/named", Name: ""})
+	s := openShared(t, Options{URL: with(locked, "u:hunter2") + "/named", Name: ""})
 	if s.opts.Name != "state" { // openShared gives a name, which counts
 		t.Errorf("the name is %q", s.opts.Name)
 	}
@@ -145,7 +148,7 @@ func TestSharedCannotOpen(t *testing.T) {
 
 func jetstreamOf(t *testing.T, url string) jetstream.JetStream {
 	t.Helper()
-	return openShared(t, SharedOptions{URL: url, Name: "other"}).js
+	return openShared(t, Options{URL: url, Name: "other"}).js
 }
 
 // TestSharedCorrectsTheStream finds a stream whose settings can be put right.
@@ -157,7 +160,7 @@ func TestSharedCorrectsTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	s := openShared(t, SharedOptions{URL: url + "/state", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	s := openShared(t, Options{URL: url + "/state", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	info, err := s.stream.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +186,7 @@ func TestSharedPermissions(t *testing.T) {
 	s := natstest.Start(t, func(o *server.Options) {
 		o.Users = []*server.User{user("all", "state.>", "$JS.API.>", "$KV.state-replicas.>"), user("nothing", "other.>")}
 	})
-	a := openShared(t, SharedOptions{URL: "nats://all:p@" + s.Address()})
+	a := openShared(t, Options{URL: "nats://all:p@" + s.Address()})
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 0, 3)
 	if _, err := a.Sessions().Put(t.Context(), "one", nil); err != nil {
@@ -198,7 +201,7 @@ func TestSharedPermissions(t *testing.T) {
 	var log bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := OpenShared(ctx, SharedOptions{URL: "nats://nothing:p@" + s.Address(), Name: "state", Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	_, err := Open(ctx, Options{URL: "nats://nothing:p@" + s.Address(), Name: "state", Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err == nil {
 		t.Fatal("it opened without permissions")
 	}
@@ -210,15 +213,15 @@ func TestSharedPermissions(t *testing.T) {
 // TestSharedNoSpace fills the account's storage.
 func TestSharedNoSpace(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, func(o *server.Options) { o.JetStreamMaxStore = 1 << 20 }))
-	s := openShared(t, SharedOptions{URL: url})
+	s := openShared(t, Options{URL: url})
 	claim(t, s, "a", "one")
 	for n := 0; ; n++ {
-		c := numberedCommit("a", n)
+		c := storetest.Numbered("a", n)
 		for i := range 5000 {
-			c.Keys = append(c.Keys, numberedKey("space", n*5000+i))
+			c.Keys = append(c.Keys, storetest.NumberedKey("space", n*5000+i))
 		}
 		if err := s.Commit(c); err != nil {
-			wantError(t, err, ErrDiskFull, "JetStream", "max_file_store")
+			wantError(t, err, checkpoint.ErrDiskFull, "JetStream", "max_file_store")
 			break
 		}
 		if n > 100 {
@@ -230,13 +233,13 @@ func TestSharedNoSpace(t *testing.T) {
 // TestSharedOpeningEnds ends the opening of a replica whose view takes long, and goes on.
 func TestSharedOpeningEnds(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
-	a := openShared(t, SharedOptions{URL: url})
+	a := openShared(t, Options{URL: url})
 	claim(t, a, "a", "one")
 	const batches, keys = 20, 5_000
 	for n := range batches {
-		c := Commit{Feed: "feed", Partition: "a", Position: &Position{Forwarded: int64(n)}, Expires: noon}
+		c := checkpoint.Commit{Feed: "feed", Partition: "a", Position: &checkpoint.Position{Forwarded: int64(n)}, Expires: noon}
 		for i := range keys {
-			c.Keys = append(c.Keys, numberedKey("many", n*keys+i))
+			c.Keys = append(c.Keys, storetest.NumberedKey("many", n*keys+i))
 		}
 		if err := a.Commit(&c); err != nil {
 			t.Fatal(err)
@@ -245,7 +248,7 @@ func TestSharedOpeningEnds(t *testing.T) {
 	dir := t.TempDir()
 	for wait := 20 * time.Millisecond; ; wait += 20 * time.Millisecond {
 		ctx, cancel := context.WithTimeout(t.Context(), wait)
-		s, err := OpenShared(ctx, SharedOptions{URL: url, Name: "state", Dir: dir})
+		s, err := Open(ctx, Options{URL: url, Name: "state", Dir: dir})
 		cancel()
 		if err == nil {
 			t.Skip("no time ended the opening while the view was built", s.Close())
@@ -255,11 +258,11 @@ func TestSharedOpeningEnds(t *testing.T) {
 			break
 		}
 	}
-	b := openShared(t, SharedOptions{URL: url, Dir: dir})
+	b := openShared(t, Options{URL: url, Dir: dir})
 	if p, _, err := b.Position("feed", "a"); err != nil || p.Forwarded != batches-1 {
 		t.Errorf("position %v %v", p, err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, viewDir, stateDir)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, viewDir, "state")); err != nil {
 		t.Error(err)
 	}
 }

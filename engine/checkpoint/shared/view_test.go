@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"bytes"
@@ -13,29 +13,32 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
 )
 
-func subjectFilter(s *Shared, partition string) jetstream.StreamInfoOpt {
+func subjectFilter(s *Store, partition string) jetstream.StreamInfoOpt {
 	return jetstream.WithSubjectFilter(subjectOf(s.opts.Name, partitionName{"feed", partition}))
 }
 
 // TestSharedView opens a replica again on whatever may have become of its view.
 func TestSharedView(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
-	a := openShared(t, SharedOptions{URL: url})
+	a := openShared(t, Options{URL: url})
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 0, 10)
 	total := 10
 	dir := t.TempDir()
 	var log bytes.Buffer
-	reopen := func(t *testing.T) *Shared {
+	reopen := func(t *testing.T) *Store {
 		log.Reset()
-		return openShared(t, SharedOptions{URL: url, Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		return openShared(t, Options{URL: url, Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	}
 	if err := reopen(t).Close(); err != nil {
 		t.Fatal(err)
 	}
-	state := filepath.Join(dir, viewDir, stateDir)
+	state := filepath.Join(dir, viewDir, "state")
 	for _, c := range []struct {
 		name string
 		harm func(t *testing.T)
@@ -115,7 +118,7 @@ func TestSharedStreamReplaced(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
 	quiet := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
-	a, b := openShared(t, SharedOptions{URL: url, Logger: quiet}), openShared(t, SharedOptions{URL: url, Logger: quiet, Dir: dir})
+	a, b := openShared(t, Options{URL: url, Logger: quiet}), openShared(t, Options{URL: url, Logger: quiet, Dir: dir})
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 0, 5)
 	wantShared(t, b, "a", 5)
@@ -125,10 +128,10 @@ func TestSharedStreamReplaced(t *testing.T) {
 	if err := a.js.DeleteStream(t.Context(), "state"); err != nil {
 		t.Fatal(err)
 	}
-	err := a.Commit(numberedCommit("a", 5))
-	wantError(t, err, ErrStopped, "deleted", "open it again", "state")
-	b = openShared(t, SharedOptions{URL: url, Logger: quiet, Dir: dir})
-	if all, err := b.Positions(); len(all) != 0 || err != nil {
+	err := a.Commit(storetest.Numbered("a", 5))
+	wantError(t, err, checkpoint.ErrStopped, "deleted", "open it again", "state")
+	b = openShared(t, Options{URL: url, Logger: quiet, Dir: dir})
+	if all, err := b.Positions(""); len(all) != 0 || err != nil {
 		t.Errorf("positions of another stream: %v %v", all, err)
 	}
 	if got := b.Owner("feed", "a"); got != "" {
@@ -140,8 +143,8 @@ func TestSharedStreamReplaced(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := a.Commit(numberedCommit("a", 5)); !errors.Is(err, ErrClosed) {
-		t.Errorf("after Close: %v, want ErrClosed", err)
+	if err := a.Commit(storetest.Numbered("a", 5)); !errors.Is(err, checkpoint.ErrClosed) {
+		t.Errorf("after Close: %v, want checkpoint.ErrClosed", err)
 	}
 }
 
@@ -149,23 +152,29 @@ func TestSharedStreamReplaced(t *testing.T) {
 // state.
 func TestSharedLeavesTheEmbeddedStateAlone(t *testing.T) {
 	dir := t.TempDir()
-	e := openTest(t, dir, Options{})
-	commitNumbered(t, e, 0, 5)
+	e := openEmbedded(t, checkpoint.Options{}, dir)
+	for n := range 5 {
+		if err := e.Commit(storetest.Numbered("a", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := openShared(t, SharedOptions{URL: natstest.URL(natstest.Start(t, nil)), Dir: dir})
-	if all, err := s.Positions(); len(all) != 0 || err != nil {
+	s := openShared(t, Options{URL: natstest.URL(natstest.Start(t, nil)), Dir: dir})
+	if all, err := s.Positions(""); len(all) != 0 || err != nil {
 		t.Errorf("positions of the other state: %v %v", all, err)
 	}
-	wantNumbered(t, openTest(t, dir, Options{}), 5)
+	if n, err := storetest.VerifyNumbered(openEmbedded(t, checkpoint.Options{}, dir), "a", 5); n != 5 || err != nil {
+		t.Errorf("%d batches of the other state: %v", n, err)
+	}
 }
 
 // TestSharedForeignMessages has others publish to the stream.
 func TestSharedForeignMessages(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
 	var log bytes.Buffer
-	a := openShared(t, SharedOptions{URL: url, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	a := openShared(t, Options{URL: url, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 0, 2)
 	for _, subject := range []string{"state.stray", "state.feed.b", "state.feed.a"} {
@@ -174,8 +183,8 @@ func TestSharedForeignMessages(t *testing.T) {
 		}
 	}
 	// What it did to the subject of a partition is as if another replica had written.
-	if err := a.Commit(numberedCommit("a", 2)); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit behind a foreign message: %v, want ErrFenced", err)
+	if err := a.Commit(storetest.Numbered("a", 2)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit behind a foreign message: %v, want checkpoint.ErrFenced", err)
 	}
 	for end := time.Now().Add(10 * time.Second); a.Claim(t.Context(), "feed", "a", a.Owner("feed", "a"), "one") != nil; {
 		if time.Now().After(end) {
@@ -192,14 +201,14 @@ func TestSharedForeignMessages(t *testing.T) {
 	}
 
 	// What a newer release wrote is not passed over.
-	b := openShared(t, SharedOptions{URL: url})
-	if err := b.nc.Publish("state.feed.a", appendText(nil, `{"v":2,"kind":"commit","feed":"feed","partition":"a"}`)); err != nil {
+	b := openShared(t, Options{URL: url})
+	if err := b.nc.Publish("state.feed.a", headed(`{"v":3,"kind":"commit","feed":"feed","partition":"a"}`)); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		_, err := b.Positions()
+		_, err := b.Positions("")
 		if err != nil {
-			wantError(t, err, ErrStopped, "newer release")
+			wantError(t, err, checkpoint.ErrStopped, "newer release")
 			break
 		}
 		if time.Now().After(end) {
@@ -209,7 +218,7 @@ func TestSharedForeignMessages(t *testing.T) {
 }
 
 func TestSharedBucketDeleted(t *testing.T) {
-	s := openShared(t, SharedOptions{URL: natstest.URL(natstest.Start(t, nil)), Logger: slog.New(slog.DiscardHandler)})
+	s := openShared(t, Options{URL: natstest.URL(natstest.Start(t, nil)), Logger: slog.New(slog.DiscardHandler)})
 	s.check(t.Context())
 	if err := s.Err(); err != nil {
 		t.Fatalf("all is there, and the store has ended: %v", err)
@@ -219,5 +228,5 @@ func TestSharedBucketDeleted(t *testing.T) {
 	}
 	s.check(t.Context())
 	<-s.Done()
-	wantError(t, s.Err(), ErrStopped, "bucket", "deleted", s.bucketName())
+	wantError(t, s.Err(), checkpoint.ErrStopped, "bucket", "deleted", s.bucketName())
 }

@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // errMoved: an earlier message of the same claim came in between, so what was to be
@@ -25,7 +27,7 @@ type holding struct {
 }
 
 // newHolding is a claim, of whoever has locked s.mu.
-func (s *Shared) newHolding(session string, last uint64) *holding {
+func (s *Store) newHolding(session string, last uint64) *holding {
 	s.claims++
 	h := &holding{mu: make(chan struct{}, 1), session: session, last: last, writer: fmt.Sprintf("%s.%d.", s.writer, s.claims)}
 	h.unlock()
@@ -35,7 +37,7 @@ func (s *Shared) newHolding(session string, last uint64) *holding {
 func (h *holding) unlock() { h.mu <- struct{}{} }
 
 // publish appends m to its subject, if its last message is still the one that h knows, and
-// moves h on to it. ErrFenced: somebody else has written there, h is at that message. Any
+// moves h on to it. checkpoint.ErrFenced: somebody else has written there, h is at that message. Any
 // other error leaves open whether m was stored.
 //
 // An answer that does not come says nothing of what happened, and neither does a
@@ -43,7 +45,7 @@ func (h *holding) unlock() { h.mu <- struct{}{} }
 // is m itself; or an earlier one of h whose answer never came, and then m still has its
 // place behind it (errMoved, if again is false); or somebody else's, and be it of
 // another claim of this store.
-func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool) (err error) {
+func (s *Store) publish(ctx context.Context, h *holding, m *message, again bool) (err error) {
 	m.Session = h.session
 	msg, err := m.encode(s.opts.Name)
 	if err != nil {
@@ -86,7 +88,7 @@ func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool
 			if over := s.over(); over != nil {
 				return over
 			}
-			return ErrFenced
+			return checkpoint.ErrFenced
 		}
 		select {
 		case <-ctx.Done():
@@ -99,7 +101,7 @@ func (s *Shared) publish(ctx context.Context, h *holding, m *message, again bool
 }
 
 // try publishes once.
-func (s *Shared) try(ctx context.Context, msg *nats.Msg, last uint64) (seq uint64, err error) {
+func (s *Store) try(ctx context.Context, msg *nats.Msg, last uint64) (seq uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
@@ -111,7 +113,7 @@ func (s *Shared) try(ctx context.Context, msg *nats.Msg, last uint64) (seq uint6
 }
 
 // last is the last message of a subject: its sequence, 0 for none, and its id.
-func (s *Shared) last(ctx context.Context, subject string) (seq uint64, id string, err error) {
+func (s *Store) last(ctx context.Context, subject string) (seq uint64, id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()

@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"bufio"
@@ -19,6 +19,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // These make this test binary a NATS server with its files in that directory, and a replica that
@@ -54,7 +56,7 @@ type built struct {
 func buildView(arg string) error {
 	url, dir, _ := strings.Cut(arg, " ")
 	start := time.Now()
-	s, err := OpenShared(context.Background(), SharedOptions{URL: url, Name: "state", Dir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	s, err := Open(context.Background(), Options{URL: url, Name: "state", Dir: dir, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
@@ -80,12 +82,12 @@ func resident(field string) int {
 // BenchmarkRebuild builds the view of a log of bench-keys keys from nothing. The server and the
 // replica are processes of their own.
 //
-//	go test ./engine/checkpoint -run xxx -bench Rebuild -benchtime 1x -bench-keys 5000000
+//	go test ./engine/checkpoint/shared -run xxx -bench Rebuild -benchtime 1x -bench-keys 5000000
 func BenchmarkRebuild(b *testing.B) {
 	for _, size := range []int{1000, 100} {
 		b.Run(fmt.Sprintf("keys=%d", size), func(b *testing.B) {
 			url := serverProcess(b)
-			s := openShared(b, SharedOptions{URL: url})
+			s := openShared(b, Options{URL: url})
 			fillLog(b, s, *benchKeys, size)
 			info, err := s.stream.Info(b.Context())
 			if err != nil {
@@ -157,14 +159,14 @@ func serverProcess(b *testing.B) (url string) {
 }
 
 // fillLog writes keys in commits of a size, of 16 partitions, as fast as the server takes them.
-func fillLog(b *testing.B, s *Shared, keys, size int) {
+func fillLog(b *testing.B, s *Store, keys, size int) {
 	b.Helper()
 	for n := 0; n < keys; n += size {
 		partition := fmt.Sprint(n / size % 16)
 		m := message{Kind: kindCommit, Feed: "bench", Partition: partition, Session: "bench", Expires: noon.AddDate(0, 0, 7),
-			Position: &Position{Cursor: noon.Add(time.Duration(n)), ReadAt: noon, Start: noon, Forwarded: int64(n), LastSuccess: noon},
-			Entry: &Entry{Feed: "bench", Partition: partition, From: noon.Add(time.Duration(n/size/100) * time.Minute), To: noon.Add(time.Duration(n/size/100+5) * time.Minute),
-				Counts: Counts{Listed: int64(size), Fetched: int64(size), Delivered: int64(size)}}}
+			Position: &checkpoint.Position{Cursor: noon.Add(time.Duration(n)), ReadAt: noon, Start: noon, Forwarded: int64(n), LastSuccess: noon},
+			Entry: &checkpoint.Entry{Feed: "bench", Partition: partition, From: noon.Add(time.Duration(n/size/100) * time.Minute), To: noon.Add(time.Duration(n/size/100+5) * time.Minute),
+				Counts: checkpoint.Counts{Listed: int64(size), Fetched: int64(size), Delivered: int64(size)}}}
 		for i := range size {
 			m.keys = append(m.keys, benchKey(n+i))
 		}
@@ -204,25 +206,25 @@ func sizeOfFiles(b *testing.B, dir string) (bytes int64) {
 // BenchmarkCommitTo is one commit of 100 keys after the other, to each place that state
 // can have. The servers share the machine with the writer.
 //
-//	go test ./engine/checkpoint -run xxx -bench CommitTo
+//	go test ./engine/checkpoint/shared -run xxx -bench CommitTo
 func BenchmarkCommitTo(b *testing.B) {
-	run := func(b *testing.B, s Store) {
+	run := func(b *testing.B, s checkpoint.Store) {
 		next := 0
-		keys := make([]Key, 100)
+		keys := make([]checkpoint.Key, 100)
 		for b.Loop() {
 			for i := range keys {
 				keys[i] = benchKey(next)
 				next++
 			}
-			e := Entry{Feed: "bench", Partition: "writer", From: noon, To: noon.Add(time.Hour), Counts: Counts{Listed: 100, Fetched: 100, Delivered: 100}}
-			if err := s.Commit(&Commit{Feed: "bench", Partition: "writer", Position: &Position{Cursor: noon, Forwarded: int64(next)},
+			e := checkpoint.Entry{Feed: "bench", Partition: "writer", From: noon, To: noon.Add(time.Hour), Counts: checkpoint.Counts{Listed: 100, Fetched: 100, Delivered: 100}}
+			if err := s.Commit(&checkpoint.Commit{Feed: "bench", Partition: "writer", Position: &checkpoint.Position{Cursor: noon, Forwarded: int64(next)},
 				Keys: keys, Expires: noon, Entry: &e}); err != nil {
 				b.Fatal(err)
 			}
 		}
 	}
 	b.Run("embedded", func(b *testing.B) {
-		s, err := Open(b.TempDir(), Options{})
+		s, err := checkpoint.Open(b.TempDir(), checkpoint.Options{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -232,7 +234,7 @@ func BenchmarkCommitTo(b *testing.B) {
 		}
 	})
 	shared := func(b *testing.B, url string) {
-		s := openShared(b, SharedOptions{URL: url})
+		s := openShared(b, Options{URL: url})
 		if err := s.Claim(b.Context(), "bench", "writer", s.Owner("bench", "writer"), "bench"); err != nil {
 			b.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package checkpoint_test
+package shared_test
 
 import (
 	"context"
@@ -8,11 +8,12 @@ import (
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
 )
 
 // claiming claims each partition before it commits to it.
-type claiming struct{ *checkpoint.Shared }
+type claiming struct{ *shared.Store }
 
 func (c claiming) Commit(commit *checkpoint.Commit) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -20,7 +21,7 @@ func (c claiming) Commit(commit *checkpoint.Commit) error {
 	if err := c.Claim(ctx, commit.Feed, commit.Partition, c.Owner(commit.Feed, commit.Partition), "conformance"); err != nil {
 		return err
 	}
-	return c.Shared.Commit(commit)
+	return c.Store.Commit(commit)
 }
 
 func TestSharedConforms(t *testing.T) {
@@ -28,7 +29,7 @@ func TestSharedConforms(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Open {
 		dir, name := t.TempDir(), rand.Text()
 		return func() (checkpoint.Store, error) {
-			s, err := checkpoint.OpenShared(t.Context(), checkpoint.SharedOptions{URL: url, Name: name, Dir: dir})
+			s, err := shared.Open(t.Context(), shared.Options{URL: url, Name: name, Dir: dir})
 			if err != nil {
 				return nil, err
 			}

@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"bytes"
@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
 )
 
 // openShared opens a replica of its own directory, unless o says which, and closes it
 // with the test.
-func openShared(t testing.TB, o SharedOptions) *Shared {
+func openShared(t testing.TB, o Options) *Store {
 	t.Helper()
 	if o.Name == "" {
 		o.Name = "state"
@@ -26,36 +29,36 @@ func openShared(t testing.TB, o SharedOptions) *Shared {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
-	s, err := OpenShared(t.Context(), o)
+	s, err := Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil && !errors.Is(err, ErrClosed) {
+		if err := s.Close(); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
 			t.Error(err)
 		}
 	})
 	return s
 }
 
-func claim(t testing.TB, s *Shared, partition, session string) {
+func claim(t testing.TB, s *Store, partition, session string) {
 	t.Helper()
 	if err := s.Claim(t.Context(), "feed", partition, s.Owner("feed", partition), session); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func commitShared(t testing.TB, s *Shared, partition string, from, to int) {
+func commitShared(t testing.TB, s *Store, partition string, from, to int) {
 	t.Helper()
 	for n := from; n < to; n++ {
-		if err := s.Commit(numberedCommit(partition, n)); err != nil {
+		if err := s.Commit(storetest.Numbered(partition, n)); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 // atEnd waits until the view shows all that is in the log.
-func atEnd(t testing.TB, s *Shared) {
+func atEnd(t testing.TB, s *Store) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -68,15 +71,15 @@ func atEnd(t testing.TB, s *Shared) {
 	}
 }
 
-func wantShared(t testing.TB, s *Shared, partition string, n int) {
+func wantShared(t testing.TB, s *Store, partition string, n int) {
 	t.Helper()
 	atEnd(t, s)
-	if have, err := verifyNumbered(s.view, partition, n); err != nil || have != n {
+	if have, err := storetest.VerifyNumbered(s.view, partition, n); err != nil || have != n {
 		t.Fatalf("%d batches, want %d: %v", have, n, err)
 	}
 }
 
-func wantOwner(t *testing.T, s *Shared, partition, want string) {
+func wantOwner(t *testing.T, s *Store, partition, want string) {
 	t.Helper()
 	atEnd(t, s)
 	if got := s.Owner("feed", partition); got != want {
@@ -86,9 +89,9 @@ func wantOwner(t *testing.T, s *Shared, partition, want string) {
 
 func TestSharedFences(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
-	a, b := openShared(t, SharedOptions{URL: url}), openShared(t, SharedOptions{URL: url})
-	if err := a.Commit(numberedCommit("a", 0)); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit without a claim: %v, want ErrFenced", err)
+	a, b := openShared(t, Options{URL: url}), openShared(t, Options{URL: url})
+	if err := a.Commit(storetest.Numbered("a", 0)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit without a claim: %v, want checkpoint.ErrFenced", err)
 	}
 	wantOwner(t, b, "a", "")
 	change := b.Changed()
@@ -103,8 +106,8 @@ func TestSharedFences(t *testing.T) {
 
 	claim(t, b, "a", "two")
 	wantShared(t, b, "a", 3) // all that a wrote
-	if err := a.Commit(numberedCommit("a", 3)); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit of the former owner: %v, want ErrFenced", err)
+	if err := a.Commit(storetest.Numbered("a", 3)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit of the former owner: %v, want checkpoint.ErrFenced", err)
 	}
 	wantShared(t, a, "a", 3)
 	wantShared(t, b, "a", 3)
@@ -113,8 +116,8 @@ func TestSharedFences(t *testing.T) {
 	wantShared(t, a, "a", 5)
 
 	// It stays fenced, until it claims again.
-	if err := a.Commit(numberedCommit("a", 5)); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit of the former owner: %v, want ErrFenced", err)
+	if err := a.Commit(storetest.Numbered("a", 5)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit of the former owner: %v, want checkpoint.ErrFenced", err)
 	}
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 5, 6)
@@ -123,8 +126,8 @@ func TestSharedFences(t *testing.T) {
 	claim(t, b, "a", "two")
 	wantOwner(t, a, "a", "two")
 	claim(t, a, "a", "one")
-	if err := b.Commit(numberedCommit("a", 6)); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit of the former owner: %v, want ErrFenced", err)
+	if err := b.Commit(storetest.Numbered("a", 6)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit of the former owner: %v, want checkpoint.ErrFenced", err)
 	}
 	wantShared(t, b, "a", 6)
 
@@ -133,16 +136,16 @@ func TestSharedFences(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantOwner(t, b, "a", "")
-	if err := a.Commit(numberedCommit("a", 6)); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit after the release: %v, want ErrFenced", err)
+	if err := a.Commit(storetest.Numbered("a", 6)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit after the release: %v, want checkpoint.ErrFenced", err)
 	}
 	if err := a.Release(t.Context(), "feed", "a"); err != nil {
 		t.Errorf("a second release: %v", err)
 	}
 	claim(t, a, "a", "one")
 	a.Forget()
-	if err := a.Commit(numberedCommit("a", 6)); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit after Forget: %v, want ErrFenced", err)
+	if err := a.Commit(storetest.Numbered("a", 6)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit after Forget: %v, want checkpoint.ErrFenced", err)
 	}
 	wantOwner(t, b, "a", "one")
 	claim(t, b, "a", "two")
@@ -156,7 +159,7 @@ func TestSharedFences(t *testing.T) {
 
 func TestSharedClaimOfWhatMovedIsHeld(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
-	a, b := openShared(t, SharedOptions{URL: url}), openShared(t, SharedOptions{URL: url})
+	a, b := openShared(t, Options{URL: url}), openShared(t, Options{URL: url})
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 0, 3)
 	atEnd(t, b)
@@ -170,8 +173,8 @@ func TestSharedClaimOfWhatMovedIsHeld(t *testing.T) {
 	if err := b.Claim(t.Context(), "feed", "a", b.Owner("feed", "a"), "two"); !errors.Is(err, ErrHeld) {
 		t.Fatalf("claimed a partition that moved: %v, want ErrHeld", err)
 	}
-	if err := b.Commit(numberedCommit("a", 3)); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit after a claim that failed: %v, want ErrFenced", err)
+	if err := b.Commit(storetest.Numbered("a", 3)); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit after a claim that failed: %v, want checkpoint.ErrFenced", err)
 	}
 	commitShared(t, a, "a", 3, 4) // the owner does not notice
 }
@@ -179,16 +182,16 @@ func TestSharedClaimOfWhatMovedIsHeld(t *testing.T) {
 // TestSharedFencesItself has a replica claim anew, with a new session, while a commit of its
 // old one is on its way.
 func TestSharedFencesItself(t *testing.T) {
-	a := openShared(t, SharedOptions{URL: natstest.URL(natstest.Start(t, nil))})
+	a := openShared(t, Options{URL: natstest.URL(natstest.Start(t, nil))})
 	claim(t, a, "a", "one")
 	commitShared(t, a, "a", 0, 2)
 	n := partitionName{"feed", "a"}
 	old := a.holds(n)
 	a.Forget()
 	claim(t, a, "a", "two")
-	late := &message{Kind: kindCommit, Feed: "feed", Partition: "a", Position: &Position{Forwarded: 99}}
-	if err := a.publish(t.Context(), old, late, true); !errors.Is(err, ErrFenced) {
-		t.Fatalf("a commit of the old session: %v, want ErrFenced", err)
+	late := &message{Kind: kindCommit, Feed: "feed", Partition: "a", Position: &checkpoint.Position{Forwarded: 99}}
+	if err := a.publish(t.Context(), old, late, true); !errors.Is(err, checkpoint.ErrFenced) {
+		t.Fatalf("a commit of the old session: %v, want checkpoint.ErrFenced", err)
 	}
 	wantShared(t, a, "a", 2)
 	commitShared(t, a, "a", 2, 3)
@@ -210,9 +213,9 @@ func TestSharedHandOver(t *testing.T) {
 		defer mu.Unlock()
 		return time.Since(began) > time.Minute || time.Since(began) > 3*time.Second && taken >= 10 && len(acknowledged) >= 10
 	}
-	all := make([]*Shared, replicas)
+	all := make([]*Store, replicas)
 	for i := range all {
-		all[i] = openShared(t, SharedOptions{URL: url, Replica: fmt.Sprint(i)})
+		all[i] = openShared(t, Options{URL: url, Replica: fmt.Sprint(i)})
 	}
 	var wg sync.WaitGroup
 	for i, s := range all {
@@ -238,8 +241,8 @@ func TestSharedHandOver(t *testing.T) {
 				taken++
 				mu.Unlock()
 				for ; !ended(); n++ {
-					err := s.Commit(numberedCommit("a", n))
-					if errors.Is(err, ErrFenced) {
+					err := s.Commit(storetest.Numbered("a", n))
+					if errors.Is(err, checkpoint.ErrFenced) {
 						break
 					}
 					if err != nil {
@@ -271,7 +274,7 @@ func TestSharedHandOver(t *testing.T) {
 
 func TestSharedSessionsExpire(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
-	a, b := openShared(t, SharedOptions{URL: url, SessionTTL: time.Second}), openShared(t, SharedOptions{URL: url, SessionTTL: time.Second})
+	a, b := openShared(t, Options{URL: url, SessionTTL: time.Second}), openShared(t, Options{URL: url, SessionTTL: time.Second})
 	if _, err := a.Sessions().Put(t.Context(), "one", []byte("here")); err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +290,7 @@ func TestSharedSessionsExpire(t *testing.T) {
 		}
 	}
 	// Another time to live takes the place of the first.
-	c := openShared(t, SharedOptions{URL: url, SessionTTL: time.Minute})
+	c := openShared(t, Options{URL: url, SessionTTL: time.Minute})
 	status, err := c.Sessions().Status(t.Context())
 	if err != nil || status.TTL() != time.Minute {
 		t.Errorf("the time to live is %v, want 1m: %v", status.TTL(), err)
@@ -299,13 +302,13 @@ func TestSharedLargeCommit(t *testing.T) {
 	for _, payload := range []int32{64 << 10, 1 << 20} {
 		t.Run(fmt.Sprint(payload), func(t *testing.T) {
 			server := natstest.Start(t, natstest.MaxPayload(payload))
-			a := openShared(t, SharedOptions{URL: natstest.URL(server)})
+			a := openShared(t, Options{URL: natstest.URL(server)})
 			claim(t, a, "a", "one")
-			c := numberedCommit("a", 0)
+			c := storetest.Numbered("a", 0)
 			const keys = 70_000
-			c.Keys = make([]Key, keys)
+			c.Keys = make([]checkpoint.Key, keys)
 			for i := range c.Keys {
-				c.Keys[i] = numberedKey("large", i)
+				c.Keys[i] = storetest.NumberedKey("large", i)
 			}
 			if err := a.Commit(c); err != nil {
 				t.Fatal(err)
@@ -317,19 +320,19 @@ func TestSharedLargeCommit(t *testing.T) {
 			if least := uint64(keys*16/min(int(payload), messageLimit)) + 1; info.State.Msgs < least {
 				t.Errorf("%d messages, want %d at least", info.State.Msgs, least)
 			}
-			b := openShared(t, SharedOptions{URL: natstest.URL(server)})
+			b := openShared(t, Options{URL: natstest.URL(server)})
 			for i := range keys {
 				if i%101 != 0 && i != keys-1 {
 					continue
 				}
-				if _, ok, err := b.Seen(numberedKey("large", i)); !ok || err != nil {
+				if _, ok, err := b.Seen(storetest.NumberedKey("large", i)); !ok || err != nil {
 					t.Fatalf("key %d: seen %v, %v", i, ok, err)
 				}
 			}
 			if p, ok, err := b.Position("feed", "a"); !ok || err != nil || p != *c.Position {
 				t.Errorf("position %v %v %v, want %v", p, ok, err, *c.Position)
 			}
-			if l, err := b.Ledger(""); len(l) != 1 || err != nil {
+			if l, err := checkpoint.Chronological(b.Ledger("")); len(l) != 1 || err != nil {
 				t.Errorf("ledger %v %v, want one entry", l, err)
 			}
 		})

@@ -1,6 +1,7 @@
-package checkpoint
+package shared
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,26 +11,40 @@ import (
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
 )
 
 // told is all that a store tells.
 type told struct {
-	positions map[[2]string]Position
-	ledger    []Entry
+	positions map[[2]string]checkpoint.Position
+	ledger    []checkpoint.Entry
 	seen      map[int]time.Time
+	objects   map[string]string
 }
 
-func tell(t *testing.T, s Store, keys int) told {
+func tell(t *testing.T, s checkpoint.Store, keys int) told {
 	t.Helper()
-	all := told{seen: map[int]time.Time{}}
+	all := told{seen: map[int]time.Time{}, objects: map[string]string{}}
 	var err, err2 error
-	all.positions, err = s.Positions()
-	all.ledger, err2 = s.Ledger("")
+	all.positions, err = s.Positions("")
+	all.ledger, err2 = checkpoint.Chronological(s.Ledger(""))
 	if err = errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
+	for name := range all.positions {
+		for o, err := range s.Objects(name[0], name[1]) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.objects[name[1]+" "+o.ID] = string(o.State)
+		}
+	}
 	for i := range keys {
-		expires, ok, err := s.Seen(numberedKey("", i))
+		expires, ok, err := s.Seen(storetest.NumberedKey("", i))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,6 +67,9 @@ func wantTold(t *testing.T, who string, got, want told) {
 		if !reflect.DeepEqual(got.ledger[i], want.ledger[i]) {
 			t.Fatalf("%s: entry %d of the ledger is %+v\nwant %+v", who, i, got.ledger[i], want.ledger[i])
 		}
+	}
+	if !maps.Equal(got.objects, want.objects) {
+		t.Errorf("%s: %d objects, want %d", who, len(got.objects), len(want.objects))
 	}
 	if !maps.Equal(got.seen, want.seen) {
 		t.Errorf("%s: %d keys seen, want %d", who, len(got.seen), len(want.seen))
@@ -77,14 +95,14 @@ func TestSharedPurgeLosesNothing(t *testing.T) {
 
 func purgeLosesNothing(t *testing.T, random *rand.Rand, url string) {
 	const parts, days = 3, 25
-	model := openTest(t, t.TempDir(), Options{})
-	replicas := []*Shared{openShared(t, SharedOptions{URL: url}), openShared(t, SharedOptions{URL: url})}
+	model := openEmbedded(t, checkpoint.Options{FS: vfs.NewMem()}, "state")
+	replicas := []*Store{openShared(t, Options{URL: url}), openShared(t, Options{URL: url})}
 	owner := make([]int, parts)
 	keys := 0
-	commit := func(p int, c *Commit) {
+	commit := func(p int, c *checkpoint.Commit) {
 		s := replicas[owner[p]]
 		err := s.Commit(c)
-		if errors.Is(err, ErrFenced) {
+		if errors.Is(err, checkpoint.ErrFenced) {
 			claim(t, s, c.Partition, fmt.Sprint(owner[p]))
 			err = s.Commit(c)
 		}
@@ -113,26 +131,33 @@ func purgeLosesNothing(t *testing.T, random *rand.Rand, url string) {
 				if random.IntN(20) == 0 {
 					from = from.Add(-time.Duration(random.IntN(20*24)) * time.Hour) // a backfill
 				}
-				e := &Entry{Feed: "feed", Partition: partition, From: from, To: from.Add(3 * time.Hour), Complete: random.IntN(5) > 0}
+				e := &checkpoint.Entry{Feed: "feed", Partition: partition, From: from, To: from.Add(3 * time.Hour), Complete: random.IntN(5) > 0}
 				for range 1 + random.IntN(2) {
-					c := &Commit{Feed: "feed", Partition: partition, Entry: e, Expires: now.Add(time.Duration(random.IntN(retention)) * time.Hour)}
+					c := &checkpoint.Commit{Feed: "feed", Partition: partition, Entry: e, Expires: now.Add(time.Duration(random.IntN(retention)) * time.Hour)}
 					for range random.IntN(4) {
-						c.Keys = append(c.Keys, numberedKey("", keys))
+						c.Keys = append(c.Keys, storetest.NumberedKey("", keys))
 						keys++
 					}
 					if random.IntN(30) == 0 && keys > 0 {
-						c.Keys = append(c.Keys, numberedKey("", random.IntN(keys)))
+						c.Keys = append(c.Keys, storetest.NumberedKey("", random.IntN(keys)))
 					}
 					e.Listed += int64(len(c.Keys))
 					if random.IntN(4) == 0 {
 						e.Reasons = map[string]int64{"gone": int64(window)}
 					}
-					c.Position = &Position{Cursor: e.To, Forwarded: int64(keys)}
+					for range random.IntN(3) {
+						o := checkpoint.Object{ID: fmt.Sprint(random.IntN(20))}
+						if random.IntN(4) > 0 {
+							o.State = bytes.Repeat([]byte{byte(keys)}, 1+random.IntN(3000))
+						}
+						c.Objects = append(c.Objects, o)
+					}
+					c.Position = &checkpoint.Position{Cursor: e.To, Forwarded: int64(keys)}
 					commit(p, c)
 				}
 				if p == 0 { // what fails says so
 					for range 8 {
-						commit(p, &Commit{Feed: "feed", Partition: "failing", Position: &Position{Forwarded: int64(random.IntN(1000))}})
+						commit(p, &checkpoint.Commit{Feed: "feed", Partition: "failing", Position: &checkpoint.Position{Forwarded: int64(random.IntN(1000))}})
 					}
 				}
 			}
@@ -163,7 +188,7 @@ func purgeLosesNothing(t *testing.T, random *rand.Rand, url string) {
 	if info.State.Msgs*2 > info.State.LastSeq {
 		t.Error("hardly anything was purged")
 	}
-	third := openShared(t, SharedOptions{URL: url})
+	third := openShared(t, Options{URL: url})
 	if err := third.Sweep(now); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // What is on its way from the log to the view, whatever the log's length.
@@ -33,7 +35,7 @@ type delivered struct {
 }
 
 // follow keeps the view at the end of the log until the store is closed.
-func (s *Shared) follow() {
+func (s *Store) follow() {
 	incoming := make(chan delivered, waiting)
 	s.work.Go(func() {
 		defer close(incoming)
@@ -56,9 +58,10 @@ func (s *Shared) follow() {
 	}
 }
 
-// apply applies first and what waits behind it, up to a fold, which it returns.
-func (s *Shared) apply(first delivered, incoming <-chan delivered) (next *delivered, err error) {
-	b := s.view.newViewBatch()
+// apply applies first and what waits behind it, up to what must be the first of its batch, which
+// it returns.
+func (s *Store) apply(first delivered, incoming <-chan delivered) (next *delivered, err error) {
+	b := &viewBatch{view: s.view, subjects: make(map[string]subject)}
 	pending := first.pending
 	count := 0
 	add := func(d delivered) error {
@@ -80,10 +83,10 @@ func (s *Shared) apply(first delivered, incoming <-chan delivered) (next *delive
 			return nil
 		}
 		s.keys.Add(int64(len(d.msg.keys)))
-		return b.add(d.msg)
+		return b.add(d.subject, d.msg)
 	}
 	if err := add(first); err != nil {
-		return nil, errors.Join(err, b.batch.Close())
+		return nil, err
 	}
 	for b.bytes < batchBytes && count < batchCount && next == nil {
 		var d delivered
@@ -95,23 +98,21 @@ func (s *Shared) apply(first delivered, incoming <-chan delivered) (next *delive
 		if !ok {
 			break
 		}
-		if d.msg != nil && d.msg.Kind == kindFold {
+		if d.msg != nil && d.msg.Kind == kindCommit && d.msg.Part > 0 {
 			next = &d
 		} else if err := add(d); err != nil {
-			return nil, errors.Join(err, b.batch.Close())
+			return nil, err
 		}
 	}
 	return next, s.flush(b, pending)
 }
 
 // flush applies a batch, and tells those who wait for what is in it.
-func (s *Shared) flush(b *viewBatch, pending uint64) error {
+func (s *Store) flush(b *viewBatch, pending uint64) error {
 	if b.applied > 0 { // 0: an empty log
 		if err := b.write(s.created); err != nil {
 			return err
 		}
-	} else if err := b.batch.Close(); err != nil {
-		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +140,7 @@ func (s *Shared) flush(b *viewBatch, pending uint64) error {
 
 // read reads the log in order, from behind what the view has. A consumer that ends for
 // whatever reason is made anew, from the message after the last one read.
-func (s *Shared) read(out chan<- delivered) {
+func (s *Store) read(out chan<- delivered) {
 	s.mu.Lock()
 	last := s.applied
 	s.mu.Unlock()
@@ -152,7 +153,7 @@ func (s *Shared) read(out chan<- delivered) {
 		restarted := ctx.Err() != nil
 		cancel()
 		if errors.Is(err, errNewer) {
-			s.stop(fmt.Errorf("%w: %w", ErrStopped, err))
+			s.stop(fmt.Errorf("%w: %w", checkpoint.ErrStopped, err))
 		}
 		if s.ctx.Err() != nil {
 			return
@@ -172,7 +173,7 @@ func (s *Shared) read(out chan<- delivered) {
 // the server sent and the connection lost is not sent again: a gap in the consumer's own
 // count of messages shows it (https://docs.nats.io/nats-concepts/jetstream/consumers:
 // ordered consumers do the same).
-func (s *Shared) readOn(ctx context.Context, last *uint64, out chan<- delivered) error {
+func (s *Store) readOn(ctx context.Context, last *uint64, out chan<- delivered) error {
 	s.check(ctx) // a consumer that begins behind the end of another stream would wait for ever
 	ask, cancel := context.WithTimeout(ctx, 2*askTimeout)
 	defer cancel()
@@ -225,7 +226,7 @@ func (s *Shared) readOn(ctx context.Context, last *uint64, out chan<- delivered)
 }
 
 // forgetConsumer spares the server the wait until it forgets a consumer by itself.
-func (s *Shared) forgetConsumer(consumer jetstream.Consumer) {
+func (s *Store) forgetConsumer(consumer jetstream.Consumer) {
 	s.work.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 		defer cancel()
@@ -235,7 +236,7 @@ func (s *Shared) forgetConsumer(consumer jetstream.Consumer) {
 	})
 }
 
-func (s *Shared) send(out chan<- delivered, d delivered) bool {
+func (s *Store) send(out chan<- delivered, d delivered) bool {
 	select {
 	case out <- d:
 		return true
@@ -245,7 +246,7 @@ func (s *Shared) send(out chan<- delivered, d delivered) bool {
 }
 
 // catchUp waits until the view shows the message end, or the log ends before it.
-func (s *Shared) catchUp(ctx context.Context, end uint64) error {
+func (s *Store) catchUp(ctx context.Context, end uint64) error {
 	const report = 10 * time.Second
 	tick := time.NewTicker(report)
 	defer tick.Stop()
@@ -288,8 +289,8 @@ func (s *Shared) catchUp(ctx context.Context, end uint64) error {
 }
 
 // reached waits until the view shows the message seq.
-func (s *Shared) reached(ctx context.Context, seq uint64) error {
-	patience := time.NewTicker(fullPatience)
+func (s *Store) reached(ctx context.Context, seq uint64) error {
+	patience := time.NewTicker(2 * time.Second)
 	defer patience.Stop()
 	for {
 		s.mu.Lock()
@@ -305,9 +306,8 @@ func (s *Shared) reached(ctx context.Context, seq uint64) error {
 		case <-ctx.Done():
 			return fmt.Errorf("shared state: what was written is not in the view yet: %w", ctx.Err())
 		case <-patience.C:
-			if full := s.view.disk.Full(); full != nil {
-				explained, _ := explain(s.view.dir, full)
-				return explained
+			if full := s.view.Full(); full != nil {
+				return full
 			}
 		}
 	}

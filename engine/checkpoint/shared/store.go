@@ -1,9 +1,25 @@
-package checkpoint
+// Package shared is the store of several replicas. It promises what every store promises, and that
+// a partition has one writer at a time: from the instant of another replica's claim nothing of the
+// former owner gets in, however long that one was paused and whatever it believes.
+//
+// How it works: the state is a log in NATS JetStream, and on each machine a view of it, an embedded
+// store. Each change is a message; the messages of one partition have one subject. A replica must
+// [Store.Claim] a partition before it commits to it. Every message names the one that its writer
+// knows as the last of the subject, and the server refuses it where that is no longer so
+// ("Nats-Expected-Last-Subject-Sequence", https://docs.nats.io/nats-concepts/jetstream/headers); a
+// claim is a message of the same subject. Every replica follows the whole log and applies it to its
+// view, which answers all reads: memory does not grow with what is stored, and whoever takes a
+// partition over knows its keys already. A view that is missing, damaged, or of another log is built
+// anew; see [Open] for a log that is missing.
+//
+// In STATE_DIR it has view/state/, the view.
+package shared
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -12,10 +28,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
-// SharedOptions of a store that several replicas share.
-type SharedOptions struct {
+// Options of a store that several replicas share.
+type Options struct {
 	// URL of the NATS servers: nats://[user:password@]host[:port][,[nats://]host…][/NAME], or
 	// tls://. A NAME in it counts where Name is empty.
 	URL string
@@ -45,21 +63,8 @@ type SharedOptions struct {
 	Now func() time.Time
 }
 
-// Shared is a Store that several replicas share: a log in NATS JetStream, and on
-// this machine a view of it, an [Embedded] store.
-//
-// Each change is a message of the log; the messages of one partition have one
-// subject. A replica must [Shared.Claim] a partition before it commits to it. Every message
-// names the one that its writer knows as the last of the subject, and the server refuses it
-// where that is no longer so: from the instant of another replica's claim, which is
-// a message of the same subject, nothing of the former owner gets in
-// ([ErrFenced]). See "Nats-Expected-Last-Subject-Sequence",
-// https://docs.nats.io/nats-concepts/jetstream/headers.
-//
-// Every replica follows the whole log and applies it to its view, which answers all reads; so
-// memory does not grow with what is stored, and a replica that takes a partition
-// over knows its keys already. The view is a cache: one that is missing, damaged, or of
-// another log is built anew from the log.
+// Store is a [checkpoint.Store] that several replicas share. Its methods may be called from several
+// goroutines.
 //
 // Commit is as durable as the server's acknowledgement. A server writes a message
 // to its disk's cache before it acknowledges and syncs every two minutes
@@ -67,11 +72,10 @@ type SharedOptions struct {
 // cut of a single server loses what is younger, unless it is set to "always". In a
 // cluster a majority of the copies has each acknowledged message.
 //
-// A commit of more keys than a message holds goes in several, the position and the
-// ledger's entry in the last: one that is interrupted leaves keys at most, of records that were
-// delivered.
-type Shared struct {
-	opts    SharedOptions
+// A commit that is larger than a message goes in several. Keys may be written without the rest where
+// it is interrupted, as they are of records that were delivered; all else is written whole.
+type Store struct {
+	opts    Options
 	servers servers
 	log     *slog.Logger
 	nc      *nats.Conn
@@ -80,7 +84,7 @@ type Shared struct {
 	bucket  jetstream.KeyValue
 	created time.Time // the stream's identity
 	writer  string    // this store in the ids of its messages
-	view    *Embedded
+	view    *checkpoint.Embedded
 
 	ctx    context.Context // ends with Close, or when the store can no longer be used
 	cancel context.CancelFunc
@@ -100,20 +104,14 @@ type Shared struct {
 	claims    uint64        // made by this store so far
 	forgotten uint64        // times that all of them were dropped
 	restart   func()        // reads the log anew
+	asked     time.Time     // when every replica that lives was seen to read what this one writes
 }
 
-var _ Store = (*Shared)(nil)
+var _ checkpoint.Store = (*Store)(nil)
 
-// What a user of a shared store decides by.
-var (
-	// ErrFenced: this replica does not hold the partition, or no longer. Nothing it
-	// commits gets in until it claims the partition anew. Position then tells what was
-	// written of a commit whose answer was lost before.
-	ErrFenced = errors.New("the partition is not held by this replica")
-	// ErrHeld: somebody else wrote to the partition meanwhile, so it was not
-	// claimed. The view will show who owns it.
-	ErrHeld = errors.New("the partition is held by another replica")
-)
+// ErrHeld: somebody else wrote to the partition meanwhile, so it was not
+// claimed. The view will show who owns it.
+var ErrHeld = errors.New("the partition is held by another replica")
 
 // partitionName is a feed and a partition of it.
 type partitionName [2]string
@@ -123,12 +121,12 @@ func (n partitionName) String() string { return n[0] + " " + n[1] }
 // viewDir is the view's folder within Dir.
 const viewDir = "view"
 
-// OpenShared connects to the servers, makes the stream and the bucket where there are none, opens
+// Open connects to the servers, makes the stream and the bucket where there are none, opens
 // the view, and returns once it shows all that was in the log when it was opened.
 // A new view of a long log takes a while, which the log tells of. Servers that cannot be
 // reached are an error; once open, the store connects again for ever. ctx ends
 // the opening only.
-func OpenShared(ctx context.Context, o SharedOptions) (*Shared, error) {
+func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -151,7 +149,7 @@ func OpenShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	if !validName(o.Name) {
 		return nil, fmt.Errorf("%q cannot be the name of the shared state: write letters, digits, - and _ after the last / of STATE_URL", o.Name)
 	}
-	s := &Shared{
+	s := &Store{
 		opts: o, servers: at, log: o.Logger, writer: newWriter(),
 		subjects: make(map[string]subject), held: make(map[partitionName]*holding),
 		restart: func() {}, moved: make(chan struct{}), changed: make(chan struct{}), caughtUp: make(chan struct{}),
@@ -163,7 +161,7 @@ func OpenShared(ctx context.Context, o SharedOptions) (*Shared, error) {
 	return s, nil
 }
 
-func (s *Shared) open(ctx context.Context) error {
+func (s *Store) open(ctx context.Context) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -183,11 +181,11 @@ func (s *Shared) open(ctx context.Context) error {
 }
 
 // begin begins a call; the function it returns ends it.
-func (s *Shared) begin() (end func(), err error) {
+func (s *Store) begin() (end func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, ErrClosed
+		return nil, checkpoint.ErrClosed
 	}
 	if s.cause != nil {
 		return nil, s.cause
@@ -198,7 +196,7 @@ func (s *Shared) begin() (end func(), err error) {
 
 // stop ends the use of the store: calls in progress and later ones return the
 // reason.
-func (s *Shared) stop(cause error) {
+func (s *Store) stop(cause error) {
 	s.mu.Lock()
 	if s.cause == nil && !s.closed {
 		s.cause = cause
@@ -208,28 +206,28 @@ func (s *Shared) stop(cause error) {
 }
 
 // over is why a call was ended by the store itself; nil if it was not.
-func (s *Shared) over() error {
+func (s *Store) over() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return ErrClosed
+		return checkpoint.ErrClosed
 	}
 	return s.cause
 }
 
-// Close implements [Store]. It releases no partition.
-func (s *Shared) Close() error {
+// Close implements [checkpoint.Store]. It releases no partition.
+func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return ErrClosed
+		return checkpoint.ErrClosed
 	}
 	s.closed = true
 	s.mu.Unlock()
 	return s.end()
 }
 
-func (s *Shared) end() error {
+func (s *Store) end() error {
 	s.cancel()
 	s.calls.Wait()
 	s.work.Wait()
@@ -242,8 +240,8 @@ func (s *Shared) end() error {
 	return s.view.Close()
 }
 
-// Position implements [Store], out of the view.
-func (s *Shared) Position(feed, partition string) (p Position, ok bool, err error) {
+// Position implements [checkpoint.Store], out of the view.
+func (s *Store) Position(feed, partition string) (p checkpoint.Position, ok bool, err error) {
 	end, err := s.begin()
 	if err != nil {
 		return p, false, err
@@ -252,18 +250,33 @@ func (s *Shared) Position(feed, partition string) (p Position, ok bool, err erro
 	return s.view.Position(feed, partition)
 }
 
-// Positions implements [Store], out of the view.
-func (s *Shared) Positions() (map[[2]string]Position, error) {
+// Positions implements [checkpoint.Store], out of the view.
+func (s *Store) Positions(prefix string) (map[[2]string]checkpoint.Position, error) {
 	end, err := s.begin()
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	return s.view.Positions()
+	return s.view.Positions(prefix)
 }
 
-// Seen implements [Store], out of the view.
-func (s *Shared) Seen(key Key) (expires time.Time, ok bool, err error) {
+// Object implements [checkpoint.Store], out of the view.
+func (s *Store) Object(feed, partition, id string) (state []byte, ok bool, err error) {
+	end, err := s.begin()
+	if err != nil {
+		return nil, false, err
+	}
+	defer end()
+	return s.view.Object(feed, partition, id)
+}
+
+// Objects implements [checkpoint.Store], out of the view.
+func (s *Store) Objects(feed, partition string) iter.Seq2[checkpoint.Object, error] {
+	return s.view.Objects(feed, partition)
+}
+
+// Seen implements [checkpoint.Store], out of the view.
+func (s *Store) Seen(key checkpoint.Key) (expires time.Time, ok bool, err error) {
 	end, err := s.begin()
 	if err != nil {
 		return expires, false, err
@@ -272,16 +285,11 @@ func (s *Shared) Seen(key Key) (expires time.Time, ok bool, err error) {
 	return s.view.Seen(key)
 }
 
-// Ledger implements [Store], out of the view.
-func (s *Shared) Ledger(feed string) ([]Entry, error) {
-	end, err := s.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	return s.view.Ledger(feed)
+// Ledger implements [checkpoint.Store], out of the view.
+func (s *Store) Ledger(prefix string) iter.Seq2[checkpoint.Entry, error] {
+	return s.view.Ledger(prefix)
 }
 
 // Sessions is the bucket in which the replicas say that they live. What is put there
 // is gone SessionTTL later unless it is put again.
-func (s *Shared) Sessions() jetstream.KeyValue { return s.bucket }
+func (s *Store) Sessions() jetstream.KeyValue { return s.bucket }

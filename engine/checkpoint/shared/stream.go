@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"context"
@@ -9,19 +9,21 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // messageLimit is how many bytes a message has at most, or fewer where the server's
 // max_payload is smaller: what is on its way is bounded in messages too.
 const messageLimit = 512 << 10
 
-func (s *Shared) bucketName() string { return s.opts.Name + "-replicas" }
+func (s *Store) bucketName() string { return s.opts.Name + "-replicas" }
 
 // streamConfig is what the log needs. Nothing may leave it but by a purge, which takes
 // only what a later message repeats: a limit refuses new messages instead of
 // dropping old ones. Reads must see every acknowledged write, so no copy but the leader's
 // answers (https://docs.nats.io/nats-concepts/jetstream/streams: AllowDirect).
-func (s *Shared) streamConfig(copies int) jetstream.StreamConfig {
+func (s *Store) streamConfig(copies int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: s.opts.Name, Subjects: []string{s.opts.Name + ".>"},
 		Description: "shared state: positions, keys and ledger",
@@ -31,7 +33,7 @@ func (s *Shared) streamConfig(copies int) jetstream.StreamConfig {
 }
 
 // copies tries what a cluster should have, and what a single server can.
-func (s *Shared) copies(create func(copies int) error) error {
+func (s *Store) copies(create func(copies int) error) error {
 	if s.opts.Copies > 0 {
 		return create(s.opts.Copies)
 	}
@@ -57,7 +59,7 @@ func askAgain[T any](ctx context.Context, ask func(ctx context.Context) (T, erro
 }
 
 // ensureStream makes the stream, or holds the one there is against what is needed.
-func (s *Shared) ensureStream(ctx context.Context) (*jetstream.StreamInfo, error) {
+func (s *Store) ensureStream(ctx context.Context) (*jetstream.StreamInfo, error) {
 	const what = "opening the stream"
 	stream, err := s.js.Stream(ctx, s.opts.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -94,7 +96,7 @@ func (s *Shared) ensureStream(ctx context.Context) (*jetstream.StreamInfo, error
 	return s.use(stream), nil
 }
 
-func (s *Shared) use(stream jetstream.Stream) *jetstream.StreamInfo {
+func (s *Store) use(stream jetstream.Stream) *jetstream.StreamInfo {
 	info := stream.CachedInfo()
 	s.stream, s.created = stream, info.Created
 	return info
@@ -102,7 +104,7 @@ func (s *Shared) use(stream jetstream.Stream) *jetstream.StreamInfo {
 
 // unfit is what makes an existing stream lose state, and cannot be altered behind its
 // owner's back.
-func (s *Shared) unfit(c *jetstream.StreamConfig) (wrong []string) {
+func (s *Store) unfit(c *jetstream.StreamConfig) (wrong []string) {
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
@@ -125,7 +127,7 @@ func (s *Shared) unfit(c *jetstream.StreamConfig) (wrong []string) {
 
 // ensureBucket makes the bucket of the replicas' sessions. Their time to live is that of the
 // replica that was opened last.
-func (s *Shared) ensureBucket(ctx context.Context) (jetstream.KeyValue, error) {
+func (s *Store) ensureBucket(ctx context.Context) (jetstream.KeyValue, error) {
 	const what = "opening the bucket of the replicas"
 	name := s.bucketName()
 	bucket, err := s.js.KeyValue(ctx, name)
@@ -162,7 +164,7 @@ func (s *Shared) ensureBucket(ctx context.Context) (jetstream.KeyValue, error) {
 
 // identify holds the stream against the view: it must be the one that the view is of, and have
 // all that the view has. changed says what is wrong, "" if nothing is.
-func (s *Shared) identify(ctx context.Context) (changed string, err error) {
+func (s *Store) identify(ctx context.Context) (changed string, err error) {
 	// A new leader of a cluster may answer before it has taken in all that was
 	// acknowledged, so one answer that falls short proves nothing.
 	for attempt := 1; ; attempt++ {
@@ -196,24 +198,24 @@ func (s *Shared) identify(ctx context.Context) (changed string, err error) {
 // check ends the use of the store if the stream is not the one that the view is of, or the
 // bucket is gone: opening it makes it anew. It is asked wherever that could show; an error of
 // asking shows nothing.
-func (s *Shared) check(ctx context.Context) {
+func (s *Store) check(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 4*askTimeout)
 	defer cancel()
 	changed, err := s.identify(ctx)
 	if err == nil && changed == "" {
 		if _, gone := s.js.KeyValue(ctx, s.bucketName()); errors.Is(gone, jetstream.ErrBucketNotFound) {
-			s.stop(fmt.Errorf("%w: the bucket %q of the replicas at %s was deleted; open the shared state again: it is then made anew", ErrStopped, s.bucketName(), s.servers))
+			s.stop(fmt.Errorf("%w: the bucket %q of the replicas at %s was deleted; open the shared state again: it is then made anew", checkpoint.ErrStopped, s.bucketName(), s.servers))
 			return
 		}
 	}
 	if err != nil || changed == "" {
 		return
 	}
-	s.stop(fmt.Errorf("%w: %s (stream %q at %s); open it again: the view is then built anew, and what the stream does not have is read again from the sources", ErrStopped, changed, s.opts.Name, s.servers))
+	s.stop(fmt.Errorf("%w: %s (stream %q at %s); open it again: the view is then built anew, and what the stream does not have is read again from the sources", checkpoint.ErrStopped, changed, s.opts.Name, s.servers))
 }
 
 // watch checks the stream once in a while.
-func (s *Shared) watch() {
+func (s *Store) watch() {
 	const every = 30 * time.Second
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"crypto/rand"
@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // servers is what a URL of the shared state says. The credentials are kept apart from
@@ -22,7 +24,7 @@ type servers struct {
 
 func (s servers) String() string { return strings.Join(s.hosts, ", ") }
 
-// StreamOf is the NAME in a URL of [SharedOptions], "" if there is none. Its error says
+// StreamOf is the NAME in a URL of [Options], "" if there is none. Its error says
 // what is wrong with the URL, and does not quote it, as it may hold a password.
 func StreamOf(url string) (string, error) {
 	s, err := parseServers(url)
@@ -83,7 +85,7 @@ const (
 	pingInterval   = 5 * time.Second // a dead connection is noticed after two or three
 )
 
-func (s *Shared) connect() error {
+func (s *Store) connect() error {
 	at := s.servers
 	o := []nats.Option{
 		nats.Name(s.opts.Replica),
@@ -111,7 +113,7 @@ func (s *Shared) connect() error {
 			s.log.Warn("shared state: NATS reports an error; where it is one of permissions, give the user of STATE_URL "+s.permissions(), "error", err)
 		}),
 		nats.ClosedHandler(func(*nats.Conn) {
-			s.stop(fmt.Errorf("%w: the connection to NATS (%s) was closed; open it again", ErrStopped, at))
+			s.stop(fmt.Errorf("%w: the connection to NATS (%s) was closed; open it again", checkpoint.ErrStopped, at))
 		}),
 	}
 	switch {

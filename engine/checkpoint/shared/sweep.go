@@ -1,4 +1,4 @@
-package checkpoint
+package shared
 
 import (
 	"context"
@@ -10,20 +10,21 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 const (
-	sweepPatience = 2 * time.Minute     // for one partition
-	foldSpan      = 60 * 24 * time.Hour // of windows that one fold takes at most, so that its totals fit a message
-	sweepFailures = 3                   // and the others are left to the next sweep
-	foldAfter     = 1_000               // messages without windows to fold make a fold worth while
-	purgeMost     = 50_000              // messages looked at for one purge
+	sweepPatience = 2 * time.Minute // for one partition
+	sweepFailures = 3               // and the others are left to the next sweep
+	foldAfter     = 1_000           // messages without windows to fold make a fold worth while
+	purgeMost     = 50_000          // messages looked at for one purge
 )
 
-// Sweep implements [Store]. Expired keys are forgotten in this replica's view alone, as every
+// Sweep implements [checkpoint.Store]. Expired keys are forgotten in this replica's view alone, as every
 // replica does. Of the partitions that it holds, old windows are folded by a message to all
 // views, and then the log loses those of its oldest messages that serve no longer.
-func (s *Shared) Sweep(now time.Time) error {
+func (s *Store) Sweep(now time.Time) error {
 	end, err := s.begin()
 	if err != nil {
 		return err
@@ -33,7 +34,7 @@ func (s *Shared) Sweep(now time.Time) error {
 	s.mu.Unlock()
 	var failed []error
 	for n, h := range held {
-		if err := s.sweepPartition(n, h, now); err != nil && !errors.Is(err, ErrFenced) {
+		if err := s.sweepPartition(n, h, now); err != nil && !errors.Is(err, checkpoint.ErrFenced) {
 			failed = append(failed, fmt.Errorf("sweeping %s: %w", n, err))
 		}
 		if err := s.over(); err != nil {
@@ -45,13 +46,13 @@ func (s *Shared) Sweep(now time.Time) error {
 		}
 	}
 	end() // Close ends what follows by closing the view
-	return errors.Join(errors.Join(failed...), s.view.sweepKeys(now))
+	return errors.Join(errors.Join(failed...), s.view.SweepKeys(now))
 }
 
-func (s *Shared) sweepPartition(n partitionName, h *holding, now time.Time) error {
+func (s *Store) sweepPartition(n partitionName, h *holding, now time.Time) error {
 	ctx, cancel := context.WithTimeout(s.ctx, sweepPatience)
 	defer cancel()
-	if err := s.fold(ctx, n, h, now.Add(-s.opts.LedgerDetail)); err != nil {
+	if err := s.fold(ctx, n, h, now); err != nil {
 		return err
 	}
 	for {
@@ -62,8 +63,8 @@ func (s *Shared) sweepPartition(n partitionName, h *holding, now time.Time) erro
 	}
 }
 
-// fold publishes the totals of the windows that ended before a time, until none is left.
-func (s *Shared) fold(ctx context.Context, n partitionName, h *holding, before time.Time) error {
+// fold publishes the totals of the windows that are old at a time, until none is left.
+func (s *Store) fold(ctx context.Context, n partitionName, h *holding, now time.Time) error {
 	if err := s.lock(ctx, n, h); err != nil {
 		return err
 	}
@@ -74,14 +75,14 @@ func (s *Shared) fold(ctx context.Context, n partitionName, h *holding, before t
 		if err := s.reached(ctx, h.last); err != nil {
 			return err
 		}
-		f, err := s.view.foldOf(n, before)
+		f, needed, err := s.view.Fold(n[0], n[1], now)
 		if err != nil {
 			return err
 		}
 		s.mu.Lock()
 		since := s.subjects[subjectOf(s.opts.Name, n)].Since
 		s.mu.Unlock()
-		if len(f.changed) == 0 && since < foldAfter {
+		if !needed && since < foldAfter {
 			return nil
 		}
 		err = s.publishFold(ctx, n, h, f)
@@ -93,109 +94,56 @@ func (s *Shared) fold(ctx context.Context, n partitionName, h *holding, before t
 
 // publishFold writes a fold, in parts if it is large. What has changed goes with the boundary, in
 // one message: parts that lack it change nothing.
-func (s *Shared) publishFold(ctx context.Context, n partitionName, h *holding, f *ledgerFold) error {
+func (s *Store) publishFold(ctx context.Context, n partitionName, h *holding, f *checkpoint.Fold) error {
 	m := message{Kind: kindFold, Feed: n[0], Partition: n[1]}
-	room := s.largest() - 8<<10
+	room := s.room()
 	size := 0
-	for i := range f.same {
-		one := sizeOf(&f.same[i])
-		if size += one; size > room {
-			part := m
-			if err := s.publishHeld(ctx, n, h, &part, false); err != nil {
-				return err
-			}
-			m.Days, size = nil, one
+	// fits makes room for one thing more: what was gathered goes first, if it must.
+	fits := func(thing any) error {
+		text, err := json.Marshal(thing)
+		if err != nil {
+			return err
 		}
-		m.Days = append(m.Days, f.same[i])
-	}
-	for i := range f.changed {
-		size += sizeOf(&f.changed[i])
-	}
-	if size > room && len(m.Days) > 0 {
+		if size += len(text) + 1; size <= room || len(m.Days)+len(m.Objects) == 0 {
+			return nil
+		}
 		part := m
-		if err := s.publishHeld(ctx, n, h, &part, false); err != nil {
+		m.Days, m.Objects, size = nil, nil, len(text)+1
+		return s.publishHeld(ctx, n, h, &part, false)
+	}
+	for i := range f.Same {
+		if err := fits(&f.Same[i]); err != nil {
 			return err
 		}
-		m.Days = nil
+		m.Days = append(m.Days, f.Same[i])
 	}
-	m.Days, m.Position, m.Before = append(m.Days, f.changed...), f.position, f.before
-	return s.publishHeld(ctx, n, h, &m, false)
-}
-
-func sizeOf(e *Entry) int {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return 0 // what was read as JSON is written as JSON
-	}
-	return len(b) + 1
-}
-
-// ledgerFold is what a fold says.
-type ledgerFold struct {
-	position *Position
-	changed  []Entry // days that windows are folded into
-	same     []Entry // the other days
-	before   time.Time
-}
-
-// foldOf makes the fold of a partition. Where windows reach far back it takes the
-// older ones only.
-func (v *Embedded) foldOf(n partitionName, before time.Time) (*ledgerFold, error) {
-	if err := v.enter(); err != nil {
-		return nil, err
-	}
-	defer v.leave()
-	f := &ledgerFold{before: before}
-	oldest := before
-	err := v.windows(n, func(_ []byte, e *Entry) error {
-		if e.To.Before(oldest) {
-			oldest = e.To
+	for o, err := range s.view.Objects(n[0], n[1]) {
+		if err == nil {
+			err = fits(&o)
 		}
-		return nil
-	})
-	if limit := oldest.Add(foldSpan); limit.Before(before) {
-		f.before = limit
-	}
-	days := make(map[string]*Entry)
-	if err == nil {
-		err = v.windows(n, func(_ []byte, e *Entry) error {
-			if !e.To.Before(f.before) {
-				return nil
-			}
-			day, err := v.day(days, e)
-			if err == nil {
-				day.fold(e)
-			}
+		if err != nil {
 			return err
-		})
+		}
+		m.Objects = append(m.Objects, o)
 	}
-	for _, e := range days {
-		f.changed = append(f.changed, *e)
-	}
-	if err == nil {
-		err = v.each(appendText(appendText([]byte{daySpace}, n[0]), n[1]), func(name, value []byte) error {
-			if days[string(name)] != nil {
-				return nil
-			}
-			e, err := decodeJSON[Entry](name, value)
-			f.same = append(f.same, e)
-			return err
-		})
-	}
+	position, ok, err := s.view.Position(n[0], n[1])
 	if err != nil {
-		return nil, v.failed("reading the ledger", err)
+		return err
 	}
-	position, ok, err := v.Position(n[0], n[1])
+	if err := fits(append([]any{position}, f.Days)); err != nil {
+		return err
+	}
 	if ok {
-		f.position = &position
+		m.Position = &position
 	}
-	return f, err
+	m.Days, m.Before, m.Forget = append(m.Days, f.Days...), f.Before, f.Forget
+	return s.publishHeld(ctx, n, h, &m, false)
 }
 
 // purge takes from the log the oldest messages of a partition that say nothing any more: those
 // before the last fold whose keys have expired and whose window it has folded, up to the first
 // that still counts. It reads no more of them than their headers.
-func (s *Shared) purge(ctx context.Context, n partitionName, now time.Time) (more bool, err error) {
+func (s *Store) purge(ctx context.Context, n partitionName, now time.Time) (more bool, err error) {
 	name := subjectOf(s.opts.Name, n)
 	s.mu.Lock()
 	about := s.subjects[name]
@@ -252,7 +200,7 @@ func (s *Shared) purge(ctx context.Context, n partitionName, now time.Time) (mor
 func counts(msg jetstream.Msg, before, now time.Time) bool {
 	if v := msg.Headers().Get(headerExpires); v != "" {
 		hours, err := strconv.ParseUint(v, 10, 32)
-		if err != nil || !hourTime(uint32(hours)).Before(now) {
+		if err != nil || !time.Unix(int64(hours)*3600, 0).Before(now) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
-package checkpoint
+package shared
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // A message of the log is one atomic change of one partition: the length of a head, the head
@@ -25,13 +28,16 @@ const (
 	headerWindow  = "S60-Window"
 )
 
-// messageVersion is what this release writes and knows.
-const messageVersion = 1
+// Format is the newest version of messages that this release reads. It writes the oldest that can
+// say a thing: 1, or 2 for what came with it (objects), once every replica that lives
+// reads that; see [Store.Commit].
+const Format = 2
 
 type kind string
 
 const (
 	kindCommit  kind = "commit"
+	kindPart    kind = "part"    // keys, and objects of a commit that is still to come
 	kindClaim   kind = "claim"   // the session owns the partition from here on
 	kindRelease kind = "release" // nobody does
 	// A fold says again what earlier messages said: the position, and totals of days. With
@@ -42,18 +48,22 @@ const (
 )
 
 type message struct {
-	Version   int       `json:"v"`
-	Kind      kind      `json:"kind"`
-	Feed      string    `json:"feed"`
-	Partition string    `json:"partition"`
-	Session   string    `json:"session,omitempty"`
-	Position  *Position `json:"position,omitempty"`
-	Entry     *Entry    `json:"entry,omitempty"`
-	Expires   time.Time `json:"expires,omitzero"`
-	Days      []Entry   `json:"days,omitempty"`
-	Before    time.Time `json:"before,omitzero"`
+	Version   int                  `json:"v"`
+	Kind      kind                 `json:"kind"`
+	Feed      string               `json:"feed"`
+	Partition string               `json:"partition"`
+	Session   string               `json:"session,omitempty"`
+	Position  *checkpoint.Position `json:"position,omitempty"`
+	Entry     *checkpoint.Entry    `json:"entry,omitempty"`
+	Expires   time.Time            `json:"expires,omitzero"`
+	Days      []checkpoint.Entry   `json:"days,omitempty"`
+	Before    time.Time            `json:"before,omitzero"`
+	Forget    time.Time            `json:"forget,omitzero"` // days that end before it leave
 
-	keys []Key
+	Objects []checkpoint.Object `json:"objects,omitempty"`
+	Part    int                 `json:"part,omitempty"` // of a part its number, from 1; of a commit how many it has
+
+	keys []checkpoint.Key
 }
 
 func (m *message) name() partitionName { return partitionName{m.Feed, m.Partition} }
@@ -66,19 +76,23 @@ func (m *message) encode(stream string) (*nats.Msg, error) {
 	if !utf8.ValidString(m.Feed) || !utf8.ValidString(m.Partition) {
 		return nil, fmt.Errorf("the name of feed %q, partition %q, is not UTF-8", m.Feed, m.Partition)
 	}
-	m.Version = messageVersion
+	m.Version = 1
+	if m.Kind == kindPart || len(m.Objects) > 0 {
+		m.Version = 2
+	}
 	head, err := json.Marshal(m)
 	if err != nil {
 		return nil, err
 	}
-	data := make([]byte, 0, 4+len(head)+len(m.keys)*len(Key{}))
-	data = appendText(data, string(head))
+	data := make([]byte, 0, 4+len(head)+len(m.keys)*len(checkpoint.Key{}))
+	data = binary.AppendUvarint(data, uint64(len(head)))
+	data = append(data, head...)
 	for i := range m.keys {
 		data = append(data, m.keys[i][:]...)
 	}
 	msg := &nats.Msg{Subject: subjectOf(stream, m.name()), Data: data, Header: nats.Header{}}
 	if len(m.keys) > 0 {
-		msg.Header.Set(headerExpires, strconv.FormatUint(uint64(hoursUp(m.Expires)), 10))
+		msg.Header.Set(headerExpires, strconv.FormatInt(max(0, m.Expires.Add(time.Hour-1).Unix()/3600), 10))
 	}
 	if m.Entry != nil {
 		msg.Header.Set(headerWindow, m.Entry.To.UTC().Format(time.RFC3339Nano))
@@ -88,14 +102,15 @@ func (m *message) encode(stream string) (*nats.Msg, error) {
 
 // decodeMessage reads what encode made. What it accepts can be applied to a view.
 func decodeMessage(stream, subject string, data []byte) (*message, error) {
-	head, rest, ok := cutText(data)
-	if !ok {
+	length, size := binary.Uvarint(data)
+	if size <= 0 || length > uint64(len(data)-size) {
 		return nil, errors.New("its head is not whole")
 	}
+	head, rest := data[size:size+int(length)], data[size+int(length):]
 	m := new(message)
-	err := json.Unmarshal([]byte(head), m)
+	err := json.Unmarshal(head, m)
 	switch {
-	case m.Version > messageVersion:
+	case m.Version > Format:
 		return nil, errNewer
 	case err != nil:
 		return nil, fmt.Errorf("its head does not parse: %w", err)
@@ -103,12 +118,15 @@ func decodeMessage(stream, subject string, data []byte) (*message, error) {
 		return nil, errors.New("its head has no version")
 	}
 	switch m.Kind {
-	case kindCommit, kindClaim, kindRelease, kindFold:
+	case kindCommit, kindPart, kindClaim, kindRelease, kindFold:
 	default:
 		return nil, fmt.Errorf("its kind %q is unknown", m.Kind)
 	}
 	if subjectOf(stream, m.name()) != subject {
 		return nil, fmt.Errorf("it speaks of %s, which has another subject", m.name())
+	}
+	if m.Part < 0 || m.Part > 1_000_000 {
+		return nil, fmt.Errorf("its part %d is not a number of parts", m.Part)
 	}
 	if m.Entry != nil && (m.Entry.Feed != m.Feed || m.Entry.Partition != m.Partition) {
 		return nil, errors.New("its ledger entry is of another partition")
@@ -118,13 +136,13 @@ func decodeMessage(stream, subject string, data []byte) (*message, error) {
 			return nil, errors.New("a day of its ledger is of another partition")
 		}
 	}
-	if len(rest)%len(Key{}) != 0 {
-		return nil, fmt.Errorf("its keys have %d bytes, which is not a multiple of %d", len(rest), len(Key{}))
+	if len(rest)%len(checkpoint.Key{}) != 0 {
+		return nil, fmt.Errorf("its keys have %d bytes, which is not a multiple of %d", len(rest), len(checkpoint.Key{}))
 	}
 	if len(rest) > 0 {
-		m.keys = make([]Key, len(rest)/len(Key{}))
+		m.keys = make([]checkpoint.Key, len(rest)/len(checkpoint.Key{}))
 		for i := range m.keys {
-			m.keys[i] = Key(rest[i*len(Key{}):])
+			m.keys[i] = checkpoint.Key(rest[i*len(checkpoint.Key{}):])
 		}
 	}
 	return m, nil
