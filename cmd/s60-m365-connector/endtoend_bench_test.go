@@ -112,11 +112,11 @@ func bareClient() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: load.DefaultConcurrency}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	started, before := time.Now(), processor()
 	var next atomic.Int64
 	var group sync.WaitGroup
-	for range load.DefaultConcurrency {
+	for range 16 {
 		group.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1

@@ -42,6 +42,12 @@ func (w *web) post(ctx context.Context, p *payload) answer {
 	}
 	attempt, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
+	attempt, stop := context.WithCancelCause(attempt)
+	patience := time.Duration(w.patience.Load())
+	p.still = time.AfterFunc(patience, func() { stop(errStill) })
+	p.patience = patience
+	defer p.still.Stop()
+	start := time.Now()
 	request := w.template.WithContext(attempt)
 	request.Header = header
 	request.ContentLength = int64(p.size())
@@ -53,11 +59,23 @@ func (w *web) post(ctx context.Context, p *payload) answer {
 	// Authorization is made up.
 	response, err := w.transport.RoundTrip(request)
 	if err != nil {
+		if context.Cause(attempt) == errStill {
+			// Perhaps the connection has died in silence, perhaps the destination takes its time.
+			if t, ok := w.transport.(interface{ Renew() }); ok {
+				t.Renew()
+			}
+			w.patience.Store(int64(min(2*patience, w.timeout)))
+			return answer{failure: failure{verdict: transient, cause: fmt.Sprintf("no answer from %s within %s; it is tried on a new connection", w.target.Host, patience)}}
+		}
 		return answer{failure: failure{verdict: transient, cause: w.describe(attempt, err)}}
 	}
 	defer response.Body.Close()
+	p.still.Stop()
+	w.patience.Store(int64(min(max(2*time.Since(start), w.leastPatience), w.timeout)))
 	return w.judge(response, token)
 }
+
+var errStill = errors.New("the request stood still")
 
 // authorize gives the header of a request, and the token in it.
 func (w *web) authorize() (http.Header, string, error) {
@@ -104,6 +122,10 @@ func (w *web) judge(response *http.Response, token string) answer {
 	status := response.StatusCode
 	a := answer{status: status}
 	switch {
+	case status >= 200 && status < 300 && isPage(response):
+		a.verdict, a.reason = misplaced, "an HTML page instead of an answer"
+	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusGone:
+		a.verdict = misplaced
 	case status >= 200 && status < 300:
 		a.verdict = accepted
 	case status >= 300 && status < 400:
@@ -132,11 +154,36 @@ func (w *web) judge(response *http.Response, token string) answer {
 			a.cause = "it answers HTTP " + describeStatus(status)
 		}
 	}
-	if a.verdict == tooLarge || a.verdict == refused {
-		a.reason = cmp.Or(reason(response.Body, token), http.StatusText(status), "no reason given")
+	if a.verdict == tooLarge || a.verdict == refused || a.verdict == misplaced {
+		a.reason = cmp.Or(a.reason, reason(response.Body, token), http.StatusText(status), "no reason given")
 	}
 	io.Copy(io.Discard, io.LimitReader(response.Body, drainBytes)) // a failure costs the connection, no more
 	return a
+}
+
+// wrongAddress is the answer of a destination that is not there.
+func (w *web) wrongAddress(a answer) answer {
+	what := "HTTP " + describeStatus(a.status)
+	if a.status < 300 {
+		what = fmt.Sprintf("HTTP %d and a page for people", a.status)
+	}
+	a.failure = failure{
+		verdict: denied, advice: w.addressAdvice, took: a.took,
+		cause: "nothing takes events at its address: it answers " + what,
+	}
+	return a
+}
+
+// isPage reports whether an answer is an HTML page, for people; it reads its beginning.
+func isPage(response *http.Response) bool {
+	if response.ContentLength == 0 {
+		return false
+	}
+	start := make([]byte, 64)
+	n, _ := io.ReadFull(response.Body, start)
+	text := strings.ToLower(strings.TrimLeft(strings.TrimPrefix(string(start[:n]), "\ufeff"), " \t\r\n"))
+	return strings.HasPrefix(text, "<!doctype html") || strings.HasPrefix(text, "<html") ||
+		strings.HasPrefix(text, "<") && strings.Contains(strings.ToLower(response.Header.Get("Content-Type")), "html")
 }
 
 // reason is the beginning of an answer's text, made printable and without the

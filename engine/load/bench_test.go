@@ -19,6 +19,9 @@ import (
 // BenchmarkDeliver measures events a second in each format against a server
 // that reads and accepts, next to what a bare client of the standard library
 // does with the same bodies and as many requests at a time.
+// benchConnections are those of the bare client that is compared with.
+const benchConnections = 16
+
 func BenchmarkDeliver(b *testing.B) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -41,14 +44,14 @@ func BenchmarkDeliver(b *testing.B) {
 				events = min(batchEvents, batchBytes/(len(event)+1))
 				body = bytes.Repeat(append(event, '\n'), events)
 			}
-			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: DefaultConcurrency}}
+			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchConnections}}
 			b.SetBytes(int64(len(event)))
 			b.ReportAllocs()
 			b.ResetTimer()
 			var left atomic.Int64
 			left.Store(int64(b.N))
 			var group sync.WaitGroup
-			for range DefaultConcurrency {
+			for range benchConnections {
 				group.Go(func() {
 					for left.Add(-int64(events)) > -int64(events) {
 						response, err := client.Post(server.URL, "application/json", bytes.NewReader(body))

@@ -10,6 +10,7 @@ func openCollector(config Config) (Destination, error) {
 	config.Token = nil
 	w := newWeb(config, target)
 	w.deniedAdvice = "A collector takes events without credentials: check S60_COLLECTOR_BASE and what stands in front of the collector"
+	w.addressAdvice = "Check S60_COLLECTOR_BASE, its path too, and that the collector runs there"
 	w.movedAdvice = "Set S60_COLLECTOR_BASE to the address that answers without a redirect"
 	return w, nil
 }

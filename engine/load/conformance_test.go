@@ -144,7 +144,7 @@ func conformDelivers(t *testing.T, s subject) {
 	if refused := deliver(t, s, nil); refused != nil {
 		t.Errorf("an empty batch has %d refused events", len(refused))
 	}
-	if got := s.State(); got != (State{OK: true}) {
+	if got := s.State(); got != (State{OK: true, Concurrency: got.Concurrency}) {
 		t.Errorf("state before the first event: %+v", got)
 	}
 	events := testEvents(1, 3)

@@ -29,6 +29,7 @@ func openIngest(config Config) (Destination, error) {
 	}
 	w := newWeb(config, base.JoinPath("ingest/1.0/http/project", url.PathEscape(project)))
 	w.deniedAdvice = "Check that TOKEN (or TOKEN_FILE) is a valid ingest token of the project in PROJECT_ID"
+	w.addressAdvice = "Check PROJECT_ID and S60_INGEST_BASE"
 	w.movedAdvice = "Set S60_INGEST_BASE to the address that answers without a redirect"
 	return w, nil
 }

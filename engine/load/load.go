@@ -53,7 +53,9 @@ type Refused struct {
 
 // State is how a destination does. The counts are since the start.
 type State struct {
-	OK        bool   // the last attempt was answered as a working destination does, or none was made yet
+	// OK: the last attempt was answered as a working destination does, or none was made yet; and not
+	// more than half of the last hundred events were refused.
+	OK        bool
 	LastError string // of the last failed attempt, empty when OK; holds no token and nothing of an event
 	Advice    string // what a person is to do about it, empty when time will do
 	InFlight  int    // requests now under way
@@ -61,4 +63,6 @@ type State struct {
 	Retries   int64  // attempts that failed and were, or will be, made again
 	Events    int64  // accepted
 	Refused   int64
+	// Concurrency is how many requests may be in flight now, where it is bounded.
+	Concurrency int
 }

@@ -21,6 +21,10 @@ const (
 	natsPending = 256
 	// natsHandshake bounds what comes between the connection and the first message.
 	natsHandshake = 10 * time.Second
+	// natsAck is how long no acknowledgement may come before the messages on their way are
+	// sent again, over a new connection: a stream that changes its leader loses some. Its id makes
+	// the stream store a message once.
+	natsAck = 5 * time.Second
 	// natsLookup bounds the question for the stream of a subject.
 	natsLookup = 5 * time.Second
 )
@@ -158,7 +162,8 @@ type published struct {
 func (n *jetStream) publish(ctx context.Context, session *natsSession, batch Batch, left []int, settle func(int, string)) failure {
 	var failed failure
 	var pending []published // oldest first
-	stall := time.NewTimer(n.config.Timeout)
+	patience := min(natsAck, n.config.Timeout)
+	stall := time.NewTimer(patience)
 	defer stall.Stop()
 	for {
 		for failed.verdict == accepted && len(left) > 0 && len(pending) < natsPending {
@@ -193,7 +198,7 @@ func (n *jetStream) publish(ctx context.Context, session *natsSession, batch Bat
 			}
 			continue
 		}
-		stall.Reset(n.config.Timeout)
+		stall.Reset(patience)
 	}
 }
 
@@ -262,7 +267,7 @@ func (n *jetStream) judge(ctx context.Context, session *natsSession, err error) 
 			f.cause += ": " + transport.OneLine(last.Error(), 0)
 		}
 	case errors.Is(err, errNATSStall):
-		f.cause = fmt.Sprintf("no acknowledgement came within %s", n.config.Timeout)
+		f.cause = fmt.Sprintf("no acknowledgement came within %s", min(natsAck, n.config.Timeout))
 	case is:
 		f.cause = fmt.Sprintf("the stream of subject %s does not take messages: %s (%d)", subject, transport.OneLine(api.Description, 0), api.ErrorCode)
 		if api.Code >= 400 && api.Code < 500 {

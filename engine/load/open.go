@@ -1,16 +1,16 @@
 package load
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // The kinds of destination.
@@ -32,8 +32,8 @@ const (
 
 // Defaults of [Config].
 const (
-	DefaultConcurrency = 16
-	DefaultTimeout     = 2 * time.Minute
+	DefaultTimeout  = 2 * time.Minute
+	DefaultPatience = 20 * time.Second
 )
 
 // Config says where events go and how. Only the fields of the kind in hand and
@@ -68,14 +68,18 @@ type Config struct {
 
 	Format      string        // of ingest and collector; FormatObject if empty
 	Gzip        bool          // compress the bodies of requests
-	Concurrency int           // most requests in flight, over all calls, to this destination; DefaultConcurrency if 0
+	Concurrency int           // most requests in flight, over all calls, to this destination; 0: as many as it takes well, see MaxConcurrency
 	UserAgent   string        // names product and version
 	Timeout     time.Duration // of one request, all in all; DefaultTimeout if 0
-	Retry       Retry
+	// Patience is how long a request may stand still, with nothing sent and nothing answered, before
+	// it is tried on a new connection; DefaultPatience if 0. It grows for a destination that
+	// takes longer.
+	Patience time.Duration
+	Retry    Retry
 	// Transport of ingest and collector; nil: one of the destination's own. Destinations of several
 	// tenants share one, see [NewTransport]: one pool of connections to one service. Concurrency
 	// stays each tenant's own, so that a destination in trouble holds up nobody else.
-	Transport *transport.Transport
+	Transport http.RoundTripper
 
 	// Logger takes one INFO line for each delivery, one line for each change of
 	// the destination's state, and a DEBUG line for each attempt. No line holds
@@ -114,15 +118,11 @@ func Open(config Config) (Destination, error) {
 		return nil, fmt.Errorf("open destination %s: unknown delivery format %q; expected one of %s",
 			config.Kind, config.Format, names(contentTypes))
 	}
-	if config.Concurrency < 0 || config.Timeout < 0 {
-		return nil, errors.New("open destination: concurrency and timeout cannot be negative")
+	if config.Concurrency < 0 || config.Timeout < 0 || config.Patience < 0 {
+		return nil, errors.New("open destination: concurrency, timeout and patience cannot be negative")
 	}
-	if config.Concurrency == 0 {
-		config.Concurrency = DefaultConcurrency
-	}
-	if config.Timeout == 0 {
-		config.Timeout = DefaultTimeout
-	}
+	config.Timeout = cmp.Or(config.Timeout, DefaultTimeout)
+	config.Patience = min(cmp.Or(config.Patience, DefaultPatience), config.Timeout)
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}

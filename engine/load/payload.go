@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -25,6 +26,10 @@ type payload struct {
 	packed  bytes.Buffer
 	zip     *gzip.Writer
 	open    sync.WaitGroup // readers of content that the transport has not closed
+	events  int            // in it
+
+	still    *time.Timer // of the request under way: ends it when it stands still
+	patience time.Duration
 }
 
 // smallBytes is the size up to which a body leaves in one write with its headers.
@@ -35,6 +40,7 @@ const maxKeptBytes = 4 << 20
 
 // fill lays events into the body.
 func (p *payload) fill(format string, zip bool, events [][]byte) error {
+	p.events = len(events)
 	if err := p.encode(format, zip, events); err != nil {
 		return err
 	}
@@ -146,6 +152,7 @@ func (r *payloadReader) Read(dst []byte) (int, error) {
 	}
 	n := copy(dst, r.content)
 	r.content = r.content[n:]
+	r.payload.still.Reset(r.payload.patience)
 	return n, nil
 }
 

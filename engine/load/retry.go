@@ -15,7 +15,7 @@ import (
 // Zero fields take the defaults.
 type Retry struct {
 	Initial time.Duration // after a first failure: 500 ms
-	Max     time.Duration // 60 s
+	Max     time.Duration // 15 s
 	// Credentials that are refused, and redirects, need a person: they are
 	// tried again slowly.
 	SlowInitial time.Duration // 30 s
@@ -29,7 +29,7 @@ func (r Retry) withDefaults() Retry {
 		}
 	}
 	set(&r.Initial, 500*time.Millisecond)
-	set(&r.Max, time.Minute)
+	set(&r.Max, 15*time.Second)
 	set(&r.SlowInitial, 30*time.Second)
 	set(&r.SlowMax, 5*time.Minute)
 	return r
@@ -42,9 +42,10 @@ const (
 	accepted  verdict = iota
 	transient         // a fault that passes: 408, 5xx, network, a full disk
 	throttled         // 429
-	denied            // needs a person: 401, 403, a redirect, no token
+	denied            // needs a person: 401, 403, a redirect, no token, the wrong address
 	tooLarge          // 413
 	refused           // any other 4xx
+	misplaced         // 404, 405, 410 or a page for people: of the event, or of the address?
 )
 
 // failure is an attempt that has to be made again.
@@ -53,6 +54,7 @@ type failure struct {
 	cause   string        // for a person; holds nothing of a token, an event or an answer's body
 	advice  string        // for denied: what to do
 	after   time.Duration // what the destination asked for; 0: nothing
+	took    time.Duration // the attempt
 }
 
 const (
@@ -61,6 +63,8 @@ const (
 	failuresUntilDown = 3
 	// longWait is what a person wants to hear of at once.
 	longWait = 10 * time.Second
+	// longTrouble is how long the destination may fail before a person hears of it.
+	longTrouble = 5 * time.Second
 	// shortestWait keeps a destination that asks for next to nothing from being
 	// asked without pause.
 	shortestWait = 50 * time.Millisecond
@@ -85,6 +89,7 @@ type gate struct {
 	opened   chan struct{} // not nil: closed gate; the channel is closed when it opens
 	reopen   time.Time     // when a closed gate may be tried
 	fast     *transport.Delays
+	throttle *transport.Delays // of 429s in a row that do not say how long
 	slow     *transport.Delays
 	failures int // in a row
 	since    time.Time
@@ -99,7 +104,9 @@ func newGate(config Config) *gate {
 		retry: config.Retry,
 		probe: make(chan struct{}, 1),
 		fast:  transport.NewDelays(config.Retry.Initial, config.Retry.Max, 0.5),
-		slow:  transport.NewDelays(config.Retry.SlowInitial, config.Retry.SlowMax, 0.5),
+
+		throttle: transport.NewDelays(config.Retry.Initial, config.Retry.Max, 0.5),
+		slow:     transport.NewDelays(config.Retry.SlowInitial, config.Retry.SlowMax, 0.5),
 	}
 }
 
@@ -173,6 +180,7 @@ func (g *gate) pass(probe bool) {
 			g.opened = nil
 		}
 		g.fast.Reset()
+		g.throttle.Reset()
 		g.slow.Reset()
 		if g.told != accepted {
 			g.told = accepted
@@ -192,7 +200,7 @@ func (g *gate) fail(probe bool, f failure, own *transport.Delays) (wait time.Dur
 		g.leave(probe)
 	}()
 	if g.failures == 0 {
-		g.since = time.Now()
+		g.since = time.Now().Add(-f.took)
 	}
 	g.failures++
 	g.last = f
@@ -209,7 +217,12 @@ func (g *gate) fail(probe bool, f failure, own *transport.Delays) (wait time.Dur
 	case f.verdict == denied:
 		wait = max(f.after, g.slow.Next())
 	case closed || f.verdict == throttled || g.failures >= failuresUntilDown:
-		wait = g.fast.Next()
+		series := g.fast
+		if f.verdict == throttled { // a sign of life: what comes after it begins anew
+			series = g.throttle
+			g.fast.Reset()
+		}
+		wait = series.Next()
 		if f.after > 0 {
 			wait = max(f.after, shortestWait)
 		}
@@ -235,7 +248,7 @@ func (g *gate) tell(f failure, wait time.Duration) {
 		g.told = denied
 		g.log.Error(fmt.Sprintf("Destination %s: %s. Delivery has stopped; nothing is lost. %s. It is tried again by itself after %s to %s",
 			g.name, f.cause, f.advice, g.retry.SlowInitial, g.retry.SlowMax))
-	case g.told == accepted && (g.failures >= failuresUntilDown || wait >= longWait):
+	case g.told == accepted && (g.failures >= failuresUntilDown || wait >= longWait || time.Since(g.since) >= longTrouble):
 		g.told = transient
 		g.log.Warn(fmt.Sprintf("Destination %s does not take events: %s. It is tried until it does; nothing is lost", g.name, f.cause))
 	}

@@ -30,7 +30,8 @@ type stream struct {
 	send  func(ctx context.Context, batch Batch, left []int, settle func(event int, refusal string)) failure
 	close func()
 
-	turn chan struct{} // holds a token while a batch is delivered
+	turn  chan struct{} // holds a token while a batch is delivered
+	tally tally
 
 	inFlight, requests, retries, events, refusals atomic.Int64
 }
@@ -71,7 +72,7 @@ func (s *stream) State() State {
 	state.InFlight = int(s.inFlight.Load())
 	state.Requests, state.Retries = s.requests.Load(), s.retries.Load()
 	state.Events, state.Refused = s.events.Load(), s.refusals.Load()
-	return state
+	return s.tally.over(state)
 }
 
 func (s *stream) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
@@ -128,6 +129,7 @@ func (s *stream) attempt(ctx context.Context, batch Batch, left []int, reasons [
 	settled := make([]bool, len(batch.Events))
 	failed := s.send(ctx, batch, left, func(event int, refusal string) {
 		settled[event] = true
+		s.tally.add(1, refusal != "")
 		if reasons[event] = refusal; refusal == "" {
 			s.events.Add(1)
 		} else {
@@ -150,5 +152,6 @@ func (s *stream) attempt(ctx context.Context, batch Batch, left []int, reasons [
 		s.gate.leave(probe)
 		return nil, 0, ctx.Err()
 	}
+	failed.took = time.Since(start)
 	return rest, s.gate.fail(probe, failed, own), nil
 }

@@ -42,18 +42,28 @@ type web struct {
 	log          *slog.Logger
 	deniedAdvice string // what to do about 401 and 403
 	movedAdvice  string // what to do about 3xx
+	// what to do about an address where nothing takes events
+	addressAdvice string
 
-	transport    *transport.Transport
+	leastPatience time.Duration
+	patience      atomic.Int64 // see Config.Patience
+
+	transport    http.RoundTripper
 	ownTransport bool // of this destination alone
 	template     *http.Request
 	header       atomic.Pointer[authorized]
 	gate         *gate
-	slots        chan struct{} // holds a token for each request that may be in flight
+	limiter      *limiter
+	tally        tally
 	payloads     sync.Pool
 
 	// bodyBytes is the most a body should hold. It shrinks when the destination
 	// finds a body too large, so that the next calls need not find out again.
 	bodyBytes atomic.Int64
+
+	// proven says that the destination is where it is looked for: it has accepted an event, and
+	// refused no whole batch since as nobody does who takes events.
+	proven atomic.Bool
 
 	inFlight, requests, retries, events, refusals atomic.Int64
 }
@@ -74,11 +84,11 @@ func newWeb(config Config, target *url.URL) *web {
 		timeout:   config.Timeout,
 		log:       config.Logger,
 		gate:      newGate(config),
-		slots:     make(chan struct{}, config.Concurrency),
+		limiter:   newLimiter(config.Concurrency),
 		transport: config.Transport,
 	}
 	if w.transport == nil {
-		w.transport, w.ownTransport = NewTransport(config.Concurrency), true
+		w.transport, w.ownTransport = NewTransport(w.limiter.most), true
 	}
 	header := http.Header{"Content-Type": {contentTypes[config.Format]}}
 	if config.UserAgent != "" {
@@ -96,6 +106,8 @@ func newWeb(config Config, target *url.URL) *web {
 	}
 	w.payloads.New = func() any { return &payload{} }
 	w.bodyBytes.Store(batchBytes)
+	w.leastPatience = config.Patience
+	w.patience.Store(int64(config.Patience))
 	return w
 }
 
@@ -139,21 +151,23 @@ func (w *web) BatchEvents() int {
 	return batchEvents
 }
 
-func (w *web) BatchBytes() int { return batchBytes }
+// BatchBytes follows what the destination was found to take.
+func (w *web) BatchBytes() int { return int(w.bodyBytes.Load()) }
 
 func (w *web) State() State {
 	state := w.gate.state()
 	state.InFlight = int(w.inFlight.Load())
 	state.Requests, state.Retries = w.requests.Load(), w.retries.Load()
 	state.Events, state.Refused = w.events.Load(), w.refusals.Load()
-	return state
+	state.Concurrency = w.limiter.allowed()
+	return w.tally.over(state)
 }
 
 // Close gives idle connections back, unless other destinations use them. Calls to Deliver that are under way are
 // ended by their context.
 func (w *web) Close() error {
-	if w.ownTransport {
-		w.transport.CloseIdleConnections()
+	if t, ok := w.transport.(interface{ CloseIdleConnections() }); ok && w.ownTransport {
+		t.CloseIdleConnections()
 	}
 	return nil
 }
@@ -164,11 +178,12 @@ type call struct {
 	spans  []span
 	next   atomic.Int64 // the span to work on next
 
-	mu       sync.Mutex
-	accepted int
-	status   int // of the last accepted request
-	refused  []Refused
-	err      error
+	mu        sync.Mutex
+	accepted  int
+	status    int // of the last accepted request
+	refused   []Refused
+	misplaced int // of the refused: in a way that may be the address's fault
+	err       error
 }
 
 // span is a run of events that travel together.
@@ -179,21 +194,39 @@ func (w *web) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 	if len(events) == 0 {
 		return nil, ctx.Err()
 	}
-	c := &call{events: events, spans: w.cut(events)}
-	var others sync.WaitGroup
-	for range min(len(c.spans), cap(w.slots)) - 1 {
-		others.Go(func() { w.work(ctx, c) })
+	var c *call
+	for {
+		before := w.events.Load()
+		c = w.run(ctx, events)
+		if c.err != nil || c.misplaced < len(events) || w.events.Load() != before {
+			break
+		}
+		// All of them, as if nobody were there, and nothing else was accepted meanwhile: it is
+		// the address's fault, not theirs.
+		w.proven.Store(false)
 	}
-	w.work(ctx, c)
-	others.Wait()
 	if c.err != nil {
 		return nil, c.err
 	}
+	w.refusals.Add(int64(len(c.refused)))
+	w.tally.add(len(c.refused), true)
 	slices.SortFunc(c.refused, func(a, b Refused) int { return cmp.Compare(a.Index, b.Index) })
 	if c.accepted > 0 {
 		w.log.Info(fmt.Sprintf("Forwarded %d events -> %s (HTTP %d)", c.accepted, w.kind, c.status))
 	}
 	return c.refused, nil
+}
+
+// run sends the events once, each until it is accepted or refused.
+func (w *web) run(ctx context.Context, events [][]byte) *call {
+	c := &call{events: events, spans: w.cut(events)}
+	var others sync.WaitGroup
+	for range min(len(c.spans), 2*w.limiter.allowed(), w.limiter.most) - 1 {
+		others.Go(func() { w.work(ctx, c) })
+	}
+	w.work(ctx, c)
+	others.Wait()
+	return c
 }
 
 // cut divides events into the bodies of requests.
@@ -250,15 +283,19 @@ func (w *web) deliver(ctx context.Context, c *call, p *payload, s span) error {
 	switch {
 	case a.verdict == accepted:
 		w.events.Add(int64(n))
+		w.proven.Store(true)
+		w.tally.add(n, false)
 		c.mu.Lock()
 		c.accepted += n
 		c.status = a.status
 		c.mu.Unlock()
 		return nil
 	case n == 1:
-		w.refusals.Add(1)
 		c.mu.Lock()
 		c.refused = append(c.refused, Refused{Index: s.from, Status: a.status, Reason: a.reason})
+		if a.verdict == misplaced {
+			c.misplaced++
+		}
 		c.mu.Unlock()
 		return nil
 	}
@@ -293,7 +330,7 @@ func (w *web) send(ctx context.Context, p *payload) (answer, error) {
 	var own *transport.Delays
 	for {
 		a, wait, err := w.attempt(ctx, p, &own)
-		if err != nil || a.verdict == accepted || a.verdict == tooLarge || a.verdict == refused {
+		if err != nil || !a.retry() {
 			return a, err
 		}
 		w.retries.Add(1)
@@ -308,12 +345,11 @@ func (w *web) send(ctx context.Context, p *payload) (answer, error) {
 // attempt makes one request, when one may be made. A request in flight holds a
 // slot; one that waits on its own for its next attempt holds none.
 func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (a answer, wait time.Duration, err error) {
-	select {
-	case w.slots <- struct{}{}:
-		defer func() { <-w.slots }()
-	case <-ctx.Done():
-		return answer{}, 0, ctx.Err()
+	if err := w.limiter.acquire(ctx); err != nil {
+		return answer{}, 0, err
 	}
+	told := untold
+	defer func() { w.limiter.release(p.size(), a.took, told) }()
 	probe, err := w.gate.enter(ctx)
 	if err != nil {
 		return answer{}, 0, err
@@ -322,6 +358,7 @@ func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (
 	w.inFlight.Add(1)
 	start := time.Now()
 	a = w.post(ctx, p)
+	a.took = time.Since(start)
 	w.inFlight.Add(-1)
 	if ctx.Err() != nil && a.status == 0 {
 		w.gate.leave(probe)
@@ -329,7 +366,18 @@ func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (
 	}
 	if w.log.Enabled(ctx, slog.LevelDebug) {
 		w.log.Debug("Delivery attempt", "destination", w.kind, "bytes", p.size(), "status", a.status,
-			"cause", a.cause, "took", time.Since(start).Round(time.Microsecond))
+			"cause", a.cause, "took", a.took.Round(time.Microsecond))
+	}
+	// A body of several events is a batch of its own.
+	if a.verdict == misplaced && (p.events > 1 || !w.proven.Load()) {
+		a = w.wrongAddress(a)
+	}
+	switch a.verdict {
+	case transient, throttled:
+		told = overload
+	case denied: // tells nothing of how much it takes
+	default:
+		told = answered
 	}
 	if a.retry() {
 		if *own == nil {

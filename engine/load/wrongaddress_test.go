@@ -1,0 +1,215 @@
+package load
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
+)
+
+// nobody are the answers of hosts where nothing takes events.
+var nobody = map[string]answerFunc{
+	"404": func(http.ResponseWriter, *request) int { return http.StatusNotFound },
+	"405": func(http.ResponseWriter, *request) int { return http.StatusMethodNotAllowed },
+	"410": func(http.ResponseWriter, *request) int { return http.StatusGone },
+	"a page": func(w http.ResponseWriter, _ *request) int {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprint(w, "\n<!DOCTYPE html><html><head><title>Sign in</title></head></html>")
+		return http.StatusOK
+	},
+}
+
+// nobody answers as long as is is true; a page is no acceptance, though the test's server counts it as one.
+func switched(is *atomic.Bool, answer answerFunc) answerFunc {
+	return func(w http.ResponseWriter, r *request) int {
+		if is.Load() {
+			return answer(w, r)
+		}
+		return http.StatusOK
+	}
+}
+
+// TestWrongAddress: where nothing takes events, no event is taken for refused: neither before the
+// first is accepted, nor when whole batches come back later.
+func TestWrongAddress(t *testing.T) {
+	for name, answer := range nobody {
+		for _, proven := range []bool{false, true} {
+			eachFormat(t, func(t *testing.T, format string) {
+				t.Run(fmt.Sprintf("%s/proven=%t", name, proven), func(t *testing.T) {
+					var wrong atomic.Bool
+					server := newServer(t, switched(&wrong, answer))
+					logs, logger := newLogs(t)
+					d := server.open(t, Config{Format: format, Logger: logger, Concurrency: 4})
+					if proven {
+						deliver(t, d, testEvents(1000, 3))
+					}
+					wrong.Store(true)
+					events := testEvents(1, 5)
+					done := make(chan []Refused)
+					go func() { done <- deliver(t, d, events) }()
+					eventually(t, "trouble is told", func() bool {
+						s := d.State()
+						return !s.OK && strings.Contains(s.Advice, "PROJECT_ID") && s.Retries > 2
+					})
+					wrong.Store(false)
+					if refused := <-done; len(refused) > 0 {
+						t.Errorf("refused: %v", refused)
+					}
+					if got := d.State(); !got.OK || got.Refused != 0 {
+						t.Errorf("state: %+v", got)
+					}
+					if logs.count("level=ERROR", "nothing takes events at its address") != 1 {
+						t.Errorf("log:\n%s", logs)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestOneEventWithoutAPlace: where others are accepted, a 404 is about the event.
+func TestOneEventWithoutAPlace(t *testing.T) {
+	server := newServer(t, func(_ http.ResponseWriter, r *request) int {
+		if r.holds(`"id":7,`) {
+			return http.StatusNotFound
+		}
+		return http.StatusOK
+	})
+	d := server.open(t, Config{Concurrency: 1})
+	if refused := deliver(t, d, testEvents(0, 20)); len(refused) != 1 || refused[0].Index != 7 || refused[0].Status != 404 {
+		t.Errorf("refused: %v", refused)
+	}
+}
+
+// TestPlainAnswers: what looks a little like a page is none.
+func TestPlainAnswers(t *testing.T) {
+	for _, text := range []string{"", "OK", `{"html":"<html>"}`, "<ok/>", "<", "accepted <html>"} {
+		server := newServer(t, nil)
+		server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/xml")
+			fmt.Fprint(w, text)
+		})
+		if refused := deliver(t, server.open(t, Config{}), testEvents(0, 2)); len(refused) != 0 {
+			t.Errorf("%q: refused %v", text, refused)
+		}
+	}
+}
+
+// TestMostAreRefused: a destination that answers and refuses is not well.
+func TestMostAreRefused(t *testing.T) {
+	var refuse atomic.Bool
+	refuse.Store(true)
+	server := newServer(t, switched(&refuse, func(http.ResponseWriter, *request) int { return http.StatusBadRequest }))
+	d := server.open(t, Config{})
+	deliver(t, d, testEvents(0, 9))
+	if !d.State().OK {
+		t.Error("nine events tell a share")
+	}
+	deliver(t, d, testEvents(0, 60))
+	if s := d.State(); s.OK || s.LastError == "" || !strings.Contains(s.Advice, "dead letters") {
+		t.Errorf("state: %+v", s)
+	}
+	refuse.Store(false)
+	deliver(t, d, testEvents(0, 40))
+	if d.State().OK {
+		t.Error("well again while 60 of the last 100 were refused")
+	}
+	deliver(t, d, testEvents(0, 11))
+	if !d.State().OK {
+		t.Error("not well though 51 of the last 100 were accepted")
+	}
+}
+
+// TestBackInTime: within 15 s of the end of an outage the next attempt is made, also after 429s, which
+// begin the series anew.
+func TestBackInTime(t *testing.T) {
+	for _, seed := range []time.Duration{15 * time.Second, time.Minute, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			g, _ := testGate(t)
+			start := time.Now()
+			for time.Since(start) < seed {
+				for _, wait := range attempts(t, g, 1, failure{verdict: transient, cause: "down"}) {
+					if wait > 15*time.Second {
+						t.Errorf("after %s of outage %s to the next attempt", time.Since(start), wait)
+					}
+				}
+			}
+			for _, wait := range attempts(t, g, 20, failure{verdict: throttled, cause: "x", after: time.Second})[1:] {
+				if wait != time.Second {
+					t.Errorf("waited %s, one second was asked for", wait)
+				}
+			}
+			if waits := attempts(t, g, 2, failure{verdict: transient, cause: "reset"}); waits[1] > time.Second {
+				t.Errorf("a reset after 429s is waited for %s", waits[1])
+			}
+		})
+	}
+}
+
+// TestSilentConnection: an answer that does not come is asked for on a new connection, soon and audibly; a
+// destination that takes its time gets it.
+func TestSilentConnection(t *testing.T) {
+	var silent atomic.Bool
+	var dead atomic.Value
+	server := newServer(t, nil)
+	handler := server.Config.Handler
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if silent.Load() {
+			dead.CompareAndSwap(nil, r.RemoteAddr)
+			if dead.Load() == r.RemoteAddr {
+				io.Copy(io.Discard, r.Body) // so that the end of the connection is seen
+				<-r.Context().Done()
+				return
+			}
+		}
+		handler.ServeHTTP(w, r)
+	})
+	logs, logger := newLogs(t)
+	d := server.open(t, Config{Logger: logger, Concurrency: 1, Patience: 100 * time.Millisecond})
+	deliver(t, d, testEvents(0, 1))
+	silent.Store(true)
+	start := time.Now()
+	deliver(t, d, testEvents(1, 1))
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	wantEvents(t, server.received(), testEvents(0, 2), true)
+	if server.conns.Load() != 2 {
+		t.Errorf("%d connections, want a second one\n%s", server.conns.Load(), logs)
+	}
+	slow := newServer(t, func(http.ResponseWriter, *request) int { time.Sleep(300 * time.Millisecond); return http.StatusOK })
+	d = slow.open(t, Config{Concurrency: 1, Patience: 100 * time.Millisecond})
+	deliver(t, d, testEvents(0, 3))
+	if got := slow.requests.Load(); got > 6 {
+		t.Errorf("%d requests for three events of a slow destination", got)
+	}
+}
+
+// TestSlowUpload: a body that goes on being sent is no silence.
+func TestSlowUpload(t *testing.T) {
+	server := newServer(t, nil)
+	handler := server.Config.Handler
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for range 20 { // 4 MiB, in a second
+			if _, err := r.Body.Read(make([]byte, 1)); err != nil {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		handler.ServeHTTP(w, r)
+	})
+	d := server.open(t, Config{Concurrency: 1, Patience: 5 * time.Second, Transport: transport.New(transport.Options{})})
+	big := []byte(`{"id":1,"text":"` + strings.Repeat("x", 4<<20) + `"}`)
+	if refused, err := d.Deliver(t.Context(), Batch{Events: [][]byte{big}}); err != nil || len(refused) > 1 {
+		t.Errorf("%v, %v", refused, err)
+	}
+	if got := d.State().Retries; got != 0 {
+		t.Errorf("%d retries", got)
+	}
+}
