@@ -1,5 +1,18 @@
-// Package expression compiles the expr-lang expressions of feeds and mappings
-// into a form that is safe with absent and odd data.
+// Package expression is the language of feeds and mappings: expr-lang
+// expressions that are safe with absent and odd data, and bounded in what they
+// take.
+//
+// # How it works
+//
+// expr's parser makes a tree; the checker (names.go) refuses what the language
+// does not know and says what was meant instead. A [Unit] compiles the trees of
+// one mapping together to closures (compile.go, conditions.go, loops.go) over a
+// [Value], which is passed in registers. A [Machine] holds a record's fields and
+// the texts and lists that are made of them; it reads and decodes what an
+// expression asks for, once for a record, and allocates nothing in the steady
+// state. Operators and functions stand once each: operators.go, functions*.go.
+// Feeds evaluate single expressions over maps, with [Program.Eval]. A fuzz test
+// holds all of it to expr's own machine.
 //
 // # Absent data
 //
@@ -47,6 +60,8 @@
 //
 // What is left to fail at run: a function of text given a list, a function of
 // lists given a text, arithmetic with what is no number, division by zero, a
-// condition that is a text or a number, and limits: 64 MiB of text, 100,000
-// steps of predicates, three loops within each other, 2,000 nodes.
+// condition that is a text or a number, and limits, of each expression on each
+// record: 16 MiB of texts and 262,144 elements of lists that it builds, 100,000
+// steps of predicates. An expression has at most 2,000 nodes, and three loops
+// within each other.
 package expression

@@ -8,12 +8,10 @@ import (
 	"sync"
 
 	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/checker"
-	"github.com/expr-lang/expr/compiler"
+	"github.com/expr-lang/expr/builtin"
 	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
-	"github.com/expr-lang/expr/vm"
 )
 
 // Error is an expression that does not compile. Offset and Length count runes
@@ -26,9 +24,9 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// Options are what an expression may refer to.
+// Options are what expressions may refer to.
 type Options struct {
-	// Allowed reports whether the expression may use this name. A name that is
+	// Allowed reports whether an expression may use this name. A name that is
 	// not allowed is refused at compile time, so that a typo cannot pass as an
 	// absent value. A nil Allowed allows every name.
 	Allowed func(name string) bool
@@ -37,6 +35,8 @@ type Options struct {
 	// Names are allowed names that an error may suggest in place of an unknown
 	// one. They need not be all that Allowed allows.
 	Names []string
+	// Computed are names whose values the machine asks for when they are read.
+	Computed []string
 	// Constants are names with fixed values (a mapping's tables). The values
 	// must not change afterwards.
 	Constants map[string]any
@@ -50,80 +50,136 @@ type Name struct {
 	Length int
 }
 
-// Program is one compiled expression. It may be used by several goroutines at
-// once.
-type Program struct {
-	source  string
-	syntax  ast.Node
-	names   []Name
-	program *vm.Program
-	loops   bool // it calls functions with predicates, whose steps are counted
+// Unit compiles expressions that are evaluated over the same record, by one
+// [Machine]: what stands in several of them is computed once. Parse them all,
+// then Link.
+type Unit struct {
+	options  Options
+	slots    map[string]int // by name: the computed names first
+	programs []*Program
+
+	uses      map[string]int // how often a call stands in the unit, by its text
+	memos     map[string]int
+	variables int
+	pool      []Value // elements of constant lists and maps
+	tables    map[uintptr]map[string]Value
+	kept      []map[string]any // so that the addresses of tables stay theirs
 }
 
-// MaxSteps bounds the steps that the loops of an expression take together.
-const MaxSteps = 100_000
+// Program is one compiled expression. It may be used by several goroutines at
+// once, each with a machine of its own.
+type Program struct {
+	eval  eval
+	cond  cond
+	field int   // the slot of the field that the expression is and nothing else, or notField or isFixed
+	fixed Value // of a constant
+
+	source   string
+	syntax   ast.Node
+	names    []Name
+	unit     *Unit
+	machines sync.Pool // of *Machine, of a program that is a unit of its own
+}
+
+const (
+	notField = -1
+	isFixed  = -2
+)
+
+// NewUnit begins a unit.
+func NewUnit(options Options) *Unit {
+	u := &Unit{
+		options: options,
+		slots:   make(map[string]int),
+		uses:    make(map[string]int),
+		memos:   make(map[string]int),
+		tables:  make(map[uintptr]map[string]Value),
+	}
+	for i, name := range options.Computed {
+		u.slots[name] = i
+	}
+	return u
+}
+
+// Slot is where a machine holds a name; ok is false if no expression reads it.
+func (u *Unit) Slot(name string) (i int, ok bool) {
+	i, ok = u.slots[name]
+	return i, ok
+}
 
 const (
 	maxNodes = 2000
 	maxLoops = 3 // loops within loops
 )
 
-// config makes the language: no function but those of this package and
-// expr's own that take a predicate, and no types known in advance.
+// config makes the language that the parser knows: no function but those of this
+// package, and expr's own that take a predicate.
 var config = sync.OnceValue(func() *conf.Config {
 	c := conf.New(map[string]any{})
 	c.Strict = false
 	c.Optimize = false
 	c.MaxNodes = maxNodes
 	for name := range c.Builtins {
-		if _, ok := predicates[name]; !ok {
+		if _, ok := loops[name]; !ok {
 			delete(c.Builtins, name)
 			c.Disabled[name] = true
 		}
 	}
-	for name, f := range operations {
-		c.Functions[name] = native(name, f)
-	}
 	for name := range functions {
-		c.Functions[name] = native(name, func(args []any) (any, error) { return Call(name, args...) })
+		c.Functions[name] = &builtin.Function{Name: name}
 	}
 	return c
 })
 
-// compiling guards the configuration, in which expr caches types.
-var compiling sync.Mutex
-
-// Compile compiles source. The error is an *Error.
-func Compile(source string, options Options) (*Program, error) {
+// Parse parses an expression and checks it. The error is an *Error.
+func (u *Unit) Parse(source string) (*Program, error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, &Error{Message: "the expression is empty"}
 	}
-	compiling.Lock()
-	defer compiling.Unlock()
-	c := config()
-	tree, err := parser.ParseWithConfig(source, c)
+	tree, err := parser.ParseWithConfig(source, config())
 	if err != nil {
 		return nil, asError(err)
 	}
-	p := &Program{source: source, syntax: tree.Node}
-	check := checkNames{options: options}
+	check := checker{options: u.options}
 	check.node(tree.Node)
 	if check.err != nil {
 		return nil, check.err
 	}
-	p.names, p.loops = check.names, check.loops
-	rewrite := rewriter{constants: options.Constants}
-	safe := rewrite.node(tree.Node)
-	if rewrite.err != nil {
-		return nil, rewrite.err
+	p := &Program{source: source, syntax: tree.Node, names: check.names, unit: u}
+	for _, name := range p.names {
+		if _, ok := u.slots[name.Name]; !ok {
+			u.slots[name.Name] = len(u.slots)
+		}
 	}
-	tree.Node = safe
-	if _, err = checker.Check(tree, c); err != nil {
-		return nil, asError(err)
+	u.programs = append(u.programs, p)
+	return p, nil
+}
+
+// Link compiles what was parsed. No expression can be added afterwards.
+func (u *Unit) Link() {
+	for _, p := range u.programs {
+		ast.Walk(&p.syntax, counter(u.uses))
 	}
-	if p.program, err = compiler.Compile(tree, c); err != nil {
-		return nil, asError(err)
+	for _, p := range u.programs {
+		c := compiler{unit: u}
+		p.eval = c.eval(p.syntax)
+		p.cond = c.cond(p.syntax)
+		p.field = c.field(p.syntax)
+		if v, ok := c.constant(p.syntax); ok {
+			p.field, p.fixed = isFixed, c.pooled(v)
+		}
 	}
+}
+
+// Compile compiles an expression that is a unit of its own. The error is an
+// *Error.
+func Compile(source string, options Options) (*Program, error) {
+	u := NewUnit(options)
+	p, err := u.Parse(source)
+	if err != nil {
+		return nil, err
+	}
+	u.Link()
 	return p, nil
 }
 
@@ -158,44 +214,59 @@ func (p *Program) String() string { return p.source }
 // place where it stands, without constants.
 func (p *Program) Names() []Name { return p.names }
 
-// Syntax is the expression as parsed, for those who compile it to a faster
-// form. It must not be changed.
+// Syntax is the expression as parsed. It must not be changed.
 func (p *Program) Syntax() ast.Node { return p.syntax }
 
-// Eval runs the expression over env. The error says what failed, not where.
-// env is not changed; the result may share lists and maps with it.
+// Value evaluates the expression over the machine's record. The error says what
+// failed, not where.
+func (p *Program) Value(m *Machine) (Value, error) {
+	switch {
+	case p.field >= 0:
+		return m.field(p.field), nil
+	case p.field == isFixed:
+		return p.fixed, nil
+	}
+	m.run = run{arena: len(m.arena), values: len(m.values)}
+	v := p.eval(m)
+	if !m.room(0) {
+		m.fail(errTooLong)
+	}
+	if m.run.failure != nil {
+		return Value{}, m.run.failure
+	}
+	return v, nil
+}
+
+// Holds evaluates the expression as a condition: nil is false, and any other
+// value that is no boolean is an error.
+func (p *Program) Holds(m *Machine) (bool, error) {
+	m.run = run{arena: len(m.arena), values: len(m.values)}
+	holds := p.cond(m)
+	return holds && m.run.failure == nil, m.run.failure
+}
+
+// Eval evaluates an expression that is a unit of its own over env, which may
+// hold what encoding/json decodes, and strings and numbers of all types. The
+// result shares nothing with env.
 func (p *Program) Eval(env map[string]any) (any, error) {
-	if p.loops {
-		own := make(map[string]any, len(p.names)+1)
-		for _, name := range p.names {
-			own[name.Name] = env[name.Name]
-		}
-		own[stepsName] = new(int)
-		env = own
-	} else if env == nil {
-		env = map[string]any{}
+	m, _ := p.machines.Get().(*Machine)
+	if m == nil {
+		m = p.unit.NewMachine(nil)
 	}
-	v, err := vm.Run(p.program, env)
+	defer p.machines.Put(m)
+	m.Begin()
+	for name, i := range p.unit.slots {
+		m.Set(i, m.keep(env[name]))
+	}
+	v, err := p.Value(m)
 	if err != nil {
-		return nil, asCause(err)
+		return nil, err
 	}
-	return normal(v), nil
+	return m.give(v), nil
 }
 
-// asCause is the error without the excerpt of the source that expr adds.
-func asCause(err error) error {
-	var at *file.Error
-	if errors.As(err, &at) {
-		if at.Prev != nil {
-			return at.Prev
-		}
-		return errors.New(at.Message)
-	}
-	return err
-}
-
-// Bool runs an expression that answers a question: nil is false, and any
-// other result that is not a boolean is an error.
+// Bool evaluates like Eval an expression that answers a question: nil is false,
+// and any other result that is not a boolean is an error.
 func (p *Program) Bool(env map[string]any) (bool, error) {
 	v, err := p.Eval(env)
 	switch v := v.(type) {
@@ -204,5 +275,64 @@ func (p *Program) Bool(env map[string]any) (bool, error) {
 	case nil:
 		return false, err
 	}
-	return false, fmt.Errorf("%s gives a %s, not true or false", p.source, kind(v))
+	return false, fmt.Errorf("%s gives a %s, not true or false", p.source, new(Machine).keep(v).name())
+}
+
+// Question is a condition's part that can hold only if a name has one of a few
+// values.
+type Question struct {
+	Slot  int
+	Texts []string // of the values; whole numbers are written as JSON writes them
+}
+
+// Questions are the parts of a condition that must all hold and that ask one
+// field of the record for its value: event_Kind == "a", string(event_Kind) in
+// ["b", "c"].
+func (p *Program) Questions() []Question {
+	c := compiler{unit: p.unit}
+	var out []Question
+	for _, n := range conjuncts(p.syntax) {
+		if q, ok := c.question(n); ok {
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
+func conjuncts(n ast.Node) []ast.Node {
+	if b, ok := n.(*ast.BinaryNode); ok && (b.Operator == "and" || b.Operator == "&&") {
+		return append(conjuncts(b.Left), conjuncts(b.Right)...)
+	}
+	return []ast.Node{n}
+}
+
+func (c *compiler) question(n ast.Node) (q Question, ok bool) {
+	b, ok := n.(*ast.BinaryNode)
+	if !ok || b.Operator != "==" && b.Operator != "in" {
+		return q, false
+	}
+	field := b.Left
+	if call, ok := field.(*ast.CallNode); ok && len(call.Arguments) == 1 && call.Callee.String() == "string" {
+		field = call.Arguments[0]
+	}
+	q.Slot = c.field(field)
+	of, isConstant := c.constant(b.Right)
+	if q.Slot < 0 || !isConstant {
+		return q, false
+	}
+	list := []any{of}
+	if b.Operator == "in" {
+		if list, ok = of.([]any); !ok {
+			return q, false
+		}
+	}
+	for _, v := range list {
+		switch v.(type) {
+		case string, int:
+			q.Texts = append(q.Texts, fmt.Sprint(v))
+		default:
+			return q, false
+		}
+	}
+	return q, true
 }

@@ -81,6 +81,7 @@ func TestSemantics(t *testing.T) {
 		{`filter(items, .v == 1)[0].k`, "x"}, {`map(items, .k)`, []any{"x", "y"}}, {`join(map(items, .v), ",")`, "1"}, {`any(items, .k == "y")`, true}, {`all(items, .v == 1)`, false}, {`none(items, .k == "z")`, true}, {`one(items, .v != nil)`, true},
 		{`find(items, .k == "y").k`, "y"}, {`find(items, .k == "z")`, nil}, {`findIndex(items, .k == "y")`, 1}, {`count(items, .v == 1)`, 1}, {`count([true, false])`, 1}, {`sum(items, .v)`, 1}, {`sortBy(items, .k, "desc")[0].k`, "y"},
 		{`groupBy(items, .k).x[0].v`, 1}, {`reduce([1, 2, 3], #acc + #)`, 6}, {`reduce(list, #acc + "-" + (# ?? "?"), "")`, "-a-b-3-?"}, {`map(1..3, # * 2)`, []any{2, 4, 6}}, {`find(items, let k = .k; k == "y")?.k`, "y"},
+		{`findLast(list, # == "a")`, "a"}, {`findLastIndex(list, # in ["a", "b"])`, 1}, {`find([trim(find(items, .k == "n").v), findLast(items, lower(.k ?? .K) == "y").k], # not in [nil, ""])`, "y"},
 		{`len(filter(items, any(list, # == 3)))`, 2}, {`map(items, .missing.deep)`, []any{nil, nil}},
 		// lists and maps
 		{`first(list)`, "a"}, {`last(["x", "y"])`, "y"}, {`take(list, 1)`, []any{"a"}}, {`keys(map)`, []any{"a", "b"}}, {`values({"b": 2, "a": 1})`, []any{1, 2}}, {`toPairs({"a": 1})`, []any{[]any{"a", 1}}}, {`fromPairs([["a", 1]])`, map[string]any{"a": 1}},
@@ -180,13 +181,15 @@ func TestFailures(t *testing.T) {
 		{`-text`, "- needs a number, not a text"},
 		{`text matches umlaut + "("`, "matches: error parsing regexp: missing closing ): `Grüße (x)(`"},
 		{`repeat(text, -1)`, "repeat: the second argument is negative"},
-		{`repeat("abcdefgh", 100000000)`, "repeat: the text grows over 64 MiB"},
-		{`reduce(1..40, #acc + #acc, "x")`, "the text grows over 64 MiB"},
+		{`repeat("abcdefgh", 100000000)`, "repeat: the texts that it builds grow over 16 MiB"},
+		{`reduce(1..40, #acc + #acc, "x")`, "the texts that it builds grow over 16 MiB"},
 		{`count(1..2000, any(1..2000, # == 0))`, "the expression takes more than 100000 steps on this data"},
 		{`1..1000000`, ".. of more than 100000 numbers"},
 		{`9223372036854775807 ** 99`, "the result of ** is not a number"},
 		{`sort(list, "up")`, `sort: the order must be "asc" or "desc"`},
 		{`sum(["a"])`, "a text is not a number"},
+		{`len(reduce(1..26, concat(#acc, #acc), list))`, "the lists that it builds grow over 262144 elements"},
+		{`len(map(1..100000, repeat("x", 1000) + #))`, "the texts that it builds grow over 16 MiB"},
 	}
 	for _, test := range tests {
 		p, err := Compile(test.source, Options{})
@@ -295,26 +298,28 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestDecodeJSON(t *testing.T) {
+func TestJSON(t *testing.T) {
 	t.Parallel()
+	p, err := Compile(`json(text)`, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for text, want := range map[string]any{
 		`{"a":[1,1.50,12345678901234567890]}`: map[string]any{"a": []any{1, Number("1.50"), Number("12345678901234567890")}},
 		` null `:                              nil,
 		`"\ud800"`:                            "\ufffd",
+		`{"a":1,"a":2}`:                       map[string]any{"a": 2},
+		``:                                    nil, `{`: nil, `1 2`: nil, `nope`: nil, `[1,]`: nil, `{"a"}`: nil, `[1`: nil, `{"a":1,}`: nil,
 	} {
-		if got, ok := DecodeJSON(text); !ok || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s = %#v, %v", text, got, ok)
-		}
-	}
-	for _, text := range []string{``, `{`, `1 2`, `nope`, `[1,]`} {
-		if got, ok := DecodeJSON(text); ok {
-			t.Errorf("%s = %#v", text, got)
+		if got, err := p.Eval(map[string]any{"text": text}); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s = %#v, %v", text, got, err)
 		}
 	}
 }
 
 func TestAppendJSON(t *testing.T) {
 	t.Parallel()
+	m := NewUnit(Options{}).NewMachine(nil)
 	for _, test := range []struct {
 		v    any
 		want string
@@ -322,11 +327,43 @@ func TestAppendJSON(t *testing.T) {
 		{"tab\t\"q\" \\ \x00 é \u2028 \xff", `"tab\t\"q\" \\ \u0000 é ` + "\u2028 \ufffd" + `"`}, {1e21, "1e+21"}, {1e-7, "1e-7"}, {100000.0, "100000"}, {Number("1.50"), "1.50"},
 		{map[string]any{"b": nil, "a": []any{true, "x"}}, `{"a":[true,"x"],"b":null}`}, {[]string{"a"}, `["a"]`},
 	} {
-		if got, err := JSON(test.v); err != nil || got != test.want {
+		if got, err := m.AppendJSON(nil, m.keep(test.v)); err != nil || string(got) != test.want {
 			t.Errorf("%#v = %s, %v, want %s", test.v, got, err, test.want)
 		}
 	}
-	if _, err := JSON(math.Inf(1)); err == nil {
+	if _, err := m.AppendJSON(nil, float(math.Inf(1))); err == nil {
 		t.Error("an infinite number was written as JSON")
+	}
+}
+
+// TestScratch states that a loop computes what does not depend on its element
+// once: an escaped text is unescaped once for a record, JSON is decoded once.
+func TestScratch(t *testing.T) {
+	t.Parallel()
+	escaped := []byte(strings.Repeat(`a\n`, 24<<10))
+	list := []byte(`[{\"k\":\"` + strings.Repeat(`a\\n`, 100) + `\"}]`)
+	for _, source := range []string{
+		`count(1..50000, event_text contains "b")`,
+		`count(1..50000, lower(event_text) contains "B")`,
+		`count(1..50000, any(json(event_list), .k contains "b"))`,
+	} {
+		u := NewUnit(Options{})
+		p, err := u.Parse(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.Link()
+		m := u.NewMachine(nil)
+		for name, raw := range map[string][]byte{"event_text": escaped, "event_list": list} {
+			if i, ok := u.Slot(name); ok {
+				m.SetText(i, raw, true)
+			}
+		}
+		if v, err := p.Value(m); err != nil || m.give(v) != 0 {
+			t.Errorf("%s = %v, %v", source, m.give(v), err)
+		}
+		if size := cap(m.arena); size > 512<<10 {
+			t.Errorf("%s took %d bytes of texts", source, size)
+		}
 	}
 }

@@ -2,193 +2,181 @@ package expression
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"sort"
 	"unicode/utf8"
 )
 
 // This file holds the functions of lists and maps.
 
-func notList(v any) error { return fmt.Errorf("a %s is not a list", kind(v)) }
-
-func notMap(v any) error { return fmt.Errorf("a %s is not a map", kind(v)) }
-
 // length counts characters of a text, elements of a list, members of a map.
-func length(args []any) (any, error) {
-	switch v := args[0].(type) {
-	case []any:
-		return len(v), nil
-	case map[string]any:
-		return len(v), nil
+func length(m *Machine, v Value) (Value, error) {
+	switch v.kind {
+	case listKind:
+		return integer(len(m.elements(v))), nil
+	case mapKind:
+		return integer(len(m.members(v)) / 2), nil
 	}
-	s, ok := Text(args[0])
-	if !ok {
-		return nil, notText(args[0])
-	}
-	return utf8.RuneCountInString(s), nil
+	s, err := m.asText(v)
+	return integer(utf8.RuneCountInString(s)), err
 }
 
-func take(args []any) (any, error) {
-	list, ok := args[0].([]any)
-	if !ok {
-		return nil, notList(args[0])
+func take(m *Machine, args []Value) (Value, error) {
+	if args[0].kind != listKind {
+		return Value{}, notList(args[0])
 	}
 	n, err := whole("the second argument", args[1])
 	if err != nil {
-		return nil, err
+		return Value{}, err
 	}
-	return list[:min(max(n, 0), len(list))], nil
+	from, to := args[0].span()
+	return spanOf(listKind, from, from+min(max(n, 0), to-from)), nil
 }
 
-// names are the keys of a map in order, so that a result is the same on every
-// run.
-func names(m map[string]any) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
+// every makes a list of every second of a map's names and values in order.
+func every(m *Machine, v Value, first int) (Value, error) {
+	if v.kind != mapKind {
+		return Value{}, notMap(v)
 	}
-	sort.Strings(out)
-	return out
+	start := len(m.stack)
+	members := m.members(v)
+	for i := first; i < len(members); i += 2 {
+		m.stack = append(m.stack, members[i])
+	}
+	return m.gathered(listKind, start), nil
 }
 
-func keys(args []any) (any, error) {
-	m, ok := args[0].(map[string]any)
-	if !ok {
-		return nil, notMap(args[0])
+func keys(m *Machine, v Value) (Value, error)   { return every(m, v, 0) }
+func values(m *Machine, v Value) (Value, error) { return every(m, v, 1) }
+
+func toPairs(m *Machine, v Value) (Value, error) {
+	if v.kind != mapKind {
+		return Value{}, notMap(v)
 	}
-	return normal(names(m)), nil
+	start := len(m.stack)
+	for pair := range slices.Chunk(m.members(v), 2) {
+		list := m.listOf(pair)
+		m.stack = append(m.stack, list)
+	}
+	return m.gathered(listKind, start), nil
 }
 
-func values(args []any) (any, error) {
-	m, ok := args[0].(map[string]any)
-	if !ok {
-		return nil, notMap(args[0])
+func fromPairs(m *Machine, v Value) (Value, error) {
+	if v.kind != listKind {
+		return Value{}, notList(v)
 	}
-	out := make([]any, 0, len(m))
-	for _, name := range names(m) {
-		out = append(out, m[name])
-	}
-	return out, nil
-}
-
-func toPairs(args []any) (any, error) {
-	m, ok := args[0].(map[string]any)
-	if !ok {
-		return nil, notMap(args[0])
-	}
-	out := make([]any, 0, len(m))
-	for _, name := range names(m) {
-		out = append(out, []any{name, m[name]})
-	}
-	return out, nil
-}
-
-func fromPairs(args []any) (any, error) {
-	list, ok := args[0].([]any)
-	if !ok {
-		return nil, notList(args[0])
-	}
-	m := make(map[string]any, len(list))
-	for _, v := range list {
-		pair, ok := normal(v).([]any)
-		if !ok || len(pair) != 2 {
-			return nil, errors.New("every element must be a pair [name, value]")
+	start := len(m.stack)
+	defer func() { m.stack = m.stack[:start] }()
+	for _, element := range m.elements(v) {
+		if element.kind != listKind || len(m.elements(element)) != 2 {
+			return Value{}, errors.New("every element must be a pair [name, value]")
 		}
-		name, ok := Text(pair[0])
-		if !ok {
-			return nil, notText(pair[0])
+		pair := m.elements(element)
+		if _, err := m.asText(pair[0]); err != nil {
+			return Value{}, err
 		}
-		m[name] = pair[1]
+		m.stack = append(m.stack, m.key(pair[0]), pair[1])
 	}
-	return m, nil
+	return m.gathered(mapKind, start), nil
 }
 
-func reverse(args []any) (any, error) {
-	list, ok := args[0].([]any)
-	if !ok {
-		return nil, notList(args[0])
+func reverse(m *Machine, v Value) (Value, error) {
+	if v.kind != listKind {
+		return Value{}, notList(v)
 	}
-	out := slices.Clone(list)
-	slices.Reverse(out)
+	out := m.listOf(m.elements(v))
+	slices.Reverse(m.elements(out))
 	return out, nil
 }
 
-func uniq(args []any) (any, error) {
-	list, ok := args[0].([]any)
-	if !ok {
-		return nil, notList(args[0])
+// uniq keeps the first of elements that are equal.
+func uniq(m *Machine, v Value) (Value, error) {
+	if v.kind != listKind {
+		return Value{}, notList(v)
 	}
-	out := make([]any, 0, len(list))
-	texts := make(map[string]bool)
-	for _, v := range list {
-		if s, ok := v.(string); ok {
-			if texts[s] {
-				continue
+	start := len(m.stack)
+	var texts map[string]bool // of a long list
+	if list := m.elements(v); len(list) > 32 {
+		texts = make(map[string]bool, len(list))
+	}
+	for _, element := range m.elements(v) {
+		known := false
+		if element.kind == textKind && texts != nil {
+			known = texts[element.text]
+			texts[element.text] = true
+		} else {
+			for _, other := range m.stack[start:] {
+				if known = m.equal(element, other); known || texts != nil && !m.step() {
+					break
+				}
 			}
-			texts[s] = true
-		} else if In(v, out) {
-			continue
 		}
-		out = append(out, v)
+		if !known {
+			m.stack = append(m.stack, element)
+		}
 	}
-	return out, nil
+	return m.gathered(listKind, start), nil
 }
 
 // concat joins lists; a nil adds nothing and any other value itself.
-func concat(args []any) (any, error) {
-	out := []any{}
+func concat(m *Machine, args []Value) (Value, error) {
+	start := len(m.stack)
 	for _, v := range args {
-		switch v := v.(type) {
-		case nil:
-		case []any:
-			out = append(out, v...)
+		switch v.kind {
+		case nilKind:
+		case listKind:
+			m.stack = append(m.stack, m.elements(v)...)
 		default:
-			out = append(out, v)
+			m.stack = append(m.stack, v)
 		}
 	}
-	return out, nil
+	return m.gathered(listKind, start), nil
 }
 
-func flatten(args []any) (any, error) {
-	list, ok := args[0].([]any)
-	if !ok {
-		return nil, notList(args[0])
+func flatten(m *Machine, v Value) (Value, error) {
+	if v.kind != listKind {
+		return Value{}, notList(v)
 	}
-	out := []any{}
-	for _, v := range list {
-		if inner, ok := normal(v).([]any); ok {
-			flat, err := flatten([]any{inner})
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, flat.([]any)...)
+	start := len(m.stack)
+	m.flatten(v)
+	return m.gathered(listKind, start), nil
+}
+
+func (m *Machine) flatten(v Value) {
+	for _, element := range m.elements(v) {
+		if element.kind == listKind {
+			m.flatten(element)
 		} else {
-			out = append(out, v)
+			m.stack = append(m.stack, element)
 		}
 	}
-	return out, nil
 }
 
-func sortList(args []any) (any, error) {
-	list, ok := args[0].([]any)
-	if !ok {
-		return nil, notList(args[0])
+func sortList(m *Machine, args []Value) (Value, error) {
+	if args[0].kind != listKind {
+		return Value{}, notList(args[0])
 	}
 	sign := 1
 	if len(args) == 2 {
-		switch args[1] {
-		case "asc":
-		case "desc":
-			sign = -1
-		default:
-			return nil, errors.New(`the order must be "asc" or "desc"`)
+		var err error
+		if sign, err = direct(args[1]); err != nil {
+			return Value{}, err
 		}
 	}
-	out := slices.Clone(list)
-	slices.SortStableFunc(out, func(a, b any) int {
-		c, _ := Compare(a, b)
+	out := m.listOf(m.elements(args[0]))
+	slices.SortStableFunc(m.elements(out), func(a, b Value) int {
+		c, _ := m.compare(a, b)
 		return c * sign
 	})
 	return out, nil
+}
+
+// direct is the sign of a sort order.
+func direct(order Value) (sign int, err error) {
+	switch {
+	case order.IsText("asc"):
+		return 1, nil
+	case order.IsText("desc"):
+		return -1, nil
+	}
+	return 0, errors.New(`the order must be "asc" or "desc"`)
 }

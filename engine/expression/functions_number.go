@@ -1,9 +1,8 @@
 package expression
 
 import (
-	"fmt"
 	"math"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,150 +12,114 @@ import (
 // toInt is int(x): a number loses its fraction, a text is read as a number
 // first; what is no number is nil. A whole number that no int holds stays as
 // it is.
-func toInt(args []any) (any, error) {
-	v := args[0]
-	if s, ok := v.(string); ok {
-		if v = parseText(s); v == nil {
-			return nil, nil
-		}
+func toInt(_ *Machine, v Value) (Value, error) {
+	if v.kind == textKind {
+		v = parseText(v.text)
 	}
-	switch n := v.(type) {
-	case int:
-		return n, nil
-	case float64, Number:
-		_, f, _, ok := number(n)
-		switch {
-		case !ok || math.IsNaN(f) || math.IsInf(f, 0):
-			return nil, nil
-		case math.Abs(f) < 1<<63:
-			return int(f), nil
-		}
-		if n, ok := n.(Number); ok && strings.Trim(string(n), "-0123456789") == "" {
-			return n, nil
-		}
+	if i, ok := v.whole(); ok {
+		return Value{kind: intKind, bits: i}, nil
 	}
-	return nil, nil
+	f, ok := v.number()
+	switch {
+	case !ok || math.IsNaN(f) || math.IsInf(f, 0):
+	case math.Abs(f) < 1<<63:
+		return integer(int(f)), nil
+	case v.kind == numberKind && strings.Trim(v.text, "-0123456789") == "":
+		return v, nil
+	}
+	return Value{}, nil
 }
 
 // toFloat is float(x): a number as a floating-point one, a text read as a
 // number first; what is no number is nil.
-func toFloat(args []any) (any, error) {
-	v := args[0]
-	if s, ok := v.(string); ok {
-		v = parseText(s)
+func toFloat(_ *Machine, v Value) (Value, error) {
+	if v.kind == textKind {
+		v = parseText(v.text)
 	}
-	_, f, _, ok := number(v)
+	f, ok := v.number()
 	if !ok || math.IsNaN(f) || math.IsInf(f, 0) {
-		return nil, nil
+		return Value{}, nil
 	}
-	return f, nil
+	return float(f), nil
 }
 
 // parseText reads a number out of a text that holds nothing else.
-func parseText(s string) any {
+func parseText(s string) Value {
 	s = strings.TrimSpace(s)
-	if i, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return int(i)
+	if i, ok := parseInt(s); ok {
+		return Value{kind: intKind, bits: i}
 	}
 	if s == "" || strings.Trim(s, "+-.0123456789eE") != "" { // no Inf, NaN, hexadecimal, underscores
-		return nil
+		return Value{}
+	}
+	if i, err := strconv.ParseInt(s, 10, 64); err == nil { // +7, 007
+		return Value{kind: intKind, bits: i}
 	}
 	if strings.Trim(s, "0123456789") == "" {
-		return Number(strings.TrimLeft(s, "0"))
+		return Value{kind: numberKind, text: strings.TrimLeft(s, "0")}
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
-		return nil
+		return Value{}
 	}
-	return f
+	return float(f)
 }
 
-func typeOf(v any) string {
-	switch v := normal(v).(type) {
-	case string:
-		return "string"
-	case int:
-		return "int"
-	case float64, Number:
-		return "float"
-	case []any:
-		return "array"
-	default:
-		return kind(v)
+func abs(m *Machine, v Value) (Value, error) {
+	f, ok := v.number()
+	if !ok {
+		return Value{}, notNumber(v)
 	}
+	if i, ok := v.whole(); ok && i >= 0 {
+		return v, nil
+	} else if ok {
+		return negate(v)
+	}
+	return float(math.Abs(f)), nil
 }
 
-func whole(what string, v any) (int, error) {
-	if i, f, isWhole, ok := number(v); ok {
-		if isWhole {
-			return i, nil
+func rounding(f func(float64) float64) func(*Machine, Value) (Value, error) {
+	return func(_ *Machine, v Value) (Value, error) {
+		if _, ok := v.whole(); ok {
+			return v, nil
 		}
-		if f == math.Trunc(f) && math.Abs(f) < 1<<53 {
-			return int(f), nil
+		x, ok := v.number()
+		if !ok {
+			return Value{}, notNumber(v)
 		}
+		return float(f(x)), nil
 	}
-	return 0, fmt.Errorf("%s must be a whole number, not a %s", what, kind(v))
-}
-
-func notNumber(v any) error { return fmt.Errorf("a %s is not a number", kind(v)) }
-
-func abs(args []any) (any, error) {
-	i, f, isWhole, ok := number(args[0])
-	switch {
-	case !ok:
-		return nil, notNumber(args[0])
-	case isWhole && i >= 0:
-		return i, nil
-	case isWhole && i != math.MinInt:
-		return -i, nil
-	}
-	return math.Abs(f), nil
-}
-
-func rounding(f func(float64) float64) function {
-	return function{1, 1, false, func(args []any) (any, error) {
-		i, x, isWhole, ok := number(args[0])
-		switch {
-		case !ok:
-			return nil, notNumber(args[0])
-		case isWhole:
-			return i, nil
-		}
-		return f(x), nil
-	}}
 }
 
 func bits(f func(x, y int) int) function {
-	return function{2, 2, false, func(args []any) (any, error) {
+	return function{2, 2, false, nil, func(_ *Machine, args []Value) (Value, error) {
 		x, err := whole("the first argument", args[0])
 		if err != nil {
-			return nil, err
+			return Value{}, err
 		}
 		y, err := whole("the second argument", args[1])
 		if err != nil {
-			return nil, err
+			return Value{}, err
 		}
-		return f(x, y), nil
+		return integer(f(x, y)), nil
 	}}
 }
 
-// spread are the numbers among the arguments and in the lists among them;
-// nil is passed over.
-func spread(args []any) ([]any, error) {
-	var out []any
-	for _, v := range args {
-		if list, ok := v.([]any); ok {
-			inner, err := spread(normals(list))
-			if err != nil {
+// numbers are those among the values and in the lists among them; nil is passed
+// over.
+func (m *Machine) numbers(out, list []Value) ([]Value, error) {
+	var err error
+	for _, v := range list {
+		if v.kind == listKind {
+			if out, err = m.numbers(out, m.elements(v)); err != nil {
 				return nil, err
 			}
-			out = append(out, inner...)
 			continue
 		}
-		if v == nil {
+		if v.kind == nilKind {
 			continue
 		}
-		if _, _, _, ok := number(v); !ok {
+		if _, ok := v.number(); !ok {
 			return nil, notNumber(v)
 		}
 		out = append(out, v)
@@ -164,23 +127,15 @@ func spread(args []any) ([]any, error) {
 	return out, nil
 }
 
-func normals(list []any) []any {
-	out := make([]any, len(list))
-	for i, v := range list {
-		out[i] = normal(v)
-	}
-	return out
-}
-
-func extreme(sign int) func([]any) (any, error) {
-	return func(args []any) (any, error) {
-		list, err := spread(args)
+func extreme(sign int) func(*Machine, []Value) (Value, error) {
+	return func(m *Machine, args []Value) (best Value, err error) {
+		list, err := m.numbers(nil, args)
 		if err != nil || len(list) == 0 {
-			return nil, err
+			return Value{}, err
 		}
-		best := list[0]
+		best = list[0]
 		for _, v := range list[1:] {
-			if c, ok := compareNumbers(v, best); ok && c*sign > 0 {
+			if c, ok := m.compare(v, best); ok && c*sign > 0 {
 				best = v
 			}
 		}
@@ -188,36 +143,36 @@ func extreme(sign int) func([]any) (any, error) {
 	}
 }
 
-func floats(args []any) ([]float64, error) {
-	list, err := spread(args)
+func (m *Machine) floats(args []Value) ([]float64, error) {
+	list, err := m.numbers(nil, args)
 	out := make([]float64, len(list))
 	for i, v := range list {
-		_, out[i], _, _ = number(v)
+		out[i], _ = v.number()
 	}
 	return out, err
 }
 
-func mean(args []any) (any, error) {
-	list, err := floats(args)
+func mean(m *Machine, args []Value) (Value, error) {
+	list, err := m.floats(args)
 	if err != nil || len(list) == 0 {
-		return nil, err
+		return Value{}, err
 	}
 	var sum float64
 	for _, f := range list {
 		sum += f
 	}
-	return sum / float64(len(list)), nil
+	return float(sum / float64(len(list))), nil
 }
 
-func median(args []any) (any, error) {
-	list, err := floats(args)
+func median(m *Machine, args []Value) (Value, error) {
+	list, err := m.floats(args)
 	if err != nil || len(list) == 0 {
-		return nil, err
+		return Value{}, err
 	}
-	sort.Float64s(list)
+	slices.Sort(list)
 	middle := len(list) / 2
 	if len(list)%2 == 1 {
-		return list[middle], nil
+		return float(list[middle]), nil
 	}
-	return (list[middle-1] + list[middle]) / 2, nil
+	return float((list[middle-1] + list[middle]) / 2), nil
 }

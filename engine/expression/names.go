@@ -2,6 +2,8 @@ package expression
 
 import (
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -9,18 +11,17 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// checkNames walks a tree as parsed, refuses what is not known, and collects
-// the names that it reads.
-type checkNames struct {
+// checker walks a tree as parsed, refuses what the language does not know, and
+// collects the names that it reads.
+type checker struct {
 	options Options
 	names   []Name
 	scope   []string // variables of let
-	depth   int      // loops around
-	loops   bool
+	loops   []string // around, by their functions
 	err     *Error
 }
 
-func (c *checkNames) fail(at ast.Node, length int, format string, args ...any) {
+func (c *checker) fail(at ast.Node, length int, format string, args ...any) {
 	if c.err == nil {
 		location := at.Location()
 		if length == 0 {
@@ -30,15 +31,23 @@ func (c *checkNames) fail(at ast.Node, length int, format string, args ...any) {
 	}
 }
 
-func (c *checkNames) node(n ast.Node) {
+func (c *checker) node(n ast.Node) {
 	switch n := n.(type) {
 	case *ast.IdentifierNode:
 		c.identifier(n)
+	case *ast.NilNode, *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.StringNode:
+	case *ast.PointerNode:
+		c.pointer(n)
 	case *ast.UnaryNode:
 		c.node(n.Node)
 	case *ast.BinaryNode:
 		c.node(n.Left)
 		c.node(n.Right)
+		if pattern, ok := n.Right.(*ast.StringNode); ok && n.Operator == "matches" {
+			if _, err := regexp.Compile(pattern.Value); err != nil {
+				c.fail(pattern, 0, "%s", err)
+			}
+		}
 	case *ast.ChainNode:
 		c.node(n.Node)
 	case *ast.MemberNode:
@@ -54,15 +63,7 @@ func (c *checkNames) node(n ast.Node) {
 	case *ast.CallNode:
 		c.call(n)
 	case *ast.BuiltinNode:
-		c.loops = true
-		c.depth++
-		if c.depth > maxLoops {
-			c.fail(n, 0, "%s is the fourth loop within another; three are allowed", n.Name)
-		}
-		for _, arg := range n.Arguments {
-			c.node(arg)
-		}
-		c.depth--
+		c.loop(n)
 	case *ast.PredicateNode:
 		c.node(n.Node)
 	case *ast.ConditionalNode:
@@ -71,6 +72,11 @@ func (c *checkNames) node(n ast.Node) {
 		c.node(n.Exp2)
 	case *ast.VariableDeclaratorNode:
 		c.node(n.Value)
+		_, isFunction := functions[n.Name]
+		_, isConstant := c.options.Constants[n.Name]
+		if isFunction || isConstant || slices.Contains(c.scope, n.Name) {
+			c.fail(n, 0, "%s is known already: choose another name", n.Name)
+		}
 		c.scope = append(c.scope, n.Name)
 		c.node(n.Expr)
 		c.scope = c.scope[:len(c.scope)-1]
@@ -83,16 +89,47 @@ func (c *checkNames) node(n ast.Node) {
 	case *ast.PairNode:
 		c.node(n.Key)
 		c.node(n.Value)
+	default:
+		c.fail(n, 0, "%s is not part of the language here", n)
 	}
 }
 
-func (c *checkNames) all(nodes []ast.Node) {
+// loop checks a function with a predicate.
+func (c *checker) loop(n *ast.BuiltinNode) {
+	c.node(n.Arguments[0])
+	c.loops = append(c.loops, n.Name)
+	if len(c.loops) > maxLoops {
+		c.fail(n, 0, "%s is the fourth loop within another; three are allowed", n.Name)
+	}
+	if len(n.Arguments) > 1 {
+		if _, ok := n.Arguments[1].(*ast.PredicateNode); !ok {
+			c.fail(n, 0, "%s needs a predicate", n.Name)
+		}
+		c.node(n.Arguments[1])
+	}
+	c.loops = c.loops[:len(c.loops)-1]
+	if len(n.Arguments) > 2 {
+		c.all(n.Arguments[2:])
+	}
+}
+
+// pointer checks #, #index and #acc, which loops know.
+func (c *checker) pointer(n *ast.PointerNode) {
+	switch {
+	case len(c.loops) == 0:
+		c.fail(n, 0, "#%s stands for what a loop has in hand: it is known in a predicate only", n.Name)
+	case n.Name == "acc" && !slices.Contains(c.loops, "reduce"), n.Name != "" && n.Name != "acc" && n.Name != "index":
+		c.fail(n, 0, "#%s is not known here: # and #index are, and #acc in reduce", n.Name)
+	}
+}
+
+func (c *checker) all(nodes []ast.Node) {
 	for _, n := range nodes {
 		c.node(n)
 	}
 }
 
-func (c *checkNames) identifier(n *ast.IdentifierNode) {
+func (c *checker) identifier(n *ast.IdentifierNode) {
 	name := n.Value
 	if slices.Contains(c.scope, name) {
 		return
@@ -116,7 +153,10 @@ func (c *checkNames) identifier(n *ast.IdentifierNode) {
 	c.names = append(c.names, Name{Name: name, Offset: n.Location().From, Length: length})
 }
 
-func (c *checkNames) suggestions() []string {
+// sorted are the names of a map in order.
+func sorted(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
+
+func (c *checker) suggestions() []string {
 	out := slices.Concat(c.options.Names, c.scope)
 	for name := range c.options.Constants {
 		out = append(out, name)
@@ -127,7 +167,7 @@ func (c *checkNames) suggestions() []string {
 
 // member checks that a member of a constant exists: a table that is not there
 // is a mistake, a key that a table lacks is not.
-func (c *checkNames) member(n *ast.MemberNode) {
+func (c *checker) member(n *ast.MemberNode) {
 	c.node(n.Property)
 	id, ok := n.Node.(*ast.IdentifierNode)
 	if !ok || slices.Contains(c.scope, id.Value) {
@@ -144,7 +184,7 @@ func (c *checkNames) member(n *ast.MemberNode) {
 		return
 	}
 	message := fmt.Sprintf("%s has no %s", id.Value, property.Value)
-	known := names(of)
+	known := sorted(of)
 	if near := nearest(property.Value, known); near != "" {
 		message += "; did you mean " + near + "?"
 	} else if len(known) > 0 && len(known) <= 20 {
@@ -153,7 +193,7 @@ func (c *checkNames) member(n *ast.MemberNode) {
 	c.fail(n.Property, 0, "%s", message)
 }
 
-func (c *checkNames) call(n *ast.CallNode) {
+func (c *checker) call(n *ast.CallNode) {
 	callee, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
 		c.fail(n.Callee, 0, "values have no methods; call a function instead, as in lower(x)")
@@ -191,7 +231,7 @@ func functionNames() []string {
 	for name := range functions {
 		out = append(out, name)
 	}
-	for name := range predicates {
+	for name := range loops {
 		out = append(out, name)
 	}
 	sort.Strings(out)

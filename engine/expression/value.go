@@ -6,32 +6,107 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"sort"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
-	"unicode/utf8"
+	"unsafe"
+
+	"github.com/secure60/s60-m365-connector/engine/rawjson"
 )
+
+// Value is what an expression gives. It is passed in registers and owns
+// nothing: its text and elements lie in the record, in the machine, in the unit
+// or on the heap, and hold until the machine's next record.
+type Value struct {
+	text string
+	bits int64 // of a bool, an integer, a float, a duration; where the rest lies in the machine
+	kind kind
+	safe bool // text that JSON writes as it stands
+}
+
+type kind uint8
+
+const (
+	nilKind      kind = iota
+	boolKind          // bits: 0 or 1
+	textKind          // text
+	numberKind        // text: the digits, as JSON writes them
+	intKind           // bits
+	floatKind         // bits: math.Float64bits
+	durationKind      // bits: nanoseconds
+	timeKind          // bits: an index into Machine.times
+	listKind          // bits: a span of Machine.values
+	mapKind           // bits: a span of Machine.values that holds name, value, name, value, …
+
+	// Fields of a record that nothing has read yet.
+	escapedKind // text: the inside of a JSON string, escapes and all
+	spacedKind  // text: JSON with white space between its tokens
+)
+
+func boolean(b bool) Value {
+	if b {
+		return Value{kind: boolKind, bits: 1}
+	}
+	return Value{kind: boolKind}
+}
+
+func integer(i int) Value { return Value{kind: intKind, bits: int64(i)} }
+
+func float(f float64) Value { return Value{kind: floatKind, bits: int64(math.Float64bits(f))} }
+
+func text(s string) Value { return Value{kind: textKind, text: s} }
+
+func spanOf(kind kind, from, to int) Value {
+	return Value{kind: kind, bits: int64(from)<<32 | int64(to)}
+}
+
+func (v Value) span() (from, to int) { return int(v.bits >> 32), int(v.bits & (1<<32 - 1)) }
+
+// Nothing says that a value is nil or "".
+func (v Value) Nothing() bool { return v.kind == nilKind || v.kind == textKind && v.text == "" }
+
+// IsText says that a value is this text.
+func (v Value) IsText(s string) bool { return v.kind == textKind && v.text == s }
+
+// Fraction says that a value is a number, but not written as a whole one of 64
+// bits.
+func (v Value) Fraction() bool {
+	_, whole := v.whole()
+	return !whole && (v.kind == floatKind || v.kind == numberKind)
+}
+
+// Constant is the value of a string, a bool, an int, a float64 or nil, which
+// holds for ever.
+func Constant(v any) Value {
+	switch v := v.(type) {
+	case bool:
+		return boolean(v)
+	case string:
+		return Value{kind: textKind, text: v, safe: rawjson.IsPlain(v)}
+	case int:
+		return integer(v)
+	case float64:
+		return float(v)
+	case Number:
+		return Value{kind: numberKind, text: string(v)}
+	}
+	return Value{}
+}
+
+// name is what a value is, for a person.
+func (v Value) name() string {
+	return [...]string{"nil", "bool", "text", "number", "number", "number", "duration", "time", "list", "map", "text", "text"}[v.kind]
+}
+
+// view is b as a string, without a copy. It holds as long as b is not written.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Number is the text of a JSON number that neither an int nor a float64 gives
 // back digit for digit: a 64-bit identifier, 1.50, 1e400.
 type Number string
 
-// ParseNumber is the value of a JSON number: an int or a float64 where that
-// writes the same text again, and a Number elsewhere.
-func ParseNumber(text string) any {
-	if i, ok := parseInt(text); ok {
-		return int(i)
-	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil {
-		var buf [32]byte
-		if string(AppendFloat(buf[:0], f)) == text {
-			return f
-		}
-	}
-	return Number(string([]byte(text))) // text may be a view of a buffer
-}
-
-// parseInt parses an integer that is written as JSON would write it.
+// parseInt parses an integer that is written as JSON writes it.
 func parseInt(text string) (int64, bool) {
 	digits := text
 	if digits != "" && digits[0] == '-' {
@@ -58,6 +133,51 @@ func parseInt(text string) (int64, bool) {
 	return n, true
 }
 
+// whole is a value that is written as a whole number of 64 bits.
+func (v Value) whole() (i int64, ok bool) {
+	switch v.kind {
+	case intKind:
+		return v.bits, true
+	case numberKind:
+		return parseInt(v.text)
+	}
+	return 0, false
+}
+
+// number is a value as a floating-point number.
+func (v Value) number() (f float64, ok bool) {
+	switch v.kind {
+	case intKind:
+		return float64(v.bits), true
+	case floatKind:
+		return math.Float64frombits(uint64(v.bits)), true
+	case numberKind:
+		f, err := strconv.ParseFloat(v.text, 64)
+		return f, err == nil || math.IsInf(f, 0)
+	}
+	return 0, false
+}
+
+// count is a value that is a whole number, however it is written.
+func (v Value) count() (int, bool) {
+	if i, ok := v.whole(); ok {
+		return int(i), true
+	}
+	f, ok := v.number()
+	if !ok || f != math.Trunc(f) || math.Abs(f) >= 1<<53 {
+		return 0, false
+	}
+	return int(f), true
+}
+
+// digits is the value of the text of a JSON number; the text is copied.
+func digits(s string) Value {
+	if i, ok := parseInt(s); ok {
+		return Value{kind: intKind, bits: i}
+	}
+	return Value{kind: numberKind, text: strings.Clone(s)}
+}
+
 // AppendFloat appends f as encoding/json writes it.
 func AppendFloat(dst []byte, f float64) []byte {
 	format := byte('f')
@@ -72,240 +192,225 @@ func AppendFloat(dst []byte, f float64) []byte {
 	return dst
 }
 
-// normal turns what a caller, or expr itself, may put into a value into the
-// types that the functions of this package know: nil, bool, string, int,
-// float64, Number, []any, map[string]any, time.Time and time.Duration.
-func normal(v any) any {
-	switch v := v.(type) {
-	case nil, bool, string, int, float64, Number, []any, map[string]any, time.Time, time.Duration:
-		return v
-	case json.Number:
-		return ParseNumber(string(v))
-	case int64:
-		return int(v)
-	case uint64:
-		if v > math.MaxInt64 {
-			return Number(strconv.FormatUint(v, 10))
+// text is a value where text is asked for: a text itself, a number with all its
+// digits, true or false, a time in RFC 3339. nil, lists and maps are no text.
+func (m *Machine) text(v Value) (text string, safe, ok bool) {
+	start := len(m.arena)
+	switch v.kind {
+	case textKind:
+		return v.text, v.safe, true
+	case numberKind:
+		return v.text, true, true
+	case boolKind:
+		if v.bits != 0 {
+			return "true", true, true
 		}
-		return int(v)
-	case []string:
-		list := make([]any, len(v))
-		for i, s := range v {
-			list[i] = s
-		}
-		return list
-	case map[string]string:
-		m := make(map[string]any, len(v))
-		for k, s := range v {
-			m[k] = s
-		}
-		return m
-	case map[any][]any: // of groupBy
-		m := make(map[string]any, len(v))
-		for k, list := range v {
-			key, _ := Text(k)
-			m[key] = list
-		}
-		return m
-	case []byte:
-		return base64.StdEncoding.EncodeToString(v)
+		return "false", true, true
+	case intKind:
+		m.arena = strconv.AppendInt(m.arena, v.bits, 10)
+	case floatKind:
+		m.arena = AppendFloat(m.arena, math.Float64frombits(uint64(v.bits)))
+	case timeKind:
+		m.arena = m.times[v.bits].UTC().AppendFormat(m.arena, time.RFC3339Nano)
+	case durationKind:
+		m.arena = append(m.arena, time.Duration(v.bits).String()...)
+	default:
+		return "", false, false
 	}
-	r := reflect.ValueOf(v)
-	switch {
-	case r.Kind() == reflect.Pointer && r.IsNil():
-		return nil
-	case r.CanInt():
-		return int(r.Int())
-	case r.CanUint():
-		return normal(r.Uint())
-	case r.CanFloat():
-		return r.Float()
-	case r.Kind() == reflect.String:
-		return r.String()
-	case r.Kind() == reflect.Bool:
-		return r.Bool()
-	case r.Kind() == reflect.Slice:
-		list := make([]any, r.Len())
-		for i := range list {
-			list[i] = r.Index(i).Interface()
-		}
-		return list
-	case r.Kind() == reflect.Map:
-		m := make(map[string]any, r.Len())
-		for _, k := range r.MapKeys() {
-			key, _ := Text(k.Interface())
-			m[key] = r.MapIndex(k).Interface()
-		}
-		return m
-	}
-	return v
+	return view(m.arena[start:]), true, true
 }
 
-// kind names the type of a value for a person.
-func kind(v any) string {
-	switch normal(v).(type) {
-	case nil:
-		return "nil"
-	case bool:
-		return "bool"
-	case string:
-		return "text"
-	case int, float64, Number:
-		return "number"
-	case []any:
-		return "list"
-	case map[string]any:
-		return "map"
-	case time.Time:
-		return "time"
-	case time.Duration:
-		return "duration"
-	}
-	return fmt.Sprintf("%T", v)
+// Text is the text that [Value] stands for where text is asked for.
+func (m *Machine) Text(v Value) (string, bool) {
+	text, _, ok := m.text(v)
+	return text, ok
 }
 
-// Text is a value where text is asked for: a text itself, a number with all
-// its digits, true or false, a time in RFC 3339. nil, lists and maps are not
-// text.
-func Text(v any) (string, bool) {
-	switch v := normal(v).(type) {
-	case string:
-		return v, true
-	case bool:
-		return strconv.FormatBool(v), true
-	case int:
-		return strconv.Itoa(v), true
-	case float64:
-		return string(AppendFloat(nil, v)), true
-	case Number:
-		return string(v), true
-	case time.Time:
-		return v.UTC().Format(time.RFC3339Nano), true
-	case time.Duration:
-		return v.String(), true
-	}
-	return "", false
+// elements are those of a list, or the names and values of a map.
+func (m *Machine) elements(v Value) []Value {
+	from, to := v.span()
+	return m.values[from:to]
 }
 
-// JSON is the compact JSON of a value, map keys sorted, numbers digit for
+// members are the names and values of a map in the order of the names, each
+// name once: the last of it counts.
+func (m *Machine) members(v Value) []Value {
+	list := m.elements(v)
+	order := make([]int, 0, len(list)/2)
+	for i := 0; i < len(list); i += 2 {
+		order = append(order, i)
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return strings.Compare(list[i].text, list[j].text) })
+	out := make([]Value, 0, len(list))
+	for _, i := range order {
+		if n := len(out); n > 0 && out[n-2].text == list[i].text {
+			out[n-1] = list[i+1]
+		} else {
+			out = append(out, list[i], list[i+1])
+		}
+	}
+	return out
+}
+
+// AppendJSON appends a value as compact JSON: map keys sorted, numbers digit for
 // digit, and no character escaped that JSON does not ask to be.
-func JSON(v any) (string, error) {
-	dst, err := AppendJSON(nil, v)
-	return string(dst), err
-}
-
-// AppendJSON appends what [JSON] gives.
-func AppendJSON(dst []byte, v any) ([]byte, error) {
+func (m *Machine) AppendJSON(dst []byte, v Value) ([]byte, error) {
 	var err error
-	switch v := normal(v).(type) {
-	case nil:
+	switch v.kind {
+	case nilKind:
 		return append(dst, "null"...), nil
-	case bool:
-		return strconv.AppendBool(dst, v), nil
-	case string:
-		return AppendString(dst, v), nil
-	case int:
-		return strconv.AppendInt(dst, int64(v), 10), nil
-	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return dst, fmt.Errorf("%v is not a number that JSON can hold", v)
+	case textKind:
+		return rawjson.AppendString(dst, v.text), nil
+	case numberKind:
+		return append(dst, v.text...), nil
+	case intKind:
+		return strconv.AppendInt(dst, v.bits, 10), nil
+	case boolKind:
+		return strconv.AppendBool(dst, v.bits != 0), nil
+	case floatKind:
+		f := math.Float64frombits(uint64(v.bits))
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return dst, fmt.Errorf("%v is not a number that JSON can hold", f)
 		}
-		return AppendFloat(dst, v), nil
-	case Number:
-		return append(dst, v...), nil
-	case []any:
+		return AppendFloat(dst, f), nil
+	case listKind:
 		dst = append(dst, '[')
-		for i, element := range v {
+		for i, element := range m.elements(v) {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			if dst, err = AppendJSON(dst, element); err != nil {
+			if dst, err = m.AppendJSON(dst, element); err != nil {
 				return dst, err
 			}
 		}
 		return append(dst, ']'), nil
-	case map[string]any:
-		names := make([]string, 0, len(v))
-		for name := range v {
-			names = append(names, name)
-		}
-		sort.Strings(names)
+	case mapKind:
 		dst = append(dst, '{')
-		for i, name := range names {
+		for i, member := range m.members(v) {
 			if i > 0 {
-				dst = append(dst, ',')
+				dst = append(dst, ",:"[i%2])
 			}
-			dst = append(AppendString(dst, name), ':')
-			if dst, err = AppendJSON(dst, v[name]); err != nil {
+			if dst, err = m.AppendJSON(dst, member); err != nil {
 				return dst, err
 			}
 		}
 		return append(dst, '}'), nil
 	}
-	if text, ok := Text(v); ok {
-		return AppendString(dst, text), nil
+	text, _, _ := m.text(v)
+	return rawjson.AppendString(dst, text), nil
+}
+
+// AppendScalar appends a value as a field of an event: a list or a map is its
+// JSON as a text.
+func (m *Machine) AppendScalar(dst []byte, v Value) ([]byte, error) {
+	switch {
+	case v.kind == textKind && v.safe:
+		dst = append(dst, '"')
+		dst = append(dst, v.text...)
+		return append(dst, '"'), nil
+	case v.kind != listKind && v.kind != mapKind:
+		return m.AppendJSON(dst, v)
 	}
-	return dst, fmt.Errorf("a %T cannot be written as JSON", v)
+	text, err := m.AppendJSON(nil, v)
+	return rawjson.AppendString(dst, view(text)), err
 }
 
-// AppendString appends s as a JSON string in valid UTF-8: what is not UTF-8
-// becomes U+FFFD.
-func AppendString(dst []byte, s string) []byte {
-	return append(AppendEscaped(append(dst, '"'), s), '"')
-}
-
-// AppendEscaped appends s as it stands between the quotes of a JSON string.
-func AppendEscaped(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	from := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			if c >= ' ' && c != '"' && c != '\\' {
-				i++
-				continue
-			}
-			dst = append(dst, s[from:i]...)
-			switch c {
-			case '"', '\\':
-				dst = append(dst, '\\', c)
-			case '\n':
-				dst = append(dst, '\\', 'n')
-			case '\r':
-				dst = append(dst, '\\', 'r')
-			case '\t':
-				dst = append(dst, '\\', 't')
-			default:
-				dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-			}
-			i++
-			from = i
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && size == 1 {
-			dst = append(append(dst, s[from:i]...), "\ufffd"...)
-			from = i + 1
-		}
-		i += size
-	}
-	return append(dst, s[from:]...)
-}
-
-// number is a value as a number: whole and i where it is a whole number that
-// fits, f always.
-func number(v any) (i int, f float64, whole, ok bool) {
+// keep makes a value of what a caller may hold.
+func (m *Machine) keep(v any) Value {
 	switch v := v.(type) {
-	case int:
-		return v, float64(v), true, true
-	case float64:
-		return 0, v, false, true
-	case Number:
-		f, err := strconv.ParseFloat(string(v), 64)
-		if err != nil && !math.IsInf(f, 0) {
-			return 0, 0, false, false
+	case nil, bool, string, int, float64, Number:
+		return Constant(v)
+	case json.Number:
+		return Value{kind: numberKind, text: string(v)}
+	case time.Time:
+		return m.time(v)
+	case time.Duration:
+		return Value{kind: durationKind, bits: int64(v)}
+	case []byte:
+		return text(base64.StdEncoding.EncodeToString(v))
+	case []any:
+		start := len(m.stack)
+		for _, element := range v {
+			kept := m.keep(element)
+			m.stack = append(m.stack, kept)
 		}
-		return 0, f, false, true
+		return m.gathered(listKind, start)
+	case map[string]any:
+		start := len(m.stack)
+		for name, member := range v {
+			kept := m.keep(member)
+			m.stack = append(m.stack, text(name), kept)
+		}
+		return m.gathered(mapKind, start)
 	}
-	return 0, 0, false, false
+	switch r := reflect.ValueOf(v); {
+	case r.Kind() == reflect.Pointer && r.IsNil():
+		return Value{}
+	case r.CanInt():
+		return Value{kind: intKind, bits: r.Int()}
+	case r.CanUint():
+		return digits(strconv.FormatUint(r.Uint(), 10))
+	case r.CanFloat():
+		return float(r.Float())
+	case r.Kind() == reflect.String:
+		return text(r.String())
+	case r.Kind() == reflect.Bool:
+		return boolean(r.Bool())
+	case r.Kind() == reflect.Slice:
+		list := make([]any, r.Len())
+		for i := range list {
+			list[i] = r.Index(i).Interface()
+		}
+		return m.keep(list)
+	case r.Kind() == reflect.Map && r.Type().Key().Kind() == reflect.String:
+		members := make(map[string]any, r.Len())
+		for _, key := range r.MapKeys() {
+			members[key.String()] = r.MapIndex(key).Interface()
+		}
+		return m.keep(members)
+	}
+	return text(fmt.Sprint(v))
+}
+
+// give is a value for a caller, which shares nothing with the machine: nil,
+// bool, string, int, float64, Number, []any, map[string]any, time.Time or
+// time.Duration.
+func (m *Machine) give(v Value) any {
+	switch v.kind {
+	case boolKind:
+		return v.bits != 0
+	case textKind:
+		return strings.Clone(v.text)
+	case numberKind:
+		if i, ok := parseInt(v.text); ok {
+			return int(i)
+		}
+		var buf [32]byte
+		if f, err := strconv.ParseFloat(v.text, 64); err == nil && string(AppendFloat(buf[:0], f)) == v.text {
+			return f
+		}
+		return Number(strings.Clone(v.text))
+	case intKind:
+		return int(v.bits)
+	case floatKind:
+		return math.Float64frombits(uint64(v.bits))
+	case timeKind:
+		return m.times[v.bits]
+	case durationKind:
+		return time.Duration(v.bits)
+	case listKind:
+		out := []any{}
+		for _, element := range m.elements(v) {
+			out = append(out, m.give(element))
+		}
+		return out
+	case mapKind:
+		out := make(map[string]any)
+		list := m.elements(v)
+		for i := 0; i < len(list); i += 2 {
+			out[strings.Clone(list[i].text)] = m.give(list[i+1])
+		}
+		return out
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package transform
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -25,7 +26,6 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 			pairs:      make(map[string]bool),
 			tables:     make(map[string]any),
 			fieldOf:    make(map[string]int),
-			slotOf:     make(map[string]int),
 		},
 		done: make(map[textKey]*compiled),
 		seen: make(map[*definition.Mapping]bool),
@@ -33,8 +33,16 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	c.declare(m)
 	c.former()
 	c.defaults()
-	c.names = append(c.names, c.m.fields...)
-	sort.Strings(c.names)
+	c.m.unit = expression.NewUnit(expression.Options{
+		Allowed: func(name string) bool {
+			_, computed := c.m.fieldOf[name]
+			return computed || strings.HasPrefix(name, prefix+"_")
+		},
+		Expected:  "a name that begins with event_, a computed field, tables or a function",
+		Names:     slices.Sorted(slices.Values(c.m.fields)),
+		Computed:  c.m.fields,
+		Constants: map[string]any{"tables": c.m.tables},
+	})
 	c.group(m, nil, true)
 	if len(c.problems) == 0 {
 		c.order()
@@ -43,17 +51,12 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 		sort.SliceStable(c.problems, func(i, j int) bool { return before(c.problems[i].Pos, c.problems[j].Pos) })
 		return nil, c.problems
 	}
-	k := newClosures(c.m)
-	for _, e := range c.m.expressions {
-		k.close(e)
-	}
-	c.selectors(k)
+	c.m.unit.Link()
 	for _, r := range c.m.rules {
-		c.m.fieldOfRule = append(c.m.fieldOfRule, int32(r.field))
-		c.m.evals = append(c.m.evals, r.expression.eval)
-		c.m.copies = append(c.m.copies, int32(r.expression.copies))
+		c.m.programs = append(c.m.programs, r.expression.program)
+		c.m.targets = append(c.m.targets, int32(r.field))
 	}
-	c.m.memos, c.m.variables = len(k.memos), k.variables
+	c.m.selectors, c.m.everything = selectors(slices.Concat(c.m.steps, c.m.late))
 	return c.m, nil
 }
 
@@ -80,7 +83,6 @@ type textKey struct {
 type compiler struct {
 	m        *Mapping
 	problems []definition.Problem
-	names    []string
 	done     map[textKey]*compiled
 	seen     map[*definition.Mapping]bool
 }
@@ -173,13 +175,13 @@ const errorField = "error_mapping"
 // group adds the rules of a mapping, which apply where its guards hold.
 func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 	index := 0
-	next := func(t definition.Text, label string) *compiled {
+	next := func(t definition.Text) *compiled {
 		index++
-		return c.expression(m, index, t, label)
+		return c.expression(m, index, t)
 	}
 	var own []*compiled
 	if m.When.Value != "" {
-		when := next(m.When, "when")
+		when := next(m.When)
 		if !top && when != nil {
 			own = []*compiled{when}
 			guards = append(guards[:len(guards):len(guards)], when)
@@ -201,7 +203,7 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 		c.group(included, guards, false)
 	}
 	for _, one := range m.Cases {
-		when := next(one.When, "when")
+		when := next(one.When)
 		var rules []int32
 		for _, field := range one.Fields {
 			rules = c.rule(rules, m, field, one.When.Value, next)
@@ -215,8 +217,8 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 	}
 }
 
-func (c *compiler) rule(rules []int32, m *definition.Mapping, f definition.MappingField, when string, next func(definition.Text, string) *compiled) []int32 {
-	e := next(f.Expr, "field "+f.Name.Value)
+func (c *compiler) rule(rules []int32, m *definition.Mapping, f definition.MappingField, when string, next func(definition.Text) *compiled) []int32 {
+	e := next(f.Expr)
 	field, ok := c.m.fieldOf[f.Name.Value]
 	if e == nil || !ok {
 		return rules
@@ -227,47 +229,27 @@ func (c *compiler) rule(rules []int32, m *definition.Mapping, f definition.Mappi
 
 // expression compiles one expression, once however often its mapping is
 // included.
-func (c *compiler) expression(m *definition.Mapping, index int, t definition.Text, label string) *compiled {
+func (c *compiler) expression(m *definition.Mapping, index int, t definition.Text) *compiled {
 	key := textKey{m, index}
 	if e, ok := c.done[key]; ok {
 		return e
 	}
-	program, err := expression.Compile(t.Value, expression.Options{
-		Allowed: func(name string) bool {
-			_, computed := c.m.fieldOf[name]
-			return computed || strings.HasPrefix(name, prefix+"_")
-		},
-		Expected:  "a name that begins with event_, a computed field, tables or a function",
-		Names:     c.names,
-		Constants: map[string]any{"tables": c.m.tables},
-	})
+	program, err := c.m.unit.Parse(t.Value)
 	if err != nil {
 		var at *expression.Error
-		if errors.As(err, &at) {
-			c.problem(t, at.Offset, at.Length, "%s", at.Message)
-		} else {
-			c.problem(t, 0, 0, "%s", err)
-		}
+		errors.As(err, &at)
+		c.problem(t, at.Offset, at.Length, "%s", at.Message)
 		c.done[key] = nil
 		return nil
 	}
-	e := c.use(program)
-	e.text, e.mapping, e.label = t, m, label
-	c.done[key] = e
-	return e
-}
-
-// use gives the fields that an expression reads their slots.
-func (c *compiler) use(program *expression.Program) *compiled {
-	e := &compiled{program: program}
 	for _, name := range program.Names() {
 		if field, ok := c.m.fieldOf[name.Name]; ok {
 			c.m.read[field] = true
-		} else if _, ok := c.m.slotOf[name.Name]; !ok {
-			c.m.slotOf[name.Name] = len(c.m.slotOf)
 		}
 	}
+	e := &compiled{program: program, text: t, mapping: m}
 	c.m.expressions = append(c.m.expressions, e)
+	c.done[key] = e
 	return e
 }
 
@@ -283,6 +265,7 @@ func (c *compiler) defaults() {
 			c.m.read[field] = true
 		}
 	}
+	c.m.timestamp, c.m.message = c.m.fieldOf["timestamp"], c.m.fieldOf["message_text"]
 }
 
 // order finds the steps whose conditions read computed fields, and an order in

@@ -4,9 +4,8 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/expr-lang/expr/ast"
-
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/expression"
 )
 
 // Coverage notes what of a mapping records make use of, so that a test can say
@@ -17,13 +16,7 @@ type Coverage struct {
 	produced map[*compiled]bool         // rules that gave a value
 	held     map[*compiled]bool         // conditions that held
 	rows     map[string]map[string]bool // rows that were looked up
-	lookups  map[*compiled][]lookup     // of each expression
-}
-
-// lookup is a place where an expression looks into a table.
-type lookup struct {
-	table string
-	key   eval // nil: all rows count as used, as nothing tells which were
+	lookups  map[*compiled][]expression.Lookup
 }
 
 // NewCoverage begins to note what records make use of.
@@ -34,95 +27,12 @@ func (m *Mapping) NewCoverage() *Coverage {
 		produced: make(map[*compiled]bool),
 		held:     make(map[*compiled]bool),
 		rows:     make(map[string]map[string]bool),
-		lookups:  make(map[*compiled][]lookup),
+		lookups:  make(map[*compiled][]expression.Lookup),
 	}
-	k := newClosures(m)
-	k.uses = nil // what is answered once for an event belongs to the closures of the mapping
 	for _, e := range m.expressions {
-		finder := lookups{closures: k, variables: make(variables), interpreted: e.interpreted}
-		root := e.program.Syntax()
-		ast.Walk(&root, finder.variables)
-		ast.Walk(&root, &finder)
-		c.lookups[e] = finder.found
+		c.lookups[e] = e.program.Lookups("tables")
 	}
 	return c
-}
-
-// lookups finds the places where an expression looks into a table.
-type lookups struct {
-	closures    *closures
-	variables   variables
-	interpreted bool
-	found       []lookup
-}
-
-func (l *lookups) Visit(n *ast.Node) {
-	var of, key ast.Node
-	switch n := (*n).(type) {
-	case *ast.MemberNode:
-		of, key = n.Node, n.Property
-	case *ast.BinaryNode:
-		if n.Operator != "in" {
-			return
-		}
-		of, key = n.Right, n.Left
-	default:
-		return
-	}
-	table, ok := tableOf(of)
-	if !ok {
-		return
-	}
-	found := lookup{table: table}
-	reads := reader{variables: l.variables}
-	ast.Walk(&key, &reads)
-	if !l.interpreted && !reads.reads {
-		found.key = l.closures.eval(key)
-	}
-	l.found = append(l.found, found)
-}
-
-// tableOf is the name of the table that tables.name or tables["name"] is.
-func tableOf(n ast.Node) (string, bool) {
-	if chain, ok := n.(*ast.ChainNode); ok {
-		n = chain.Node
-	}
-	member, ok := n.(*ast.MemberNode)
-	if !ok {
-		return "", false
-	}
-	id, ok := member.Node.(*ast.IdentifierNode)
-	name, isText := member.Property.(*ast.StringNode)
-	if !ok || id.Value != "tables" || !isText {
-		return "", false
-	}
-	return name.Value, true
-}
-
-// variables are the names that an expression declares with let: their values
-// are known only while it runs.
-type variables map[string]bool
-
-func (v variables) Visit(n *ast.Node) {
-	if let, ok := (*n).(*ast.VariableDeclaratorNode); ok {
-		v[let.Name] = true
-	}
-}
-
-// reader finds out whether a node reads one of the variables, or the element of
-// a loop.
-type reader struct {
-	variables variables
-	reads     bool
-}
-
-func (r *reader) Visit(n *ast.Node) {
-	switch n := (*n).(type) {
-	case *ast.PointerNode:
-		r.reads = true
-	case *ast.IdentifierNode:
-		r.reads = r.reads || r.variables[n.Value]
-	}
 }
 
 // Add maps a record and notes what it makes use of.
@@ -147,15 +57,13 @@ func (c *Coverage) Add(record []byte) {
 			c.produced[e] = true
 		}
 	}
-	m.failure = nil
 }
 
 // step notes the conditions of a step.
 func (c *Coverage) step(when []*compiled) bool {
 	for _, e := range when {
 		c.look(e)
-		if !e.cond(c.mapper) || c.mapper.failure != nil {
-			c.mapper.failure = nil
+		if holds, _ := e.program.Holds(c.mapper.machine); !holds {
 			return false
 		}
 		c.held[e] = true
@@ -166,24 +74,21 @@ func (c *Coverage) step(when []*compiled) bool {
 // look notes the rows that an expression looks up.
 func (c *Coverage) look(e *compiled) {
 	for _, l := range c.lookups[e] {
-		rows := c.rows[l.table]
+		rows := c.rows[l.Of]
 		if rows == nil {
 			rows = make(map[string]bool)
-			c.rows[l.table] = rows
+			c.rows[l.Of] = rows
 		}
-		table, _ := c.m.tables[l.table].(map[string]any)
-		if l.key == nil {
+		table, _ := c.m.tables[l.Of].(map[string]any)
+		text, ok := l.Key(c.mapper.machine)
+		if !ok { // nothing tells which rows were looked up
 			for key := range table {
 				rows[key] = true
 			}
-			continue
-		}
-		text, _, ok := c.mapper.textOf(l.key(c.mapper))
-		if _, has := table[text]; ok && has {
+		} else if _, has := table[text]; has {
 			rows[strings.Clone(text)] = true
 		}
 	}
-	c.mapper.failure = nil
 }
 
 // Unused is a part of a mapping that no record made use of.

@@ -84,11 +84,8 @@ func (m *Mapping) Explain(record []byte, constants ...Constant) []Explanation {
 
 // gives says whether a rule gives a value for the record that was mapped last.
 func (m *Mapper) gives(r int32) bool {
-	m.failure = nil
-	v := m.m.rules[r].expression.eval(m)
-	failed := m.failure != nil
-	m.failure = nil
-	return !failed && v.kind != nilKind && (v.kind != textKind || v.text != "")
+	v, err := m.m.rules[r].expression.program.Value(m.machine)
+	return err == nil && !v.Nothing()
 }
 
 // Reference is a place in a mapping that names a field of the record.
@@ -116,15 +113,3 @@ func (m *Mapping) References() []Reference {
 // Fields are the names of the fields that the mapping computes, the
 // always-fields among them.
 func (m *Mapping) Fields() []string { return append([]string(nil), m.fields...) }
-
-// Interpreted are the expressions that expr's machine runs, as they hold loops:
-// they take several times as long as the others.
-func (m *Mapping) Interpreted() []definition.Text {
-	var out []definition.Text
-	for _, e := range m.expressions {
-		if e.interpreted {
-			out = append(out, e.text)
-		}
-	}
-	return out
-}

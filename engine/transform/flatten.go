@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/secure60/s60-m365-connector/engine/expression"
+	"github.com/secure60/s60-m365-connector/engine/rawjson"
 )
 
 // This file flattens a record. One pass over its bytes validates it, appends
@@ -57,39 +58,19 @@ type leaf struct {
 	twins int    // fields of that event that arrived at its name later
 }
 
-// slot holds a field of the record that some expression reads. Its bytes are
-// those of the record.
-type slot struct {
-	event uint64 // the event that it belongs to
-	kind  slotKind
-	text  string // a view of the record
-}
-
-type slotKind uint8
-
-const (
-	slotText    slotKind = iota // text: between the quotes, without escapes
-	slotEscaped                 // text: between the quotes
-	slotNumber
-	slotTrue
-	slotFalse
-	slotJSON    // text: an array, or an object that lies too deep, with white space between its tokens
-	slotCompact // text: the same without
-)
-
 // flattener holds what is learned and the event being written.
 type flattener struct {
-	slotOf map[string]int  // flat name -> slot
-	pairs  map[string]bool // flat names, without event_, of arrays that are spread
+	machine *expression.Machine
+	slotOf  func(name string) (int, bool)
+	pairs   map[string]bool // flat names, without event_, of arrays that are spread
 
 	root    *node
 	leaves  map[string]*leaf
 	learned int // bytes
 	nodes   int
 
-	scan  scanner
+	scan  rawjson.Scanner
 	event uint64
-	slots []slot
 	in    []byte
 	out   []byte // the event, up to n, and room for more
 	n     int
@@ -112,7 +93,8 @@ func (f *flattener) flatten(dst, record []byte) (out []byte, ok bool) {
 	}
 	f.event++
 	f.in, f.out, f.n = record, dst[:cap(dst)], len(dst)
-	i := skipSpace(record, 0)
+	f.machine.Begin()
+	i := rawjson.SkipSpace(record, 0)
 	if i < len(record) && record[i] == '{' {
 		i = f.object(f.root, i)
 	} else {
@@ -120,8 +102,8 @@ func (f *flattener) flatten(dst, record []byte) (out []byte, ok bool) {
 	}
 	out = f.out[:f.n]
 	f.in, f.out = nil, nil
-	if i == bad || skipSpace(record, i) != len(record) {
-		f.event++ // no slot holds
+	if i == rawjson.Bad || rawjson.SkipSpace(record, i) != len(record) {
+		f.machine.Begin() // no field holds
 		return out[:len(dst)], false
 	}
 	return out, true
@@ -130,25 +112,25 @@ func (f *flattener) flatten(dst, record []byte) (out []byte, ok bool) {
 // object flattens the object at i.
 func (f *flattener) object(n *node, i int) int {
 	b := f.in
-	i = skipSpace(b, i+1)
+	i = rawjson.SkipSpace(b, i+1)
 	if i < len(b) && b[i] == '}' {
 		return i + 1
 	}
 	var last *node
 	for {
 		var kid *node
-		if kid, i = f.member(n, last, i); i == bad {
-			return bad
+		if kid, i = f.member(n, last, i); i == rawjson.Bad {
+			return rawjson.Bad
 		}
 		last = kid
-		if i = f.value(kid, i); i == bad {
-			return bad
+		if i = f.value(kid, i); i == rawjson.Bad {
+			return rawjson.Bad
 		}
 		if i < len(b) && b[i] <= ' ' {
-			i = skipSpace(b, i)
+			i = rawjson.SkipSpace(b, i)
 		}
 		if i >= len(b) {
-			return bad
+			return rawjson.Bad
 		}
 		switch b[i] {
 		case '}':
@@ -156,10 +138,10 @@ func (f *flattener) object(n *node, i int) int {
 		case ',':
 			i++
 			if i < len(b) && b[i] <= ' ' {
-				i = skipSpace(b, i)
+				i = rawjson.SkipSpace(b, i)
 			}
 		default:
-			return bad
+			return rawjson.Bad
 		}
 	}
 }
@@ -169,7 +151,7 @@ func (f *flattener) object(n *node, i int) int {
 func (f *flattener) member(n, last *node, i int) (*node, int) {
 	b := f.in
 	if i >= len(b) || b[i] != '"' {
-		return nil, bad
+		return nil, rawjson.Bad
 	}
 	i++
 	after := &n.first
@@ -188,24 +170,24 @@ func (f *flattener) member(n, last *node, i int) (*node, int) {
 	if guess != nil {
 		i += len(guess.member)
 		if i < len(b) && b[i] <= ' ' {
-			i = skipSpace(b, i)
+			i = rawjson.SkipSpace(b, i)
 		}
 		return guess, i
 	}
-	end, _ := scanString(b, i)
-	if end == bad {
-		return nil, bad
+	end, _ := rawjson.ScanString(b, i)
+	if end == rawjson.Bad {
+		return nil, rawjson.Bad
 	}
 	kid := n.kids[string(b[i:end])]
 	if kid == nil {
 		kid = f.child(n, string(b[i:end]))
 	}
 	after.last, after.other = kid, after.last
-	i = skipSpace(b, end+1)
+	i = rawjson.SkipSpace(b, end+1)
 	if i >= len(b) || b[i] != ':' {
-		return nil, bad
+		return nil, rawjson.Bad
 	}
-	return kid, skipSpace(b, i+1)
+	return kid, rawjson.SkipSpace(b, i+1)
 }
 
 // child is the node of a member, made if it is not there. key is as in JSON,
@@ -216,7 +198,7 @@ func (f *flattener) child(n *node, key string) *node {
 	}
 	text := key
 	if strings.IndexByte(key, '\\') >= 0 {
-		text = string(unescape(nil, key))
+		text = string(rawjson.Unescape(nil, key))
 	}
 	kid := &node{key: key, member: key + `":`, name: n.name + "_" + flatName(text), depth: n.depth + 1}
 	path := strings.TrimPrefix(kid.name, prefix+"_")
@@ -260,22 +242,23 @@ func isNameByte(c byte) bool { return c == '_' || isDigit(c) || c|0x20-'a' < 26 
 func (f *flattener) value(n *node, i int) int {
 	b := f.in
 	if i >= len(b) {
-		return bad
+		return rawjson.Bad
 	}
 	var end int
-	var kind slotKind
-	switch b[i] {
+	kind := b[i]
+	switch kind {
 	case '"':
-		at, class := scanString(b, i+1)
-		if at == bad {
-			return bad
+		at, class := rawjson.ScanString(b, i+1)
+		if at == rawjson.Bad {
+			return rawjson.Bad
 		}
-		end, kind = at+1, slotText
-		if class != plain {
-			if kind = slotEscaped; class == lone {
+		end = at + 1
+		if class != rawjson.Plain {
+			if class == rawjson.Lone {
 				f.lone(n, b[i+1:at])
 				return end
 			}
+			kind = '\\'
 		}
 	case '{':
 		if n.depth >= maxDepth {
@@ -288,27 +271,30 @@ func (f *flattener) value(n *node, i int) int {
 		}
 		return f.json(n, i)
 	case 't':
-		end, kind = scanWord(b, i, "true"), slotTrue
+		end = rawjson.ScanWord(b, i, "true")
 	case 'f':
-		end, kind = scanWord(b, i, "false"), slotFalse
+		end = rawjson.ScanWord(b, i, "false")
 	case 'n':
-		return scanWord(b, i, "null")
+		return rawjson.ScanWord(b, i, "null")
 	default:
-		end, kind = scanNumber(b, i), slotNumber
+		end = rawjson.ScanNumber(b, i)
 	}
-	if end == bad {
-		return bad
+	if end == rawjson.Bad {
+		return rawjson.Bad
 	}
-	l := f.field(n)
-	raw := b[i:end]
+	l, raw := f.field(n), b[i:end]
 	f.room(len(l.out) + len(raw))
 	at := f.n + copy(f.out[f.n:], l.out)
 	f.n = at + copy(f.out[at:], raw)
 	if l.slot >= 0 {
-		if kind <= slotEscaped {
-			raw = raw[1 : len(raw)-1]
+		switch kind {
+		case '"', '\\':
+			f.machine.SetText(l.slot, raw[1:len(raw)-1], kind == '\\')
+		case 't', 'f':
+			f.machine.SetBool(l.slot, kind == 't')
+		default:
+			f.machine.SetNumber(l.slot, raw)
 		}
-		f.slots[l.slot] = slot{event: f.event, kind: kind, text: view(raw)}
 	}
 	return end
 }
@@ -337,30 +323,32 @@ func (f *flattener) written(out []byte) { f.n, f.out = len(out), out[:cap(out)] 
 // lone flattens a string with half a surrogate pair, given its inside.
 func (f *flattener) lone(n *node, raw []byte) {
 	l := f.field(n)
-	f.note(l, slotEscaped, raw)
+	if l.slot >= 0 {
+		f.machine.SetText(l.slot, raw, true)
+	}
 	f.write(l)
-	f.text = unescape(f.text[:0], view(raw))
-	f.written(expression.AppendString(f.out[:f.n], view(f.text)))
+	f.text = rawjson.Unescape(f.text[:0], string(raw))
+	f.written(rawjson.AppendString(f.out[:f.n], string(f.text)))
 }
 
 // json keeps the value at i as its compact JSON text.
 func (f *flattener) json(n *node, i int) int {
-	end, compact := f.scan.value(f.in, i)
-	if end == bad {
-		return bad
+	end, compact := f.scan.Value(f.in, i)
+	if end == rawjson.Bad {
+		return rawjson.Bad
 	}
 	raw := f.in[i:end]
 	l := f.field(n)
-	if compact {
-		f.note(l, slotCompact, raw)
-	} else {
-		f.note(l, slotJSON, raw)
-		f.text = compactJSON(f.text[:0], raw)
+	if l.slot >= 0 {
+		f.machine.SetJSON(l.slot, raw, compact)
+	}
+	if !compact {
+		f.text = rawjson.Compact(f.text[:0], raw)
 		raw = f.text
 	}
 	f.write(l)
-	f.room(2*len(raw) + 2 + wordSize)
-	f.n = quoteJSON(f.out, f.n, raw)
+	f.room(2*len(raw) + 2 + rawjson.WordSize)
+	f.n = rawjson.Quote(f.out, f.n, raw)
 	return end
 }
 
@@ -383,7 +371,7 @@ func (f *flattener) leaf(name string) *leaf {
 	l := f.leaves[name]
 	if l == nil {
 		l = &leaf{name: name, out: `,"` + name + `":`, slot: -1}
-		if slot, ok := f.slotOf[name]; ok {
+		if slot, ok := f.slotOf(name); ok {
 			l.slot = slot
 		}
 		f.leaves[name] = l
@@ -407,8 +395,4 @@ func (f *flattener) twin(l *leaf) *leaf {
 	}
 }
 
-func (f *flattener) note(l *leaf, kind slotKind, raw []byte) {
-	if l.slot >= 0 {
-		f.slots[l.slot] = slot{event: f.event, kind: kind, text: view(raw)}
-	}
-}
+func isDigit(c byte) bool { return c-'0' <= 9 }

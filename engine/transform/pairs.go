@@ -1,5 +1,7 @@
 package transform
 
+import "github.com/secure60/s60-m365-connector/engine/rawjson"
+
 // This file spreads arrays of named values, such as
 //
 //	"Parameters": [{"Name": "Identity", "Value": "x"}, …]
@@ -22,47 +24,47 @@ func isValueKey(key string) bool { return key == "value" || key == "Value" }
 func (f *flattener) spread(n *node, i int) int {
 	b, start := f.in, i
 	fits := true
-	i = skipSpace(b, i+1)
+	i = rawjson.SkipSpace(b, i+1)
 	if i < len(b) && b[i] == ']' {
 		return i + 1
 	}
 	var last *node
 	for {
 		if i >= len(b) {
-			return bad
+			return rawjson.Bad
 		}
 		if kid, at := f.named(n, last, i); kid != nil {
 			// The name stands first, as it mostly does.
 			last = kid
-			if i = f.members(kid, at); i == bad {
-				return bad
+			if i = f.members(kid, at); i == rawjson.Bad {
+				return rawjson.Bad
 			}
 		} else if b[i] == '{' {
 			end, name := f.elementName(i)
-			if end == bad {
-				return bad
+			if end == rawjson.Bad {
+				return rawjson.Bad
 			}
 			fits = len(name) > 0 && f.element(f.child(n, string(name)), i) && fits
 			i = end
 		} else {
-			end, _ := f.scan.value(b, i)
-			if end == bad {
-				return bad
+			end, _ := f.scan.Value(b, i)
+			if end == rawjson.Bad {
+				return rawjson.Bad
 			}
 			fits = false
 			i = end
 		}
-		i = skipSpace(b, i)
+		i = rawjson.SkipSpace(b, i)
 		if i >= len(b) {
-			return bad
+			return rawjson.Bad
 		}
 		if b[i] == ']' {
 			break
 		}
 		if b[i] != ',' {
-			return bad
+			return rawjson.Bad
 		}
-		i = skipSpace(b, i+1)
+		i = rawjson.SkipSpace(b, i+1)
 	}
 	if !fits {
 		return f.json(n, start)
@@ -94,7 +96,7 @@ func (f *flattener) named(n, last *node, i int) (*node, int) {
 	if guess != nil && len(b)-i > len(guess.key) && b[i+len(guess.key)] == '"' && string(b[i:i+len(guess.key)]) == guess.key {
 		end = i + len(guess.key)
 	} else {
-		if end, _ = scanString(b, i); end == bad {
+		if end, _ = rawjson.ScanString(b, i); end == rawjson.Bad {
 			return nil, 0
 		}
 		guess = nil
@@ -119,30 +121,30 @@ func (f *flattener) members(n *node, i int) int {
 		var at *node
 		const value = `"Value":`
 		if len(b)-i > len(value) && (string(b[i:i+len(value)]) == value || string(b[i:i+len(value)]) == `"value":`) {
-			at, i = n, skipSpace(b, i+len(value))
+			at, i = n, rawjson.SkipSpace(b, i+len(value))
 		} else {
 			var kid *node
-			if kid, i = f.member(n, nil, i); i == bad {
-				return bad
+			if kid, i = f.member(n, nil, i); i == rawjson.Bad {
+				return rawjson.Bad
 			}
 			if at = kid; isValueKey(kid.key) {
 				at = n
 			}
 		}
-		if i = f.value(at, i); i == bad {
-			return bad
+		if i = f.value(at, i); i == rawjson.Bad {
+			return rawjson.Bad
 		}
-		i = skipSpace(b, i)
+		i = rawjson.SkipSpace(b, i)
 		if i >= len(b) {
-			return bad
+			return rawjson.Bad
 		}
 		if b[i] == '}' {
 			return i + 1
 		}
 		if b[i] != ',' {
-			return bad
+			return rawjson.Bad
 		}
-		i = skipSpace(b, i+1)
+		i = rawjson.SkipSpace(b, i+1)
 	}
 }
 
@@ -150,21 +152,21 @@ func (f *flattener) members(n *node, i int) int {
 // member that names it; name is empty if there is none.
 func (f *flattener) elementName(i int) (end int, name []byte) {
 	b := f.in
-	end, _ = f.scan.value(b, i)
-	if end == bad {
-		return bad, nil
+	end, _ = f.scan.Value(b, i)
+	if end == rawjson.Bad {
+		return rawjson.Bad, nil
 	}
-	i = skipSpace(b, i+1)
+	i = rawjson.SkipSpace(b, i+1)
 	for i < end && b[i] == '"' {
-		keyEnd, _ := scanString(b, i+1)
+		keyEnd, _ := rawjson.ScanString(b, i+1)
 		key := b[i+1 : keyEnd]
-		i = skipSpace(b, skipSpace(b, keyEnd+1)+1)
+		i = rawjson.SkipSpace(b, rawjson.SkipSpace(b, keyEnd+1)+1)
 		if isNameKey(key) && b[i] == '"' {
-			valueEnd, _ := scanString(b, i+1)
+			valueEnd, _ := rawjson.ScanString(b, i+1)
 			return end, b[i+1 : valueEnd]
 		}
-		i, _ = f.scan.value(b, i)
-		i = skipSpace(b, skipSpace(b, i)+1)
+		i, _ = f.scan.Value(b, i)
+		i = rawjson.SkipSpace(b, rawjson.SkipSpace(b, i)+1)
 	}
 	return end, nil
 }
@@ -175,15 +177,15 @@ func (f *flattener) elementName(i int) (end int, name []byte) {
 func (f *flattener) element(n *node, i int) (any bool) {
 	b := f.in
 	named := false
-	i = skipSpace(b, i+1)
+	i = rawjson.SkipSpace(b, i+1)
 	for b[i] == '"' {
-		keyEnd, _ := scanString(b, i+1)
+		keyEnd, _ := rawjson.ScanString(b, i+1)
 		key := b[i+1 : keyEnd]
-		i = skipSpace(b, skipSpace(b, keyEnd+1)+1)
+		i = rawjson.SkipSpace(b, rawjson.SkipSpace(b, keyEnd+1)+1)
 		switch {
 		case !named && isNameKey(key) && b[i] == '"':
 			named = true
-			i, _ = f.scan.value(b, i)
+			i, _ = f.scan.Value(b, i)
 		default:
 			any = true
 			at := n
@@ -194,11 +196,11 @@ func (f *flattener) element(n *node, i int) (any bool) {
 			}
 			i = f.value(at, i)
 		}
-		i = skipSpace(b, i)
+		i = rawjson.SkipSpace(b, i)
 		if b[i] == '}' {
 			break
 		}
-		i = skipSpace(b, i+1)
+		i = rawjson.SkipSpace(b, i+1)
 	}
 	return any
 }

@@ -24,14 +24,16 @@
 // defaults. A list or a map is written as its JSON text. A rule that fails
 // leaves its field out, and error_mapping names mapping, field and cause.
 //
-// # Speed
+// # How it works
 //
-// One pass over the record validates it and appends its fields; names are
-// learned (flatten.go). Expressions are compiled to closures over the fields
-// that they read (closures.go) with the semantics of the package expression,
-// to which a differential fuzz test holds them. In the steady state nothing is
-// allocated. BenchmarkMapping compares this with the obvious design and with a
-// bare scan.
+// One pass over the record validates it, appends its fields to the event and
+// notes those that expressions read (flatten.go, pairs.go); names are learned.
+// What cases ask of a few fields rules out most of them at once (choose.go); the
+// conditions of the others are evaluated. Then the fields are computed, each
+// when the first reads it (mapper.go). compile.go makes all this out of a
+// mapping, explain.go and coverage.go say what of it was used. In the steady
+// state nothing is allocated; BenchmarkMapping compares this with the obvious
+// design and with a bare scan.
 package transform
 
 import (
@@ -75,22 +77,21 @@ type Mapping struct {
 	options     Options
 	pairs       map[string]bool
 	tables      map[string]any
+	unit        *expression.Unit
 	fields      []string       // names of computed fields, in order of appearance
 	fieldOf     map[string]int // name -> index in fields
 	read        []bool         // by field: another expression reads it
 	rules       []rule
-	fieldOfRule []int32 // of the rules
-	evals       []eval  // of the rules
-	copies      []int32 // of the rules: the slot that the expression is and nothing else, or -1
-	base        []int32 // by field: the rule that applies unconditionally at first, or -1
+	programs    []*expression.Program // of the rules
+	targets     []int32               // of the rules: their fields
+	timestamp   int                   // the field of this name, and
+	message     int                   // of message_text
+	base        []int32               // by field: the rule that applies unconditionally at first, or -1
 	steps       []step
 	late        []step // steps whose conditions read computed fields, in the order in which they can be answered
 	expressions []*compiled
-	slotOf      map[string]int
 	selectors   []selector
 	everything  set
-	memos       int // calls that are answered once for an event
-	variables   int // of let
 }
 
 // rule is one expression for one field.
@@ -113,12 +114,6 @@ type compiled struct {
 	program *expression.Program
 	text    definition.Text
 	mapping *definition.Mapping
-	label   string // "field user_name", "when"
-
-	eval        eval
-	cond        cond // of a condition
-	copies      int  // the slot that the expression is and nothing else, or -1
-	interpreted bool // by expr's machine: it has no closures
 }
 
 // step applies rules if its conditions hold.

@@ -251,7 +251,7 @@ func TestSelectors(t *testing.T) {
 		event := decode(t, string(got))
 		for i := range m.steps {
 			s := &m.steps[i]
-			holds, err := s.when[0].program.Bool(mapper.environment(s.when[0]))
+			holds, err := s.when[0].program.Holds(mapper.machine)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package transform
+package expression_test
 
 import (
 	"math/rand/v2"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/expression"
 )
 
 // generator makes expressions out of random bytes.
@@ -115,7 +115,7 @@ func (g *generator) expression() string {
 	}
 	switch g.next(8) {
 	case 0:
-		return g.pick("map", "filter", "find", "any", "all", "none", "count", "one", "findIndex", "sum") + "(" + list() + ", " + body() + ")"
+		return g.pick("map", "filter", "find", "any", "all", "none", "count", "one", "findIndex", "sum", "groupBy", "sortBy") + "(" + list() + ", " + body() + ")"
 	case 1:
 		return "map(" + list() + ", " + body() + ")"
 	case 2:
@@ -169,38 +169,77 @@ func FuzzDifferential(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { differ(t, data) })
 }
 
+// flat are the names of a record as a mapping would give them.
+func flat(env map[string]any, name string, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, member := range v {
+			flat(env, name+"_"+key, member)
+		}
+	case []any:
+		text, _ := JSON(v)
+		env[name] = text
+	case nil:
+	default:
+		env[name] = v
+	}
+}
+
 // differ compares on one expression; it reports whether that compiled.
 func differ(t *testing.T, data []byte) bool {
 	g := generator{data: data}
 	source := g.expression()
-	m, problems := Compile(&definition.Mapping{
-		Name:   "test",
-		Tables: map[string]map[string]any{"t": {"a": "A", "7": 7, "x y": true, "true": 2.5, "0": ""}, "n": {"1": 1}},
-		Fields: fields("x", source, "other", `lower(event_s)`, "third", `event_n`, "again", source),
-	}, Options{})
-	if len(problems) > 0 {
+	constants := map[string]any{"tables": map[string]any{"t": map[string]any{"a": "A", "7": 7, "x y": true, "true": 2.5, "0": ""}, "n": map[string]any{"1": 1}}}
+	unit := expression.NewUnit(expression.Options{Constants: constants})
+	p, err := unit.Parse(source)
+	if err != nil {
 		return false
 	}
-	mapper := m.NewMapper()
+	again, _ := unit.Parse(source)
+	unit.Link()
+	r, err := newReference(source, p.Names(), constants)
+	if err != nil {
+		t.Fatalf("%s: %v", source, err)
+	}
+	m := unit.NewMachine(nil)
 	for _, record := range differentialRecords {
-		out, _ := mapper.Append(nil, []byte(record))
-		if !(&scanner{}).valid(out) {
-			t.Fatalf("%s\nof %s\nis not JSON: %s", source, record, out)
-		}
-		for _, name := range []string{"x", "again"} {
-			e := m.rules[m.base[m.fieldOf[name]]].expression
-			mapper.failure = nil
-			fast := mapper.any(e.eval(mapper))
-			fastErr := mapper.failure
-			mapper.failure = nil
-			slow, slowErr := e.program.Eval(mapper.environment(e))
-			if (fastErr == nil) != (slowErr == nil) { // which of several failures comes first may differ
-				t.Fatalf("%s\nof %s\nclosures: %#v, %v\nmachine:  %#v, %v", source, record, fast, fastErr, slow, slowErr)
+		decoded, _ := DecodeJSON(record)
+		env := map[string]any{"other": "a", "third": 3}
+		flat(env, "event", decoded)
+		m.Begin()
+		expression.SetAll(m, unit, plain(env).(map[string]any))
+		want, wantErr := r.eval(env)
+		for _, p := range []*expression.Program{p, again} {
+			v, err := p.Value(m)
+			got := expression.Give(m, v)
+			if (err == nil) != (wantErr == nil) { // which of several failures comes first may differ
+				t.Fatalf("%s\nof %s\nclosures:  %#v, %v\nreference: %#v, %v", source, record, got, err, want, wantErr)
 			}
-			if fastErr == nil && !reflect.DeepEqual(fast, slow) {
-				t.Fatalf("%s\nof %s\nclosures: %#v\nmachine:  %#v", source, record, fast, slow)
+			if err == nil && !reflect.DeepEqual(got, plain(want)) {
+				t.Fatalf("%s\nof %s\nclosures:  %#v\nreference: %#v", source, record, got, plain(want))
 			}
 		}
 	}
 	return true
+}
+
+// plain turns the numbers of the reference's own type into the package's.
+func plain(v any) any {
+	switch v := v.(type) {
+	case Number:
+		return expression.Number(v)
+	case []any:
+		out := []any{}
+		for _, element := range v {
+			out = append(out, plain(normal(element)))
+		}
+		return out
+	case map[string]any:
+		out := map[string]any{}
+		for name, member := range v {
+			out[name] = plain(normal(member))
+		}
+		return out
+	}
+	return v
 }

@@ -1,4 +1,9 @@
-package transform
+// Package rawjson walks over JSON text and validates it, without decoding what
+// nobody asks for, and writes texts as JSON. It allocates nothing.
+//
+// Positions are indexes into the text; [Bad] is the position of what is not
+// JSON in valid UTF-8, and no function may be given it.
+package rawjson
 
 import (
 	"encoding/binary"
@@ -6,17 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// This file validates JSON text as it walks over it. Positions are indexes
-// into the text; bad (-1) is the position of what is not JSON, and every
-// function that is given bad is never called.
-
-const bad = -1
+// Bad is the position of what is not JSON.
+const Bad = -1
 
 // What a string holds, from the least to the most work it makes.
 const (
-	plain   = iota // can be copied as it stands, and read as it stands
-	escaped        // has escapes
-	lone           // has an escaped half of a surrogate pair, which no UTF-8 can say
+	Plain   = iota // can be copied as it stands, and read as it stands
+	Escaped        // has escapes
+	Lone           // has an escaped half of a surrogate pair, which no UTF-8 can say
 )
 
 const (
@@ -33,9 +35,9 @@ func special(w uint64) uint64 {
 	return (quote - ones | (backslash - ones) | (w - ones*' ') | w) & highs
 }
 
-// scanString walks over a string from the position after its opening quote to
+// ScanString walks over a string from the position after its opening quote to
 // that of its closing one.
-func scanString(b []byte, i int) (end, class int) {
+func ScanString(b []byte, i int) (end, class int) {
 	for {
 		for i+8 <= len(b) {
 			if marks := special(binary.LittleEndian.Uint64(b[i:])); marks != 0 {
@@ -45,7 +47,7 @@ func scanString(b []byte, i int) (end, class int) {
 			i += 8
 		}
 		if i >= len(b) {
-			return bad, class
+			return Bad, class
 		}
 		switch c := b[i]; {
 		case c == '"':
@@ -53,16 +55,16 @@ func scanString(b []byte, i int) (end, class int) {
 		case c == '\\':
 			size, kind := scanEscape(b, i)
 			if size == 0 {
-				return bad, class
+				return Bad, class
 			}
 			class = max(class, kind)
 			i += size
 		case c < ' ':
-			return bad, class
+			return Bad, class
 		case c >= utf8.RuneSelf:
 			r, size := utf8.DecodeRune(b[i:])
 			if r == utf8.RuneError && size == 1 {
-				return bad, class
+				return Bad, class
 			}
 			i += size
 		default:
@@ -79,20 +81,20 @@ func scanEscape(b []byte, i int) (size, class int) {
 	}
 	switch b[i+1] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return 2, escaped
+		return 2, Escaped
 	case 'u':
 		r := hex4(b, i+2)
 		switch {
 		case r < 0:
 			return 0, 0
 		case r < 0xd800 || r > 0xdfff:
-			return 6, escaped
+			return 6, Escaped
 		case r < 0xdc00 && i+7 < len(b) && b[i+6] == '\\' && b[i+7] == 'u':
 			if low := hex4(b, i+8); low >= 0xdc00 && low <= 0xdfff {
-				return 12, escaped
+				return 12, Escaped
 			}
 		}
-		return 6, lone
+		return 6, Lone
 	}
 	return 0, 0
 }
@@ -118,9 +120,9 @@ func hex4[T []byte | string](b T, i int) rune {
 	return r
 }
 
-// unescape appends the text that the inside of a valid string stands for, in
-// valid UTF-8: a lone surrogate becomes U+FFFD.
-func unescape(dst []byte, raw string) []byte {
+// Unescape appends the text that the inside of a valid string stands for, in
+// valid UTF-8: a Lone surrogate becomes U+FFFD.
+func Unescape(dst []byte, raw string) []byte {
 	for i := 0; i < len(raw); {
 		c := raw[i]
 		if c != '\\' {
@@ -163,13 +165,13 @@ func unescape(dst []byte, raw string) []byte {
 	return dst
 }
 
-func isSpace(c byte) bool {
+func IsSpace(c byte) bool {
 	return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t')
 }
 
-// skipSpace gives the position of the next byte that is no white space.
-func skipSpace(b []byte, i int) int {
-	for i < len(b) && isSpace(b[i]) {
+// SkipSpace gives the position of the next byte that is no white space.
+func SkipSpace(b []byte, i int) int {
+	for i < len(b) && IsSpace(b[i]) {
 		i++
 	}
 	return i
@@ -177,13 +179,13 @@ func skipSpace(b []byte, i int) int {
 
 func isDigit(c byte) bool { return c-'0' <= 9 }
 
-// scanNumber walks over a number.
-func scanNumber(b []byte, i int) int {
+// ScanNumber walks over a number.
+func ScanNumber(b []byte, i int) int {
 	if i < len(b) && b[i] == '-' {
 		i++
 	}
 	if i >= len(b) || !isDigit(b[i]) {
-		return bad
+		return Bad
 	}
 	if b[i] == '0' {
 		i++
@@ -195,7 +197,7 @@ func scanNumber(b []byte, i int) int {
 	if i < len(b) && b[i] == '.' {
 		i++
 		if i >= len(b) || !isDigit(b[i]) {
-			return bad
+			return Bad
 		}
 		for i < len(b) && isDigit(b[i]) {
 			i++
@@ -207,7 +209,7 @@ func scanNumber(b []byte, i int) int {
 			i++
 		}
 		if i >= len(b) || !isDigit(b[i]) {
-			return bad
+			return Bad
 		}
 		for i < len(b) && isDigit(b[i]) {
 			i++
@@ -216,83 +218,83 @@ func scanNumber(b []byte, i int) int {
 	return i
 }
 
-// scanWord walks over true, false or null.
-func scanWord(b []byte, i int, word string) int {
+// ScanWord walks over true, false or null.
+func ScanWord(b []byte, i int, word string) int {
 	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
-		return bad
+		return Bad
 	}
 	return i + len(word)
 }
 
-// scanScalar walks over a string, a number or a word.
-func scanScalar(b []byte, i int) int {
+// ScanScalar walks over a string, a number or a word.
+func ScanScalar(b []byte, i int) int {
 	if i >= len(b) {
-		return bad
+		return Bad
 	}
 	switch b[i] {
 	case '"':
-		end, _ := scanString(b, i+1)
-		if end == bad {
-			return bad
+		end, _ := ScanString(b, i+1)
+		if end == Bad {
+			return Bad
 		}
 		return end + 1
 	case 't':
-		return scanWord(b, i, "true")
+		return ScanWord(b, i, "true")
 	case 'f':
-		return scanWord(b, i, "false")
+		return ScanWord(b, i, "false")
 	case 'n':
-		return scanWord(b, i, "null")
+		return ScanWord(b, i, "null")
 	}
-	return scanNumber(b, i)
+	return ScanNumber(b, i)
 }
 
-// scanner walks over whole values. It does not recurse, so that a record may
+// Scanner walks over whole values. It does not recurse, so that a record may
 // be nested as deep as it likes.
-type scanner struct {
+type Scanner struct {
 	open    []byte // the brackets that are open
-	deepest int    // how many were, at most, since it was set to 0
+	Deepest int    // how many were, at most, since it was set to 0
 }
 
-// value walks over the value at i. compact says that there is no white space
+// Value walks over the value at i. compact says that there is no white space
 // between its tokens.
-func (s *scanner) value(b []byte, i int) (end int, compact bool) {
+func (s *Scanner) Value(b []byte, i int) (end int, compact bool) {
 	compact = true
 	s.open = s.open[:0]
 	for {
 		// A value begins at i.
 		if i >= len(b) {
-			return bad, compact
+			return Bad, compact
 		}
 		if c := b[i]; c == '{' || c == '[' {
 			s.open = append(s.open, c)
-			s.deepest = max(s.deepest, len(s.open))
+			s.Deepest = max(s.Deepest, len(s.open))
 			i++
-			if i < len(b) && isSpace(b[i]) {
-				i, compact = skipSpace(b, i), false
+			if i < len(b) && IsSpace(b[i]) {
+				i, compact = SkipSpace(b, i), false
 			}
 			if i >= len(b) || b[i] != c+2 { // } and ] are two after their opening ones
 				if c == '{' {
-					if i, compact = s.key(b, i, compact); i == bad {
-						return bad, compact
+					if i, compact = s.key(b, i, compact); i == Bad {
+						return Bad, compact
 					}
 				}
 				continue
 			}
 			s.open = s.open[:len(s.open)-1]
 			i++
-		} else if i = scanScalar(b, i); i == bad {
-			return bad, compact
+		} else if i = ScanScalar(b, i); i == Bad {
+			return Bad, compact
 		}
 		// A value ended at i.
 		for {
 			if len(s.open) == 0 {
 				return i, compact
 			}
-			if i < len(b) && isSpace(b[i]) {
-				i, compact = skipSpace(b, i), false
+			if i < len(b) && IsSpace(b[i]) {
+				i, compact = SkipSpace(b, i), false
 			}
 			if i >= len(b) {
-				return bad, compact
+				return Bad, compact
 			}
 			in := s.open[len(s.open)-1]
 			if b[i] == in+2 {
@@ -301,15 +303,15 @@ func (s *scanner) value(b []byte, i int) (end int, compact bool) {
 				continue
 			}
 			if b[i] != ',' {
-				return bad, compact
+				return Bad, compact
 			}
 			i++
-			if i < len(b) && isSpace(b[i]) {
-				i, compact = skipSpace(b, i), false
+			if i < len(b) && IsSpace(b[i]) {
+				i, compact = SkipSpace(b, i), false
 			}
 			if in == '{' {
-				if i, compact = s.key(b, i, compact); i == bad {
-					return bad, compact
+				if i, compact = s.key(b, i, compact); i == Bad {
+					return Bad, compact
 				}
 			}
 			break
@@ -318,41 +320,41 @@ func (s *scanner) value(b []byte, i int) (end int, compact bool) {
 }
 
 // key walks over a member's name, the colon and the space around it.
-func (s *scanner) key(b []byte, i int, compact bool) (int, bool) {
+func (s *Scanner) key(b []byte, i int, compact bool) (int, bool) {
 	if i >= len(b) || b[i] != '"' {
-		return bad, compact
+		return Bad, compact
 	}
-	end, _ := scanString(b, i+1)
-	if end == bad {
-		return bad, compact
+	end, _ := ScanString(b, i+1)
+	if end == Bad {
+		return Bad, compact
 	}
-	if end+2 < len(b) && b[end+1] == ':' && !isSpace(b[end+2]) {
+	if end+2 < len(b) && b[end+1] == ':' && !IsSpace(b[end+2]) {
 		return end + 2, compact
 	}
-	colon := skipSpace(b, end+1)
+	colon := SkipSpace(b, end+1)
 	if colon >= len(b) || b[colon] != ':' {
-		return bad, compact
+		return Bad, compact
 	}
-	i = skipSpace(b, colon+1)
+	i = SkipSpace(b, colon+1)
 	return i, compact && colon == end+1 && i == colon+1
 }
 
-// valid says whether b is one JSON value in valid UTF-8.
-func (s *scanner) valid(b []byte) bool {
-	end, _ := s.value(b, skipSpace(b, 0))
-	return end != bad && skipSpace(b, end) == len(b)
+// Valid says whether b is one JSON value in valid UTF-8.
+func (s *Scanner) Valid(b []byte) bool {
+	end, _ := s.Value(b, SkipSpace(b, 0))
+	return end != Bad && SkipSpace(b, end) == len(b)
 }
 
-// compactJSON appends a valid JSON text without the white space between its
+// Compact appends a valid JSON text without the white space between its
 // tokens.
-func compactJSON(dst, raw []byte) []byte {
+func Compact(dst, raw []byte) []byte {
 	for i := 0; i < len(raw); {
 		switch c := raw[i]; {
 		case c == '"':
-			end, _ := scanString(raw, i+1)
+			end, _ := ScanString(raw, i+1)
 			dst = append(dst, raw[i:end+1]...)
 			i = end + 1
-		case isSpace(c):
+		case IsSpace(c):
 			i++
 		default:
 			dst = append(dst, c)
@@ -362,24 +364,25 @@ func compactJSON(dst, raw []byte) []byte {
 	return dst
 }
 
-const wordSize = 8
+// WordSize is the room, in bytes, that [Quote] wants beyond what it writes.
+const WordSize = 8
 
-// quoteJSON writes a valid, compact JSON text to dst at n as a JSON string, and
+// Quote writes a valid, compact JSON text to dst at n as a JSON string, and
 // gives the position behind it. Such a text holds no control characters, so
 // quotes and backslashes are all there is to escape. dst must have room for
 // twice the text, two quotes and a word.
-func quoteJSON(dst []byte, n int, text []byte) int {
+func Quote(dst []byte, n int, text []byte) int {
 	dst[n] = '"'
 	n++
 	for i := 0; i < len(text); {
-		if i+wordSize <= len(text) {
+		if i+WordSize <= len(text) {
 			w := binary.LittleEndian.Uint64(text[i:])
 			quote, backslash := w^ones*'"', w^ones*'\\'
 			marks := ((quote-ones)&^quote | (backslash-ones)&^backslash) & highs
 			binary.LittleEndian.PutUint64(dst[n:], w)
 			if marks == 0 {
-				i += wordSize
-				n += wordSize
+				i += WordSize
+				n += WordSize
 				continue
 			}
 			at := bits.TrailingZeros64(marks) >> 3

@@ -1,0 +1,464 @@
+package expression
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/expr-lang/expr/ast"
+)
+
+// This file compiles a checked tree to closures. A closure that fails notes it
+// in the machine and goes on: whoever started the evaluation looks there and
+// throws the result away.
+
+type (
+	eval func(m *Machine) Value
+	cond func(m *Machine) bool
+)
+
+// compiler compiles one expression of a unit.
+type compiler struct {
+	unit  *Unit
+	scope []variable // of let, and of loops
+	loops int        // around
+}
+
+// variable is a name that an expression declares: "#", "#index" and "#acc" are
+// those of a loop.
+type variable struct {
+	name  string
+	index int
+}
+
+// declare makes a variable, known until the scope is cut back.
+func (c *compiler) declare(name string) (index int) {
+	index = c.unit.variables
+	c.unit.variables++
+	c.scope = append(c.scope, variable{name, index})
+	return index
+}
+
+func (c *compiler) lookup(name string) (index int, ok bool) {
+	for _, v := range slices.Backward(c.scope) {
+		if v.name == name {
+			return v.index, true
+		}
+	}
+	return 0, false
+}
+
+// eval compiles a node.
+func (c *compiler) eval(n ast.Node) eval {
+	if v, ok := c.constant(n); ok {
+		fixed := c.pooled(v)
+		return func(*Machine) Value { return fixed }
+	}
+	switch n := n.(type) {
+	case *ast.IdentifierNode:
+		return c.name(n.Value)
+	case *ast.PointerNode:
+		return c.name("#" + n.Name)
+	case *ast.ChainNode:
+		return c.eval(n.Node)
+	case *ast.UnaryNode:
+		switch n.Operator {
+		case "+":
+			return c.eval(n.Node)
+		case "-":
+			return operation1(c.eval(n.Node), negate)
+		}
+	case *ast.BinaryNode:
+		switch n.Operator {
+		case "??":
+			return coalesce(c.eval(n.Left), c.eval(n.Right))
+		case "+":
+			return operation2(c.eval(n.Left), c.eval(n.Right), (*Machine).add)
+		case "..":
+			return operation2(c.eval(n.Left), c.eval(n.Right), (*Machine).count)
+		case "-", "*", "/", "%", "**", "^":
+			operator := n.Operator
+			return operation2(c.eval(n.Left), c.eval(n.Right), func(m *Machine, a, b Value) (Value, error) { return m.arithmetic(operator, a, b) })
+		}
+	case *ast.ConditionalNode:
+		holds, yes, no := c.cond(n.Cond), c.eval(n.Exp1), c.eval(n.Exp2)
+		return func(m *Machine) Value {
+			if holds(m) {
+				return yes(m)
+			}
+			return no(m)
+		}
+	case *ast.MemberNode:
+		return c.memo(n, c.member(n))
+	case *ast.SliceNode:
+		return c.slice(n)
+	case *ast.CallNode:
+		return c.memo(n, c.call(n))
+	case *ast.BuiltinNode:
+		return c.memo(n, c.loop(n))
+	case *ast.VariableDeclaratorNode:
+		return c.let(n)
+	case *ast.SequenceNode:
+		return c.sequence(n)
+	case *ast.ArrayNode:
+		return gather(listKind, c.evals(n.Nodes))
+	case *ast.MapNode:
+		var members []eval
+		for _, pair := range n.Pairs {
+			p := pair.(*ast.PairNode)
+			key := c.eval(p.Key)
+			members = append(members, func(m *Machine) Value { return m.key(key(m)) }, c.eval(p.Value))
+		}
+		return gather(mapKind, members)
+	}
+	holds := c.cond(n)
+	return func(m *Machine) Value { return boolean(holds(m)) }
+}
+
+func (c *compiler) evals(nodes []ast.Node) []eval {
+	out := make([]eval, len(nodes))
+	for i, n := range nodes {
+		out[i] = c.eval(n)
+	}
+	return out
+}
+
+func (c *compiler) name(name string) eval {
+	if index, ok := c.lookup(name); ok {
+		return func(m *Machine) Value { return m.variables[index] }
+	}
+	i := c.unit.slots[name]
+	if i < len(c.unit.options.Computed) {
+		return func(m *Machine) Value { return m.Computed(i) }
+	}
+	return func(m *Machine) Value {
+		if s := &m.slots[i]; s.record == m.record && s.kind < escapedKind {
+			return s.Value
+		}
+		return m.field(i)
+	}
+}
+
+// field is the slot of the field of the record that a node reads and nothing
+// else, or notField.
+func (c *compiler) field(n ast.Node) int {
+	if id, ok := n.(*ast.IdentifierNode); ok {
+		_, declared := c.lookup(id.Value)
+		i, known := c.unit.slots[id.Value]
+		if known && !declared && i >= len(c.unit.options.Computed) {
+			return i
+		}
+	}
+	return notField
+}
+
+func (c *compiler) let(n *ast.VariableDeclaratorNode) eval {
+	v := c.eval(n.Value)
+	index := c.declare(n.Name)
+	body := c.eval(n.Expr)
+	c.scope = c.scope[:len(c.scope)-1]
+	return func(m *Machine) Value {
+		m.variables[index] = v(m)
+		return body(m)
+	}
+}
+
+// sequence is a; b; c, which is c.
+func (c *compiler) sequence(n *ast.SequenceNode) eval {
+	all := c.evals(n.Nodes)
+	return func(m *Machine) (v Value) {
+		for _, e := range all {
+			v = e(m)
+		}
+		return v
+	}
+}
+
+func gather(kind kind, elements []eval) eval {
+	return func(m *Machine) Value {
+		start := len(m.stack)
+		for _, element := range elements {
+			v := element(m)
+			m.stack = append(m.stack, v)
+		}
+		return m.gathered(kind, start)
+	}
+}
+
+func operation1(of eval, f func(Value) (Value, error)) eval {
+	return func(m *Machine) Value {
+		v, err := f(of(m))
+		if err != nil {
+			return m.fail(err)
+		}
+		return v
+	}
+}
+
+func operation2(left, right eval, f func(m *Machine, a, b Value) (Value, error)) eval {
+	return func(m *Machine) Value {
+		a := left(m)
+		v, err := f(m, a, right(m))
+		if err != nil {
+			return m.fail(err)
+		}
+		return v
+	}
+}
+
+func coalesce(left, right eval) eval {
+	return func(m *Machine) Value {
+		if v := left(m); v.kind != nilKind {
+			return v
+		}
+		return right(m)
+	}
+}
+
+// member is a lookup. In a table it is one search of a Go map.
+func (c *compiler) member(n *ast.MemberNode) eval {
+	key := c.eval(n.Property)
+	if rows := c.rows(n.Node); rows != nil {
+		return func(m *Machine) Value {
+			if text, _, ok := m.text(key(m)); ok {
+				return rows[text]
+			}
+			return Value{}
+		}
+	}
+	of := c.eval(n.Node)
+	return func(m *Machine) Value {
+		v := of(m)
+		return m.member(v, key(m))
+	}
+}
+
+func (c *compiler) slice(n *ast.SliceNode) eval {
+	of := c.eval(n.Node)
+	bound := func(n ast.Node) eval {
+		if n == nil {
+			return func(*Machine) Value { return unbounded }
+		}
+		return c.eval(n)
+	}
+	from, to := bound(n.From), bound(n.To)
+	return func(m *Machine) Value {
+		v, a := of(m), from(m)
+		out, err := m.slice(v, a, to(m))
+		if err != nil {
+			return m.fail(err)
+		}
+		return out
+	}
+}
+
+// call compiles a call: nil among the arguments makes the result nil, unless the
+// function takes nil.
+func (c *compiler) call(n *ast.CallNode) eval {
+	name := n.Callee.(*ast.IdentifierNode).Value
+	f := functions[name]
+	args := c.evals(n.Arguments)
+	if f.one != nil && len(args) == 1 {
+		arg, one := args[0], f.one
+		return func(m *Machine) Value {
+			v := arg(m)
+			if v.kind == nilKind {
+				return v
+			}
+			v, err := one(m, v)
+			if err != nil {
+				return m.fail(fmt.Errorf("%s: %w", name, err))
+			}
+			return v
+		}
+	}
+	return func(m *Machine) Value {
+		start, absent := len(m.stack), false
+		for _, arg := range args {
+			v := arg(m)
+			absent = absent || v.kind == nilKind
+			m.stack = append(m.stack, v)
+		}
+		var v Value
+		var err error
+		if !absent || f.takesNil {
+			v, err = f.call(m, m.stack[start:])
+		}
+		m.stack = m.stack[:start]
+		if err != nil {
+			return m.fail(fmt.Errorf("%s: %w", name, err))
+		}
+		return v
+	}
+}
+
+// counter counts the calls and lookups in expressions.
+type counter map[string]int
+
+func (c counter) Visit(n *ast.Node) {
+	switch (*n).(type) {
+	case *ast.CallNode, *ast.MemberNode, *ast.BuiltinNode:
+		c[(*n).String()]++
+	}
+}
+
+// memo makes that what stands in the unit several times, or in a loop without
+// reading its element, is computed once for a record.
+func (c *compiler) memo(n ast.Node, e eval) eval {
+	name := n.String()
+	if c.unit.uses[name] < 2 && c.loops == 0 || c.readsScope(n) {
+		return e
+	}
+	i, ok := c.unit.memos[name]
+	if !ok {
+		i = len(c.unit.memos)
+		c.unit.memos[name] = i
+	}
+	return func(m *Machine) Value {
+		if memo := &m.memos[i]; memo.record == m.record {
+			return memo.Value
+		}
+		v := e(m)
+		if m.run.failure == nil { // a failure must show in each expression that meets it
+			m.memos[i] = slot{m.record, v}
+		}
+		return v
+	}
+}
+
+// readsScope says whether a node depends on a variable of let or a loop.
+func (c *compiler) readsScope(n ast.Node) bool {
+	if len(c.scope) == 0 {
+		return false
+	}
+	r := scopeReader{compiler: c}
+	ast.Walk(&n, &r)
+	return r.reads
+}
+
+type scopeReader struct {
+	*compiler
+	reads bool
+}
+
+func (r *scopeReader) Visit(n *ast.Node) {
+	switch n := (*n).(type) {
+	case *ast.PointerNode:
+		r.reads = true // a loop of its own within n hides its element: computed each time, which is right too
+	case *ast.IdentifierNode:
+		_, declared := r.lookup(n.Value)
+		r.reads = r.reads || declared
+	}
+}
+
+// pooled makes a value of a constant. Elements go to the unit's pool.
+func (c *compiler) pooled(v any) Value {
+	var elements []Value
+	kind := listKind
+	switch v := v.(type) {
+	case []any:
+		for _, element := range v {
+			elements = append(elements, c.pooled(element))
+		}
+	case map[string]any:
+		kind = mapKind
+		for _, name := range sorted(v) {
+			elements = append(elements, Constant(name), c.pooled(v[name]))
+		}
+	default:
+		return Constant(v)
+	}
+	from := len(c.unit.pool)
+	c.unit.pool = append(c.unit.pool, elements...)
+	return spanOf(kind, from, len(c.unit.pool))
+}
+
+// rows are those of a constant map; nil if n is none.
+func (c *compiler) rows(n ast.Node) map[string]Value {
+	v, _ := c.constant(n)
+	table, ok := v.(map[string]any)
+	if !ok {
+		return nil
+	}
+	id := reflect.ValueOf(table).Pointer()
+	rows, ok := c.unit.tables[id]
+	if !ok {
+		rows = make(map[string]Value, len(table))
+		for name, row := range table {
+			rows[name] = c.pooled(row)
+		}
+		c.unit.tables[id] = rows
+		c.unit.kept = append(c.unit.kept, table)
+	}
+	return rows
+}
+
+// constant is the value of an expression that is the same on every run: a
+// literal, a list or map of literals, a constant of the options or a member
+// of one.
+func (c *compiler) constant(n ast.Node) (any, bool) {
+	switch n := n.(type) {
+	case *ast.NilNode:
+		return nil, true
+	case *ast.BoolNode:
+		return n.Value, true
+	case *ast.IntegerNode:
+		return n.Value, true
+	case *ast.FloatNode:
+		return n.Value, true
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.IdentifierNode:
+		if _, declared := c.lookup(n.Value); declared {
+			return nil, false
+		}
+		v, ok := c.unit.options.Constants[n.Value]
+		return v, ok
+	case *ast.ChainNode:
+		return c.constant(n.Node)
+	case *ast.MemberNode:
+		of, ok := c.constant(n.Node)
+		key, isConstant := c.constant(n.Property)
+		members, isMap := of.(map[string]any)
+		name, isText := key.(string)
+		if !ok || !isConstant || !isMap || !isText {
+			return nil, false
+		}
+		return members[name], true
+	case *ast.UnaryNode:
+		v, ok := c.constant(n.Node)
+		if !ok || n.Operator != "-" {
+			return nil, false
+		}
+		switch v := v.(type) {
+		case int:
+			return -v, true
+		case float64:
+			return -v, true
+		}
+	case *ast.ArrayNode:
+		list := make([]any, len(n.Nodes))
+		for i, element := range n.Nodes {
+			v, ok := c.constant(element)
+			if !ok {
+				return nil, false
+			}
+			list[i] = v
+		}
+		return list, true
+	case *ast.MapNode:
+		members := make(map[string]any, len(n.Pairs))
+		for _, pair := range n.Pairs {
+			p := pair.(*ast.PairNode)
+			key, ok := c.constant(p.Key)
+			value, okToo := c.constant(p.Value)
+			name, isText := key.(string)
+			if !ok || !okToo || !isText {
+				return nil, false
+			}
+			members[name] = value
+		}
+		return members, true
+	}
+	return nil, false
+}

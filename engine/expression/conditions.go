@@ -1,0 +1,209 @@
+package expression
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+)
+
+// This file compiles expressions that answer a question: comparisons, searches
+// and what and, or and not make of them.
+
+// cond compiles a node as a condition.
+func (c *compiler) cond(n ast.Node) cond {
+	switch n := n.(type) {
+	case *ast.BoolNode:
+		holds := n.Value
+		return func(*Machine) bool { return holds }
+	case *ast.UnaryNode:
+		if n.Operator == "not" || n.Operator == "!" {
+			holds := c.cond(n.Node)
+			return func(m *Machine) bool { return !holds(m) }
+		}
+	case *ast.BinaryNode:
+		if holds := c.comparison(n); holds != nil {
+			return holds
+		}
+	}
+	v := c.eval(n)
+	return func(m *Machine) bool { return m.truth(v(m)) }
+}
+
+// truth is a value as a condition.
+func (m *Machine) truth(v Value) bool {
+	switch v.kind {
+	case boolKind:
+		return v.bits != 0
+	case nilKind:
+		return false
+	}
+	m.fail(fmt.Errorf("a %s is neither true nor false", v.name()))
+	return false
+}
+
+// comparison compiles an operator whose result is true or false; nil for others.
+func (c *compiler) comparison(n *ast.BinaryNode) cond {
+	switch n.Operator {
+	case "and", "&&":
+		left, right := c.cond(n.Left), c.cond(n.Right)
+		return func(m *Machine) bool { return left(m) && right(m) }
+	case "or", "||":
+		left, right := c.cond(n.Left), c.cond(n.Right)
+		return func(m *Machine) bool { return left(m) || right(m) }
+	case "==":
+		return c.equality(n)
+	case "!=":
+		equal := c.equality(n)
+		return func(m *Machine) bool { return !equal(m) }
+	case "in":
+		return c.in(n)
+	case "matches":
+		return c.matches(n)
+	case "<":
+		return c.order(n, func(order int) bool { return order < 0 })
+	case "<=":
+		return c.order(n, func(order int) bool { return order <= 0 })
+	case ">":
+		return c.order(n, func(order int) bool { return order > 0 })
+	case ">=":
+		return c.order(n, func(order int) bool { return order >= 0 })
+	case "contains":
+		return c.texts(n, strings.Contains)
+	case "startsWith":
+		return c.texts(n, strings.HasPrefix)
+	case "endsWith":
+		return c.texts(n, strings.HasSuffix)
+	}
+	return nil
+}
+
+func (c *compiler) equality(n *ast.BinaryNode) cond {
+	left, right := n.Left, n.Right
+	if _, ok := c.constant(left); ok {
+		left, right = right, left
+	}
+	a, b := c.eval(left), c.eval(right)
+	if want, ok := c.constant(right); ok {
+		switch want := want.(type) {
+		case string:
+			if i := c.field(left); i >= 0 {
+				return func(m *Machine) bool { return m.is(i, want) }
+			}
+			return func(m *Machine) bool { return a(m).IsText(want) }
+		case nil:
+			return func(m *Machine) bool { return a(m).kind == nilKind }
+		}
+	}
+	return func(m *Machine) bool {
+		v := a(m)
+		return m.equal(v, b(m))
+	}
+}
+
+// is says whether a field of the record is this text.
+func (m *Machine) is(i int, want string) bool {
+	s := &m.slots[i]
+	if s.record != m.record {
+		return false
+	}
+	if s.kind >= escapedKind {
+		m.read(s)
+	}
+	return s.kind == textKind && s.text == want
+}
+
+func (c *compiler) order(n *ast.BinaryNode, holds func(int) bool) cond {
+	left, right := c.eval(n.Left), c.eval(n.Right)
+	return func(m *Machine) bool {
+		v := left(m)
+		order, ok := m.compare(v, right(m))
+		return ok && holds(order)
+	}
+}
+
+// texts is a comparison of two texts, numbers taken as such.
+func (c *compiler) texts(n *ast.BinaryNode, holds func(s, t string) bool) cond {
+	left, right := c.eval(n.Left), c.eval(n.Right)
+	return func(m *Machine) bool {
+		v := left(m)
+		return m.texts(v, right(m), holds)
+	}
+}
+
+// in is a search in a list or among the keys of a map, mostly constant.
+func (c *compiler) in(n *ast.BinaryNode) cond {
+	v := c.eval(n.Left)
+	if rows := c.rows(n.Right); rows != nil {
+		return func(m *Machine) bool {
+			text, _, ok := m.text(v(m))
+			if ok {
+				_, ok = rows[text]
+			}
+			return ok
+		}
+	}
+	if of, ok := c.constant(n.Right); ok {
+		if list, ok := of.([]any); ok {
+			return c.inConstant(v, list)
+		}
+	}
+	of := c.eval(n.Right)
+	return func(m *Machine) bool {
+		a := v(m)
+		return m.in(a, of(m))
+	}
+}
+
+// inConstant is a search in a list of which texts and whole numbers are known.
+func (c *compiler) inConstant(v eval, list []any) cond {
+	texts := make(map[string]bool)
+	var few []string
+	var others []Value
+	for _, element := range list {
+		if s, ok := element.(string); ok {
+			texts[s] = true
+			few = append(few, s)
+		} else {
+			others = append(others, c.pooled(element))
+		}
+	}
+	return func(m *Machine) bool {
+		a := v(m)
+		switch {
+		case a.kind != textKind:
+			return slices.ContainsFunc(others, func(b Value) bool { return m.equal(a, b) })
+		case len(few) > 8:
+			return texts[a.text]
+		}
+		return slices.Contains(few, a.text)
+	}
+}
+
+func (c *compiler) matches(n *ast.BinaryNode) cond {
+	v := c.eval(n.Left)
+	if pattern, ok := n.Right.(*ast.StringNode); ok {
+		re := regexp.MustCompile(pattern.Value) // the checker refuses one that does not compile
+		return func(m *Machine) bool {
+			text, _, ok := m.text(v(m))
+			return ok && re.MatchString(text)
+		}
+	}
+	pattern := c.eval(n.Right)
+	return func(m *Machine) bool {
+		of, by := v(m), pattern(m)
+		text, _, ok := m.text(of)
+		source, _, okToo := m.text(by)
+		if !ok || !okToo {
+			return false
+		}
+		re, err := regexp.Compile(source)
+		if err != nil {
+			m.fail(fmt.Errorf("matches: %w", err))
+			return false
+		}
+		return re.MatchString(text)
+	}
+}

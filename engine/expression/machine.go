@@ -1,0 +1,330 @@
+package expression
+
+import (
+	"fmt"
+	"time"
+	"unsafe"
+
+	"github.com/secure60/s60-m365-connector/engine/rawjson"
+)
+
+// Limits of one expression on one record, beyond which it fails.
+const (
+	MaxText   = 16 << 20 // bytes of all texts that it builds
+	MaxValues = 1 << 18  // elements of all lists and maps that it builds
+	MaxSteps  = 100_000  // of its loops together
+)
+
+var (
+	errTooLong      = fmt.Errorf("the texts that it builds grow over %d MiB", MaxText>>20)
+	errTooMany      = fmt.Errorf("the lists that it builds grow over %d elements", MaxValues)
+	errTooManySteps = fmt.Errorf("the expression takes more than %d steps on this data", MaxSteps)
+)
+
+// Machine evaluates the expressions of a unit over one record after the other.
+// It holds the record's fields and scratch space: each goroutine needs one of
+// its own. Between two calls of [Machine.Begin], a value that was computed once
+// is not computed again.
+type Machine struct {
+	unit    *Unit
+	compute func(i int) Value // of a computed name
+
+	record    uint64 // counts records; what bears another number is of another record
+	slots     []slot // by name
+	memos     []slot // calls that are answered once for a record
+	variables []Value
+	scanner   rawjson.Scanner
+
+	arena  []byte      // texts of this record
+	values []Value     // elements of lists and maps: the unit's constants, then those of this record
+	times  []time.Time // of this record
+	stack  []Value     // arguments and elements that are being gathered
+
+	run run
+}
+
+// slot is a value that was set for a record.
+type slot struct {
+	record uint64
+	Value
+}
+
+// run is what one evaluation uses up.
+type run struct {
+	failure error // the first
+	steps   int
+	arena   int // where in the machine's texts and values it began
+	values  int
+}
+
+// NewMachine makes a machine. compute gives the values of the computed names,
+// by their index in Options.Computed; it may evaluate expressions of the unit.
+func (u *Unit) NewMachine(compute func(i int) Value) *Machine {
+	return &Machine{
+		unit:      u,
+		compute:   compute,
+		record:    1,
+		slots:     make([]slot, len(u.slots)),
+		memos:     make([]slot, len(u.memos)),
+		variables: make([]Value, u.variables),
+		values:    u.pool[:len(u.pool):len(u.pool)],
+	}
+}
+
+// keepArena and keepValues are how much scratch space, in bytes and in values,
+// is kept from one record to the next.
+const (
+	keepArena  = 1 << 20
+	keepValues = 1 << 14
+)
+
+// Begin forgets the record before.
+func (m *Machine) Begin() {
+	m.record++
+	if m.arena = m.arena[:0]; cap(m.arena) > keepArena {
+		m.arena = nil
+	}
+	if m.values = m.values[:len(m.unit.pool)]; cap(m.values) > len(m.values)+keepValues {
+		m.values = m.unit.pool[:len(m.unit.pool):len(m.unit.pool)]
+	}
+	if cap(m.stack) > keepValues {
+		m.stack = nil
+	}
+	m.times, m.stack = m.times[:0], m.stack[:0]
+}
+
+// SetText, SetNumber, SetBool and SetJSON set a field of the record to what
+// stands there. Their texts, which must be valid, are read when they are needed,
+// and must not change before the next Begin. raw is the inside of a JSON string.
+func (m *Machine) SetText(i int, raw []byte, escaped bool) {
+	v := Value{kind: textKind, text: view(raw), safe: true}
+	if escaped {
+		v.kind = escapedKind
+	}
+	m.Set(i, v)
+}
+
+func (m *Machine) SetNumber(i int, raw []byte) { m.Set(i, Value{kind: numberKind, text: view(raw)}) }
+
+func (m *Machine) SetBool(i int, b bool) { m.Set(i, boolean(b)) }
+
+// SetJSON sets a field to a list or a map, which reads as its compact text.
+func (m *Machine) SetJSON(i int, raw []byte, compact bool) {
+	v := Value{kind: textKind, text: view(raw)}
+	if !compact {
+		v.kind = spacedKind
+	}
+	m.Set(i, v)
+}
+
+// Set sets a name for this record.
+func (m *Machine) Set(i int, v Value) { m.slots[i] = slot{m.record, v} }
+
+// Unset takes a field from the record.
+func (m *Machine) Unset(i int) { m.slots[i].record = 0 }
+
+// field is a field of the record.
+func (m *Machine) field(i int) Value {
+	s := &m.slots[i]
+	if s.record != m.record {
+		return Value{}
+	}
+	if s.kind < escapedKind {
+		return s.Value
+	}
+	return m.read(s)
+}
+
+// Field is a field of the record, as expressions see it.
+func (m *Machine) Field(i int) Value { return m.field(i) }
+
+// read reads a field for the first time.
+func (m *Machine) read(s *slot) Value {
+	start := len(m.arena)
+	if s.kind == escapedKind {
+		m.arena = rawjson.Unescape(m.arena, s.text)
+	} else {
+		m.arena = rawjson.Compact(m.arena, bytesOf(s.text))
+	}
+	s.Value = text(view(m.arena[start:]))
+	return s.Value
+}
+
+// Computed is the value of a computed name.
+func (m *Machine) Computed(i int) Value {
+	s := &m.slots[i]
+	if s.record != m.record {
+		outer := m.run // what asks for the name goes on afterwards
+		s.Value = m.compute(i)
+		s.record, m.run = m.record, outer
+	}
+	return s.Value
+}
+
+// fail notes a failure, the first of an evaluation. The evaluation goes on, its
+// result is thrown away.
+func (m *Machine) fail(err error) Value {
+	if m.run.failure == nil {
+		m.run.failure = err
+	}
+	return Value{}
+}
+
+// step counts what a loop does, so that loops within loops end.
+func (m *Machine) step() bool {
+	if m.run.steps++; m.run.steps > MaxSteps {
+		m.fail(errTooManySteps)
+	}
+	return m.run.failure == nil
+}
+
+// room says whether an expression may build as much more text.
+func (m *Machine) room(size int) bool { return len(m.arena)-m.run.arena+size <= MaxText }
+
+// built is the text that was appended to the arena from start on.
+func (m *Machine) built(start int, safe bool) (Value, error) {
+	if !m.room(0) {
+		m.arena = m.arena[:start]
+		return Value{}, errTooLong
+	}
+	return Value{kind: textKind, text: view(m.arena[start:]), safe: safe}, nil
+}
+
+// write appends the text of a value to the arena; ok is false if it has none.
+func (m *Machine) write(v Value) (safe, ok bool) {
+	at := len(m.arena)
+	text, safe, ok := m.text(v) // which may write digits there
+	m.arena = append(m.arena[:at], text...)
+	return safe, ok
+}
+
+// gathered makes a list or a map of what the stack holds from start on.
+func (m *Machine) gathered(kind kind, start int) Value {
+	from := len(m.values)
+	if from-m.run.values+len(m.stack)-start > MaxValues {
+		m.stack = m.stack[:start]
+		return m.fail(errTooMany)
+	}
+	m.values = append(m.values, m.stack[start:]...)
+	m.stack = m.stack[:start]
+	return spanOf(kind, from, len(m.values))
+}
+
+// listOf makes a list of values.
+func (m *Machine) listOf(values []Value) Value {
+	start := len(m.stack)
+	m.stack = append(m.stack, values...)
+	return m.gathered(listKind, start)
+}
+
+func (m *Machine) time(t time.Time) Value {
+	m.times = append(m.times, t)
+	return Value{kind: timeKind, bits: int64(len(m.times) - 1)}
+}
+
+// bytesOf is a string as bytes, without a copy; they must not be written.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// maxNested is how deep the JSON in a text may be nested.
+const maxNested = 10_000
+
+// decode is the value that a JSON text holds, nil if it is not one JSON value.
+func (m *Machine) decode(s string) (Value, error) {
+	b := bytesOf(s)
+	start := len(m.stack)
+	v, end := m.parse(b, rawjson.SkipSpace(b, 0), 0)
+	m.stack = m.stack[:start]
+	if end == rawjson.Bad || rawjson.SkipSpace(b, end) != len(b) {
+		return Value{}, nil
+	}
+	return v, nil
+}
+
+// parse parses the JSON value at i, and gives the position behind it.
+func (m *Machine) parse(b []byte, i, depth int) (Value, int) {
+	if i >= len(b) {
+		return Value{}, rawjson.Bad
+	}
+	switch b[i] {
+	case '"':
+		end, class := rawjson.ScanString(b, i+1)
+		if end == rawjson.Bad {
+			return Value{}, end
+		}
+		return m.string(b[i+1:end], class), end + 1
+	case '{', '[':
+		return m.container(b, i, depth)
+	case 't':
+		return boolean(true), rawjson.ScanWord(b, i, "true")
+	case 'f':
+		return boolean(false), rawjson.ScanWord(b, i, "false")
+	case 'n':
+		return Value{}, rawjson.ScanWord(b, i, "null")
+	}
+	end := rawjson.ScanNumber(b, i)
+	if end == rawjson.Bad {
+		return Value{}, end
+	}
+	return Value{kind: numberKind, text: view(b[i:end])}, end
+}
+
+func (m *Machine) string(raw []byte, class int) Value {
+	if class == rawjson.Plain {
+		return Value{kind: textKind, text: view(raw), safe: true}
+	}
+	start := len(m.arena)
+	m.arena = rawjson.Unescape(m.arena, view(raw))
+	return text(view(m.arena[start:]))
+}
+
+// container parses the list or the map at i.
+func (m *Machine) container(b []byte, i, depth int) (Value, int) {
+	start, kind := len(m.stack), listKind
+	if b[i] == '{' {
+		kind = mapKind
+	}
+	closing := b[i] + 2 // } and ] are two after their opening ones
+	if depth >= maxNested {
+		return Value{}, rawjson.Bad
+	}
+	i = rawjson.SkipSpace(b, i+1)
+	if i < len(b) && b[i] == closing {
+		return m.gathered(kind, start), i + 1
+	}
+	for {
+		if kind == mapKind {
+			if i >= len(b) || b[i] != '"' {
+				return Value{}, rawjson.Bad
+			}
+			end, class := rawjson.ScanString(b, i+1)
+			if end == rawjson.Bad {
+				return Value{}, rawjson.Bad
+			}
+			m.stack = append(m.stack, m.string(b[i+1:end], class))
+			if i = rawjson.SkipSpace(b, end+1); i >= len(b) || b[i] != ':' {
+				return Value{}, rawjson.Bad
+			}
+			i = rawjson.SkipSpace(b, i+1)
+		}
+		v, end := m.parse(b, i, depth+1)
+		if end == rawjson.Bad || m.run.failure != nil {
+			return Value{}, rawjson.Bad
+		}
+		m.stack = append(m.stack, v)
+		if len(m.stack)-start > MaxValues {
+			m.fail(errTooMany)
+			return Value{}, rawjson.Bad
+		}
+		i = rawjson.SkipSpace(b, end)
+		if i >= len(b) {
+			return Value{}, rawjson.Bad
+		}
+		if b[i] == closing {
+			return m.gathered(kind, start), i + 1
+		}
+		if b[i] != ',' {
+			return Value{}, rawjson.Bad
+		}
+		i = rawjson.SkipSpace(b, i+1)
+	}
+}
