@@ -101,7 +101,7 @@ func Merged(options Options, kind, name string) []byte {
 	if t == nil {
 		return nil
 	}
-	return t.yaml()
+	return t.yaml(k.schema())
 }
 
 // ParseFeed reads one feed without regard to the name of its file, to what it extends or

@@ -43,33 +43,44 @@ func (t *tree) sourceType() string {
 	return name.Value
 }
 
-// yaml writes the tree, with the place of each key that is another file's.
-func (t *tree) yaml() []byte {
+// yaml writes the tree in the order of its schema, with the place of each key.
+func (t *tree) yaml(schema *schemas.Document) []byte {
+	root := t.annotated(t.root)
+	ordered := *root
+	ordered.Content = nil
+	for _, name := range schemas.Keys(schema.Root) {
+		if key, value := child(root, name); key != nil {
+			ordered.Content = append(ordered.Content, key, value)
+		}
+	}
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	if err := e.Encode(t.annotated(t.root)); err != nil {
+	if err := e.Encode(&ordered); err != nil {
 		return nil
 	}
 	return b.Bytes()
 }
 
-// annotated is a copy of a node whose keys say where they come from.
+// annotated is a copy of a node whose keys say where they come from. A mapping of several
+// files' keys has a line for each.
 func (t *tree) annotated(node *yaml.Node) *yaml.Node {
 	c := *node
 	c.HeadComment, c.LineComment, c.FootComment = "", "", ""
 	c.Content = make([]*yaml.Node, len(node.Content))
 	for i, child := range node.Content {
 		c.Content[i] = t.annotated(child)
+		if t.of(child) != t.of(node.Content[0]) {
+			c.Style &^= yaml.FlowStyle
+		}
 	}
-	if node.Kind != yaml.MappingNode || node.Style&yaml.FlowStyle != 0 {
+	if node.Kind != yaml.MappingNode || c.Style&yaml.FlowStyle != 0 {
 		return &c
 	}
 	for i := 0; i+1 < len(c.Content); i += 2 {
-		key, value := c.Content[i], c.Content[i+1]
-		at := value // the comment goes to the end of the line
-		if value.Kind != yaml.ScalarNode && value.Style&yaml.FlowStyle == 0 || value.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
-			at = key
+		at := c.Content[i+1] // the comment goes to the end of the line
+		if at.Kind != yaml.ScalarNode && at.Style&yaml.FlowStyle == 0 || at.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+			at = c.Content[i]
 		}
 		at.LineComment = fmt.Sprintf("# %s:%d", t.of(node.Content[i]).file, node.Content[i].Line)
 	}
@@ -222,26 +233,24 @@ func (t *tree) merge(base, own *yaml.Node, document *schemas.Document, schema ma
 	switch {
 	case base.Kind == yaml.MappingNode && own.Kind == yaml.MappingNode:
 		merged.Content = nil
-		for i := 0; i+1 < len(base.Content); i += 2 {
-			key, value := base.Content[i], base.Content[i+1]
-			if ownKey, ownValue := child(own, key.Value); ownKey != nil {
-				if isNull(ownValue) {
-					continue
-				}
-				key, value = ownKey, t.merge(value, ownValue, document, property(schema, key.Value))
+		for i := 0; i+1 < len(own.Content); i += 2 {
+			key, value := own.Content[i], own.Content[i+1]
+			before, under := child(base, key.Value)
+			switch {
+			case before == nil && isNull(value):
+				t.warn(key, "%q takes nothing away: the base does not have it", key.Value)
+				continue
+			case isNull(value):
+				continue
+			case before != nil:
+				value = t.merge(under, value, document, property(schema, key.Value))
 			}
 			merged.Content = append(merged.Content, key, value)
 		}
-		for i := 0; i+1 < len(own.Content); i += 2 {
-			key, value := own.Content[i], own.Content[i+1]
-			if before, _ := child(base, key.Value); before != nil {
-				continue
+		for i := 0; i+1 < len(base.Content); i += 2 {
+			if key, _ := child(own, base.Content[i].Value); key == nil {
+				merged.Content = append(merged.Content, base.Content[i], base.Content[i+1])
 			}
-			if isNull(value) {
-				t.warn(key, "%q takes nothing away: the base does not have it", key.Value)
-				continue
-			}
-			merged.Content = append(merged.Content, key, value)
 		}
 	case base.Kind == yaml.SequenceNode && own.Kind == yaml.SequenceNode && schema["extends"] == "append":
 		merged.Content = slices.Concat(base.Content, own.Content)

@@ -137,6 +137,9 @@ func (v *violations) phrase(f violation, ofName bool, steps []string) (*yaml.Nod
 			}
 		}
 	case "dependentRequired":
+		if v.partial {
+			return nil, ""
+		}
 		key, _ := child(f.node, steps[1])
 		if said == "" {
 			said = fmt.Sprintf("needs the key %q", f.wants)
