@@ -24,7 +24,7 @@ type contentType struct {
 	name  string
 	feed  uint8
 	sim   *Simulator
-	kinds *catalogue
+	kinds catalogue
 
 	mu     sync.Mutex
 	times  timeline

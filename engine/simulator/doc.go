@@ -20,7 +20,8 @@
 // Records are made up by a seeded generator. A record is a function of (seed,
 // feed, index, time), so millions need no storage: blobs and pages are rendered
 // as they are asked for. People, addresses and domains are reserved for
-// documentation (RFC 5737, RFC 3849, RFC 2606).
+// documentation (RFC 5737, RFC 3849, RFC 2606). What records look like is data: the files of
+// records/; endpoints of Graph are the rows of endpoints in graph.go.
 //
 // # The judge
 //

@@ -156,7 +156,7 @@ func isNumber(b []byte) bool {
 	i := 0
 	digits := func() bool {
 		start := i
-		for i < len(b) && isDigit(b[i]) {
+		for i < len(b) && b[i] >= '0' && b[i] <= '9' {
 			i++
 		}
 		return i > start

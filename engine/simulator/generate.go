@@ -24,12 +24,12 @@ func (w *world) begin(r *record, id recordID, guid [36]byte, at time.Time) {
 
 // audit renders one record of the Management Activity API: first is the line
 // its members begin with.
-func (w *world) audit(dst []byte, c *catalogue, r *record, first int) []byte {
+func (w *world) audit(dst []byte, c catalogue, r *record, first int) []byte {
 	return w.choose(c, r).append(dst, r, first)
 }
 
 // choose picks the kind of a record, and what follows from it.
-func (w *world) choose(c *catalogue, r *record) *template {
+func (w *world) choose(c catalogue, r *record) *template {
 	t := c.pick(mix(r.seed ^ 8))
 	if s, minute := w.storyAt(r.at.Unix()); s != nil {
 		if told := tell(feedNames[r.id.feed], s, minute, r); told != nil {
@@ -50,37 +50,32 @@ func tell(feed string, s *story, minute int64, r *record) *template {
 	switch {
 	case feed == AuditEntra && minute < 10 && chance < 60:
 		r.rank = 0 // wrong password
-		return attacked(stsFailure, r.other)
+		return attacked(named["stsFailure"], r.other)
 	case feed == AuditEntra && minute == 10 && chance < 30:
-		return attacked(stsSuccess, s.victim)
+		return attacked(named["stsSuccess"], s.victim)
 	case feed == AuditExchange && minute >= 12 && minute < 20 && chance < 20:
-		return attacked(inboxRule, s.victim)
+		return attacked(named["inboxRule"], s.victim)
 	case feed == AuditSharePoint && minute >= 20 && minute < 40 && chance < 40:
-		return attacked(massDownload, s.victim)
+		return attacked(named["massDownload"], s.victim)
 	case feed == AuditGeneral && minute >= 14 && minute < 30 && chance < 5:
 		r.rank, r.user = 0, s.victim // a forwarding rule was created
-		return alertTriggered
+		return named["alertTriggered"]
 	}
 	return nil
 }
 
 // signIn renders one sign-in of the given kind.
 func (w *world) signIn(dst []byte, feed string, r *record, beta bool) []byte {
-	shapes := &userSignIns
 	switch feed {
-	case SignInsNonInteractive:
-		shapes = &quietSignIns
 	case SignInsServicePrincipal:
-		shapes = &robotSignIns
 		r.ip, r.place = w.people[r.rank%5].ip, &cities[0]
 	case SignInsManagedIdentity:
-		shapes = &boxSignIns
 		r.robot = &w.boxes[r.rank%uint64(len(w.boxes))]
 		r.ip, r.place = "192.0.2.250", &cities[5]
 	}
-	set := &shapes.beta
+	set := signInsBeta[feed]
 	if !beta {
-		set = &shapes.v1
+		set = signInsV1
 	}
 	t := set.ok
 	switch chance := mix(r.seed^10) % 100; {

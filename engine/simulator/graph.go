@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,8 +12,12 @@ import (
 // This file is Microsoft Graph on the wire: routing, permissions, licences,
 // limits and errors.
 
-// endpoint is one set of Graph.
+// endpoint is one set of Graph. A new one is a row of endpoints. What is a log or a table of made-up
+// rows says so by streams or table; whatever answers otherwise (a query in the body of a POST, a
+// delta, a job, a present state) brings its own method and serve, and gets licence, permission,
+// budget and faults from here. A path that ends in / takes whatever follows it.
 type endpoint struct {
+	method    string // empty: GET
 	path      string
 	entity    string   // as error messages name the type
 	roles     []string // one of them is enough
@@ -26,7 +31,7 @@ type endpoint struct {
 	filterOps string // operators allowed on the time; empty: all
 	streams   []string
 	table     string
-	directory func(s *Simulator, w http.ResponseWriter, r *http.Request)
+	serve     func(s *Simulator, w http.ResponseWriter, r *http.Request)
 }
 
 var endpoints = []endpoint{
@@ -51,9 +56,9 @@ var endpoints = []endpoint{
 		top: 50, maxTop: 50, table: Incidents},
 	{path: "deviceManagement/auditEvents", entity: "auditEvent", roles: []string{"DeviceManagementApps.Read.All"}, denied: "protection", budget: "directory",
 		top: 1000, maxTop: 1000, orderBy: []string{"activityDateTime"}, streams: []string{DeviceAudits}},
-	{path: "subscribedSkus", roles: []string{"LicenseAssignment.Read.All", "Directory.Read.All", "Organization.Read.All"}, denied: "directory", budget: "directory", directory: (*Simulator).subscribedSkus},
-	{path: "organization", roles: []string{"Organization.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", directory: (*Simulator).organization},
-	{path: "applications", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", directory: (*Simulator).applications},
+	{path: "subscribedSkus", roles: []string{"LicenseAssignment.Read.All", "Directory.Read.All", "Organization.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).subscribedSkus},
+	{path: "organization", roles: []string{"Organization.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).organization},
+	{path: "applications", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).applications},
 }
 
 // graphErrorBody is the error envelope, its members in the order Graph writes
@@ -109,7 +114,16 @@ func (s *Simulator) serveGraph(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	set, key, _ := strings.Cut(rest, "(")
-	i := slices.IndexFunc(endpoints, func(e endpoint) bool { return strings.EqualFold(e.path, set) })
+	is := func(e endpoint) bool {
+		if below, ok := strings.CutSuffix(e.path, "/"); ok {
+			return len(set) > len(below) && strings.EqualFold(set[:len(below)+1], below+"/")
+		}
+		return strings.EqualFold(e.path, set)
+	}
+	i := slices.IndexFunc(endpoints, func(e endpoint) bool { return is(e) && cmp.Or(e.method, http.MethodGet) == r.Method })
+	if i < 0 {
+		i = slices.IndexFunc(endpoints, is) // which refuses the method
+	}
 	if i < 0 || key != "" && endpoints[i].path != "applications" {
 		s.graphError(w, r, 404, "ResourceNotFound", "Resource not found for the segment '%s'.", set)
 		return
@@ -126,7 +140,8 @@ func (s *Simulator) serveGraph(w http.ResponseWriter, r *http.Request) {
 
 // target is the name that faults know an endpoint by.
 func (e *endpoint) target() string {
-	return "graph." + e.path[strings.LastIndexByte(e.path, '/')+1:]
+	path := strings.TrimSuffix(e.path, "/")
+	return "graph." + path[strings.LastIndexByte(path, '/')+1:]
 }
 
 func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, beta bool, hit faultSet) {
@@ -151,7 +166,7 @@ func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, b
 	if !s.graphBudget(w, r, e.budget) {
 		return
 	}
-	if r.Method != http.MethodGet {
+	if r.Method != cmp.Or(e.method, http.MethodGet) {
 		s.graphError(w, r, 405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
 		return
 	}
@@ -174,8 +189,8 @@ func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, b
 		}
 		return
 	}
-	if e.directory != nil {
-		e.directory(s, w, r)
+	if e.serve != nil {
+		e.serve(s, w, r)
 		return
 	}
 	s.listRows(w, r, e, beta, hit, c)

@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"encoding/json"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -115,10 +114,10 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 		s.graphError(w, r, 400, "BadRequest", "The $orderby expression '%s' is not supported for this resource.", walk.orderBy)
 		return
 	}
-	var filter expr
+	var where filter
 	if walk.filter != "" {
-		if filter, err = parseFilter(walk.filter, s.properties(e, beta)); err == nil {
-			err = e.checkFilter(filter)
+		if where, err = parseFilter(walk.filter, s.properties(e, beta)); err == nil {
+			err = e.checkFilter(where)
 		}
 		if err != nil {
 			s.graphError(w, r, 400, "BadRequest", "%s", err.Error())
@@ -132,14 +131,13 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 	if s.opts.PageSize > 0 {
 		top = min(top, s.opts.PageSize)
 	}
-	pg := &page{sim: s, endpoint: e, beta: beta, now: now, walk: &walk, after: after, filter: filter, order: order, descending: descending, top: top, claims: c}
+	pg := &page{sim: s, endpoint: e, beta: beta, now: now, walk: &walk, after: after, filter: where, order: order, descending: descending, top: top, claims: c}
 	if hit.has(EmptyPage) && after == nil {
 		pg.more = true
 	} else if e.table != "" {
 		pg.fromTable()
-	} else if err := pg.fromStreams(); err != nil {
-		s.graphError(w, r, 400, "BadRequest", "%s", err.Error())
-		return
+	} else {
+		pg.fromStream()
 	}
 	if e.needsTop && walk.top == 0 {
 		pg.more = false
@@ -164,16 +162,13 @@ func (e *endpoint) order(text string) (property string, descending, ok bool) {
 }
 
 // checkFilter refuses operators that the endpoint documents as unsupported.
-func (e *endpoint) checkFilter(f expr) (err error) {
-	if e.filterOps == "" {
-		return nil
-	}
-	walk(f, func(c *compare) {
-		if strings.HasSuffix(c.path[0], "DateTime") && !strings.Contains(e.filterOps, c.op) {
-			err = badFilter("Invalid filter clause: the operator '%s' is not supported for the property '%s'.", c.op, c.path[0])
+func (e *endpoint) checkFilter(f filter) error {
+	for _, c := range f {
+		if e.filterOps != "" && strings.HasSuffix(c.path[0], "DateTime") && !strings.Contains(e.filterOps, c.op) {
+			return badFilter("Invalid filter clause: the operator '%s' is not supported for the property '%s'.", c.op, c.path[0])
 		}
-	})
-	return err
+	}
+	return nil
 }
 
 // properties tells the names that a filter may use: those that rows have.
@@ -231,7 +226,7 @@ type page struct {
 	now        time.Time
 	walk       *walkState
 	after      *place
-	filter     expr
+	filter     filter
 	order      string
 	descending bool
 	top        int
@@ -241,51 +236,16 @@ type page struct {
 	more bool
 }
 
-// kindsWanted are the kinds of sign-ins that a filter asks for. The two user
-// kinds go together, the others only alone.
-func (p *page) kindsWanted() ([]string, error) {
-	if len(p.endpoint.streams) == 1 || !p.beta {
-		return p.endpoint.streams[:1], nil
-	}
-	var wanted []string
-	users := 0
-	if p.filter != nil {
-		walk(p.filter, func(c *compare) {
-			value, _ := c.value.(string)
-			name := "signIns/" + value
-			if slices.Contains(p.endpoint.streams, name) && len(c.path) == 1 && !slices.Contains(wanted, name) {
-				wanted = append(wanted, name)
-				if strings.HasSuffix(name, "User") {
-					users++
-				}
-			}
-		})
-		mentions := false
-		var look func(expr)
-		look = func(e expr) {
-			switch e := e.(type) {
-			case *anyOf:
-				mentions = mentions || e.path[0] == "signInEventTypes"
-			case *not:
-				look(e.of)
-			case *binary:
-				for _, part := range append(append([]expr(nil), e.or...), e.and...) {
-					look(part)
-				}
-			}
-		}
-		look(p.filter)
-		if !mentions {
-			wanted, users = nil, 0
+// kindWanted is the kind of sign-ins that a filter asks for. The service can also tell the two
+// kinds of users together, which takes an 'or'.
+func (p *page) kindWanted() string {
+	for _, c := range p.filter {
+		value, _ := c.value.(string)
+		if name := "signIns/" + value; p.beta && c.any && c.path[0] == "signInEventTypes" && slices.Contains(p.endpoint.streams, name) {
+			return name
 		}
 	}
-	switch {
-	case len(wanted) == 0:
-		return p.endpoint.streams[:1], nil
-	case len(wanted) > 1 && users != len(wanted):
-		return nil, badFilter("Filtering user sign-ins together with service principal or managed identity sign-ins is not supported.")
-	}
-	return wanted, nil
+	return p.endpoint.streams[0]
 }
 
 // retention is how far back Graph keeps a log.
@@ -299,66 +259,39 @@ func (s *Simulator) graphRetention() time.Duration {
 // policyReaders are the roles that show which policies a sign-in met.
 var policyReaders = []string{"Policy.Read.All", "Policy.Read.ConditionalAccess", "Policy.ReadWrite.ConditionalAccess"}
 
-func (p *page) fromStreams() error {
-	names, err := p.kindsWanted()
-	if err != nil {
-		return err
-	}
+func (p *page) fromStream() {
 	now := p.now.UnixNano()
 	policies := slices.ContainsFunc(policyReaders, p.claims.has)
-	type candidate struct {
-		place
-		row []byte
-	}
-	var found []candidate
-	for _, name := range names {
-		st := p.sim.streamOf(name)
-		st.mu.Lock()
-		st.asked = true
-		st.mu.Unlock()
-		from, to := int64(math.MinInt64), int64(math.MaxInt64)
-		if p.filter != nil {
-			from, to = bounds(p.filter, st.clock)
-		}
-		from, to = max(from, now-int64(p.sim.graphRetention())), min(to, now+1)
-		kind := []any{strings.TrimPrefix(st.name, "signIns/")}
-		n := 0
-		st.walk(from, to, now, p.descending, p.after, func(at place) bool {
-			if p.filter != nil {
-				row := decoded(st.clock, at.at, func() []byte { return st.append(nil, at, now, p.beta, policies) })
-				if !p.filter.holds(func(path []string) any {
-					if path[0] == "signInEventTypes" {
-						return kind
-					}
-					return row(path)
-				}) {
-					return true
-				}
+	st := p.sim.streamOf(p.kindWanted())
+	st.mu.Lock()
+	st.asked = true
+	st.mu.Unlock()
+	from, to := p.filter.bounds(st.clock)
+	from, to = max(from, now-int64(p.sim.graphRetention())), min(to, now+1)
+	kind := []any{strings.TrimPrefix(st.name, "signIns/")}
+	n := 0
+	st.walk(from, to, now, p.descending, p.after, func(at place) bool {
+		render := func() []byte { return st.append(nil, at, now, p.beta, policies) }
+		row := decoded(st.clock, at.at, render)
+		if !p.filter.holds(func(path []string) any {
+			if path[0] == "signInEventTypes" {
+				return kind
 			}
-			found = append(found, candidate{at, st.append(nil, at, now, p.beta, policies)})
-			n++
-			return n <= p.top
-		})
-	}
-	slices.SortStableFunc(found, func(a, b candidate) int {
-		switch {
-		case a.before(b.place) != p.descending:
-			return -1
-		default:
-			return 1
+			return row(path)
+		}) {
+			return true
 		}
+		if n++; n > p.top {
+			p.more = true
+			return false
+		}
+		p.rows = append(p.rows, render())
+		if share := p.sim.opts.Repeated; share > 0 && unit(mix(p.sim.opts.Seed^at.index^uint64(at.feed)<<40^0x2e9)) < share {
+			p.rows = append(p.rows, p.rows[len(p.rows)-1]) // reports do list a row twice
+		}
+		p.walk.last = at
+		return true
 	})
-	if len(found) > p.top {
-		found, p.more = found[:p.top], true
-	}
-	for _, f := range found {
-		p.rows = append(p.rows, f.row)
-		if share := p.sim.opts.Repeated; share > 0 && unit(mix(p.sim.opts.Seed^f.index^uint64(f.feed)<<40^0x2e9)) < share {
-			p.rows = append(p.rows, f.row) // reports do list a row twice
-		}
-		p.walk.last = f.place
-	}
-	return nil
 }
 
 func (p *page) fromTable() {
@@ -393,7 +326,7 @@ func (p *page) fromTable() {
 				continue
 			}
 		}
-		if p.filter != nil && !p.filter.holds(decoded(t.clock, row.at.UnixNano(), func() []byte { return t.append(nil, row) })) {
+		if !p.filter.holds(decoded(t.clock, row.at.UnixNano(), func() []byte { return t.append(nil, row) })) {
 			continue
 		}
 		if len(p.rows) == p.top {

@@ -159,7 +159,7 @@ func (s *Simulator) populate(w *world) {
 		feed := uint8(i)
 		switch name {
 		case AuditEntra, AuditExchange, AuditSharePoint, AuditGeneral, DLPAll:
-			s.types = append(s.types, &contentType{name: name, feed: feed, sim: s, kinds: managementKinds[name], times: times(feed, time.Nanosecond)})
+			s.types = append(s.types, &contentType{name: name, feed: feed, sim: s, kinds: catalogues[name], times: times(feed, time.Nanosecond)})
 		case SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity:
 			s.streams = append(s.streams, &stream{name: name, feed: feed, sim: s, clock: "createdDateTime", times: times(feed, time.Second)})
 		case Provisioning:
@@ -170,17 +170,17 @@ func (s *Simulator) populate(w *world) {
 			t := &table{name: name, feed: feed, sim: s, clock: "lastUpdatedDateTime", times: times(feed, 100*time.Nanosecond)}
 			switch name {
 			case RiskDetections:
-				t.row = riskDetectionRow
+				t.row = named[RiskDetections]
 			case ServicePrincipalRiskDetections:
-				t.row = principalDetectionRow
+				t.row = named[ServicePrincipalRiskDetections]
 			case RiskyUsers:
-				t.row, t.clock, t.perUser = riskyUserRow, "riskLastUpdatedDateTime", true
+				t.row, t.clock, t.perUser = named[RiskyUsers], "riskLastUpdatedDateTime", true
 			case RiskyServicePrincipals:
-				t.row, t.clock, t.perRobot = riskyPrincipalRow, "riskLastUpdatedDateTime", true
+				t.row, t.clock, t.perRobot = named[RiskyServicePrincipals], "riskLastUpdatedDateTime", true
 			case Alerts:
-				t.row, t.clock = alertRow, "lastUpdateDateTime"
+				t.row, t.clock = named[Alerts], "lastUpdateDateTime"
 			case Incidents:
-				t.row, t.clock = incidentRow, "lastUpdateDateTime"
+				t.row, t.clock = named[Incidents], "lastUpdateDateTime"
 			}
 			s.tables = append(s.tables, t)
 		}

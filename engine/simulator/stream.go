@@ -165,11 +165,11 @@ func (s *stream) append(dst []byte, p place, now int64, beta, policies bool) []b
 	w.begin(&r, id, s.sim.guid(id), time.Unix(0, p.at).UTC())
 	switch s.name {
 	case DirectoryAudits:
-		return directoryAudits.pick(mix(r.seed^8)).append(dst, &r, 0)
+		return catalogues[DirectoryAudits].pick(mix(r.seed^8)).append(dst, &r, 0)
 	case Provisioning:
-		return provisioningRow.append(dst, &r, 0)
+		return named[Provisioning].append(dst, &r, 0)
 	case DeviceAudits:
-		return deviceAuditRow.append(dst, &r, 0)
+		return named[DeviceAudits].append(dst, &r, 0)
 	}
 	if share := s.sim.opts.Hostile; share > 0 {
 		r.hostile = unit(mix(r.seed^13)) < share

@@ -1,0 +1,96 @@
+package simulator
+
+import (
+	"embed"
+	"io/fs"
+
+	"gopkg.in/yaml.v3"
+)
+
+//go:embed records
+var recordFiles embed.FS
+
+// catalogues are the kinds of records of the feeds that have several, and named the
+// records that have a name.
+var catalogues, named = readRecords()
+
+// catalogue picks kinds by weight.
+type catalogue []*template // each once per unit of its weight
+
+func (c catalogue) pick(h uint64) *template { return c[h%uint64(len(c))] }
+
+// readRecords reads the files of records. What is wrong in them is wrong in the program.
+func readRecords() (map[string]catalogue, map[string]*template) {
+	kinds, records := map[string]catalogue{}, map[string]*template{}
+	names, err := fs.Glob(recordFiles, "records/*.yaml")
+	for _, name := range names {
+		var text []byte
+		if text, err = recordFiles.ReadFile(name); err != nil {
+			break
+		}
+		var file struct {
+			Parts   map[string]string
+			Records map[string]string
+			Kinds   map[string][]struct {
+				Weight       int
+				Name, Record string
+			}
+		}
+		if err = yaml.Unmarshal(text, &file); err != nil {
+			break
+		}
+		part := func(part string) string {
+			if file.Parts[part] == "" {
+				panic("simulator: " + name + " has no part " + part)
+			}
+			return file.Parts[part]
+		}
+		for key, record := range file.Records {
+			records[key] = compile(record, part)
+		}
+		for feed, list := range file.Kinds {
+			for _, kind := range list {
+				t := records[kind.Name]
+				if t == nil {
+					t = compile(kind.Record, part)
+				}
+				for range kind.Weight {
+					kinds[feed] = append(kinds[feed], t)
+				}
+			}
+		}
+	}
+	if err != nil {
+		panic("simulator: the files of records: " + err.Error())
+	}
+	return kinds, records
+}
+
+// signInShapes are the forms that sign-ins of one kind take.
+type signInShapes struct{ ok, pending, failed, spray, risky *template }
+
+// shapesOf are those of a feed, which its file has in part: what is missing is as a failed one,
+// or one that went well.
+func shapesOf(feed, api string) (s signInShapes) {
+	first := func(shapes ...string) *template {
+		for _, shape := range shapes {
+			if t := named[feed+" "+api+" "+shape]; t != nil {
+				return t
+			}
+		}
+		return nil
+	}
+	return signInShapes{
+		ok: first("ok"), pending: first("pending", "failed", "ok"), failed: first("failed", "ok"),
+		spray: first("spray", "failed", "ok"), risky: first("risky", "ok"),
+	}
+}
+
+var signInsV1 = shapesOf(SignInsInteractive, "v1")
+
+var signInsBeta = map[string]signInShapes{
+	SignInsInteractive:      shapesOf(SignInsInteractive, "beta"),
+	SignInsNonInteractive:   shapesOf(SignInsNonInteractive, "beta"),
+	SignInsServicePrincipal: shapesOf(SignInsServicePrincipal, "beta"),
+	SignInsManagedIdentity:  shapesOf(SignInsManagedIdentity, "beta"),
+}

