@@ -77,13 +77,12 @@ func (p *partition) backfill(ctx context.Context, from, to, now time.Time, how p
 	if p.engine.Leases != nil {
 		p.account = strings.TrimSpace(p.value + " (backfill)")
 	}
-	ctx, release, err := p.hold(ctx, false)
+	ctx, release, err := p.lease(ctx, false)
 	if err != nil {
 		return err
 	}
 	defer release()
-	p.stopping = ctx.Done()
-	if err := p.load(now); err != nil {
+	if err := p.load(ctx, now); err != nil {
 		return err
 	}
 	if err := p.subscribe(ctx); err != nil {

@@ -9,30 +9,32 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
-// flight holds the keys of the records of one feed that are on their way: read,
-// but not yet committed. A record that comes twice within moments is thus sent
-// once, whichever of two pages or items it comes in.
-type flight struct {
+// claims are keys that are on their way: read, but not yet committed. What comes
+// twice within moments is thus taken once, whichever of two pages or items it comes
+// in. They are as many as there is room in the batches of a process.
+type claims struct {
 	mu   sync.Mutex
 	keys map[checkpoint.Key]struct{}
 }
 
+func newClaims() *claims { return &claims{keys: map[checkpoint.Key]struct{}{}} }
+
 // claim reports whether the key was free, and takes it.
-func (f *flight) claim(key checkpoint.Key) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if _, taken := f.keys[key]; taken {
+func (c *claims) claim(key checkpoint.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, taken := c.keys[key]; taken {
 		return false
 	}
-	f.keys[key] = struct{}{}
+	c.keys[key] = struct{}{}
 	return true
 }
 
-func (f *flight) release(keys ...checkpoint.Key) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (c *claims) release(keys ...checkpoint.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, key := range keys {
-		delete(f.keys, key)
+		delete(c.keys, key)
 	}
 }
 
@@ -47,12 +49,43 @@ type batch struct {
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-func (b *batch) reset() {
+// free gives the batch's memory to the next one.
+func (b *batch) free() {
 	b.arena, b.ends, b.keys, b.also = b.arena[:0], b.ends[:0], b.keys[:0], b.also[:0]
+	batches.Put(b)
+}
+
+// size is what the events take in the body of a request: each has a separator.
+func (b *batch) size() int { return len(b.arena) + len(b.ends) }
+
+// put adds an event to a batch of at most so many bytes. The arena doubles, and
+// ends a little over them: append's own smaller steps would leave several times as much for
+// the garbage collector.
+func (b *batch) put(key checkpoint.Key, event []byte, most int) {
+	const spare = 64 << 10
+	if n := len(event); cap(b.arena)-len(b.arena) < n {
+		b.arena = slices.Grow(b.arena, max(n, min(spare+len(b.arena), spare+most-len(b.arena))))
+	}
+	b.arena = append(b.arena, event...)
+	b.ends = append(b.ends, len(b.arena))
+	b.keys = append(b.keys, key)
+}
+
+func (b *batch) events() [][]byte {
+	events := make([][]byte, len(b.ends))
+	start := 0
+	for i, end := range b.ends {
+		events[i] = b.arena[start:end:end]
+		start = end
+	}
+	return events
 }
 
 // accepted are the keys of the events that were not refused.
 func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
+	if len(refused) == 0 {
+		return b.keys
+	}
 	out := make(map[int]bool, len(refused))
 	for _, r := range refused {
 		out[r.Index] = true
@@ -64,24 +97,4 @@ func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
 		}
 	}
 	return keys
-}
-
-// room makes room for n more bytes in a batch that is full at most. The arena
-// doubles, and ends a little over most: append's own smaller steps would leave
-// several times as much for the garbage collector.
-func (b *batch) room(n, most int) {
-	const spare = 64 << 10
-	if cap(b.arena)-len(b.arena) < n {
-		b.arena = slices.Grow(b.arena, max(n, min(spare+len(b.arena), spare+most-len(b.arena))))
-	}
-}
-
-func (b *batch) events() [][]byte {
-	events := make([][]byte, len(b.ends))
-	start := 0
-	for i, end := range b.ends {
-		events[i] = b.arena[start:end:end]
-		start = end
-	}
-	return events
 }

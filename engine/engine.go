@@ -9,9 +9,9 @@
 //	load       a full batch -> the destination, until it says yes
 //	commit     keys, ledger, and at the window's end the cursor, in one write
 //
-// A key is remembered and a cursor moves only after the destination said yes.
-// Of all partitions together one batch at a time is with the destination and not
-// yet committed: it is all that is delivered again when the process is killed.
+// A key is remembered and a cursor moves only after the destination said yes. What is with
+// the destination and not yet committed is bounded, see [InFlight]: it is all that is
+// delivered again when the process is killed.
 package engine
 
 import (
@@ -52,6 +52,9 @@ type Config struct {
 	// Workers bound how many windows the engines of a process read at a time;
 	// nil: no bound.
 	Workers *Workers
+	// InFlight bounds what the engines of a process have in flight; nil: this one
+	// has [InFlightBytes] of its own.
+	InFlight *InFlight
 
 	Poll      time.Duration // between two rounds of a feed
 	Lookback  time.Duration // how far back a feed begins that never ran
@@ -89,7 +92,7 @@ type Leases interface {
 type Engine struct {
 	Config
 	started    time.Time
-	sending    chan struct{} // holds one token: see pipeline.deliver
+	outbox     *outbox
 	partitions []*partition
 	disabled   []*definition.Feed
 	holding    sync.Mutex // guards held of the partitions
@@ -102,7 +105,7 @@ type Engine struct {
 
 // New prepares the enabled feeds. It makes no request.
 func New(config Config) (*Engine, error) {
-	e := &Engine{Config: config, sending: make(chan struct{}, 1)}
+	e := &Engine{Config: config}
 	if e.Now == nil {
 		e.Now = time.Now
 	}
@@ -110,6 +113,7 @@ func New(config Config) (*Engine, error) {
 		e.Explain = error.Error
 	}
 	e.started = e.Now()
+	e.outbox = newOutbox(e.InFlight, e.Destination, e.Workers != nil)
 	for _, feed := range e.Feeds {
 		enabled, err := feed.Enabled.Bool(e.Settings)
 		if err != nil {
@@ -151,7 +155,7 @@ func (e *Engine) add(feed *definition.Feed) error {
 	if mapping == nil {
 		return fmt.Errorf("its mapping %q is not loaded", feed.Mapping)
 	}
-	shared := &flight{keys: map[checkpoint.Key]struct{}{}}
+	shared := newClaims()
 	for _, value := range values {
 		p, err := newPartition(e, feed, value, mapping, shared)
 		if err != nil {
@@ -182,7 +186,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
 		for ctx.Err() == nil {
-			held, release, err := p.hold(ctx, true)
+			held, release, err := p.lease(ctx, true)
 			if fatal := fatalError(err); fatal != nil {
 				return fatal
 			}
@@ -207,7 +211,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // another process runs. The error joins what made feeds fail; the others ran all the same.
 func (e *Engine) Once(ctx context.Context) error {
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
-		held, release, err := p.hold(ctx, false)
+		held, release, err := p.lease(ctx, false)
 		if fatal := fatalError(err); fatal != nil {
 			return fatal
 		}

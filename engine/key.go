@@ -43,34 +43,44 @@ func (p *partition) recordKey(raw []byte, keyless *occurrences) checkpoint.Key {
 	return checkpoint.KeyOf(p.feed.Name, names...)
 }
 
+// mostOccurrences is how many contents of records without a key are told apart within a
+// window. Beyond them a record is named by how many came before it.
+const mostOccurrences = 16 << 10
+
 // occurrences counts records of the same content: within one item, or within
 // the pages of one window. A page that breaks off is counted again from its
 // first record.
 type occurrences struct {
-	scope string       // the item
-	base  *occurrences // of the pages before
-	seen  map[checkpoint.Key]int
+	item string       // that they are in
+	base *occurrences // of the pages before
+	all  int
+	seen map[checkpoint.Key]int
 }
 
 func (o *occurrences) key(feed string, raw []byte) checkpoint.Key {
-	content := checkpoint.KeyOf(feed, "content", o.scope, string(raw))
-	n := o.seen[content]
+	content := checkpoint.KeyOf(feed, "content", o.item, string(raw))
+	n, place, known := o.seen[content], o.all, len(o.seen)
+	if o.base != nil {
+		n, place, known = n+o.base.seen[content], place+o.base.all, known+len(o.base.seen)
+	}
+	o.all++
+	if n == 0 && known >= mostOccurrences {
+		return checkpoint.KeyOf(feed, "keyless", string(content[:]), "place", strconv.Itoa(place))
+	}
 	if o.seen == nil {
 		o.seen = map[checkpoint.Key]int{}
 	}
 	o.seen[content]++
-	if o.base != nil {
-		n += o.base.seen[content]
-	}
 	return checkpoint.KeyOf(feed, "keyless", string(content[:]), strconv.Itoa(n))
 }
 
 // settle adds what was counted to the pages before.
 func (o *occurrences) settle() {
-	if o.base == nil || o.seen == nil {
+	if o.base == nil {
 		return
 	}
-	if o.base.seen == nil {
+	o.base.all += o.all
+	if o.base.seen == nil && o.seen != nil {
 		o.base.seen = map[checkpoint.Key]int{}
 	}
 	for content, n := range o.seen {

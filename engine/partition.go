@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -37,34 +36,39 @@ type partition struct {
 	value   string // of the for_each, "" without
 	account string // under which the state keeps it: its value, but for a backfill beside those who collect
 	key     string // of its events, for their order: feed and value
-	reader  *extract.Reader
+	reader  reader
 	mappers sync.Pool // of *transform.Mapper
-	flight  *flight   // shared by the partitions of the feed
+	claims  *claims   // of records, shared by the partitions of the feed
 	log     *slog.Logger
+	hold    hold // what is in hand of it
 
-	// Used by the goroutine of the round, and during a window by the one that delivers.
-	position   checkpoint.Position
-	loaded     bool          // position was read from the store
-	subscribed bool          // the subscription was seen to be active
-	span       time.Duration // of a window: the feed's, or less after one that could not finish
+	// Of the goroutine of the round.
+	position   checkpoint.Position // during a window its courier has one that is newer
+	loaded     bool                // position was read from the store
+	subscribed bool                // the subscription was seen to be active
+	span       time.Duration       // of a window: the feed's, or less after one that could not finish
 
-	held bool // run by this process; see Engine.share
-
-	stopping <-chan struct{} // closed when the work in hand must end
-	work     work            // what is under way of it, for which it holds a worker
-	moved    atomic.Int64    // grows with everything that is counted of a window
+	held bool // run by this process; guarded by Engine.holding, see Engine.share
 
 	mu     sync.Mutex
 	status FeedStatus
 }
 
-func newPartition(e *Engine, feed *definition.Feed, value string, mapping *transform.Mapping, shared *flight) (*partition, error) {
+// reader is what a partition needs of an [extract.Reader].
+type reader interface {
+	Read(ctx context.Context, w extract.Window, sink extract.Sink) error
+	Subscribe(ctx context.Context, last time.Time) (attempted time.Time, err error)
+	Stats() extract.Stats
+}
+
+func newPartition(e *Engine, feed *definition.Feed, value string, mapping *transform.Mapping, shared *claims) (*partition, error) {
 	reader, err := extract.NewReader(e.Client, feed, value, e.Settings)
 	if err != nil {
 		return nil, err
 	}
 	p := &partition{
-		engine: e, feed: feed, value: value, account: value, key: feed.Name, reader: reader, flight: shared,
+		engine: e, feed: feed, value: value, account: value, key: feed.Name, reader: reader, claims: shared,
+		hold:   hold{workers: e.Workers, tenant: e.Tenant},
 		log:    e.Log.With("feed", feed.Name),
 		status: FeedStatus{Feed: feed.Name, Partition: value, State: Starting, Since: e.Now()},
 	}
@@ -74,8 +78,8 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 	}
 	// A mapping may be shared with engines that have other constants.
 	own := append(slices.Clip(e.Constants), transform.Constant{Name: "source_name", Value: feed.Name})
-	p.work = work{workers: e.Workers, tenant: e.Tenant, moved: func() int64 { return p.moved.Load() + reader.Stats().Requests }, waits: p.waits}
-	reader.Pace(p.work.begin, p.work.end)
+	p.hold.waits = p.waits
+	reader.Pace(p.hold.begin, p.hold.end)
 	p.mappers.New = func() any { return mapping.NewMapper(own...) }
 	if feed.Window != nil {
 		p.span = feed.Window.Max
@@ -114,7 +118,6 @@ func (p *partition) rounds(ctx context.Context) error {
 // round reads everything up to now, less the feed's delay, and keeps the state
 // of the feed. A closed gate is a state, not an error.
 func (p *partition) round(ctx context.Context) error {
-	p.stopping = ctx.Done()
 	err := p.catchUp(ctx)
 	if err == nil {
 		err = p.reconcile(ctx)
@@ -139,7 +142,7 @@ func (p *partition) round(ctx context.Context) error {
 // ends even where records arrive faster than they are read.
 func (p *partition) catchUp(ctx context.Context) error {
 	started := p.engine.Now().UTC()
-	if err := p.load(started); err != nil {
+	if err := p.load(ctx, started); err != nil {
 		return err
 	}
 	if err := p.subscribe(ctx); err != nil {
@@ -229,7 +232,7 @@ func (p *partition) halve(width time.Duration) bool {
 // load reads the position of a partition, or sets the first one. The first is
 // committed at once: a connector that fails for an hour must still begin where
 // it first began.
-func (p *partition) load(now time.Time) error {
+func (p *partition) load(ctx context.Context, now time.Time) error {
 	if p.loaded {
 		return nil
 	}
@@ -241,7 +244,7 @@ func (p *partition) load(now time.Time) error {
 		lookback := min(p.engine.Lookback, p.retention()-edge)
 		position.Start = now.Add(-lookback).Truncate(time.Second)
 		position.Cursor = position.Start
-		if err := p.commit(&checkpoint.Commit{Position: &position}); err != nil {
+		if err := p.commit(ctx, &checkpoint.Commit{Position: &position}); err != nil {
 			return err
 		}
 	}
@@ -293,7 +296,7 @@ func (p *partition) subscribe(ctx context.Context) error {
 	if !attempted.IsZero() && !attempted.Equal(p.position.SubscribedAt) {
 		p.position.SubscribedAt = attempted
 		position := p.position
-		if err := p.commit(&checkpoint.Commit{Position: &position}); err != nil {
+		if err := p.commit(ctx, &checkpoint.Commit{Position: &position}); err != nil {
 			return err
 		}
 		if err == nil {
@@ -307,18 +310,9 @@ func (p *partition) subscribe(ctx context.Context) error {
 	return err
 }
 
-// window reads one window to its end and moves the cursor. started is when the
-// round began: the next round looks back from there for records that appear
-// late.
-func (p *partition) window(ctx context.Context, w extract.Window, started time.Time, how pass) error {
-	pl := newPipeline(ctx, p, w, how)
-	err := p.reader.Read(pl.ctx, w, pl)
-	return pl.finish(err, started)
-}
-
 // commit writes c for this partition, and tries until the connector stops: a
 // full disk must not make it forget, and hence repeat, what it delivered.
-func (p *partition) commit(c *checkpoint.Commit) error {
+func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 	c.Feed, c.Partition = p.feed.Name, p.account
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
 		err := p.engine.Store.Commit(c)
@@ -327,7 +321,7 @@ func (p *partition) commit(c *checkpoint.Commit) error {
 		}
 		p.log.Error("state could not be written, trying again", "error", err, "wait", wait)
 		select {
-		case <-p.stopping:
+		case <-ctx.Done():
 			return err
 		case <-time.After(wait):
 		}

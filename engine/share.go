@@ -9,9 +9,9 @@ import (
 
 // This file is for several processes that share the partitions of a tenant.
 
-// hold waits until this process runs the partition; see [Leases]. What the
+// lease waits until this process runs the partition; see [Leases]. What the
 // partition knew of its state is read again: another process may have changed it.
-func (p *partition) hold(ctx context.Context, wait bool) (_ context.Context, release func(), err error) {
+func (p *partition) lease(ctx context.Context, wait bool) (_ context.Context, release func(), err error) {
 	leases := p.engine.Leases
 	if leases == nil {
 		return ctx, func() {}, nil

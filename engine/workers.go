@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -96,12 +97,12 @@ func (w *Workers) Status() WorkersStatus {
 	return s
 }
 
-// work is what a window has in hand: for anything of it, it holds one slot.
-type work struct {
+// hold is what a partition has in hand: for anything of it, it holds one slot.
+type hold struct {
 	workers *Workers
 	tenant  string
-	moved   func() int64 // grows as long as the window moves
 	waits   func(bool)   // told when it begins to wait for a slot, and when it has it
+	moves   atomic.Int64 // grows as long as the partition moves
 
 	mu   sync.Mutex // held while the first waits for a slot: the others need it, too
 	n    int
@@ -112,55 +113,57 @@ type work struct {
 var errGaveUp = errors.New("the destination takes nothing, and other tenants need the worker: the window is read again later")
 
 // givesUp is closed once the window is asked to give up. It is for those who have something in hand.
-func (k *work) givesUp() <-chan struct{} {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.slot == nil {
+func (h *hold) givesUp() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.slot == nil {
 		return nil
 	}
-	return k.slot.giveUp
+	return h.slot.giveUp
 }
 
 // begin takes something in hand. Where it is the first, it waits for a slot until ctx ends,
 // whose error it returns.
-func (k *work) begin(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.n == 0 && k.workers != nil {
-		s, err := k.acquire(ctx)
+func (h *hold) begin(ctx context.Context) error {
+	h.moves.Add(1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n == 0 && h.workers != nil {
+		s, err := h.acquire(ctx)
 		if err != nil {
 			return err
 		}
-		k.slot = s
+		h.slot = s
 	}
-	k.n++
+	h.n++
 	return nil
 }
 
 // end puts something down. The last gives the slot back.
-func (k *work) end() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.n--; k.n == 0 && k.workers != nil {
-		k.workers.leave(k.slot)
-		k.slot = nil
+func (h *hold) end() {
+	h.moves.Add(1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n--; h.n == 0 && h.workers != nil {
+		h.workers.leave(h.slot)
+		h.slot = nil
 	}
 }
 
-func (k *work) acquire(ctx context.Context) (*slot, error) {
-	s := k.workers.enter(k.tenant, k.moved)
+func (h *hold) acquire(ctx context.Context) (*slot, error) {
+	s := h.workers.enter(h.tenant, h.moves.Load)
 	select {
 	case <-s.ready:
 		return s, nil
 	default:
 	}
-	k.waits(true)
-	defer k.waits(false)
+	h.waits(true)
+	defer h.waits(false)
 	select {
 	case <-s.ready:
 		return s, nil
 	case <-ctx.Done():
-		k.workers.leave(s)
+		h.workers.leave(s)
 		return nil, ctx.Err()
 	}
 }

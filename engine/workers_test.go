@@ -11,8 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/secure60/s60-m365-connector/engine/definition"
-	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 func never() int64 { return 0 }
@@ -149,29 +148,29 @@ func TestWorkersOfADestinationThatHangs(t *testing.T) {
 		const slots = 2
 		w := NewWorkers(slots)
 		ctx, stop := context.WithCancel(t.Context())
-		e := &Engine{sending: make(chan struct{}, 1)}
-		e.sending <- struct{}{} // a batch that does not get through
+		out := newOutbox(nil, many{}, true)
+		for range crowded {
+			if !(&outgoing{outbox: out}).try(1) { // batches that do not get through
+				t.Fatal("a batch may not depart")
+			}
+			w.enter("hangs", never)
+		}
 		var windows sync.WaitGroup
 		var gaveUp atomic.Int64
-		w.enter("hangs", never) // that one
 		for range 10 {
 			windows.Go(func() {
-				p := &partition{engine: e, feed: &definition.Feed{Name: "f"}, work: work{workers: w, tenant: "hangs", moved: never, waits: func(bool) {}}}
+				h := &hold{workers: w, tenant: "hangs", waits: func(bool) {}}
 				for ctx.Err() == nil {
-					pl := newPipeline(ctx, p, extract.Window{}, pass{})
-					if p.work.begin(ctx) != nil {
-						return
+					window, end := context.WithCancelCause(ctx)
+					p := newPacker(window, end, many{}, &outgoing{outbox: out}, h, func(*batch) { t.Error("a batch departed") })
+					err := p.add(ctx, checkpoint.Key{}, make([]byte, 1000)) // it is full
+					if _, all := p.finish(); err == nil && all {
+						t.Error("a batch was sent")
 					}
-					pl.filling.Lock()
-					pl.filled = &batch{}
-					pl.hand(ctx)
-					pl.filling.Unlock()
-					close(pl.ready)
-					<-pl.done
-					p.work.end()
-					if context.Cause(pl.ctx) == errGaveUp {
+					if context.Cause(window) == errGaveUp {
 						gaveUp.Add(1)
 					}
+					end(nil)
 					Sleep(ctx, time.Minute)
 				}
 			})
@@ -207,7 +206,7 @@ func TestWorkersStress(t *testing.T) {
 		tenant := i % len(got)
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(i), 0))
-			k := work{workers: w, tenant: fmt.Sprint(tenant), moved: never, waits: func(bool) {}}
+			k := hold{workers: w, tenant: fmt.Sprint(tenant), waits: func(bool) {}}
 			for range 50 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(2000))*time.Microsecond)
 				var fetchers sync.WaitGroup
@@ -250,7 +249,7 @@ func TestWorkersStress(t *testing.T) {
 // TestNoWorkers: without a bound nobody waits.
 func TestNoWorkers(t *testing.T) {
 	var w *Workers
-	k := work{workers: w, waits: func(bool) { t.Error("it waits") }}
+	k := hold{workers: w, waits: func(bool) { t.Error("it waits") }}
 	for range 3 {
 		if err := k.begin(t.Context()); err != nil {
 			t.Error(err)
@@ -263,10 +262,10 @@ func TestNoWorkers(t *testing.T) {
 }
 
 // TestWork: a window holds one slot for all that it has in hand, and none without.
-func TestWork(t *testing.T) {
+func TestHold(t *testing.T) {
 	w := NewWorkers(1)
 	var waits []bool
-	k := work{workers: w, tenant: "a", moved: never, waits: func(on bool) { waits = append(waits, on) }}
+	k := hold{workers: w, tenant: "a", waits: func(on bool) { waits = append(waits, on) }}
 	hold := func(n int) {
 		t.Helper()
 		if got := w.Status().Busy; got != n {
@@ -296,3 +295,10 @@ func TestWork(t *testing.T) {
 	k.end()
 	hold(0)
 }
+
+// many is a destination that wants many small batches.
+type many struct{}
+
+func (many) Batches() int     { return 100 }
+func (many) BatchEvents() int { return 1 }
+func (many) BatchBytes() int  { return 1000 }

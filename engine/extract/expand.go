@@ -73,9 +73,8 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 			}
 		}
 	}
-	listed := map[[16]byte]bool{}
 	err = r.walk(ctx, w, func(u *pageURL) handler {
-		return &lister{feed: r.feed, page: u, listed: listed, sink: sink, put: func(it item) error {
+		return &lister{feed: r.feed, page: u, sink: sink, put: func(it item) error {
 			if hopeless() {
 				return errHopeless
 			}
@@ -140,11 +139,10 @@ func is[E error](err error) bool {
 
 // lister is the handler of a page of items.
 type lister struct {
-	feed   *definition.Feed
-	page   *pageURL
-	listed map[[16]byte]bool // in this read
-	sink   Sink
-	put    func(item) error
+	feed *definition.Feed
+	page *pageURL
+	sink Sink
+	put  func(item) error
 }
 
 func (l *lister) begin()     {}
@@ -161,11 +159,6 @@ func (l *lister) record(_ context.Context, raw []byte) error {
 		// take the list for read.
 		return &shapeError{fmt.Sprintf("a listed item has neither a URL at %q nor a key at %q", l.feed.Expand.URL, l.feed.Expand.Key)}
 	}
-	id := [16]byte(digest(it.key))
-	if l.listed[id] {
-		return nil
-	}
-	l.listed[id] = true
 	known, err := l.sink.Known(it.key)
 	if err != nil {
 		return &sinkError{err}

@@ -30,8 +30,8 @@ type Window struct {
 // Sink takes what a read finds. Its methods are called from several goroutines.
 type Sink interface {
 	// Known reports whether the listed item with this key was delivered whole
-	// before, so that it need not be fetched again. It is called once for each
-	// item of a read, however often the item is listed.
+	// before, or is being fetched, so that it need not be fetched. It is called whenever
+	// the item is listed.
 	Known(key string) (bool, error)
 	// Skipped reports that a listed item (its key), or a page (an empty key),
 	// was given up for good by a rule of the feed, and why.

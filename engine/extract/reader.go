@@ -93,8 +93,7 @@ func (r *Reader) Stats() Stats {
 }
 
 // Read reads a window to its end and hands each record, or listed item, to
-// the sink. For each item it calls Known once, however often it is listed, and
-// then, unless the item is known, Skipped or Open.
+// the sink. For each listed item it calls Known, and then, unless the item is known, Skipped or Open.
 //
 // A page is asked for only after the records of the one before were taken.
 // When an item fails, the others are fetched nevertheless, unless they fail

@@ -54,6 +54,7 @@ func newLines(config Config, write func([]byte) (int, error), close func() error
 func (l *lines) Name() string     { return l.kind }
 func (l *lines) BatchEvents() int { return linesBatchEvents }
 func (l *lines) BatchBytes() int  { return linesBatchBytes }
+func (l *lines) Batches() int     { return 1 }
 
 func (l *lines) Close() error {
 	select {

@@ -22,9 +22,13 @@ type Destination interface {
 	// Name is what the destination is called in logs: "ingest", "collector",
 	// "nats", "kafka", "file", "stdout".
 	Name() string
-	// BatchEvents and BatchBytes are how much one call to Deliver should hold.
+	// BatchEvents and BatchBytes are how much one call to Deliver should hold, with a
+	// byte more for each event.
 	BatchEvents() int
 	BatchBytes() int
+	// Batches is how many calls at a time keep it busy; it may change. 1 where the order of
+	// calls is kept.
+	Batches() int
 	// State is how the destination does, for health, heartbeat and status.
 	State() State
 	Close() error

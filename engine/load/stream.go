@@ -53,6 +53,7 @@ func newStream(config Config) (*stream, error) {
 func (s *stream) Name() string     { return s.kind }
 func (s *stream) BatchEvents() int { return streamBatchEvents }
 func (s *stream) BatchBytes() int  { return streamBatchBytes }
+func (s *stream) Batches() int     { return 1 }
 
 // Close ends the connection. Nothing is left to be flushed: Deliver returns
 // when all is acknowledged, or given up.

@@ -154,6 +154,16 @@ func (w *web) BatchEvents() int {
 // BatchBytes follows what the destination was found to take.
 func (w *web) BatchBytes() int { return int(w.bodyBytes.Load()) }
 
+// Batches is a batch for each request that may be in flight, or in the format
+// object enough for one to end while others keep all requests in flight; and a little
+// more, so that the limit is felt and may grow.
+func (w *web) Batches() int {
+	if w.format == FormatObject {
+		return 2 + w.limiter.allowed()/objectBatchEvents
+	}
+	return 2 + w.limiter.allowed()
+}
+
 func (w *web) State() State {
 	state := w.gate.state()
 	state.InFlight = int(w.inFlight.Load())

@@ -107,7 +107,7 @@ func positions(t *testing.T, open Open) {
 	full := checkpoint.Position{
 		Cursor: noon.Add(123456789), ReadAt: noon.Add(time.Minute), Start: noon.Add(-24 * time.Hour),
 		SubscribedAt: noon.Add(-time.Hour), GateUntil: noon.Add(6 * time.Hour), GateReason: "licence \"P1\" missing\n",
-		Link: "https://graph.example/delta?token=a b", Job: "42", JobAt: noon.Add(-time.Minute),
+		Link: "https://list.example/delta?token=a b", Job: "42", JobAt: noon.Add(-time.Minute),
 		Forwarded: 1 << 60, LastSuccess: noon, LastError: "é\x00", LastErrorAt: noon.Add(-time.Second),
 	}
 	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Position: &full}))

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/load"
+	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
 // A window whose records were all delivered days ago hands no event over. Their keys,
@@ -33,11 +35,12 @@ func TestKeysWithoutEventsAreBounded(t *testing.T) {
 	}
 	defer destination.Close()
 	store := &sizes{Store: embedded}
-	e := &Engine{Config: Config{Store: store, Destination: destination, Now: time.Now}, sending: make(chan struct{}, 1)}
+	e := &Engine{Config: Config{Store: store, Destination: destination, Now: time.Now}, outbox: newOutbox(nil, destination, false)}
 	p := &partition{
 		engine: e, feed: &definition.Feed{Name: "f", Key: []string{"id"}, Window: &definition.Window{Retention: retention}},
-		flight: &flight{keys: map[checkpoint.Key]struct{}{}}, log: slog.New(slog.DiscardHandler),
+		claims: newClaims(), log: slog.New(slog.DiscardHandler),
 	}
+	p.mappers.New = func() any { return (*transform.Mapper)(nil) } // no record gets that far
 	record := func(i int) []byte { return fmt.Appendf(nil, `{"id":"%d"}`, i) }
 	keys := make([]checkpoint.Key, records)
 	for i := range keys {
@@ -48,17 +51,16 @@ func TestKeysWithoutEventsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	pl := newPipeline(t.Context(), p, extract.Window{From: time.Now().Add(-time.Hour), To: time.Now()}, pass{})
-	s := &source{pl: pl}
-	for i := range records {
-		if err := s.Record(t.Context(), record(i)); err != nil {
-			t.Fatal(err)
+	p.reader = readerFunc(func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
+		s := sink.Open("")
+		for i := range records {
+			if err := s.Record(ctx, record(i)); err != nil {
+				return err
+			}
 		}
-	}
-	if err := s.End(); err != nil {
-		t.Fatal(err)
-	}
-	if err := pl.finish(nil, time.Now()); err != nil {
+		return s.End()
+	})
+	if err := p.window(t.Context(), extract.Window{From: time.Now().Add(-time.Hour), To: time.Now()}, time.Now(), pass{}); err != nil {
 		t.Fatal(err)
 	}
 	if len(store.keys) != 4 {
@@ -89,3 +91,14 @@ func (s *sizes) Commit(c *checkpoint.Commit) error {
 	s.keys = append(s.keys, len(c.Keys))
 	return s.Store.Commit(c)
 }
+
+// readerFunc is a reader that only reads.
+type readerFunc func(ctx context.Context, w extract.Window, sink extract.Sink) error
+
+func (f readerFunc) Read(ctx context.Context, w extract.Window, sink extract.Sink) error {
+	return f(ctx, w, sink)
+}
+
+func (readerFunc) Subscribe(_ context.Context, last time.Time) (time.Time, error) { return last, nil }
+
+func (readerFunc) Stats() extract.Stats { return extract.Stats{} }

@@ -1,0 +1,272 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
+)
+
+// grace is how long batches in flight may take to be delivered and committed
+// after the connector was told to stop.
+const grace = 6 * time.Second
+
+// courier brings the batches of one window to the destination, several at a time, and commits
+// them in the order in which they were sent: an item counts as read once all batches
+// with its records are committed. While the window is read, the position of the partition and
+// the window's entry in the ledger are the courier's.
+type courier struct {
+	p     *partition
+	how   pass
+	round context.Context // ends when the connector is to stop
+	ctx   context.Context // of the window
+	end   context.CancelCauseFunc
+	out   *outgoing
+	tally *tally
+	items *claims
+
+	sent chan *delivery // nil: nothing was sent yet, as in most windows of many tenants
+	done chan struct{}  // closed when all that was sent is committed or given up
+
+	// Of the goroutine that commits; once it has ended, of finish.
+	position checkpoint.Position
+	entry    checkpoint.Entry // without what the tally counts
+	failed   bool             // a batch was not delivered, or not committed
+}
+
+// delivery is a batch on its way.
+type delivery struct {
+	batch   *batch
+	refused []load.Refused
+	err     error
+	over    chan struct{} // closed when refused and err are known
+}
+
+// mostBatches is more than a window ever has in flight.
+const mostBatches = 1024
+
+// send brings a batch to the destination. It does not block: the batch has departed, see
+// [InFlight].
+func (c *courier) send(b *batch) {
+	if c.sent == nil {
+		c.sent, c.done = make(chan *delivery, mostBatches), make(chan struct{})
+		go c.commitAll()
+	}
+	d := &delivery{batch: b, over: make(chan struct{})}
+	go func() {
+		defer close(d.over)
+		d.refused, d.err = c.deliver(b)
+	}()
+	c.sent <- d
+}
+
+// deliver returns once the destination has accepted the events, but for the refused ones.
+func (c *courier) deliver(b *batch) ([]load.Refused, error) {
+	if len(b.ends) == 0 {
+		return nil, nil
+	}
+	// When the connector is told to stop, what is in flight gets a moment: what
+	// is accepted and not committed would be sent again.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.ctx))
+	defer cancel()
+	defer context.AfterFunc(c.ctx, func() {
+		time.AfterFunc(grace, cancel)
+	})()
+	sent := load.Batch{Events: b.events(), IDs: b.keys, Key: c.p.key}
+	if c.how.resend {
+		sent.IDs = nil // a destination that knows the events would leave them out
+	}
+	refused, err := c.p.engine.Destination.Deliver(ctx, sent)
+	if err != nil {
+		return nil, fmt.Errorf("deliver to %s: %w", c.p.engine.Destination.Name(), err)
+	}
+	return refused, nil
+}
+
+// commitAll commits what is delivered, in order. What is behind a batch that was not is
+// remembered as far as it was delivered, so that it is not sent again.
+func (c *courier) commitAll() {
+	defer close(c.done)
+	for d := range c.sent {
+		<-d.over
+		err := d.err
+		if err == nil {
+			err = c.commit(d)
+		}
+		if err != nil && !c.failed {
+			c.failed = true
+			c.end(err)
+		}
+		c.putDown(d.batch)
+	}
+}
+
+// putDown ends what was done with a batch.
+func (c *courier) putDown(b *batch) {
+	c.p.claims.release(b.keys...)
+	c.items.release(b.also...)
+	c.out.arrived(int64(b.size()))
+	if len(b.ends) > 0 {
+		c.p.hold.end()
+	}
+	b.free()
+}
+
+// commit writes what was delivered.
+func (c *courier) commit(d *delivery) error {
+	p, b := c.p, d.batch
+	events := b.events()
+	delivered, kept := int64(len(events)-len(d.refused)), int64(len(d.refused))
+	keys := b.keys
+	var unkept error
+	if len(d.refused) > 0 {
+		if err := p.engine.DeadLetters.AppendAll(p.feed.Name, events, d.refused); err != nil {
+			unkept = fmt.Errorf("the destination refused %d events, and they cannot be set aside: %w", len(d.refused), err)
+			// What was accepted is remembered all the same; the rest is read again.
+			keys, kept = b.accepted(d.refused), 0
+		} else {
+			// The reason stays with the event: a destination may quote the event in it.
+			p.log.Error("the destination refused events for good; they are kept as dead letters, with the reason",
+				"events", len(d.refused), "status", d.refused[0].Status)
+		}
+	}
+	if !c.failed && unkept == nil {
+		keys = append(keys, b.also...) // all that came before them is committed
+	}
+	c.p.hold.moves.Add(1)
+	c.entry.Delivered += delivered
+	c.entry.DeadLettered += kept
+	c.position.Forwarded += delivered
+	position, entry := c.position, c.account()
+	err := p.commit(c.round, &checkpoint.Commit{Position: &position, Entry: entry, Keys: keys, Expires: p.expires()})
+	if err != nil {
+		return errors.Join(unkept, err)
+	}
+	p.observe(func(s *FeedStatus) {
+		s.Forwarded = position.Forwarded
+		s.DeadLettered += kept
+		s.Window = *entry
+	})
+	p.show(events, d.refused)
+	return unkept
+}
+
+// account is the window's entry in the ledger, as far as it has come.
+func (c *courier) account() *checkpoint.Entry {
+	entry := c.entry
+	counted := checkpoint.Entry{}
+	c.tally.into(&counted)
+	counted.Counts.Add(&entry.Counts)
+	entry.Counts, entry.Reasons = counted.Counts, counted.Reasons
+	return &entry
+}
+
+// finish waits until all that was sent is committed, and, when the window was read to its
+// end, moves the cursor. rest is what is left to commit, or nil; all says whether
+// every batch was sent; readErr is how the read ended, and started when the round began. It
+// gives back the position.
+func (c *courier) finish(rest *batch, all bool, readErr error, started time.Time) (checkpoint.Position, error) {
+	p := c.p
+	if c.sent != nil {
+		close(c.sent)
+		<-c.done
+	}
+	if cause := context.Cause(c.ctx); cause != nil && !errors.Is(readErr, cause) {
+		// What stopped the window explains what the reader met.
+		readErr = cause
+	}
+	commit := checkpoint.Commit{Expires: p.expires()}
+	if rest != nil {
+		if all && !c.failed && context.Cause(c.ctx) == nil {
+			commit.Keys = append(commit.Keys, rest.also...)
+		}
+		p.claims.release(rest.keys...)
+		rest.free()
+	}
+	entry := c.account()
+	if readErr == nil {
+		entry.Complete = true
+		c.advance(entry, started)
+	}
+	if readErr == nil || entry.Fetched > 0 || entry.Items > 0 {
+		position := c.position
+		commit.Position, commit.Entry = &position, entry
+		if err := p.commit(c.round, &commit); err != nil {
+			return c.position, errors.Join(readErr, err)
+		}
+	}
+	late := c.tally.late()
+	p.observe(func(s *FeedStatus) {
+		s.Cursor = c.position.Cursor
+		s.Total.Add(&entry.Counts)
+		s.Lateness.merge(&late)
+		s.Window = checkpoint.Entry{}
+	})
+	return c.position, readErr
+}
+
+// advance moves the cursor behind a window that was read to its end, and sees whether the
+// ledger adds up.
+func (c *courier) advance(entry *checkpoint.Entry, started time.Time) {
+	p := c.p
+	switch {
+	case c.how.keepCursor:
+	case p.feed.Window == nil:
+		c.position.Cursor, c.position.ReadAt = started, started
+	default:
+		if entry.To.After(c.position.Cursor) {
+			c.position.Cursor = entry.To
+		}
+		c.position.ReadAt = started
+	}
+	if items, records := entry.Difference(); items != 0 || records != 0 {
+		p.log.Error("the ledger does not add up: please report this",
+			"from", entry.From, "to", entry.To, "items", items, "records", records)
+		p.observe(func(s *FeedStatus) { s.Difference += abs(items) + abs(records) })
+	}
+}
+
+func abs(n int64) int64 { return max(n, -n) }
+
+// show tells who watches of what was delivered.
+func (p *partition) show(events [][]byte, refused []load.Refused) {
+	if p.engine.OnEvent == nil {
+		return
+	}
+	out := make(map[int]bool, len(refused))
+	for _, r := range refused {
+		out[r.Index] = true
+	}
+	for i, event := range events {
+		if !out[i] {
+			p.engine.OnEvent(p.feed.Name, event)
+		}
+	}
+}
+
+// window reads one window to its end and moves the cursor. started is when the
+// round began: the next round looks back from there for records that appear
+// late.
+//
+//	reader -> intake -> packer -> courier -> destination, store
+//
+// The intake takes records in, the packer fills batches, the courier delivers and commits them.
+func (p *partition) window(round context.Context, w extract.Window, started time.Time, how pass) error {
+	ctx, end := context.WithCancelCause(round)
+	defer end(nil)
+	counts, items, out := &tally{}, newClaims(), &outgoing{outbox: p.engine.outbox}
+	courier := &courier{
+		p: p, how: how, round: round, ctx: ctx, end: end, out: out, tally: counts, items: items, position: p.position,
+		entry: checkpoint.Entry{Feed: p.feed.Name, Partition: p.account, From: w.From, To: w.To},
+	}
+	packer := newPacker(ctx, end, p.engine.Destination, out, &p.hold, courier.send)
+	live := !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute
+	err := p.reader.Read(ctx, w, &intake{p: p, how: how, live: live, tally: counts, packer: packer, items: items})
+	rest, all := packer.finish()
+	p.position, err = courier.finish(rest, all, err, started)
+	return err
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+// tally is what the records of one window came to, until they are in a batch. Its
+// methods may be called from several goroutines.
+type tally struct {
+	mu       sync.Mutex
+	counts   checkpoint.Counts
+	reasons  map[string]int64 // of what was skipped
+	lateness Lateness
+}
+
+func (t *tally) count(change func(*checkpoint.Counts)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.counts)
+}
+
+// into writes what was counted into an entry of the ledger. Where a listing holds
+// the records themselves, what was listed was fetched with it.
+func (t *tally) into(e *checkpoint.Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.Counts, e.Reasons = t.counts, maps.Clone(t.reasons)
+	e.Listed = e.Fetched
+}
+
+func (t *tally) late() Lateness {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lateness
+}
+
+// intake takes the records of one window in, counts them, and makes events of those that are
+// new. It is the [extract.Sink] of the window.
+type intake struct {
+	p      *partition
+	how    pass
+	live   bool // the round before was a moment ago, so that what is new now was not there then
+	tally  *tally
+	packer *packer
+
+	items *claims     // listed in this window, and not yet committed
+	pages occurrences // of records without a key, over the pages, which come one after the other
+}
+
+// Known implements [extract.Sink].
+func (in *intake) Known(item string) (bool, error) {
+	key := in.p.itemKey(item)
+	_, known, err := in.p.engine.Store.Seen(key)
+	if err != nil {
+		return false, err
+	}
+	// Also what is listed twice, and on its way.
+	known = known && !in.how.refetch || !in.items.claim(key)
+	in.count(func(c *checkpoint.Counts) {
+		c.Items++
+		if known {
+			c.ItemsDuplicate++
+		}
+	})
+	return known, nil
+}
+
+// Skipped implements [extract.Sink].
+func (in *intake) Skipped(item, reason string) {
+	in.tally.mu.Lock()
+	defer in.tally.mu.Unlock()
+	if item != "" {
+		in.tally.counts.ItemsSkipped++
+		in.items.release(in.p.itemKey(item))
+	}
+	if in.tally.reasons == nil {
+		in.tally.reasons = map[string]int64{}
+	}
+	in.tally.reasons[reason]++
+	in.p.log.Warn("skipped for good", "item", item, "reason", reason)
+}
+
+// Open implements [extract.Sink].
+func (in *intake) Open(item string) extract.Source {
+	s := &source{in: in, item: item, mapper: in.p.mappers.Get().(*transform.Mapper)}
+	if item == "" {
+		s.keyless.base = &in.pages
+	}
+	s.keyless.item = item
+	return s
+}
+
+func (in *intake) count(change func(*checkpoint.Counts)) {
+	in.p.hold.moves.Add(1)
+	in.tally.count(change)
+}
+
+// source takes the records of one page or item in.
+type source struct {
+	in      *intake
+	item    string
+	mapper  *transform.Mapper
+	keyless occurrences
+	event   []byte
+}
+
+// Record implements [extract.Source].
+func (s *source) Record(ctx context.Context, raw []byte) error {
+	in := s.in
+	key := in.p.recordKey(raw, &s.keyless)
+	if !in.p.claims.claim(key) {
+		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+		return nil
+	}
+	expires, seen, err := in.p.engine.Store.Seen(key)
+	seen = seen && !in.how.resend
+	if err != nil || seen {
+		in.p.claims.release(key)
+		if err != nil {
+			return err
+		}
+		return in.again(ctx, key, expires)
+	}
+	event, failed := s.mapper.Append(s.event[:0], raw)
+	s.event = event
+	for _, f := range failed {
+		in.p.failedField(f)
+	}
+	at, timed := s.time()
+	in.count(func(c *checkpoint.Counts) {
+		c.Fetched++
+		if timed {
+			in.tally.lateness.add(in.p.engine.Now().Sub(at))
+		}
+	})
+	if err := in.packer.add(ctx, key, event); err != nil {
+		in.p.claims.release(key)
+		return err
+	}
+	return nil
+}
+
+// time is the time of the record just mapped, for its lateness. A backlog tells
+// nothing of that.
+func (s *source) time() (time.Time, bool) {
+	if !s.in.live {
+		return time.Time{}, false
+	}
+	return s.mapper.Time()
+}
+
+// again counts a record that was delivered before. One that comes back late
+// in the life of its key is remembered anew: the service may repeat it once more.
+func (in *intake) again(ctx context.Context, key checkpoint.Key, expires time.Time) error {
+	in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+	if expires.Before(in.p.engine.Now().Add(in.p.retention() / 2)) {
+		return in.packer.also(ctx, key)
+	}
+	return nil
+}
+
+// End implements [extract.Source]. All records of an item are in the batch in
+// hand or in earlier ones, so its key may be committed with this one.
+func (s *source) End() error {
+	in := s.in
+	in.p.mappers.Put(s.mapper)
+	s.keyless.settle()
+	if s.item == "" {
+		return nil
+	}
+	in.count(func(c *checkpoint.Counts) { c.ItemsFetched++ })
+	return in.packer.also(in.packer.ctx, in.p.itemKey(s.item))
+}
