@@ -62,8 +62,8 @@ func TestItems(t *testing.T) {
 		t.Errorf("skipped %q", to.skipped)
 	}
 	slices.Sort(to.asked)
-	if got := strings.Join(to.asked, " "); got != "a$1$x b c d e gone" {
-		t.Errorf("Known was called with %q, want each key once", got)
+	if got := strings.Join(to.asked, " "); got != "a$1$x b b c d e gone" {
+		t.Errorf("Known was called with %q, want each listed key", got)
 	}
 	if !slices.Contains(s.asked(), "/blob/a$1$x?PublisherIdentifier=t%20x") {
 		t.Errorf("requests are %q", s.asked())

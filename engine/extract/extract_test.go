@@ -135,8 +135,9 @@ func newSink() *sink {
 func (s *sink) Known(key string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	known := s.known[key] || slices.Contains(s.asked, key)
 	s.asked = append(s.asked, key)
-	return s.known[key], nil
+	return known, nil
 }
 
 func (s *sink) Skipped(key, reason string) {
