@@ -1,9 +1,11 @@
 package transform
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/secure60/s60-m365-connector/engine/expression"
 	"github.com/secure60/s60-m365-connector/engine/rawjson"
@@ -75,6 +77,11 @@ type flattener struct {
 	out   []byte // the event, up to n, and room for more
 	n     int
 	text  []byte // scratch
+
+	fields  int    // of the event so far
+	most    int    // how many it may have
+	over    bool   // something was left out as it would have more
+	decoded []byte // JSON texts of the record that were spread
 }
 
 const prefix = "event"
@@ -93,6 +100,10 @@ func (f *flattener) flatten(dst, record []byte) (out []byte, ok bool) {
 	}
 	f.event++
 	f.in, f.out, f.n = record, dst[:cap(dst)], len(dst)
+	f.fields, f.most = 0, math.MaxInt
+	if f.decoded = f.decoded[:0]; cap(f.decoded) > keepText {
+		f.decoded = nil
+	}
 	f.machine.Begin()
 	i := rawjson.SkipSpace(record, 0)
 	if i < len(record) && record[i] == '{' {
@@ -244,6 +255,11 @@ func (f *flattener) value(n *node, i int) int {
 	if i >= len(b) {
 		return rawjson.Bad
 	}
+	if f.fields >= f.most {
+		f.over = true
+		end, _ := f.scan.Value(b, i)
+		return end
+	}
 	var end int
 	kind := b[i]
 	switch kind {
@@ -253,6 +269,9 @@ func (f *flattener) value(n *node, i int) int {
 			return rawjson.Bad
 		}
 		end = at + 1
+		if n.pairs && f.spreadText(n, b[i+1:at]) {
+			return end
+		}
 		if class != rawjson.Plain {
 			if class == rawjson.Lone {
 				f.lone(n, b[i+1:at])
@@ -355,16 +374,20 @@ func (f *flattener) json(n *node, i int) int {
 // field is the field at n: the first of its name in this event, or one with a
 // suffix that makes it so.
 func (f *flattener) field(n *node) *leaf {
-	l := n.leaf
-	if l == nil {
-		l = f.leaf(n.name)
-		n.leaf = l
-	}
+	l := f.leafOf(n)
 	if l.event == f.event {
 		l = f.twin(l)
 	}
 	l.event, l.twins = f.event, 0
+	f.fields++
 	return l
+}
+
+func (f *flattener) leafOf(n *node) *leaf {
+	if n.leaf == nil {
+		n.leaf = f.leaf(n.name)
+	}
+	return n.leaf
 }
 
 func (f *flattener) leaf(name string) *leaf {
@@ -396,3 +419,6 @@ func (f *flattener) twin(l *leaf) *leaf {
 }
 
 func isDigit(c byte) bool { return c-'0' <= 9 }
+
+// view is b as a string, without a copy. It holds as long as b is not written.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

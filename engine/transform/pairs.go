@@ -19,57 +19,97 @@ func isNameKey(key []byte) bool {
 
 func isValueKey(key string) bool { return key == "value" || key == "Value" }
 
+// maxSpread is how many fields an array is spread into at most.
+const maxSpread = 256
+
 // spread flattens the array at i by the names of its elements. If an element
-// has no name, or nothing but one, the array is kept as JSON text too.
+// has no name, or nothing but one, or if there are too many, the array is kept
+// as JSON text too. Expressions that name the array read that text in any case.
 func (f *flattener) spread(n *node, i int) int {
-	b, start := f.in, i
-	fits := true
+	most, over := f.most, f.over
+	f.most, f.over = min(most, f.fields+maxSpread), false
+	end, fits := f.elements(n, i)
+	fits = fits && !f.over
+	f.most, f.over = most, over
+	if end == rawjson.Bad || end == i+2 {
+		return end
+	}
+	if !fits {
+		return f.json(n, i)
+	}
+	if l := f.leafOf(n); l.slot >= 0 && l.event != f.event {
+		f.machine.SetJSON(l.slot, f.in[i:end], false)
+	}
+	return end
+}
+
+// spreadText spreads an array that comes as JSON text, raw being the inside of
+// the string; ok is false if it is none.
+func (f *flattener) spreadText(n *node, raw []byte) (ok bool) {
+	if len(raw) < 2 || raw[0] != '[' {
+		return false
+	}
+	start := len(f.decoded)
+	f.decoded = rawjson.Unescape(f.decoded, view(raw))
+	text := f.decoded[start:len(f.decoded):len(f.decoded)]
+	if !f.scan.Valid(text) {
+		return false
+	}
+	outer := f.in
+	f.in = text
+	f.spread(n, 0)
+	f.in = outer
+	return true
+}
+
+// elements flattens the elements of the array at i; fits says that all of it is
+// in fields now.
+func (f *flattener) elements(n *node, i int) (end int, fits bool) {
+	b := f.in
+	fits = true
 	i = rawjson.SkipSpace(b, i+1)
 	if i < len(b) && b[i] == ']' {
-		return i + 1
+		return i + 1, true
 	}
 	var last *node
 	for {
 		if i >= len(b) {
-			return rawjson.Bad
+			return rawjson.Bad, false
 		}
 		if kid, at := f.named(n, last, i); kid != nil {
 			// The name stands first, as it mostly does.
 			last = kid
 			if i = f.members(kid, at); i == rawjson.Bad {
-				return rawjson.Bad
+				return rawjson.Bad, false
 			}
 		} else if b[i] == '{' {
 			end, name := f.elementName(i)
 			if end == rawjson.Bad {
-				return rawjson.Bad
+				return rawjson.Bad, false
 			}
 			fits = len(name) > 0 && f.element(f.child(n, string(name)), i) && fits
 			i = end
 		} else {
 			end, _ := f.scan.Value(b, i)
 			if end == rawjson.Bad {
-				return rawjson.Bad
+				return rawjson.Bad, false
 			}
 			fits = false
 			i = end
 		}
 		i = rawjson.SkipSpace(b, i)
 		if i >= len(b) {
-			return rawjson.Bad
+			return rawjson.Bad, false
 		}
 		if b[i] == ']' {
 			break
 		}
 		if b[i] != ',' {
-			return rawjson.Bad
+			return rawjson.Bad, false
 		}
 		i = rawjson.SkipSpace(b, i+1)
 	}
-	if !fits {
-		return f.json(n, start)
-	}
-	return i + 1
+	return i + 1, fits
 }
 
 // named recognizes {"Name":"…", at i, and gives the node of that name and the

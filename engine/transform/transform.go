@@ -13,8 +13,10 @@
 //
 // An array named under pairs is spread by the names of its elements: {"Name":
 // n, "Value": v} (or name, key, Key; value) becomes event_<array>_<n>, other members
-// of the element event_<array>_<n>_<member>. If an element has no name, or
-// nothing but a name, the array is kept as text too.
+// of the element event_<array>_<n>_<member>; also where the array comes as JSON
+// text. If an element has no name, or nothing but a name, or if the array would
+// make more than 256 fields, it is kept as text too. An expression that names
+// the array reads that text in any case.
 //
 // # Computed fields
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -80,6 +81,9 @@ func TestFlatten(t *testing.T) {
 			`{"event_Props_A":1,"event_Props":"[{\"Name\":\"A\",\"Value\":1},\"x\",{\"Name\":\"\",\"Value\":2},{\"Name\":5,\"Value\":2},{\"Name\":\"B\"}]"}`},
 		{"pairs that are none", `{"Props":"x","a":{"items":{"b":1}}}`, `{"event_Props":"x","event_a_items_b":1}`},
 		{"nested pairs", `{"a":{"items":[{"Name":"n","Value":1}]},"deep":{"list":[{"Name":"n","Value":2}]}}`, `{"event_a_items_n":1,"event_deep_list_n":2}`},
+		{"pairs as JSON text", `{"Props":"[{\"Name\":\"A\",\"Value\":\"q\\\"\\u00e9\"}, {\"Name\":\"B\",\"NewValue\":[1, 2]}]"}`, `{"event_Props_A":"q\"\u00e9","event_Props_B_NewValue":"[1,2]"}`},
+		{"pairs as JSON text that do not fit", `{"Props":"[{\"Name\":\"A\",\"Value\":1}, 2]"}`, `{"event_Props_A":1,"event_Props":"[{\"Name\":\"A\",\"Value\":1},2]"}`},
+		{"text that looks like pairs", `{"Props":"[{\"Name\":"}`, `{"event_Props":"[{\"Name\":"}`},
 		{"empty pairs", `{"Props":[],"x":1}`, `{"event_x":1}`},
 		{"array record", `[1, {"a": 2}]`, `{"event_value":"[1,{\"a\":2}]"}`},
 		{"text record", `"x"`, `{"event_value":"x"}`},
@@ -357,6 +361,44 @@ func TestTime(t *testing.T) {
 		at, ok := m.Time()
 		if got := at.Format(time.RFC3339Nano); ok != (want != "") || ok && got != want {
 			t.Errorf("%s: %v, %v, want %q", record, at, ok, want)
+		}
+	}
+}
+
+// An array is spread into so many fields at most; what is more stays in its text.
+func TestManyPairs(t *testing.T) {
+	t.Parallel()
+	m := compile(t, &definition.Mapping{Pairs: []definition.Text{{Value: "Props"}}, Fields: fields("n", `len(json(event_Props))`, "first", `event_Props_k0`)})
+	element := func(i int) string { return fmt.Sprintf(`{"Name":"k%d","Value":%d}`, i, i) }
+	wide := `{"Name":"k0","Value":0`
+	for i := range 1000 {
+		wide += fmt.Sprintf(`,"m%d":{"x":1}`, i)
+	}
+	for _, test := range []struct {
+		elements     []string
+		spread, kept int
+	}{
+		{[]string{element(0), element(1)}, 2, 0},
+		{slices.Repeat([]string{element(0)}, 256), 256, 0},
+		{slices.Repeat([]string{element(0)}, 257), 256, 1},
+		{slices.Repeat([]string{element(0)}, 5000), 256, 1},
+		{[]string{wide + "}", element(1)}, 256, 1},
+	} {
+		list := "[" + strings.Join(test.elements, ", ") + "]"
+		text, _ := json.Marshal(list)
+		for _, value := range []string{list, string(text)} {
+			event := decode(t, event(t, m, `{"Props":`+value+`,"after":1}`))
+			spread, kept := 0, 0
+			for name := range event {
+				if strings.HasPrefix(name, "event_Props_") {
+					spread++
+				} else if name == "event_Props" {
+					kept++
+				}
+			}
+			if spread != test.spread || kept != test.kept || string(event["event_after"]) != "1" || string(event["n"]) != strconv.Itoa(len(test.elements)) || string(event["first"]) != "0" {
+				t.Errorf("%d elements: %d fields, %d texts, n %s", len(test.elements), spread, kept, event["n"])
+			}
 		}
 	}
 }
