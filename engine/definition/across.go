@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/secure60/s60-m365-connector/schemas"
+	"gopkg.in/yaml.v3"
 )
 
 // set checks what goes beyond one file, and puts the valid ones together.
@@ -73,7 +74,7 @@ func (l *loader) includes() {
 			switch {
 			case other == nil && slices.Contains(names, name.Value): // abstract, or has problems of its own
 			case other == nil:
-				problem = fmt.Sprintf("there is no mapping %q%s", name.Value, choose(name.Value, names))
+				problem = fmt.Sprintf("there is no mapping %q%s", name.Value, choose(name.Value, others(names, m.Name)))
 			case other == m:
 				problem = "a mapping cannot include itself"
 			case slices.Contains(l.closure(other, nil), m):
@@ -189,13 +190,25 @@ func (l *loader) gave(name string, fields, tables, seen map[string]bool) {
 		return
 	}
 	seen[name] = true
-	m := t.mapping("", nil)
-	m.fields(func(f MappingField) { fields[f.Name.Value] = true })
-	for table := range m.tables {
-		tables[table] = true
+	names := func(node *yaml.Node, into map[string]bool) {
+		for i := 0; node != nil && i+1 < len(node.Content); i += 2 {
+			into[node.Content[i].Value] = true
+		}
 	}
-	for _, included := range m.Include {
-		l.gave(included.Value, fields, tables, seen)
+	_, own := t.get("fields")
+	names(own, fields)
+	_, lookups := t.get("tables")
+	names(lookups, tables)
+	if _, cases := t.get("cases"); cases != nil {
+		for _, c := range cases.Content {
+			_, own := child(c, "fields")
+			names(own, fields)
+		}
+	}
+	if _, include := t.get("include"); include != nil {
+		for _, part := range include.Content {
+			l.gave(part.Value, fields, tables, seen)
+		}
 	}
 }
 
@@ -247,7 +260,7 @@ func (l *loader) references() {
 		i := slices.IndexFunc(l.feeds, func(other *feedFile) bool { return other.Name == f.Archive })
 		switch {
 		case i < 0 && !slices.Contains(feeds, f.Archive):
-			f.tree.report(at, "there is no feed %q%s", f.Archive, choose(f.Archive, feeds))
+			f.tree.report(at, "there is no feed %q%s", f.Archive, choose(f.Archive, others(feeds, f.Name)))
 		case i < 0: // it has problems of its own
 		case l.feeds[i].Job != nil && l.feeds[i].Window != nil && l.feeds[i] != f:
 		case l.feeds[i].own && !f.own: // replaced by one that is no archive
@@ -290,4 +303,9 @@ func (l *loader) buckets() {
 				limit.Bucket, o.Requests, short(o.Per), other.Name, other.File, line, limit.Requests, short(limit.Per))
 		}
 	}
+}
+
+// others are names without one.
+func others(names []string, one string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == one })
 }

@@ -261,7 +261,7 @@ func (d *decoder) expressionText(key, node *yaml.Node) bool {
 			d.report(node, "%q is empty, but must be an expression", key.Value)
 		}
 		return false
-	case len(t.places()) == 0 && node.Anchor == "" && node.Style&yaml.TaggedStyle == 0:
+	case node.Anchor == "" && node.Style&yaml.TaggedStyle == 0 && t.folded():
 		d.report(node, "%q is an expression over several folded lines: write it on one line, or as a block after |", key.Value)
 		return false
 	}
@@ -300,7 +300,7 @@ func (d *decoder) template(key, node *yaml.Node, over string) *Template {
 		return nil
 	}
 	t := d.text(node)
-	if strings.Contains(t.Value, "${") && len(t.places()) == 0 && node.Anchor == "" && node.Style&yaml.TaggedStyle == 0 {
+	if strings.Contains(t.Value, "${") && node.Anchor == "" && node.Style&yaml.TaggedStyle == 0 && t.folded() {
 		d.report(node, "%q holds an expression over several folded lines: write it on one line, or as a block after |", key.Value)
 		return nil
 	}

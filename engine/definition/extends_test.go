@@ -93,7 +93,7 @@ func TestExtends(t *testing.T) {
 		{name: "a required key taken away", own: fstest.MapFS{"feeds/a.yaml": file("name: a\nextends: a\nmapping: null\n")},
 			problem: "/config/feeds/a.yaml:1:1: the feed lacks the key \"mapping\"\n    name: a\n    ^^^^"},
 		{name: "an unknown base", own: fstest.MapFS{"feeds/b.yaml": file("name: b\nextends: bose\n")},
-			problem: "/config/feeds/b.yaml:2:10: there is no feed \"bose\": did you mean \"base\"? Expected one of a, b, base, log, plain\n    extends: bose\n             ^^^^"},
+			problem: "/config/feeds/b.yaml:2:10: there is no feed \"bose\": did you mean \"base\"? Expected one of a, base, log, plain\n    extends: bose\n             ^^^^"},
 		{name: "no shipped one of that name", own: fstest.MapFS{"feeds/b.yaml": file("name: b\nextends: b\n")},
 			problem: "/config/feeds/b.yaml:2:10: there is no shipped feed \"b\" to extend: remove extends\n    extends: b\n             ^"},
 		{name: "a circle", own: fstest.MapFS{"feeds/b.yaml": file("name: b\nextends: c\n"), "feeds/c.yaml": file("name: c\nextends: b\n")},
@@ -194,7 +194,10 @@ func TestReplacedByTheSmallest(t *testing.T) {
 		if len(files) < 10 {
 			t.Fatalf("%d %s", len(files), kind)
 		}
-		for _, path := range files {
+		for i, path := range files {
+			if testing.Short() && i%4 > 0 {
+				continue
+			}
 			name := strings.TrimSuffix(path, ".yaml")
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				set, problems := definition.Load(definition.Options{

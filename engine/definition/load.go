@@ -284,7 +284,7 @@ func (l *loader) extend(k *kind, t *tree, name string, own bool) bool {
 		t.report(at, "there is no shipped %s %q to extend: remove extends", k.name, base)
 		return false
 	case s == nil:
-		t.report(at, "there is no %s %q%s", k.name, base, choose(base, k.names()))
+		t.report(at, "there is no %s %q%s", k.name, base, choose(base, others(k.names(), name)))
 		return false
 	case opened && b == nil && l.readable(s):
 		t.report(at, "%q extends this %s in turn: remove one of the two", base, k.name)

@@ -107,6 +107,24 @@ func (t Text) places() []place {
 	return at
 }
 
+// folded reports whether YAML folded the lines of the text, so that nothing tells where a
+// character of it stands.
+func (t Text) folded() bool {
+	const styles = yaml.LiteralStyle | yaml.FoldedStyle | yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle
+	switch {
+	case t.style&yaml.LiteralStyle != 0 || t.doc == nil:
+		return false
+	case t.style&styles == 0: // most texts: no need to look at each character
+		source := t.doc.line(t.line)
+		for range t.column - 1 {
+			_, n := utf8.DecodeRuneInString(source)
+			source = source[n:]
+		}
+		return !strings.HasPrefix(source, t.Value)
+	}
+	return len(t.places()) == 0
+}
+
 func (t Text) singleQuoted(source []rune) (value []rune, at []place) {
 	for i := 1; i < len(source); i++ {
 		if source[i] == '\'' {

@@ -275,6 +275,9 @@ const maxChoices = 32
 
 // choose ends a message about a word that is not one of those expected.
 func choose(given string, expected []string) string {
+	if len(expected) == 0 {
+		return ""
+	}
 	list := strings.Join(expected, ", ")
 	switch near := nearest(given, expected); {
 	case near != "" && len(expected) > maxChoices:
