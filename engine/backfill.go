@@ -70,11 +70,11 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	return nil
 }
 
-// backfill reads the period for one partition. Where several processes share the
-// state, the partition is with one that collects, so its account is another; what was delivered
+// backfill reads the period for one partition. Where several processes share the state, or
+// another engine collects, the partition is with who collects, so its account is another; what was delivered
 // is known to both.
 func (p *partition) backfill(ctx context.Context, from, to, now time.Time, how pass, progress func(done float64, events int64)) error {
-	if p.engine.Leases != nil {
+	if p.engine.Leases != nil || p.engine.Beside {
 		p.account = strings.TrimSpace(p.value + " (backfill)")
 	}
 	ctx, release, err := p.lease(ctx, false)

@@ -49,6 +49,9 @@ type Config struct {
 	// [checkpoint.Scope] of the store, which the process sweeps, see [Sweep].
 	// "": the engine has the process and the store to itself, and sweeps it.
 	Tenant string
+	// Beside: another engine of this process collects the same feeds. This one is for a
+	// backfill, which then keeps its own account of how far it is.
+	Beside bool
 	// Workers bound how many windows the engines of a process read at a time;
 	// nil: no bound.
 	Workers *Workers

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/doctor"
@@ -35,8 +37,37 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	s.Shared.Observer = true
 	std, bar := terminalBar(std, s)
+	log := fleet.NewLogger(s, std.err)
+	show := &progress{name: "backfill", bar: bar, log: log}
+	hear, end := show.heard(ctx)
+	if fleet.Running(ctx, s) {
+		err = b.ask(ctx, s, env, from, to, hear)
+	} else {
+		err = b.alone(ctx, s, env, std, from, to, hear)
+	}
+	events, took := end()
+	if err == nil {
+		log.Info("backfill done", "feed", b.Feed, "events", events, "took", took.Round(time.Second).String())
+	}
+	return err
+}
+
+// ask lets the connector that runs on the same state read the period.
+func (b backfillCommand) ask(ctx context.Context, process *settings.Settings, env map[string]string, from, to time.Time, hear func(fleet.Progress)) error {
+	s, err := b.settings(process, env, nil)
+	if err != nil {
+		return err
+	}
+	_, err = fleet.Request(ctx, process, tenantPath(s)+"/backfill", url.Values{
+		"feed": {b.Feed}, "from": {from.Format(time.RFC3339Nano)}, "to": {to.Format(time.RFC3339Nano)}, "again": {strconv.FormatBool(b.Again)},
+	}, hear)
+	return err
+}
+
+// alone reads the period while no connector runs here.
+func (b backfillCommand) alone(ctx context.Context, s *settings.Settings, env map[string]string, std streams, from, to time.Time, hear func(fleet.Progress)) error {
+	s.Shared.Observer = true
 	p, err := fleet.OpenProcess(ctx, s, terminalJSON(std.out), std.err, doctor.InWords)
 	if err != nil {
 		return err
@@ -50,13 +81,9 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer c.Close()
-	report, end := backfillProgress(ctx, c, bar, b.Feed)
-	err = c.Engine.Backfill(ctx, b.Feed, from, to, b.Again, report)
-	events, took := end()
-	if err == nil {
-		c.Log.Info("backfill done", "feed", b.Feed, "events", events, "took", took.Round(time.Second).String())
-	}
-	return p.CredentialsExit(err)
+	return p.CredentialsExit(c.Backfill(ctx, b.Feed, from, to, b.Again, false, func(done float64, events int64) {
+		hear(fleet.Progress{Done: done, Events: events})
+	}))
 }
 
 func parseTime(flag, text string) (time.Time, error) {

@@ -263,25 +263,15 @@ func caughtUp(status engine.Status, from map[[2]string]time.Time, target time.Ti
 	return done / all
 }
 
-// backfillProgress is the callback of a backfill, and what shows it. Its end
-// gives what was delivered, and how long it took.
-func backfillProgress(ctx context.Context, c *fleet.Connector, b *bar, feed string) (report func(done float64, events int64), end func() (int64, time.Duration)) {
+// heard shows a progress that is told. end gives what was delivered, and how long it took.
+func (p *progress) heard(ctx context.Context) (hear func(fleet.Progress), end func() (int64, time.Duration)) {
 	began := time.Now()
-	var share atomic.Uint64 // the bits of a float
-	p := &progress{name: "backfill", bar: b, log: c.Log, measure: func() (float64, int64) {
-		var events int64
-		for _, f := range c.Engine.Status().Feeds {
-			if f.Feed == feed {
-				events += f.Delivered()
-			}
-		}
-		return math.Float64frombits(share.Load()), events
-	}}
+	var last atomic.Pointer[fleet.Progress]
+	last.Store(&fleet.Progress{})
+	p.measure = func() (float64, int64) { return last.Load().Done, last.Load().Events }
 	stop := p.show(ctx)
-	report = func(done float64, _ int64) { share.Store(math.Float64bits(done)) }
-	return report, func() (int64, time.Duration) {
+	return func(now fleet.Progress) { last.Store(&now) }, func() (int64, time.Duration) {
 		stop()
-		_, events := p.measure()
-		return events, time.Since(began)
+		return last.Load().Events, time.Since(began)
 	}
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"net/url"
 	"path/filepath"
-	"strings"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
@@ -18,112 +19,71 @@ type replayCommand struct {
 	File string `arg:"" optional:"" help:"A file of STATE_DIR/deadletter (of several tenants: STATE_DIR/tenants/NAME/deadletter); all of them, oldest first, if not given."`
 }
 
-// replayBatch is how many dead letters are sent before progress is reported.
-const replayBatch = 100
-
-// Run sends dead letters again. A file whose events were all taken up is
-// removed; events that are refused again stay as new dead letters.
+// Run sends dead letters again; a connector that runs on the same state does it.
 func (r replayCommand) Run(ctx context.Context, std streams) error {
 	s, env, err := settings.Load(false)
 	if err != nil {
 		return err
 	}
+	process := s
 	if s, err = r.settings(s, env, nil); err != nil {
 		return err
 	}
-	// A connector may run meanwhile: it writes to files of its own.
-	log := fleet.NewLogger(s, std.err)
-	dead, err := load.OpenDeadLetters(s.DeadLetters(), load.DeadLetterLimits{})
-	if err != nil {
-		return err
-	}
-	dest, err := fleet.OpenDestination(s, terminalJSON(std.out), nil, log)
-	if err != nil {
-		return err
-	}
-	defer dest.Close()
-	files, err := r.files(s, dead)
-	if err != nil {
-		return err
-	}
-	sent, refused := 0, 0
-	for _, file := range files {
-		n, again, err := r.file(ctx, dest, dead, file)
-		sent, refused = sent+n, refused+again
-		if err != nil {
-			return fmt.Errorf("replay %s: %w", file, err)
-		}
-		if err := os.Remove(file); err != nil {
-			return fmt.Errorf("replay %s: it was sent, and cannot be removed, so that it would be sent again: %w", file, err)
+	file := r.File
+	if file != "" {
+		if file, err = filepath.Abs(file); err != nil {
+			return err
 		}
 	}
-	fmt.Fprintf(std.out, "%d dead letters sent, %d refused again and kept\n", sent, refused)
+	std, bar := terminalBar(std, s)
+	show := &progress{name: "replay", bar: bar, log: fleet.NewLogger(s, std.err)}
+	hear, end := show.heard(ctx)
+	var done fleet.Replayed
+	if fleet.Running(ctx, process) {
+		var last fleet.Progress
+		last, err = fleet.Request(ctx, process, tenantPath(s)+"/replay", url.Values{"file": {file}}, hear)
+		if last.Replayed != nil {
+			done = *last.Replayed
+		}
+	} else {
+		done, err = r.alone(ctx, s, std, file, hear)
+	}
+	end()
+	for _, line := range done.Unread {
+		fmt.Fprintln(std.err, line)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "%d dead letters sent, %d refused again and kept", done.Sent, done.Refused)
+	if n := len(done.Unread); n > 0 {
+		fmt.Fprintf(std.out, ", %d %s cannot be read and %s", n, wording.Plural(n, "line"), map[bool]string{true: "stays", false: "stay"}[n == 1])
+	}
+	fmt.Fprintln(std.out)
+	if done.Nothing() {
+		return program.Exit(program.Failed, errors.New("nothing was taken: the reasons stand beside the events in "+s.DeadLetters()))
+	}
 	return nil
 }
 
-// replaying is added to the name of a file while it is replayed: events that
-// are refused again then go to a file of their own.
-const replaying = ".replaying"
-
-// files are what to replay, under their names of the replay. One that an
-// earlier replay did not finish comes first.
-func (r replayCommand) files(s *settings.Settings, dead *load.DeadLetters) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(s.DeadLetters(), "*"+replaying))
+// alone sends while no connector runs. One that starts meanwhile writes to files of its own.
+func (replayCommand) alone(ctx context.Context, s *settings.Settings, std streams, file string, hear func(fleet.Progress)) (fleet.Replayed, error) {
+	dead, err := load.OpenDeadLetters(s.DeadLetters(), load.DeadLetterLimits{})
 	if err != nil {
-		return nil, err
+		return fleet.Replayed{}, err
 	}
-	fresh := dead.Files()
-	if r.File != "" {
-		files, fresh = nil, []string{r.File}
+	dest, err := fleet.OpenDestination(s, terminalJSON(std.out), nil, fleet.NewLogger(s, std.err))
+	if err != nil {
+		return fleet.Replayed{}, err
 	}
-	for _, file := range fresh {
-		name := strings.TrimSuffix(file, replaying) + replaying
-		if err := os.Rename(file, name); err != nil {
-			return nil, err
-		}
-		files = append(files, name)
-	}
-	return files, nil
+	defer dest.Close()
+	return fleet.Replay(ctx, s, dest, dead, file, hear)
 }
 
-func (r replayCommand) file(ctx context.Context, dest load.Destination, dead *load.DeadLetters, file string) (sent, again int, err error) {
-	var batch []load.DeadLetter
-	flush := func() error {
-		events := make([][]byte, len(batch))
-		for i, letter := range batch {
-			events[i] = letter.Event
-		}
-		refused, err := dest.Deliver(ctx, load.Batch{Events: events})
-		if err != nil {
-			return err
-		}
-		for _, f := range refused {
-			if err := dead.Append(batch[f.Index].Feed, events[f.Index], f); err != nil {
-				return err
-			}
-		}
-		sent, again = sent+len(batch)-len(refused), again+len(refused)
-		batch = batch[:0]
-		return nil
+// tenantPath is where the running connector answers for a tenant.
+func tenantPath(s *settings.Settings) string {
+	if s.Tenant == "" {
+		return ""
 	}
-	for letter, err := range load.ReadDeadLetters(file) {
-		if err != nil {
-			return sent, again, err
-		}
-		if batch = append(batch, letter); len(batch) == replayBatch {
-			if err := flush(); err != nil {
-				return sent, again, err
-			}
-		}
-	}
-	if len(batch) > 0 {
-		if err := flush(); err != nil {
-			return sent, again, err
-		}
-	}
-	// A file that was begun when the disk was full is empty, and goes.
-	if sent+again == 0 && r.File != "" {
-		return 0, 0, errors.New("the file holds no dead letters")
-	}
-	return sent, again, nil
+	return "/tenants/" + url.PathEscape(s.Tenant)
 }

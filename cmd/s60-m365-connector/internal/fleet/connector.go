@@ -67,6 +67,8 @@ type Connector struct {
 	Engine   *engine.Engine
 
 	credential *credentialWatch
+	config     engine.Config // of the engine
+	replaying  sync.Mutex
 	History    History // of the status page
 }
 
@@ -163,8 +165,48 @@ func (p *Process) Connect(s *settings.Settings, onEvent func(string, []byte)) (_
 	if p.replica != nil {
 		config.Leases = p.replica
 	}
+	c.config = config
 	c.Engine, err = engine.New(config)
 	return c, err
+}
+
+// Backfill reads a period of a feed again, as [engine.Engine.Backfill] does. beside: while
+// the connector runs.
+func (c *Connector) Backfill(ctx context.Context, feed string, from, to time.Time, again, beside bool, hear func(done float64, events int64)) error {
+	known := c.Defs.Set.Feed(feed)
+	if known == nil {
+		return program.Exit(program.Usage, errors.New(noFeed(feed, c.Defs.Set)))
+	}
+	if on, err := known.Enabled.Bool(c.Settings.Names); err == nil && !on {
+		return program.Exit(program.Usage, fmt.Errorf("feed %s is off: switch it on by what its file says, enabled: %s", feed, known.Enabled))
+	}
+	config := c.config
+	config.Beside = beside
+	e, err := engine.New(config)
+	if err != nil {
+		return err
+	}
+	return e.Backfill(ctx, feed, from, to, again, func(done float64, _ int64) {
+		var events int64 // of all partitions
+		for _, f := range e.Status().Feeds {
+			if f.Feed == feed {
+				events += f.Delivered()
+			}
+		}
+		hear(done, events)
+	})
+}
+
+// errBusy says that one replay at a time is enough.
+var errBusy = errors.New("a replay is under way already: wait until it has ended")
+
+// Replay sends dead letters again while the connector runs; see [Replay].
+func (c *Connector) Replay(ctx context.Context, file string, hear func(Progress)) (Replayed, error) {
+	if !c.replaying.TryLock() {
+		return Replayed{}, errBusy
+	}
+	defer c.replaying.Unlock()
+	return Replay(ctx, c.Settings, c.dest, c.Dead, file, hear)
 }
 
 // run collects until ctx ends. Any error is that of [engine.Engine.Run].

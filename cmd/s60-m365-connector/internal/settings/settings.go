@@ -112,6 +112,7 @@ type Settings struct {
 	StateDir, ConfigDir string
 	Shared              sharedState
 	Listen              string
+	ListenHosts         []string // names by which the listener is known, beside its own
 
 	Format      string
 	Concurrency int
@@ -374,6 +375,9 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 				r.fail("LISTEN_ADDR is %q: write host:port, such as 127.0.0.1:8080, or leave it empty to turn the listener off", s.Listen)
 			}
 		}
+	}
+	for _, host := range r.list("LISTEN_HOSTS") {
+		s.ListenHosts = append(s.ListenHosts, host.(string))
 	}
 	bases := Clouds[s.Cloud]
 	s.LoginBase = r.base("MS_LOGIN_BASE", bases.Login)

@@ -159,7 +159,7 @@ func TestPagesInABrowser(t *testing.T) {
 	ctx, complaints := browser(t)
 	var delivered atomic.Int64
 	var down atomic.Bool
-	handler := onlyLocal("127.0.0.1:0", testPages(t, func() engine.Status {
+	handler := knownHosts("127.0.0.1:0", nil, testPages(t, func() engine.Status {
 		s := pageStatus()
 		s.Feeds[0].Forwarded += delivered.Load()
 		return s

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"embed"
 	"html/template"
-	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
-	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
@@ -116,23 +113,6 @@ func (p *pages) showStatus(w http.ResponseWriter, r *http.Request) {
 func (f server) showStatus(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
 	p := &pages{many: f.Many(), tenant: c.Settings.Tenant, status: c.Engine.Status, history: &c.History, defs: c.Defs}
 	p.showStatus(w, r)
-}
-
-// onlyLocal refuses requests whose Host header is no name of this host, where
-// the listener is for this host only. It is how a page of another site is kept
-// from reading this one: its own name, made to point here (DNS rebinding), is in
-// that header.
-func onlyLocal(listen string, next http.Handler) http.Handler {
-	if host, _, err := net.SplitHostPort(listen); err != nil || !settings.Loopback(host) {
-		return next
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if named := (&url.URL{Host: r.Host}).Hostname(); !settings.Loopback(named) {
-			http.Error(w, "LISTEN_ADDR "+listen+" answers requests to localhost only; a proxy in front of it has to send Host: localhost", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // pageTime is how pages show a time.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -357,19 +358,23 @@ func TestEveryMappingOnTheWorkbench(t *testing.T) {
 	}
 }
 
-func TestOnlyLocal(t *testing.T) {
+func TestKnownHosts(t *testing.T) {
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page") })
+	own, _ := os.Hostname()
 	for _, test := range []struct {
 		listen, host string
 		want         int
 	}{
 		{"127.0.0.1:8080", "127.0.0.1:8080", 200}, {"127.0.0.1:8080", "localhost:8080", 200}, {"[::1]:8080", "[::1]:8080", 200}, {"localhost:80", "localhost", 200},
 		{"127.0.0.1:8080", "evil.example:8080", 421}, {"127.0.0.1:8080", "evil.example", 421}, {"[::1]:8080", "127.0.0.1.evil.example", 421}, {"localhost:8080", "", 421},
-		{":8080", "connector.monitoring.svc:8080", 200}, {"0.0.0.0:8080", "10.0.0.7:8080", 200},
+		{":8080", "connector.monitoring.svc:8080", 200}, {"0.0.0.0:8080", "10.0.0.7:8080", 200}, {"[::]:8080", "[2001:db8::7]:8080", 200},
+		{"0.0.0.0:8080", "localhost:8080", 200}, {"0.0.0.0:8080", own, 200}, {"10.0.0.7:8080", "10.0.0.7:8080", 200},
+		{"0.0.0.0:8080", "evil.example:8080", 421}, {":8080", "10.0.0.7.evil.example", 421}, {"[::]:8080", "evil.example", 421}, {"0.0.0.0:8080", "", 421},
+		{"127.0.0.1:8080", "connector.monitoring.svc:8080", 200},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Host = test.host
-		if response, _ := fetch(onlyLocal(test.listen, page), r); response.StatusCode != test.want {
+		if response, _ := fetch(knownHosts(test.listen, []string{"Connector.monitoring.svc"}, page), r); response.StatusCode != test.want {
 			t.Errorf("listening on %s, Host %s: HTTP %d, want %d", test.listen, test.host, response.StatusCode, test.want)
 		}
 	}

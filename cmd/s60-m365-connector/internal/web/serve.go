@@ -86,6 +86,48 @@ func answerJSON(w http.ResponseWriter, v any) {
 // Serve answers health checks and questions on LISTEN_ADDR. It is read-only.
 // The returned function ends it.
 func Serve(f *fleet.Fleet) (stop func(), err error) {
+	closeSocket := serveSocket(f)
+	closeListener, err := serveListener(f)
+	if err != nil {
+		closeSocket()
+		return nil, err
+	}
+	return func() { closeListener(); closeSocket() }, nil
+}
+
+// serveSocket answers the commands that work on the same state. Without it the connector
+// works the same: not every file system has sockets.
+func serveSocket(f *fleet.Fleet) (stop func()) {
+	listener, err := fleet.ListenSocket(f.Settings)
+	if err != nil {
+		f.Log.Warn("no socket in STATE_DIR: backfill, replay and top cannot reach this connector", "error", err)
+		return func() {}
+	}
+	mux := server{f}.mux()
+	server{f}.control(mux, base(f))
+	return serving(listener, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 1 << 16})
+}
+
+// base is where the paths of a tenant begin.
+func base(f *fleet.Fleet) string {
+	if f.Many() {
+		return "/tenants/{tenant}"
+	}
+	return ""
+}
+
+func serving(listener net.Listener, s *http.Server) (stop func()) {
+	go s.Serve(listener) //nolint:errcheck // it ends with the server
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if s.Shutdown(ctx) != nil {
+			s.Close() //nolint:errcheck // the process ends anyhow
+		}
+	}
+}
+
+func serveListener(f *fleet.Fleet) (stop func(), err error) {
 	listen := f.Process.Settings.Listen
 	if listen == "" {
 		return func() {}, nil
@@ -94,23 +136,17 @@ func Serve(f *fleet.Fleet) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("LISTEN_ADDR %s: %w; choose another address, or set LISTEN_ADDR= to turn the listener off", listen, err)
 	}
-	server := &http.Server{
-		Handler:           onlyLocal(listen, server{f}.handler()),
+	return serving(listener, &http.Server{
+		Handler:           knownHosts(listen, f.Settings.ListenHosts, server{f}.mux()),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
 		MaxHeaderBytes: 1 << 16,
-	}
-	go server.Serve(listener) //nolint:errcheck // it ends with the server
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		server.Shutdown(ctx) //nolint:errcheck // the process ends anyhow
-	}, nil
+	}), nil
 }
 
 // server answers for the tenants of a fleet.
 type server struct{ *fleet.Fleet }
 
-func (f server) handler() http.Handler {
+func (f server) mux() *http.ServeMux {
 	mux := http.NewServeMux()
 	// Whether the process answers at all: what a restart could mend. One that
 	// cannot collect is not mended by a restart, so that is asked elsewhere.
@@ -118,9 +154,8 @@ func (f server) handler() http.Handler {
 	mux.Handle("GET /metrics", f.metricsHandler())
 	p := &pages{many: f.Many(), defs: f.Defs, busy: make(chan struct{}, atOnce)}
 	p.route(mux)
-	of := "/tenants/{tenant}"
+	of := base(f.Fleet)
 	if !f.Many() {
-		of = ""
 		mux.HandleFunc("GET /healthz", f.withConnector(health))
 		mux.HandleFunc("GET /readyz", f.withConnector(ready))
 		mux.HandleFunc("GET /{$}", f.withConnector(f.showStatus))
