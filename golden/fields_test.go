@@ -169,7 +169,7 @@ An administrative cmdlet that is not listed is its noun and a verb: ` + "`Set-Ma
 		fmt.Fprintf(&b, "| `%s-…` | `…-%s` |\n", verb, verbs[verb])
 	}
 	b.WriteString(`
-Any other original becomes its kebab-case: ` + "`CreateFlow` is `create-flow`" + `.
+Any other original that names an act is told likewise, entity first: ` + "`CreateWidget` and `WidgetCreated` are `widget-create`" + `; what names none becomes its kebab-case.
 
 | operation | in words | originals |
 | --- | --- | --- |
