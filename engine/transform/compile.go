@@ -33,6 +33,7 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	c.declare(m)
 	c.former()
 	c.defaults()
+	c.constants()
 	c.m.unit = expression.NewUnit(expression.Options{
 		Allowed: func(name string) bool {
 			_, computed := c.m.fieldOf[name]
@@ -215,6 +216,55 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 	if !top {
 		c.m.steps[first].skip = len(c.m.steps) - first - 1
 	}
+	c.redact(m, guards, next)
+	c.m.drops = c.filters(c.m.drops, asSamples(m.Drop), guards, next)
+	c.m.samples = c.filters(c.m.samples, m.Sample, guards, next)
+}
+
+// redact compiles the rules of a mapping that change fields. Of its guards those
+// count that read the record alone: where nothing else tells, a field is redacted.
+func (c *compiler) redact(m *definition.Mapping, guards []*compiled, next func(definition.Text) *compiled) {
+	for _, r := range m.Redact {
+		rule := redaction{with: r.With}
+		for _, field := range r.Fields {
+			rule.patterns = append(rule.patterns, parsePattern(field.Value))
+		}
+		for _, guard := range guards {
+			if _, computed := c.readsComputed(guard); !computed {
+				rule.when = append(rule.when, guard)
+			}
+		}
+		if r.When.Value != "" {
+			if when := next(r.When); when != nil {
+				if name, computed := c.readsComputed(when); computed {
+					c.problem(r.When, name.Offset, name.Length, "%s is a computed field: redact comes before those, its condition reads names that begin with event_", name.Name)
+				}
+				rule.when = append(rule.when, when)
+			}
+		}
+		if c.m.redact = append(c.m.redact, rule); len(c.m.redact) == maxRedact+1 {
+			c.problem(r.Fields[0], 0, 0, "a mapping and what it includes may have %d redact rules: let one rule name several fields", maxRedact)
+		}
+	}
+}
+
+func (c *compiler) readsComputed(e *compiled) (name expression.Name, ok bool) {
+	for _, name := range e.program.Names() {
+		if _, ok := c.m.fieldOf[name.Name]; ok {
+			return name, true
+		}
+	}
+	return name, false
+}
+
+// filters compiles the rules of a mapping that hold events back.
+func (c *compiler) filters(list []filter, rules []definition.Sample, guards []*compiled, next func(definition.Text) *compiled) []filter {
+	for _, r := range rules {
+		if when := next(r.When); when != nil {
+			list = append(list, filter{as: r.As, when: append(guards[:len(guards):len(guards)], when), keep: r.Keep})
+		}
+	}
+	return list
 }
 
 func (c *compiler) rule(rules []int32, m *definition.Mapping, f definition.MappingField, when string, next func(definition.Text) *compiled) []int32 {
@@ -251,6 +301,28 @@ func (c *compiler) expression(m *definition.Mapping, index int, t definition.Tex
 	c.m.expressions = append(c.m.expressions, e)
 	c.done[key] = e
 	return e
+}
+
+// asSamples are drops as samples of which nothing is kept.
+func asSamples(drops []definition.Drop) (list []definition.Sample) {
+	for _, d := range drops {
+		list = append(list, definition.Sample{As: d.As, When: d.When})
+	}
+	return list
+}
+
+// constants makes the constants of events fields that drop and sample may read,
+// in mappings that have such rules.
+func (c *compiler) constants() {
+	for m := range c.seen {
+		if len(m.Drop)+len(m.Sample) > 0 {
+			for _, constant := range c.m.options.Constants {
+				c.addField(constant.Name)
+			}
+			c.addField("source_name")
+			return
+		}
+	}
 }
 
 // defaults makes sure that the always-fields are computed fields, which

@@ -2,6 +2,7 @@ package transform
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -58,6 +59,8 @@ type leaf struct {
 	slot  int    // of the expressions that read it, or -1
 	event uint64 // the last event that has it
 	twins int    // fields of that event that arrived at its name later
+
+	changes []change // what redaction does to it
 }
 
 // flattener holds what is learned and the event being written.
@@ -82,6 +85,8 @@ type flattener struct {
 	most    int    // how many it may have
 	over    bool   // something was left out as it would have more
 	decoded []byte // JSON texts of the record that were spread
+
+	redact *redactor // nil: nothing is redacted
 }
 
 const prefix = "event"
@@ -302,6 +307,14 @@ func (f *flattener) value(n *node, i int) int {
 		return rawjson.Bad
 	}
 	l, raw := f.field(n), b[i:end]
+	if l.changes != nil {
+		if raw = f.redact.changed(raw, l.changes); raw == nil {
+			return end
+		}
+		if kind = raw[0]; kind == '"' && !rawjson.IsPlain(view(raw[1:len(raw)-1])) {
+			kind = '\\'
+		}
+	}
 	f.room(len(l.out) + len(raw))
 	at := f.n + copy(f.out[f.n:], l.out)
 	f.n = at + copy(f.out[at:], raw)
@@ -342,6 +355,13 @@ func (f *flattener) written(out []byte) { f.n, f.out = len(out), out[:cap(out)] 
 // lone flattens a string with half a surrogate pair, given its inside.
 func (f *flattener) lone(n *node, raw []byte) {
 	l := f.field(n)
+	if l.changes != nil {
+		quoted := f.redact.changed(slices.Concat([]byte(`"`), raw, []byte(`"`)), l.changes)
+		if quoted == nil {
+			return
+		}
+		raw = quoted[1 : len(quoted)-1]
+	}
 	if l.slot >= 0 {
 		f.machine.SetText(l.slot, raw, true)
 	}
@@ -358,6 +378,24 @@ func (f *flattener) json(n *node, i int) int {
 	}
 	raw := f.in[i:end]
 	l := f.field(n)
+	if f.redact != nil {
+		text := f.redacted(n, raw)
+		if text == nil {
+			return end
+		}
+		if text[0] == '"' { // masked, or a pseudonym
+			f.room(len(l.out) + len(text))
+			f.write(l)
+			f.n += copy(f.out[f.n:], text)
+			if l.slot >= 0 {
+				f.machine.SetText(l.slot, text[1:len(text)-1], true)
+			}
+			return end
+		}
+		if &text[0] != &raw[0] {
+			raw, compact = text, true
+		}
+	}
 	if l.slot >= 0 {
 		f.machine.SetJSON(l.slot, raw, compact)
 	}
@@ -369,6 +407,16 @@ func (f *flattener) json(n *node, i int) int {
 	f.room(2*len(raw) + 2 + rawjson.WordSize)
 	f.n = rawjson.Quote(f.out, f.n, raw)
 	return end
+}
+
+// redacted is the JSON that is kept at n as redaction leaves it, nil if it takes
+// it away.
+func (f *flattener) redacted(n *node, raw []byte) []byte {
+	if n.pairs || raw[0] == '{' {
+		f.redact.met = ^uint64(0) // by the names that it holds, which nobody has looked at
+		raw = f.redact.named(n.name, raw, n.pairs)
+	}
+	return f.redact.changed(raw, f.leafOf(n).changes)
 }
 
 // field is the field at n: the first of its name in this event, or one with a
@@ -397,6 +445,9 @@ func (f *flattener) leaf(name string) *leaf {
 		if slot, ok := f.slotOf(name); ok {
 			l.slot = slot
 		}
+		if f.redact != nil {
+			l.changes = f.redact.changes(name)
+		}
 		f.leaves[name] = l
 		f.learned += 2*len(name) + 150
 	}
@@ -413,6 +464,7 @@ func (f *flattener) twin(l *leaf) *leaf {
 		t := f.leaf(l.name + "_" + strconv.Itoa(l.twins))
 		if t.event != f.event {
 			f.nodes++ // so that they count towards forgetting
+			t.changes = l.changes
 			return t
 		}
 	}

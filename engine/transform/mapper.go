@@ -24,6 +24,8 @@ type Mapper struct {
 	open   set     // steps that the selectors leave
 	failed []FieldError
 	stamp  expression.Value // what a rule gave for the timestamp of this event
+
+	filters []*filter // the drops and samples that hold for this event
 }
 
 // NewMapper makes a mapper whose events carry the given further constants
@@ -39,6 +41,14 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 	}
 	mapper.machine = m.unit.NewMachine(mapper.compute)
 	mapper.slotOf, mapper.pairs = m.unit.Slot, m.pairs
+	if len(m.redact) > 0 {
+		mapper.redact = &redactor{rules: m.redact, key: m.options.PseudonymKey}
+		for i, rule := range m.redact {
+			if len(rule.when) == 0 {
+				mapper.redact.always |= 1 << i
+			}
+		}
+	}
 	mapper.forget()
 	for i, name := range m.fields {
 		mapper.keys[i] = `,"` + name + `":`
@@ -84,17 +94,24 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 		m.text = nil
 	}
 	dst = append(dst, m.fixed...)
-	dst, ok := m.flatten(dst, record)
+	dst, ok := m.record(dst, record)
 	if !ok {
-		m.failed = append(m.failed, FieldError{Field: prefix + "_value", Cause: "the record is not valid JSON and is kept as text"})
+		text, kept := string(record), "text"
+		if m.redact != nil {
+			text, kept = Digest(record), "length and digest"
+		}
+		m.failed = append(m.failed, FieldError{Field: prefix + "_value", Cause: "the record is not valid JSON and is kept as " + kept})
 		dst = append(dst, `,"`+prefix+`_value":`...)
-		dst = rawjson.AppendString(dst, string(record))
+		dst = rawjson.AppendString(dst, text)
 	}
 	m.choose()
 	for field, r := range m.winner {
 		if r >= 0 || m.always[field] {
 			dst = m.appendField(dst, field)
 		}
+	}
+	if len(m.m.drops)+len(m.m.samples) > 0 {
+		m.filter()
 	}
 	if len(m.failed) > 0 {
 		dst = m.appendFailures(dst)
@@ -104,6 +121,24 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 	}
 	dst[start] = '{'
 	return append(dst, '}'), m.failed
+}
+
+// record appends the fields of a record, redacted.
+func (m *Mapper) record(dst, record []byte) (out []byte, ok bool) {
+	if m.redact == nil {
+		return m.flatten(dst, record)
+	}
+	start := len(dst)
+	m.redact.active, m.redact.met = m.redact.always, 0
+	if out, ok = m.flatten(dst, record); !ok {
+		return out, false
+	}
+	holding := m.redact.holding(m.machine, m.failedCondition)
+	if holding&^m.redact.active&m.redact.met == 0 {
+		return out, true
+	}
+	m.redact.active = holding
+	return m.flatten(out[:start], record)
 }
 
 // Time is the time of the event that Append gave last, as its mapping tells it;

@@ -38,7 +38,13 @@ func (f *flattener) spread(n *node, i int) int {
 		return f.json(n, i)
 	}
 	if l := f.leafOf(n); l.slot >= 0 && l.event != f.event {
-		f.machine.SetJSON(l.slot, f.in[i:end], false)
+		raw := f.in[i:end]
+		if f.redact != nil {
+			raw = f.redacted(n, raw)
+		}
+		if raw != nil {
+			f.machine.SetJSON(l.slot, raw, false)
+		}
 	}
 	return end
 }

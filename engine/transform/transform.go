@@ -53,6 +53,8 @@ type Options struct {
 	// Now is the time of collection, for a record whose own time is unknown.
 	// It is time.Now unless given.
 	Now func() time.Time
+	// PseudonymKey is the key of pseudonyms.
+	PseudonymKey []byte
 }
 
 // Constant is a field with a fixed value: a string, bool, int or float64.
@@ -94,6 +96,9 @@ type Mapping struct {
 	expressions []*compiled
 	selectors   []selector
 	everything  set
+	redact      []redaction
+	drops       []filter
+	samples     []filter
 }
 
 // rule is one expression for one field.

@@ -1,0 +1,69 @@
+package transform
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+)
+
+// filter is a rule that holds events back: all, or all but a share.
+type filter struct {
+	as   string
+	when []*compiled // all must hold
+	keep float64
+}
+
+// holds says whether the conditions of a filter hold for the event in hand. One
+// that fails does not: what cannot be told is delivered.
+func (m *Mapper) holds(f *filter) bool {
+	for _, when := range f.when {
+		if holds, err := when.program.Holds(m.machine); !holds {
+			m.failedCondition(when, err)
+			return false
+		}
+	}
+	return true
+}
+
+// filter finds the rules that hold for the event in hand.
+func (m *Mapper) filter() {
+	m.filters = m.filters[:0]
+	for _, list := range [][]filter{m.m.drops, m.m.samples} {
+		for i := range list {
+			if m.holds(&list[i]) {
+				m.filters = append(m.filters, &list[i])
+			}
+		}
+	}
+}
+
+// Filtered says whether the event that Append gave last is to be held back, and
+// by which rule. key is the record's own: of a sample, the same record always
+// falls the same way.
+func (m *Mapper) Filtered(key []byte) (as string, filtered bool) {
+	if len(m.filters) == 0 {
+		return "", false
+	}
+	sum := sha256.Sum256(key)
+	share := float64(binary.BigEndian.Uint64(sum[:])) / math.MaxUint64
+	for _, f := range m.filters {
+		if f.keep == 0 || f.keep < 1 && share >= f.keep {
+			return f.as, true
+		}
+	}
+	return "", false
+}
+
+// Filters are the names of the rules that hold events back, in their order.
+func (m *Mapping) Filters() (names []string) {
+	for _, list := range [][]filter{m.drops, m.samples} {
+		for _, f := range list {
+			names = append(names, f.as)
+		}
+	}
+	return names
+}
+
+// Redacts says whether records of the mapping are changed before anything reads
+// them: what stands in for them elsewhere must be, too.
+func (m *Mapping) Redacts() bool { return len(m.redact) > 0 }

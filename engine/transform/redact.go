@@ -1,0 +1,295 @@
+package transform
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/expression"
+	"github.com/secure60/s60-m365-connector/engine/rawjson"
+)
+
+// This file redacts: fields are changed as the record is flattened, so that
+// nothing behind it sees what they were. A rule with a condition needs the whole
+// record first; where one holds and the record has a field of it, the record is
+// flattened once more.
+//
+// The pattern of a rule is the name of a flat field, and may go on with a path
+// into the JSON that the field holds: event_Details.*.Value. A * stands for any
+// run of characters, in a path for those of one step. What is kept as JSON
+// instead of fields of its own (too deep, too many, no name) is redacted by the
+// names that its fields would have. A text that looks like JSON and is none is
+// redacted as a whole: better too much than half.
+
+// maxRedact is how many rules a mapping and what it includes may have.
+const maxRedact = 64
+
+// redaction is one rule.
+type redaction struct {
+	patterns []pattern
+	when     []*compiled // all must hold; nothing in it reads a computed field
+	with     string
+}
+
+// pattern is a field, and the path within the JSON that it holds.
+type pattern struct {
+	name string
+	path []string
+}
+
+func parsePattern(s string) pattern {
+	steps := strings.Split(s, ".")
+	return pattern{name: steps[0], path: steps[1:]}
+}
+
+// matches says whether name is what the pattern stands for, * being any run of
+// characters.
+func matches(pattern, name string) bool {
+	star, again := -1, 0
+	p, n := 0, 0
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, again = p, n
+			p++
+		case p < len(pattern) && pattern[p] == name[n]:
+			p++
+			n++
+		case star >= 0:
+			again++
+			p, n = star+1, again
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// redactor holds the rules of a mapping for a flattener.
+type redactor struct {
+	rules  []redaction
+	key    []byte // of pseudonyms
+	always uint64 // the rules without a condition
+	active uint64 // those that hold for the record
+	met    uint64 // those of which the record has a field, or may have
+}
+
+// change is what a rule does at a field: to all of it, or where its path leads.
+type change struct {
+	rule int
+	path []string
+}
+
+// changes are those of the rules that name a field.
+func (r *redactor) changes(name string) (list []change) {
+	for i, rule := range r.rules {
+		for _, p := range rule.patterns {
+			if matches(p.name, name) {
+				list = append(list, change{i, p.path})
+			}
+		}
+	}
+	return list
+}
+
+// changed is the value raw of a field, a JSON value, as the active rules leave
+// it; nil if they remove it. raw itself comes back where they leave it alone.
+func (r *redactor) changed(raw []byte, changes []change) []byte {
+	for _, c := range changes {
+		r.met |= 1 << c.rule
+		if r.active&(1<<c.rule) == 0 {
+			continue
+		}
+		if raw = r.follow(raw, c.path, r.rules[c.rule].with); raw == nil {
+			return nil
+		}
+	}
+	return raw
+}
+
+// follow changes what lies at the end of a path.
+func (r *redactor) follow(raw []byte, path []string, with string) []byte {
+	if len(path) == 0 {
+		return r.apply(raw, with)
+	}
+	switch raw[0] {
+	case '[', '{':
+		return container(raw, func(name string, value []byte) []byte {
+			if !matches(path[0], name) {
+				return value
+			}
+			return r.follow(value, path[1:], with)
+		})
+	case '"':
+		text := rawjson.Unescape(nil, view(raw[1:len(raw)-1]))
+		inner := bytes.TrimSpace(text)
+		if len(inner) == 0 || inner[0] != '[' && inner[0] != '{' {
+			return raw
+		}
+		if !new(rawjson.Scanner).Valid(inner) {
+			return r.apply(raw, with)
+		}
+		out := r.follow(inner, path, with)
+		if bytes.Equal(out, inner) {
+			return raw
+		}
+		return rawjson.AppendString(nil, view(out))
+	}
+	return raw
+}
+
+// container is a list or a map, compact, each of its values as change leaves it:
+// nil takes it away. Names are unescaped; elements are named by their
+// index.
+func container(b []byte, change func(name string, value []byte) []byte) []byte {
+	var scan rawjson.Scanner
+	i := 0
+	closing := b[i] + 2
+	dst := []byte{b[i]}
+	first := true
+	i = rawjson.SkipSpace(b, i+1)
+	for n := 0; b[i] != closing; n++ {
+		name, key := strconv.Itoa(n), []byte(nil)
+		if closing == '}' {
+			end, _ := rawjson.ScanString(b, i+1)
+			key = b[i : end+1]
+			name = string(rawjson.Unescape(nil, view(key[1:len(key)-1])))
+			i = rawjson.SkipSpace(b, rawjson.SkipSpace(b, end+1)+1)
+		}
+		end, _ := scan.Value(b, i)
+		if value := change(name, b[i:end]); value != nil {
+			if !first {
+				dst = append(dst, ',')
+			}
+			first = false
+			if key != nil {
+				dst = append(append(dst, key...), ':')
+			}
+			dst = rawjson.Compact(dst, value)
+		}
+		if i = rawjson.SkipSpace(b, end); b[i] == ',' {
+			i = rawjson.SkipSpace(b, i+1)
+		}
+	}
+	return append(dst, closing)
+}
+
+// named is the JSON value raw as the rules leave it that name the fields which it
+// would have been flattened to under this name. spread says that it is an array
+// whose elements have names.
+func (r *redactor) named(name string, raw []byte, spread bool) []byte {
+	switch {
+	case raw[0] == '{':
+		return container(raw, func(member string, value []byte) []byte {
+			return r.named(name+"_"+flatName(member), value, false)
+		})
+	case raw[0] == '[' && spread:
+		return container(raw, func(_ string, element []byte) []byte {
+			if element[0] != '{' {
+				return element
+			}
+			own := elementOf(element)
+			if own == "" {
+				return element
+			}
+			return container(element, func(member string, value []byte) []byte {
+				switch {
+				case isNameKey([]byte(member)):
+					return value
+				case isValueKey(member):
+					return r.named(name+"_"+own, value, false)
+				}
+				return r.named(name+"_"+own+"_"+flatName(member), value, false)
+			})
+		})
+	}
+	return r.changed(raw, r.changes(name))
+}
+
+// elementOf is the flat name of an element of an array that is spread.
+func elementOf(element []byte) string {
+	f := flattener{in: element}
+	_, name := f.elementName(0)
+	return flatName(string(rawjson.Unescape(nil, view(name))))
+}
+
+// apply is a JSON value as a rule leaves it.
+func (r *redactor) apply(raw []byte, with string) []byte {
+	text := raw
+	if raw[0] == '"' {
+		text = rawjson.Unescape(nil, view(raw[1:len(raw)-1]))
+	}
+	switch with {
+	case definition.RedactMask:
+		return rawjson.AppendString(nil, mask(string(text)))
+	case definition.RedactPseudonym:
+		return rawjson.AppendString(nil, pseudonym(r.key, text))
+	}
+	return nil
+}
+
+// pseudonym is the same for the same text, and tells nothing of it to who does
+// not have the key.
+func pseudonym(key, text []byte) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(text)
+	return "p-" + strings.ToLower(base32.StdEncoding.EncodeToString(mac.Sum(nil))[:26])
+}
+
+// mask keeps the shape of a text: a***@c***.example, 192.0.*.*, 2001:db8:*, else
+// the first character and ***.
+func mask(s string) string {
+	if address, err := netip.ParseAddr(s); err == nil {
+		parts, separator := strings.SplitN(s, ".", 3), "."
+		if address.Is6() {
+			parts, separator = strings.SplitN(address.StringExpanded(), ":", 3), ":"
+			return parts[0] + separator + parts[1] + ":*"
+		}
+		return parts[0] + separator + parts[1] + ".*.*"
+	}
+	if local, domain, ok := strings.Cut(s, "@"); ok && local != "" && strings.LastIndexByte(domain, '.') > 0 && !strings.ContainsAny(s, " \t\n") {
+		return first(local) + "***@" + first(domain) + "***" + domain[strings.LastIndexByte(domain, '.'):]
+	}
+	if s == "" {
+		return ""
+	}
+	return first(s) + "***"
+}
+
+func first(s string) string {
+	_, size := utf8.DecodeRuneInString(s)
+	return s[:size]
+}
+
+// Digest is what may be kept of bytes that are no JSON where a mapping redacts:
+// their length and SHA-256.
+func Digest(raw []byte) string {
+	return fmt.Sprintf("%d bytes that are no JSON, SHA-256 %x", len(raw), sha256.Sum256(raw))
+}
+
+// holding are the rules whose conditions hold for the record that was flattened.
+func (r *redactor) holding(m *expression.Machine, failed func(*compiled, error)) uint64 {
+	mask := r.always
+next:
+	for i, rule := range r.rules {
+		for _, when := range rule.when {
+			holds, err := when.program.Holds(m)
+			if err != nil {
+				failed(when, err)
+				break // what cannot be told is redacted
+			}
+			if !holds {
+				continue next
+			}
+		}
+		mask |= 1 << i
+	}
+	return mask
+}
