@@ -99,6 +99,7 @@ type Engine struct {
 	partitions []*partition
 	disabled   []*definition.Feed
 	holding    sync.Mutex // guards held of the partitions
+	licences   licences
 
 	refusal struct { // of the credential, as it was told last
 		sync.Mutex
@@ -164,6 +165,7 @@ func (e *Engine) add(feed *definition.Feed) error {
 		if err != nil {
 			return err
 		}
+		p.place = len(e.partitions)
 		e.partitions = append(e.partitions, p)
 	}
 	return nil
@@ -223,7 +225,11 @@ func (e *Engine) Once(ctx context.Context) error {
 			return nil
 		}
 		defer release()
-		if err := p.round(held); err != nil {
+		err = p.round(held)
+		for errors.Is(err, errUnconfirmed) && Sleep(held, confirmAgain) {
+			err = p.round(held)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
 		if held.Err() != nil && ctx.Err() == nil {
@@ -232,6 +238,9 @@ func (e *Engine) Once(ctx context.Context) error {
 		return nil
 	})
 }
+
+// confirmAgain is how long after a licence was said to be missing Once asks again.
+const confirmAgain = 2 * time.Second
 
 // each runs work for all partitions side by side, with the heartbeat beside
 // them, and joins their errors. A damaged store stops all.

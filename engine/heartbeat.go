@@ -73,6 +73,7 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 		event[name+"_listed"] = f.Listed()
 		event[name+"_delivered"] = f.Delivered()
 		event[name+"_duplicate"] = f.Duplicate()
+		event[name+"_filtered"] = f.Filtered()
 		event[name+"_dead_lettered"] = f.DeadLettered
 		if f.Difference != 0 {
 			event[name+"_ledger_difference"] = f.Difference
@@ -84,13 +85,17 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 			event[name+"_gate"] = f.GateReason
 		}
 	}
-	if count[Failing] > 0 {
+	if !status.Healthy() {
 		event["outcome"] = "failure"
+	}
+	if status.Stalled != "" {
+		event["event_stalled"] = status.Stalled
 	}
 	event["event_feeds_ok"] = count[OK]
 	event["event_feeds_starting"] = count[Starting]
 	event["event_feeds_failing"] = count[Failing]
 	event["event_feeds_gated"] = count[Gated]
+	event["event_feeds_not_consented"] = count[NotConsented]
 	apart := ""
 	if e.Leases != nil {
 		event["event_feeds_standby"] = count[Standby]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // InFlightBytes is how many bytes of events a process has in flight, unless told otherwise.
@@ -38,7 +39,19 @@ type outbox struct {
 	// Guarded by InFlight.mu.
 	n      int
 	bytes  int64
-	active int // windows with batches in flight
+	active int       // windows with batches in flight
+	events int64     // that the destination had accepted when that was looked at last
+	since  time.Time // neither has that changed, nor has a batch departed first or arrived
+}
+
+// standsStill is since when batches are in flight of which nothing arrives; now where none are.
+func (o *outbox) standsStill(events int64, now time.Time) time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.n == 0 || events != o.events {
+		o.events, o.since = events, now
+	}
+	return o.since
 }
 
 // crowded is how many windows of one engine may have batches in flight where engines share
@@ -84,6 +97,9 @@ func (o *outgoing) may(bytes int64) bool {
 func (o *outgoing) depart(bytes int64) {
 	if o.n == 0 {
 		o.active++
+	}
+	if o.outbox.n == 0 {
+		o.since = time.Now()
 	}
 	o.n++
 	o.outbox.n++
@@ -154,6 +170,7 @@ func (o *outgoing) arrived(bytes int64) {
 	if o.n--; o.n == 0 {
 		o.active--
 	}
+	o.since = time.Now()
 	o.outbox.n--
 	o.outbox.bytes -= bytes
 	o.InFlight.bytes -= bytes

@@ -17,7 +17,7 @@ func (p *partition) reconcile(ctx context.Context) error {
 	if r == nil || p.feed.Window == nil {
 		return nil
 	}
-	now := p.engine.Now().UTC()
+	now := p.now()
 	switch last := p.position.ReconciledAt; {
 	case last.IsZero() || last.After(now): // new, or a clock that was set back
 		p.position.ReconciledAt = now

@@ -89,6 +89,7 @@ type service struct {
 	mu        sync.Mutex
 	windows   []extract.Window
 	read      func(ctx context.Context, w extract.Window, sink extract.Sink) error
+	probe     func(w extract.Window) error
 	subscribe func(last time.Time) (time.Time, error)
 }
 
@@ -107,6 +108,13 @@ func (s *service) Subscribe(_ context.Context, last time.Time) (time.Time, error
 		return last, nil
 	}
 	return s.subscribe(last)
+}
+
+func (s *service) Probe(_ context.Context, w extract.Window) (int, error) {
+	if s.probe == nil {
+		return 0, nil
+	}
+	return 0, s.probe(w)
 }
 
 func (s *service) Stats() extract.Stats { return extract.Stats{} }

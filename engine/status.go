@@ -20,8 +20,10 @@ const (
 	OK       State = "ok"       // its last round ended well
 	Failing  State = "failing"  // its last round failed; it is tried again
 	Gated    State = "gated"    // the tenant lacks what the feed needs; it is tried again later
-	Standby  State = "standby"  // another process runs it
-	Disabled State = "disabled" // switched off by the settings
+	// NotConsented: a permission that it needs was never granted; it is tried at each poll.
+	NotConsented State = "not consented"
+	Standby      State = "standby"  // another process runs it
+	Disabled     State = "disabled" // switched off by the settings
 )
 
 // FeedStatus is one partition of a feed, as an operator sees it.
@@ -50,6 +52,8 @@ type FeedStatus struct {
 	Lateness     Lateness          `json:"lateness"`               // of new records while polling, since the start
 	Gaps         int64             `json:"gaps"`                   // spans lost since the start
 	LastGap      Gap               `json:"last_gap,omitzero"`
+
+	writingSince time.Time // a commit has not returned since; zero: none is under way
 }
 
 // joining is how long a process may take to join the others before that is a fault.
@@ -76,6 +80,9 @@ func (s FeedStatus) Listed() int64 { return s.Total.Fetched + s.Window.Fetched }
 // Delivered is how many events were delivered since the start.
 func (s FeedStatus) Delivered() int64 { return s.Total.Delivered + s.Window.Delivered }
 
+// Filtered is how many records the rules of the mapping kept from delivery since the start.
+func (s FeedStatus) Filtered() int64 { return s.Total.Filtered + s.Window.Filtered }
+
 // Duplicate is how many records came again since the start.
 func (s FeedStatus) Duplicate() int64 { return s.Total.Duplicate + s.Window.Duplicate }
 
@@ -89,8 +96,9 @@ type Status struct {
 	Delivery          load.State   `json:"delivery"`
 	DeadLetters       int64        `json:"dead_letters"` // waiting on disk
 	CredentialExpires time.Time    `json:"credential_expires,omitzero"`
-	Apart             bool         `json:"apart,omitempty"` // it shares the work with others, and they are out of reach: nothing is collected here
-	Feeds             []FeedStatus `json:"feeds"`           // one for each partition, in feed order
+	Stalled           string       `json:"stalled,omitempty"` // why nothing can be committed or delivered for a while; empty: it can
+	Apart             bool         `json:"apart,omitempty"`   // it shares the work with others, and they are out of reach: nothing is collected here
+	Feeds             []FeedStatus `json:"feeds"`             // one for each partition, in feed order
 }
 
 // Status is a snapshot. It may be taken at any time, by any goroutine.
@@ -101,6 +109,7 @@ func (e *Engine) Status() Status {
 		DeadLetters: int64(e.DeadLetters.Count()),
 	}
 	s.Apart = e.Leases != nil && s.Now.Sub(e.started) > joining && !e.Leases.Joined()
+	s.Stalled = e.stalled()
 	if e.CredentialExpires != nil {
 		s.CredentialExpires = e.CredentialExpires()
 	}
@@ -122,7 +131,7 @@ func (e *Engine) Status() Status {
 }
 
 // severity orders states from the best to the one an operator must see.
-var severity = map[State]int{Disabled: 0, Standby: 1, OK: 2, Starting: 3, Gated: 4, Failing: 5}
+var severity = map[State]int{Disabled: 0, Standby: 1, OK: 2, Starting: 3, NotConsented: 4, Gated: 5, Failing: 6}
 
 // ByFeed sums the partitions of each enabled feed: counts add up, the worst
 // state, the oldest cursor and the first error stand for the feed.
@@ -173,14 +182,14 @@ func addStats(a, b extract.Stats) extract.Stats {
 }
 
 // Healthy reports whether collection works: no feed is failing, the destination
-// takes events, and replicas, if there are any, know of each other.
+// takes events, the state is written, and replicas, if there are any, know of each other.
 func (s Status) Healthy() bool {
 	for _, f := range s.Feeds {
 		if f.State == Failing {
 			return false
 		}
 	}
-	return s.Delivery.OK && !s.Apart
+	return s.Delivery.OK && s.Stalled == "" && !s.Apart
 }
 
 // Waiting is what a connector that has just started still waits for before it
@@ -190,7 +199,7 @@ func (s Status) Waiting() string {
 	on, ended := false, false
 	for _, f := range s.Feeds {
 		on = on || f.State != Disabled
-		ended = ended || !f.LastSuccess.IsZero() || f.State == Gated || f.State == Standby
+		ended = ended || !f.LastSuccess.IsZero() || f.State == Gated || f.State == NotConsented || f.State == Standby
 	}
 	switch {
 	case s.Apart:
@@ -199,6 +208,26 @@ func (s Status) Waiting() string {
 		return "the first round of a feed"
 	case s.Delivery.Events == 0:
 		return "the first delivery to " + s.Destination
+	}
+	return ""
+}
+
+// stalledAfter is how long a commit, or all deliveries, may stand still before that is a fault.
+const stalledAfter = 20 * time.Second
+
+// stalled says why nothing has been committed, or delivered, for a while.
+func (e *Engine) stalled() string {
+	now := time.Now()
+	for _, p := range e.partitions {
+		p.mu.Lock()
+		since := p.status.writingSince
+		p.mu.Unlock()
+		if !since.IsZero() && now.Sub(since) > stalledAfter {
+			return "the state cannot be written since " + since.UTC().Format(time.RFC3339) + ": make room on its disk; nothing is lost"
+		}
+	}
+	if since := e.outbox.standsStill(e.Destination.State().Events, now); now.Sub(since) > stalledAfter {
+		return "the destination has accepted nothing since " + since.UTC().Format(time.RFC3339) + "; nothing is lost"
 	}
 	return ""
 }
@@ -239,6 +268,10 @@ func (p *partition) settle(err error) {
 	if err == nil {
 		changed = s.become(OK, now)
 		s.LastSuccess, s.LastError, s.GateReason, s.GateUntil = now, "", "", time.Time{}
+		p.licence = licence{}
+		if p.feed.Licence != nil {
+			p.engine.licences.holds(p.feed.Licence.Requires, now)
+		}
 	} else {
 		text := p.describe(err)
 		changed = s.become(Failing, now) || s.LastError != text
@@ -282,27 +315,6 @@ func (e *Engine) refuse(text string) {
 	if !told && text != "" {
 		e.Log.Error("THE CREDENTIAL IS REFUSED: feeds that need it collect nothing until that is mended; they then resume by themselves, where they stopped", "error", text)
 	}
-}
-
-// close shuts the licence gate.
-func (p *partition) close(gated *extract.Gated) {
-	now := p.engine.Now()
-	recheck := 6 * time.Hour
-	if p.feed.Licence != nil && p.feed.Licence.Recheck > 0 {
-		recheck = p.feed.Licence.Recheck
-	}
-	var changed bool
-	p.observe(func(s *FeedStatus) {
-		changed = s.become(Gated, now)
-		s.Requires, s.GateReason, s.GateUntil = gated.Requires, gated.Reason, now.Add(recheck)
-		s.LastError = ""
-	})
-	p.position.GateReason, p.position.GateUntil, p.position.LastError = gated.Reason, now.Add(recheck), ""
-	if changed {
-		p.log.Warn("feed gated: the tenant lacks what it requires; it is tried again by itself",
-			"requires", gated.Requires, "answer", gated.Reason, "recheck", recheck.String())
-	}
-	p.remember()
 }
 
 // remember writes the position for the `feeds` command of a connector that

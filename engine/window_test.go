@@ -101,4 +101,6 @@ func (f readerFunc) Read(ctx context.Context, w extract.Window, sink extract.Sin
 
 func (readerFunc) Subscribe(_ context.Context, last time.Time) (time.Time, error) { return last, nil }
 
+func (readerFunc) Probe(context.Context, extract.Window) (int, error) { return 0, nil }
+
 func (readerFunc) Stats() extract.Stats { return extract.Stats{} }

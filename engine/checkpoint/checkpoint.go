@@ -73,10 +73,18 @@ type Position struct {
 	Job   string    `json:"job,omitempty"`   // the query that the service works on for this partition
 	JobAt time.Time `json:"job_at,omitzero"` // when it was begun
 
+	Unreadable []Span `json:"unreadable,omitempty"` // told as gaps, and not asked for again
+
 	Forwarded   int64     `json:"forwarded"` // events delivered, ever
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+// Span is the half-open span of time [From, To).
+type Span struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
 }
 
 // Counts is an account of what became of records. For a feed whose listing names

@@ -56,7 +56,11 @@ func (e *AuthError) Unwrap() error { return e.Err }
 type Gated struct {
 	Requires string // what the feed names as required, empty if nothing
 	Reason   string // the service's own words
-	Err      error  // the last answer, a *StatusError
+	// Licence says that it is the feed's licence.missing that holds. It is known to hold
+	// for a moment where nothing is missing: only several reads in which it does, as many as
+	// licence.confirm says, tell something.
+	Licence bool
+	Err     error // the last answer, a *StatusError
 }
 
 func (e *Gated) Error() string {
@@ -115,6 +119,17 @@ type Subscribe struct{ Err error }
 func (e *Subscribe) Error() string { return "the subscription must be started: " + e.Err.Error() }
 
 func (e *Subscribe) Unwrap() error { return e.Err }
+
+// TooEarly says that the service does not keep what is asked for: the window begins
+// too early.
+type TooEarly struct {
+	At  time.Time // where what it keeps begins; zero where it does not say
+	Err error
+}
+
+func (e *TooEarly) Error() string { return "the service does not keep that far back: " + e.Err.Error() }
+
+func (e *TooEarly) Unwrap() error { return e.Err }
 
 // SubscribeWait says that a subscription is not active and may not be started
 // again before Until.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -329,7 +330,7 @@ func TestSharedLargeCommit(t *testing.T) {
 					t.Fatalf("key %d: seen %v, %v", i, ok, err)
 				}
 			}
-			if p, ok, err := b.Position("feed", "a"); !ok || err != nil || p != *c.Position {
+			if p, ok, err := b.Position("feed", "a"); !ok || err != nil || !reflect.DeepEqual(p, *c.Position) {
 				t.Errorf("position %v %v %v, want %v", p, ok, err, *c.Position)
 			}
 			if l, err := checkpoint.Chronological(b.Ledger("")); len(l) != 1 || err != nil {

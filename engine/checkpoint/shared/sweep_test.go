@@ -57,7 +57,7 @@ func tell(t *testing.T, s checkpoint.Store, keys int) told {
 
 func wantTold(t *testing.T, who string, got, want told) {
 	t.Helper()
-	if !maps.Equal(got.positions, want.positions) {
+	if !reflect.DeepEqual(got.positions, want.positions) {
 		t.Errorf("%s: positions %v\nwant %v", who, got.positions, want.positions)
 	}
 	if len(got.ledger) != len(want.ledger) {

@@ -128,7 +128,7 @@ func positions(t *testing.T, open Open) {
 		for name, w := range want {
 			p, ok, err := s.Position(name[0], name[1])
 			must(t, err)
-			if !ok || p != w {
+			if !ok || !reflect.DeepEqual(p, w) {
 				t.Errorf("Position(%q) = %+v %v\nwant %+v", name, p, ok, w)
 			}
 		}
@@ -220,7 +220,7 @@ func again(t *testing.T, open Open) {
 		Keys: []checkpoint.Key{key(1), key(2)}, Expires: noon, Entry: e}
 	check := func(s checkpoint.Store) {
 		t.Helper()
-		if p, ok, err := s.Position("feed", "a"); !ok || err != nil || p != *c.Position {
+		if p, ok, err := s.Position("feed", "a"); !ok || err != nil || !reflect.DeepEqual(p, *c.Position) {
 			t.Errorf("Position = %v %v %v, want %v", p, ok, err, *c.Position)
 		}
 		if l, err := checkpoint.Chronological(s.Ledger("")); err != nil || !reflect.DeepEqual(l, []checkpoint.Entry{*e}) {

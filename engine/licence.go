@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+// licence is what the rounds of one partition learn of its feed's licence.
+type licence struct {
+	refusals int       // rounds in a row that were told that it is missing
+	since    time.Time // the first of them
+	wait     time.Duration
+}
+
+// recheckFirst is how soon a gate that has closed is tried again; the wait doubles each time, up to the
+// feed's recheck.
+const recheckFirst = 5 * time.Minute
+
+// licences notes when a licence was last seen to be there, by what feeds say they require.
+type licences struct {
+	mu   sync.Mutex
+	held map[string]time.Time
+}
+
+func (l *licences) holds(requires string, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held == nil {
+		l.held = map[string]time.Time{}
+	}
+	l.held[requires] = at
+}
+
+func (l *licences) at(requires string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[requires]
+}
+
+var (
+	// errUnconfirmed ends a round that was told that the licence is missing, which single
+	// answers are known to say where it is not.
+	errUnconfirmed = errors.New("the service says that the licence is missing; that is confirmed first")
+	errFlapping    = errors.New("the service says that the licence is missing, and serves other feeds that require it")
+)
+
+// refusedLicence takes a round that met a closed gate. It returns nil once the gate is known to
+// be closed, errUnconfirmed while it is not, and another error where the service contradicts itself.
+func (p *partition) refusedLicence(g *extract.Gated) error {
+	now, l := p.engine.Now(), &p.licence
+	p.mu.Lock()
+	closed := p.status.State == Gated
+	p.mu.Unlock()
+	if closed || !g.Licence || p.feed.Licence == nil {
+		p.shut(g)
+		return nil
+	}
+	if l.refusals++; l.refusals == 1 {
+		l.since = now
+	}
+	switch {
+	case p.engine.licences.at(p.feed.Licence.Requires).After(l.since):
+		l.refusals = 0
+		return fmt.Errorf("%w: %w", errFlapping, g)
+	case l.refusals < p.feed.Licence.Confirm:
+		return errUnconfirmed
+	}
+	p.shut(g)
+	return nil
+}
+
+// shut closes the gate of the partition.
+func (p *partition) shut(g *extract.Gated) {
+	now := p.engine.Now()
+	recheck := 6 * time.Hour
+	if p.feed.Licence != nil && p.feed.Licence.Recheck > 0 {
+		recheck = p.feed.Licence.Recheck
+	}
+	p.licence.wait = min(max(2*p.licence.wait, recheckFirst), recheck)
+	until := now.Add(p.licence.wait)
+	var changed bool
+	p.observe(func(s *FeedStatus) {
+		changed = s.become(Gated, now)
+		s.Requires, s.GateReason, s.GateUntil = g.Requires, g.Reason, until
+		s.LastError = ""
+	})
+	p.position.GateReason, p.position.GateUntil, p.position.LastError = g.Reason, until, ""
+	if changed {
+		p.log.Warn("feed gated: the tenant lacks what it requires; it is tried again by itself",
+			"requires", g.Requires, "answer", g.Reason, "recheck", p.licence.wait.String(), "recheck_at_most", recheck.String())
+	}
+	p.remember()
+}
+
+// gateUntil is when a closed gate is tried again; the zero time where it is open.
+func (p *partition) gateUntil() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status.State != Gated {
+		return time.Time{}
+	}
+	return p.status.GateUntil
+}
+
+// notConsented are the permissions that a refused round lacks and never had. One that was
+// taken away is a failure.
+func (p *partition) notConsented(ctx context.Context, err error) []string {
+	refused, ok := errors.AsType[*extract.StatusError](err)
+	if !ok || refused.Status != 401 && refused.Status != 403 || !p.position.LastSuccess.IsZero() || len(p.feed.Permissions) == 0 {
+		return nil
+	}
+	scope, err := p.feed.Scope.Expand(p.engine.Settings)
+	if err != nil || scope == "" {
+		return nil
+	}
+	claims, err := p.engine.Client.Claims(ctx, scope)
+	if err != nil || len(claims.Roles) == 0 && claims.Tenant == "" { // a token that says nothing of itself
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.feed.Permissions), func(name string) bool { return slices.Contains(claims.Roles, name) })
+}
+
+// askConsent shows that the feed's permissions were never granted. That is a choice, no failure.
+func (p *partition) askConsent(lacks []string, err error) {
+	now := p.engine.Now()
+	text := strings.Join(lacks, " and ") + " is not granted: grant it in the app registration, with an administrator's consent, or switch the feed off"
+	var changed bool
+	p.observe(func(s *FeedStatus) {
+		changed = s.become(NotConsented, now)
+		s.GateReason, s.LastError = text, ""
+	})
+	p.position.GateReason, p.position.LastError = text, ""
+	if changed {
+		p.log.Warn("feed not consented; it is tried again at each poll", "remedy", text, "answer", p.describe(err))
+	}
+	p.remember()
+}

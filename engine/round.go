@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+const (
+	// edge is kept between the oldest request and the service's own limit,
+	// which a slow request or a clock a little off would cross.
+	edge = 5 * time.Minute
+	// ahead is how far in the future a cursor may lie before it is taken for
+	// damage: clocks of hosts differ a little.
+	ahead = 2 * time.Minute
+	// wholeEvery is how often a round looks back over the whole overlap of a feed. The others look
+	// back over brief: most of what appears late is late by less, and each look costs requests.
+	wholeEvery = 15 * time.Minute
+	brief      = 5 * time.Minute
+)
+
+// rounds polls until ctx ends, or this process no longer holds the partition; any
+// error is one that no retry can mend.
+func (p *partition) rounds(ctx context.Context) error {
+	for {
+		err := p.round(ctx)
+		if fatal := fatalError(err); fatal != nil {
+			return fatal
+		}
+		if errors.Is(err, checkpoint.ErrFenced) || !Sleep(ctx, p.pause(err)) {
+			return nil
+		}
+	}
+}
+
+// round reads everything up to now, less the feed's delay, and keeps the state
+// of the feed. A closed gate is a state, not an error.
+func (p *partition) round(ctx context.Context) error {
+	err := p.catchUp(ctx)
+	if err == nil {
+		err = p.reconcile(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if errors.Is(err, checkpoint.ErrFenced) {
+		p.log.Warn("another process has taken over this partition; what is in flight may be delivered twice", "error", err)
+		return err
+	}
+	if gated, ok := errors.AsType[*extract.Gated](err); ok {
+		if err = p.refusedLicence(gated); err == nil || errors.Is(err, errUnconfirmed) {
+			return err
+		}
+	} else if lacks := p.notConsented(ctx, err); len(lacks) > 0 {
+		p.askConsent(lacks, err)
+		return nil
+	}
+	p.settle(err)
+	return err
+}
+
+// now is the time by the services' clock, as far as it is known: a window is planned by the clock of
+// who keeps the records.
+func (p *partition) now() time.Time {
+	now := p.engine.Now().UTC()
+	if ahead, known := p.engine.Client.Skew(); known && ahead.Abs() >= clockOff {
+		now = now.Add(ahead)
+	}
+	return now
+}
+
+// clockOff is from when on clocks are told apart: an answer's Date says no more.
+const clockOff = 5 * time.Second
+
+// catchUp plans the windows from where the partition stands to now, and reads
+// them in turn. All start from one reading of the clock, so that the round
+// ends even where records arrive faster than they are read.
+func (p *partition) catchUp(ctx context.Context) error {
+	if err := p.load(ctx, p.now()); err != nil {
+		return err
+	}
+	if err := p.subscribe(ctx); err != nil {
+		return err
+	}
+	started := p.now()
+	if p.feed.Window == nil {
+		return p.window(ctx, extract.Window{}, started, pass{})
+	}
+	from, target, whole, lost := p.plan(started)
+	if lost > 0 {
+		if err := p.gap(ctx, from.Add(-lost), from, gapRetention); err != nil {
+			return err
+		}
+		p.position.Cursor = from
+	}
+	if p.position.Cursor.After(started.Add(ahead)) {
+		if err := p.backFromTheFuture(ctx, from, target, started); err != nil {
+			return err
+		}
+	}
+	err := p.walk(ctx, from, target, started, pass{}, nil)
+	if err == nil && whole {
+		p.wholeAt = started
+	}
+	return err
+}
+
+// backFromTheFuture begins anew where a clock that was wrong had led the cursor: what is new
+// is read first, as all that the service keeps takes long. Nothing is lost or sent again.
+func (p *partition) backFromTheFuture(ctx context.Context, from, target, started time.Time) error {
+	p.log.Error("the cursor lies in the future: the clock of this host was wrong; reading again all that the service keeps, what was delivered is not sent again",
+		"cursor", p.position.Cursor, "now", started, "from", from)
+	p.position.Cursor, p.position.ReadAt, p.position.Start = from, time.Time{}, from
+	newest := target.Add(-p.feed.Window.Max)
+	if !newest.After(from) {
+		return nil
+	}
+	return p.walk(ctx, newest, target, started, pass{keepCursor: true}, nil)
+}
+
+// plan says what a round reads: from the cursor, or as far before it as
+// records may have appeared since it was set; to now, less the delay, in whole
+// seconds. whole says that it looks back over the whole overlap. lost is how much before from
+// the service no longer keeps, of what was never read.
+func (p *partition) plan(now time.Time) (from, target time.Time, whole bool, lost time.Duration) {
+	w := p.feed.Window
+	target = now.Add(-w.Delay).Truncate(time.Second)
+	oldest := now.Add(edge - p.retention()).Truncate(time.Second)
+	cursor := p.position.Cursor
+	switch {
+	case cursor.After(now.Add(ahead)):
+		return oldest, target, true, 0
+	case cursor.Before(oldest):
+		return oldest, target, true, oldest.Sub(cursor)
+	}
+	overlap := w.Overlap
+	whole = p.wholeAt.IsZero() || !now.Before(p.wholeAt.Add(wholeEvery))
+	if !whole {
+		overlap = min(overlap, brief)
+	}
+	from = cursor
+	if read := p.position.ReadAt; !read.IsZero() {
+		if late := read.Add(-w.Delay - overlap).Truncate(time.Second); late.Before(from) {
+			from = late
+		}
+	}
+	for _, bound := range []time.Time{p.position.Start, oldest} {
+		if from.Before(bound) {
+			from = bound
+		}
+	}
+	return from, target, whole, 0
+}
+
+// subscribe sees to it that the service collects for this partition at all.
+func (p *partition) subscribe(ctx context.Context) error {
+	if p.feed.Subscribe == nil || p.subscribed {
+		return nil
+	}
+	attempted, err := p.reader.Subscribe(ctx, p.position.SubscribedAt)
+	if !attempted.IsZero() && !attempted.Equal(p.position.SubscribedAt) {
+		p.position.SubscribedAt = attempted
+		position := p.position
+		if err := p.commit(ctx, &checkpoint.Commit{Position: &position}); err != nil {
+			return err
+		}
+		if err == nil {
+			p.log.Info("subscription started")
+			if !p.position.ReadAt.IsZero() { // somebody had stopped it
+				err = p.gap(ctx, p.position.Cursor, p.now().Truncate(time.Second), gapSubscription)
+			}
+		}
+	}
+	p.subscribed = err == nil
+	return err
+}
+
+// interval is how long from one round to the next.
+func (p *partition) interval() time.Duration {
+	if p.feed.Interval > 0 {
+		return p.feed.Interval
+	}
+	return p.engine.Poll
+}
+
+// pause is how long the partition rests after a round.
+func (p *partition) pause(err error) time.Duration {
+	now := p.engine.Now()
+	if err == nil {
+		if until := p.gateUntil(); !until.IsZero() {
+			return max(until.Sub(now), time.Second)
+		}
+		return p.untilTurn(now)
+	}
+	if wait, ok := errors.AsType[*extract.SubscribeWait](err); ok {
+		return max(wait.Until.Sub(now), time.Second)
+	}
+	// A failed round has had its retries; a shorter rest than usual makes up for
+	// a long interval without pressing an ailing service.
+	return min(p.interval(), time.Minute)
+}
+
+// untilTurn is how long until the partition's place in the interval, over which the polls of
+// all partitions are spread; at least half an interval.
+func (p *partition) untilTurn(now time.Time) time.Duration {
+	interval := p.interval()
+	if interval <= 0 || len(p.engine.partitions) == 0 {
+		return interval
+	}
+	place := interval * time.Duration(p.place) / time.Duration(len(p.engine.partitions))
+	wait := (place - now.Sub(p.engine.started)%interval + interval) % interval
+	if wait < interval/2 {
+		wait += interval / 2
+	}
+	return wait
+}
+
+func (p *partition) describe(err error) string {
+	return p.engine.Explain(err)
+}

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+const (
+	// narrowest is the smallest span a window is cut to.
+	narrowest = time.Second
+	// resets is how often one window may begin anew before it is halved.
+	resets = 3
+	// stuckRounds is how many rounds must find the smallest window unreadable before it is
+	// stepped over.
+	stuckRounds = 3
+	// probes is how many requests look for where the service's records begin.
+	probes = 12
+	// mostUnreadable is how many spans that were stepped over a position holds; the oldest are
+	// forgotten, and told again should they be met.
+	mostUnreadable = 100
+)
+
+// stuck is where the smallest window cannot be read.
+type stuck struct {
+	at     time.Time
+	rounds int
+}
+
+// walk reads [from, target) window by window, as far as that goes:
+//
+//	cannot finish      halved; the smallest is stepped over after some rounds
+//	must begin anew    so it does, a few times
+//	begins too early   moved forward to where the service's records begin
+//	a few items fail   left for the next round, and what comes after is read
+//	not subscribed     subscribed, once
+//
+// after is called behind each window, with where it ended.
+func (p *partition) walk(ctx context.Context, from, target, started time.Time, how pass, after func(at time.Time)) error {
+	var incomplete error
+	begun, renewed, moved := 0, false, false
+	for from.Before(target) {
+		to, readable := p.reach(from, target, how)
+		if !readable {
+			from = to
+			continue
+		}
+		err := p.window(ctx, extract.Window{From: from, To: to}, started, how)
+		if early, ok := errors.AsType[*extract.TooEarly](err); ok && !moved {
+			if from, err = p.tooEarly(ctx, from, target, early, how); err != nil {
+				return errors.Join(incomplete, err)
+			}
+			moved = true
+			continue
+		}
+		narrow := is[*extract.Narrow](err)
+		if is[*extract.ResetWindow](err) {
+			if begun++; begun <= resets {
+				p.log.Info("window starts again", "from", from, "to", to, "cause", err)
+				continue
+			}
+			narrow = true
+		}
+		if is[*extract.Subscribe](err) && !renewed {
+			p.subscribed, renewed = false, true
+			if err := p.subscribe(ctx); err != nil {
+				return errors.Join(incomplete, err)
+			}
+			continue
+		}
+		if narrow {
+			begun = 0
+			if p.halve(to.Sub(from)) {
+				p.log.Warn("window could not finish and is halved", "from", from, "to", to, "cause", err)
+				continue
+			}
+			err = p.stepOver(ctx, from, to, err, how)
+		}
+		if is[*extract.Incomplete](err) {
+			// A few items fail, perhaps for days. The cursor stays before them, so
+			// that they are tried again; what comes after them is read all the same.
+			incomplete, err, how.keepCursor = errors.Join(incomplete, err), nil, true
+		}
+		if err != nil {
+			return errors.Join(incomplete, err)
+		}
+		from, begun = to, 0
+		p.span = min(2*p.span, p.feed.Window.Max)
+		if after != nil {
+			after(to)
+		}
+	}
+	return incomplete
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// reach is where the window from from ends. readable is false for a span that was stepped
+// over before; a second look tries it again.
+func (p *partition) reach(from, target time.Time, how pass) (to time.Time, readable bool) {
+	to = from.Add(p.span)
+	if widest := from.Add(how.most); how.most > 0 && to.After(widest) {
+		to = widest
+	}
+	if to.After(target) {
+		to = target
+	}
+	if how.refetch {
+		return to, true
+	}
+	for _, s := range p.position.Unreadable {
+		switch {
+		case !from.Before(s.From) && from.Before(s.To):
+			return s.To, false
+		case from.Before(s.From) && s.From.Before(to):
+			to = s.From
+		}
+	}
+	return to, true
+}
+
+// halve reports whether a window of this width can be cut further.
+func (p *partition) halve(width time.Duration) bool {
+	half := (width / 2).Truncate(time.Second)
+	if half < narrowest {
+		return false
+	}
+	p.span = half
+	return true
+}
+
+// stepOver gives up the smallest window, once enough rounds could not read it: what could be
+// read of it is delivered, the rest is a gap. Until then its error is err.
+func (p *partition) stepOver(ctx context.Context, from, to time.Time, err error, how pass) error {
+	if how.keepCursor {
+		p.log.Warn("a window still cannot be read", "from", from, "to", to, "cause", err)
+		return nil
+	}
+	if !p.stuck.at.Equal(from) {
+		p.stuck = stuck{at: from}
+	}
+	if p.stuck.rounds++; p.stuck.rounds < stuckRounds {
+		return err
+	}
+	if err := p.gap(ctx, from, to, "the service cannot serve them: "+serviceSays(err)); err != nil {
+		return err
+	}
+	p.stuck = stuck{}
+	p.position.Unreadable = append(p.position.Unreadable, checkpoint.Span{From: from, To: to})
+	if n := len(p.position.Unreadable); n > mostUnreadable {
+		p.position.Unreadable = slices.Clone(p.position.Unreadable[n-mostUnreadable:])
+	}
+	if to.After(p.position.Cursor) {
+		p.position.Cursor = to
+	}
+	position := p.position
+	return p.commit(ctx, &checkpoint.Commit{Position: &position})
+}
+
+// serviceSays is what the service itself said in an error of a read.
+func serviceSays(err error) string {
+	if s, ok := errors.AsType[*extract.StatusError](err); ok {
+		return s.Error()
+	}
+	if n, ok := errors.AsType[*extract.Narrow](err); ok {
+		return n.Err.Error()
+	}
+	return err.Error()
+}
+
+// tooEarly moves a start that the service refuses forward to where its records begin, and tells
+// of what was never read before that.
+func (p *partition) tooEarly(ctx context.Context, from, target time.Time, early *extract.TooEarly, how pass) (time.Time, error) {
+	begins, err := p.earliest(ctx, from, target, early)
+	if err != nil {
+		return from, err
+	}
+	if how.keepCursor {
+		p.log.Warn("the service keeps less than was asked for", "asked_from", from, "from", begins)
+		return begins, nil
+	}
+	lost := from
+	if !p.position.ReadAt.IsZero() && p.position.Cursor.After(from) {
+		lost = p.position.Cursor // what lies before it was read
+	}
+	if lost.Before(begins) {
+		if err := p.gap(ctx, lost, begins, "the service does not keep them: "+serviceSays(early.Err)); err != nil {
+			return from, err
+		}
+	}
+	p.position.Start = begins
+	if begins.After(p.position.Cursor) {
+		p.position.Cursor = begins
+	}
+	position := p.position
+	return begins, p.commit(ctx, &checkpoint.Commit{Position: &position})
+}
+
+// earliest finds where the service's records begin, after from, which it refused.
+func (p *partition) earliest(ctx context.Context, from, target time.Time, early *extract.TooEarly) (time.Time, error) {
+	refused, accepted := from, target
+	for range probes {
+		at := early.At.Truncate(time.Second)
+		if said := at.After(refused) && at.Before(accepted); !said {
+			at = refused.Add(accepted.Sub(refused) / 2).Truncate(time.Second)
+		}
+		if !at.After(refused) {
+			break
+		}
+		to := at.Add(time.Minute)
+		if to.After(target) {
+			to = target
+		}
+		_, err := p.reader.Probe(ctx, extract.Window{From: at, To: to})
+		again, tooEarly := errors.AsType[*extract.TooEarly](err)
+		switch {
+		case tooEarly:
+			refused, early = at, again
+		case err != nil:
+			return from, err
+		case at.Equal(early.At.Truncate(time.Second)):
+			return at, nil
+		default:
+			accepted = at
+		}
+	}
+	if accepted.Equal(target) {
+		return from, fmt.Errorf("the service refuses every start up to %s as too early: %w", refused.UTC().Format(time.RFC3339), early)
+	}
+	return accepted, nil
+}
