@@ -69,12 +69,12 @@ func (t *TenantStatus) SumUp(s engine.Status) {
 			t.Starting++
 		case engine.Failing:
 			t.Failing++
-		case engine.Gated:
+		case engine.Gated, engine.NotConsented:
 			t.Gated++
 		case engine.Standby:
 			t.Standby++
 		}
-		if f.State != engine.Gated {
+		if f.State != engine.Gated && f.State != engine.NotConsented {
 			t.LagSeconds = max(t.LagSeconds, int64(f.Lag(s.Now).Seconds()))
 		}
 		t.Forwarded += f.Forwarded
@@ -82,11 +82,14 @@ func (t *TenantStatus) SumUp(s engine.Status) {
 			t.LastError = f.Feed + ": " + f.LastError
 		}
 	}
+	if s.Stalled != "" {
+		t.LastError = s.Stalled
+	}
 	if !s.Delivery.OK && s.Delivery.LastError != "" {
 		t.LastError = s.Destination + ": " + s.Delivery.LastError
 	}
 	switch {
-	case t.Failing > 0 || !s.Delivery.OK:
+	case t.Failing > 0 || !s.Delivery.OK || s.Stalled != "":
 		t.State = engine.Failing
 	case t.Starting > 0:
 		t.State = engine.Starting

@@ -44,7 +44,7 @@ type tenantNumbers struct {
 }
 
 // feedStates are the values of the label state.
-var feedStates = []engine.State{engine.Starting, engine.OK, engine.Failing, engine.Gated, engine.Standby, engine.Disabled}
+var feedStates = []engine.State{engine.Starting, engine.OK, engine.Failing, engine.Gated, engine.NotConsented, engine.Standby, engine.Disabled}
 
 const counter, gauge = "counter", "gauge"
 

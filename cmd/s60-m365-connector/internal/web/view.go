@@ -31,12 +31,12 @@ const (
 )
 
 var stateLevel = map[engine.State]level{
-	engine.Starting: quiet, engine.OK: good, engine.Failing: bad, engine.Gated: careful, engine.Standby: quiet, engine.Disabled: quiet,
+	engine.Starting: quiet, engine.OK: good, engine.Failing: bad, engine.Gated: careful, engine.NotConsented: careful, engine.Standby: quiet, engine.Disabled: quiet,
 }
 
 // stateWord is a state in words.
 var stateWord = map[engine.State]string{
-	engine.Starting: "catching up", engine.OK: "ok", engine.Failing: "failing", engine.Gated: "gated", engine.Standby: "standby", engine.Disabled: "off",
+	engine.Starting: "catching up", engine.OK: "ok", engine.Failing: "failing", engine.Gated: "gated", engine.NotConsented: "not consented", engine.Standby: "standby", engine.Disabled: "off",
 }
 
 type statusView struct {
@@ -171,7 +171,7 @@ func (p *pages) view(s engine.Status) statusView {
 func headline(s engine.Status, states map[engine.State]int) (level, string) {
 	partitions := func(n int, what string) string { return fmt.Sprintf("%d %s", n, what) }
 	var parts []string
-	for _, state := range []engine.State{engine.Failing, engine.Gated, engine.Starting, engine.OK, engine.Standby} {
+	for _, state := range []engine.State{engine.Failing, engine.Gated, engine.NotConsented, engine.Starting, engine.OK, engine.Standby} {
 		if states[state] > 0 {
 			parts = append(parts, partitions(states[state], stateWord[state]))
 		}
@@ -182,6 +182,8 @@ func headline(s engine.Status, states map[engine.State]int) (level, string) {
 		return careful, "No feed is switched on"
 	case s.Apart:
 		return bad, "Not collecting: the shared state is out of reach"
+	case s.Stalled != "":
+		return bad, "Not collecting: " + s.Stalled
 	case !s.Delivery.OK:
 		return bad, "Not delivering: " + s.Destination + " does not take events"
 	case states[engine.Failing] > 0:
