@@ -170,3 +170,54 @@ func BenchmarkSweep(b *testing.B) {
 	}
 	b.ReportMetric(float64(*benchKeys)*float64(b.N)/b.Elapsed().Seconds(), "keys/s")
 }
+
+// BenchmarkMemTable is a feed's work on a large state, with memory tables of several
+// sizes: what a record's key costs (a look-up, and its part of a commit of 500), and how long
+// opening takes after a kill.
+//
+//	go test ./engine/checkpoint -run xxx -bench MemTable -benchtime 1x -bench-keys 10000000
+func BenchmarkMemTable(b *testing.B) {
+	for _, size := range []uint64{1, 4, 8, 16} {
+		b.Run(fmt.Sprintf("MiB=%d", size), func(b *testing.B) {
+			dir, killed := b.TempDir(), b.TempDir()
+			s, err := Open(dir, Options{memTable: size << 20})
+			if err != nil {
+				b.Fatal(err)
+			}
+			keys := make([]Key, 500)
+			report := cpu(b)
+			for b.Loop() {
+				for n := 0; n < *benchKeys; n += len(keys) {
+					for i := range keys {
+						keys[i] = benchKey(n + i)
+						if _, ok, err := s.Seen(keys[i]); ok || err != nil {
+							b.Fatal(ok, err)
+						}
+					}
+					if err := s.Commit(&Commit{Feed: "bench", Position: &Position{Forwarded: int64(n)}, Keys: keys, Expires: noon}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			report()
+			b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)*1e9/float64(*benchKeys), "ns/key")
+			// A copy of what is on the disk is what a kill leaves; taken at once, its log is as
+			// long as it happens to be.
+			if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+				b.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			began := time.Now()
+			s, err = Open(killed, Options{memTable: size << 20})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms-to-open")
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}

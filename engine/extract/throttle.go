@@ -93,28 +93,33 @@ func (l *limit) place(now time.Time) time.Duration {
 		return 0
 	}
 	requests, per := l.own(now)
-	l.forget(now, per)
-	switch beyond := len(l.granted) + l.places - requests; {
+	granted := l.within(now, per)
+	switch beyond := len(granted) + l.places - requests; {
 	case requests == 0:
-		return l.per // the share may have grown by then
+		return l.span() // the share may have grown by then
 	case beyond < 0:
 		l.places++
 		return 0
-	case beyond >= len(l.granted):
+	case beyond >= len(granted):
 		return min(l.per, placesTurnOver)
 	default:
-		return min(l.granted[beyond].Add(per).Sub(now), l.per)
+		return min(granted[beyond].Add(per).Sub(now), l.per)
 	}
 }
 
 // placesTurnOver is how soon places become grants, mostly.
 const placesTurnOver = 50 * time.Millisecond
 
-// forget drops the grants that no span reaches any more.
-func (l *limit) forget(now time.Time, per time.Duration) {
+// within are the grants of the last per. Those that no span reaches any more are dropped.
+func (l *limit) within(now time.Time, per time.Duration) []time.Time {
 	for len(l.granted) > 0 && !l.granted[0].Add(max(per, l.per)).After(now) {
 		l.granted = l.granted[1:]
 	}
+	granted := l.granted
+	for len(granted) > 0 && !granted[0].Add(per).After(now) {
+		granted = granted[1:]
+	}
+	return granted
 }
 
 // giveBack gives a place back.
@@ -131,8 +136,7 @@ func (l *limit) grant(now time.Time) bool {
 	defer l.mu.Unlock()
 	if l.requests > 0 {
 		requests, per := l.own(now)
-		l.forget(now, per)
-		if len(l.granted) >= requests {
+		if len(l.within(now, per)) >= requests {
 			return false
 		}
 		l.granted = append(l.granted, now)
@@ -144,20 +148,34 @@ func (l *limit) grant(now time.Time) bool {
 // own is this process's part of the limit: the smallest share that it had within
 // the last span, see [Client.Share]. Less than one request in a span is one in a longer span.
 func (l *limit) own(now time.Time) (requests int, per time.Duration) {
-	for len(l.shares) > 1 && !l.shares[1].from.Add(l.per).After(now) {
+	if len(l.shares) == 0 {
+		return l.requests, l.per
+	}
+	span := l.span()
+	for len(l.shares) > 1 && !l.shares[1].from.Add(span).After(now) {
 		l.shares = l.shares[1:]
 	}
-	part := float64(l.requests)
+	whole := float64(l.requests) * float64(span) / float64(l.per)
+	part := whole
 	for _, s := range l.shares {
-		part = min(part, float64(l.requests)*s.fraction)
+		part = min(part, whole*s.fraction)
 	}
 	switch {
 	case part <= 0:
-		return 0, l.per
+		return 0, span
 	case part < 1:
-		return 1, time.Duration(min(float64(l.per)/part, float64(longestSpan)))
+		return 1, time.Duration(min(float64(span)/part, float64(longestSpan)))
 	}
-	return int(part), l.per
+	return int(part), span
+}
+
+// span is what a limit with shares is cut into, so that a share that moves is soon in force:
+// the shortest, of a second at least, that has several requests for each replica. Whoever keeps
+// to so many in each of them keeps to the limit.
+func (l *limit) span() time.Duration {
+	const several = 16
+	cuts := min(int(l.per/time.Second), l.requests/several)
+	return l.per / time.Duration(max(cuts, 1))
 }
 
 // longestSpan is how long a process with a very small share waits for a request.
@@ -209,7 +227,8 @@ func (c *Client) bucket(feed *definition.Feed) *bucket {
 // limit as long as their shares never add up to more than 1. Until it is called, all of
 // it is this process's; one that joins others begins with 0.
 //
-// In force is the smallest share within the last span of the limit: one that shrinks does at
+// A limit of many requests is cut into short spans, of a second or so, with a part of the requests
+// in each. In force is the smallest share within the last span: one that shrinks does at
 // once, one that grows does a span later. So in any span each process sends at most its
 // share, as it was at the span's beginning, of the limit, and all together at most the
 // limit. (A share that grew little by little from the beginning would break that: who had

@@ -131,26 +131,35 @@ func TestShareSteps(t *testing.T) {
 	}
 }
 
-// TestShare: a client with no share sends nothing, until it has had one for a span.
+// TestShare: a client with no share sends nothing, until it has had one for a span; of a limit of
+// many requests that is a second.
 func TestShare(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rate := &definition.RateLimit{Requests: 10, Per: 10 * time.Second, Bucket: "b"}
-		c := NewClient(ClientOptions{})
-		b := c.bucket(&definition.Feed{Name: "f", RateLimit: rate})
-		other := &definition.Feed{Name: "g", RateLimit: rate}
-		c.Share(other, -1) // none
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		defer cancel()
-		if _, err := pass(ctx, b, 0); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a request was let through without a share: %v", err)
-		}
-		c.Share(other, 0.5)
-		grown := time.Now()
-		_, err := pass(t.Context(), b, 0)
-		if took := time.Since(grown); err != nil || took < 10*time.Second || took > 11*time.Second {
-			t.Errorf("the share took effect after %v: %v", took, err)
-		}
-	})
+	for _, c := range []struct {
+		requests  int
+		per, want time.Duration
+	}{
+		{10, 10 * time.Second, 10 * time.Second},
+		{2000, time.Minute, time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			rate := &definition.RateLimit{Requests: c.requests, Per: c.per, Bucket: "b"}
+			client := NewClient(ClientOptions{})
+			b := client.bucket(&definition.Feed{Name: "f", RateLimit: rate})
+			other := &definition.Feed{Name: "g", RateLimit: rate}
+			client.Share(other, -1) // none
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			if _, err := pass(ctx, b, 0); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a request was let through without a share: %v", err)
+			}
+			client.Share(other, 0.5)
+			grown := time.Now()
+			_, err := pass(t.Context(), b, 0)
+			if took := time.Since(grown); err != nil || took < c.want || took > c.want+c.want/5 {
+				t.Errorf("%d requests in %v: the share took effect after %v: %v", c.requests, c.per, took, err)
+			}
+		})
+	}
 }
 
 // TestLevels has the buckets of several tenants send as fast as they can, and
