@@ -184,6 +184,16 @@ func (s *Store) commit(n partitionName, c *checkpoint.Commit) error {
 	if h == nil {
 		return checkpoint.ErrFenced
 	}
+	if f := c.Fold; f != nil { // of an import
+		m := message{Kind: kindFold, Feed: c.Feed, Partition: c.Partition, Days: f.Days}
+		ctx, cancel := context.WithTimeout(context.Background(), commitPatience)
+		defer cancel()
+		if err := s.lock(ctx, n, h); err != nil {
+			return err
+		}
+		defer h.unlock()
+		return s.publishHeld(ctx, n, h, &m, true)
+	}
 	last := message{Kind: kindCommit, Feed: c.Feed, Partition: c.Partition, Session: h.session, Position: c.Position, Entry: c.Entry}
 	objects, err := s.cut(&last, c.Objects)
 	if err != nil {

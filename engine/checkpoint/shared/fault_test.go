@@ -243,10 +243,10 @@ func TestSharedStreamLosesMessages(t *testing.T) {
 		t.Errorf("a commit: %v, want checkpoint.ErrStopped", err)
 	}
 	b = openShared(t, Options{URL: natstest.URL(server), Logger: quiet, Dir: dir})
-	wantShared(t, b, "a", 5)
+	wantRestored(t, b, 12)
 	claim(t, b, "a", "two")
-	commitShared(t, b, "a", 5, 6)
-	wantShared(t, b, "a", 6)
+	commitShared(t, b, "a", 12, 13)
+	wantRestored(t, b, 13)
 }
 
 func copyDir(t *testing.T, from, to string) {

@@ -85,6 +85,7 @@ type Store struct {
 	created time.Time // the stream's identity
 	writer  string    // this store in the ids of its messages
 	view    *checkpoint.Embedded
+	rebuild bool // see Rebuild
 
 	ctx    context.Context // ends with Close, or when the store can no longer be used
 	cancel context.CancelFunc
@@ -177,7 +178,10 @@ func (s *Store) open(ctx context.Context) error {
 	}
 	s.work.Go(s.follow)
 	s.work.Go(s.watch)
-	return s.catchUp(ctx, info.State.LastSeq)
+	if err := s.catchUp(ctx, info.State.LastSeq); err != nil {
+		return err
+	}
+	return s.takeOver(ctx, filepath.Join(s.opts.Dir, formerDir))
 }
 
 // begin begins a call; the function it returns ends it.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -82,7 +84,7 @@ func (s *Store) openView(ctx context.Context, dir string) error {
 			return errors.Join(fmt.Errorf("removing the view: %w", err), v.Close())
 		}
 	}
-	why, err := s.unusable(ctx, v)
+	why, lost, err := s.unusable(ctx, v)
 	if err != nil {
 		return errors.Join(err, v.Close())
 	}
@@ -91,7 +93,11 @@ func (s *Store) openView(ctx context.Context, dir string) error {
 		if err := v.Close(); err != nil {
 			return err
 		}
-		if err := os.RemoveAll(dir); err != nil {
+		drop := os.RemoveAll
+		if former := filepath.Join(filepath.Dir(dir), formerDir); lost && missing(former) {
+			drop = func(dir string) error { return os.Rename(dir, former) }
+		}
+		if err := drop(dir); err != nil {
 			return fmt.Errorf("removing the view: %w", err)
 		}
 		s.applied = 0
@@ -104,9 +110,15 @@ func (s *Store) openView(ctx context.Context, dir string) error {
 	return nil
 }
 
-// unusable is why a view does not fit the stream, "" if it does. It loads what the view knows
-// of the stream.
-func (s *Store) unusable(ctx context.Context, v *checkpoint.Embedded) (why string, err error) {
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// unusable is why a view does not fit the stream, "" if it does; lost is that it is the stream
+// which does not fit, as it is another or has lost messages. It loads what the view knows of the
+// stream.
+func (s *Store) unusable(ctx context.Context, v *checkpoint.Embedded) (why string, lost bool, err error) {
 	state, known, err := s.loadView(v)
 	var positions map[[2]string]checkpoint.Position
 	if err == nil && !known {
@@ -114,19 +126,19 @@ func (s *Store) unusable(ctx context.Context, v *checkpoint.Embedded) (why strin
 	}
 	switch {
 	case errors.Is(err, checkpoint.ErrDamaged):
-		return err.Error(), nil
+		return err.Error(), false, nil
 	case err != nil:
-		return "", err
+		return "", false, err
 	case known && state.Version != viewVersion, len(positions) > 0:
-		return "another release wrote it", nil
+		return "another release wrote it", false, nil
 	case !known:
-		return "", nil
+		return "", false, nil
 	case !state.Created.Equal(s.created):
-		return "it is of another stream", nil
+		return "it is of another stream", true, nil
 	}
 	s.applied = state.Applied
 	why, err = s.identify(ctx)
-	return why, s.failed("comparing the view with the stream", err)
+	return why, true, s.failed("comparing the view with the stream", err)
 }
 
 // loadView reads how far the view is, and the subjects.

@@ -131,15 +131,13 @@ func TestSharedStreamReplaced(t *testing.T) {
 	err := a.Commit(storetest.Numbered("a", 5))
 	wantError(t, err, checkpoint.ErrStopped, "deleted", "open it again", "state")
 	b = openShared(t, Options{URL: url, Logger: quiet, Dir: dir})
-	if all, err := b.Positions(""); len(all) != 0 || err != nil {
-		t.Errorf("positions of another stream: %v %v", all, err)
-	}
+	wantRestored(t, b, 5)
 	if got := b.Owner("feed", "a"); got != "" {
 		t.Errorf("the owner of another stream is %q", got)
 	}
 	claim(t, b, "a", "two")
-	commitShared(t, b, "a", 0, 1)
-	wantShared(t, b, "a", 1)
+	commitShared(t, b, "a", 5, 6)
+	wantRestored(t, b, 6)
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
