@@ -36,6 +36,7 @@ type commands struct {
 	Feeds    feedsCommand    `cmd:"" help:"Show the feeds: state, cursor, lag, what was forwarded, last error."`
 	Backfill backfillCommand `cmd:"" help:"Read a period again, without moving the cursor."`
 	Replay   replayCommand   `cmd:"" help:"Send the events again that the destination refused."`
+	State    stateCommand    `cmd:"" help:"Carry the state over between one connector and replicas."`
 	Health   healthCommand   `cmd:"" help:"Ask the connector running on this host: 0 healthy, 1 not."`
 	Simulate simulateCommand `cmd:"" passthrough:"" help:"Run the simulated tenant and destination alone, for tests of any collector."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`

@@ -250,7 +250,7 @@ func openStore(ctx context.Context, s *settings.Settings, log *slog.Logger) (_ c
 		if err != nil {
 			return nil, nil, false, err // not a store that holds a nil
 		}
-		return store, replica, false, nil
+		return store, replica, store.Rebuild(), nil
 	}
 	store, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log})
 	if err != nil {

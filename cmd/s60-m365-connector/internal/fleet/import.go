@@ -1,0 +1,58 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
+)
+
+// Imported is what was carried over.
+type Imported struct{ Partitions, Keys int }
+
+// ImportState carries the state of STATE_DIR over into STATE_URL; back, the other way. A state that
+// a connector uses is [checkpoint.ErrLocked].
+func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog.Logger) (done Imported, err error) {
+	own, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log, ReadOnly: !back})
+	if err != nil {
+		return done, fmt.Errorf("STATE_DIR: %w", err)
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	if report := own.SetAside(); report != nil {
+		log.Error("the state of STATE_DIR was set aside", "report", report.String())
+	}
+	store, err := shared.Open(ctx, sharedOptions(s, log))
+	if err != nil {
+		return done, fmt.Errorf("STATE_URL: %w", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if back {
+		err = own.Import(done.counted(ctx, store.Export()))
+	} else {
+		err = store.Import(ctx, done.counted(ctx, own.Export()))
+	}
+	return done, err
+}
+
+// counted counts what passes, until ctx ends.
+func (done *Imported) counted(ctx context.Context, exported iter.Seq2[*checkpoint.Commit, error]) iter.Seq2[*checkpoint.Commit, error] {
+	return func(yield func(*checkpoint.Commit, error) bool) {
+		for c, err := range exported {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if !yield(c, err) || err != nil {
+				return
+			}
+			if c.Position != nil {
+				done.Partitions++
+			}
+			done.Keys += len(c.Keys)
+		}
+	}
+}
