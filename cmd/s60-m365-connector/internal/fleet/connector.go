@@ -293,7 +293,10 @@ var credentialKind = map[string]string{
 // OpenDestination opens where events go. delivers is nil for one of its own.
 func OpenDestination(s *settings.Settings, out io.Writer, delivers *transport.Transport, log *slog.Logger) (load.Destination, error) {
 	config := load.Config{
-		Format: s.Format, Gzip: s.Gzip, Concurrency: s.Concurrency, UserAgent: program.UserAgent(), Transport: delivers, Logger: log,
+		Format: s.Format, Gzip: s.Gzip, Concurrency: s.Concurrency, UserAgent: program.UserAgent(), Logger: log,
+	}
+	if delivers != nil { // an interface that holds a nil is not nil
+		config.Transport = delivers
 	}
 	switch {
 	case s.Stream != nil:
