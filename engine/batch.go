@@ -43,8 +43,11 @@ type batch struct {
 	arena  []byte // the events, one after the other
 	ends   []int  // where each ends in the arena
 	keys   []checkpoint.Key
-	also   []checkpoint.Key // items read to their end, and keys to be remembered longer
+	also   []checkpoint.Key // items read to their end, keys to be remembered longer, and of what is not delivered
 	opened time.Time        // when the first event came
+
+	objects     []checkpoint.Object // new states of objects
+	objectBytes int
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -52,11 +55,25 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 // free gives the batch's memory to the next one.
 func (b *batch) free() {
 	b.arena, b.ends, b.keys, b.also = b.arena[:0], b.ends[:0], b.keys[:0], b.also[:0]
+	clear(b.objects)
+	b.objects, b.objectBytes = b.objects[:0], 0
 	batches.Put(b)
 }
 
 // size is what the events take in the body of a request: each has a separator.
 func (b *batch) size() int { return len(b.arena) + len(b.ends) }
+
+// weight is what the batch takes of the memory for what is in flight.
+func (b *batch) weight() int64 { return int64(b.size() + b.objectBytes) }
+
+// with adds what is committed with the batch.
+func (b *batch) with(object *checkpoint.Object, keys ...checkpoint.Key) {
+	b.also = append(b.also, keys...)
+	if object != nil {
+		b.objects = append(b.objects, *object)
+		b.objectBytes += len(object.ID) + len(object.State)
+	}
+}
 
 // put adds an event to a batch of at most so many bytes. The arena doubles, and
 // ends a little over them: append's own smaller steps would leave several times as much for

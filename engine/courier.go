@@ -108,8 +108,9 @@ func (c *courier) commitAll() {
 // putDown ends what was done with a batch.
 func (c *courier) putDown(b *batch) {
 	c.p.claims.release(b.keys...)
+	c.p.claims.release(b.also...)
 	c.items.release(b.also...)
-	c.out.arrived(int64(b.size()))
+	c.out.arrived(b.weight())
 	if len(b.ends) > 0 {
 		c.p.hold.end()
 	}
@@ -122,12 +123,13 @@ func (c *courier) commit(d *delivery) error {
 	events := b.events()
 	delivered, kept := int64(len(events)-len(d.refused)), int64(len(d.refused))
 	keys := b.keys
+	objects := b.objects
 	var unkept error
 	if len(d.refused) > 0 {
 		if err := p.engine.DeadLetters.AppendAll(p.feed.Name, events, d.refused); err != nil {
 			unkept = fmt.Errorf("the destination refused %d events, and they cannot be set aside: %w", len(d.refused), err)
 			// What was accepted is remembered all the same; the rest is read again.
-			keys, kept = b.accepted(d.refused), 0
+			keys, objects, kept = b.accepted(d.refused), nil, 0
 		} else {
 			// The reason stays with the event: a destination may quote the event in it.
 			p.log.Error("the destination refused events for good; they are kept as dead letters, with the reason",
@@ -142,7 +144,7 @@ func (c *courier) commit(d *delivery) error {
 	c.entry.DeadLettered += kept
 	c.position.Forwarded += delivered
 	position, entry := c.position, c.account()
-	err := p.commit(c.round, &checkpoint.Commit{Position: &position, Entry: entry, Keys: keys, Expires: p.expires()})
+	err := p.commit(c.round, &checkpoint.Commit{Position: &position, Entry: entry, Keys: keys, Objects: objects, Expires: p.expires()})
 	if err != nil {
 		return errors.Join(unkept, err)
 	}
@@ -182,10 +184,11 @@ func (c *courier) finish(rest *batch, all bool, readErr error, started time.Time
 	commit := checkpoint.Commit{Expires: p.expires()}
 	if rest != nil {
 		if all && !c.failed && context.Cause(c.ctx) == nil {
-			commit.Keys = append(commit.Keys, rest.also...)
+			commit.Keys, commit.Objects = rest.also, rest.objects
 		}
 		p.claims.release(rest.keys...)
-		rest.free()
+		p.claims.release(rest.also...)
+		defer rest.free()
 	}
 	entry := c.account()
 	if readErr == nil {
@@ -265,7 +268,11 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	}
 	packer := newPacker(ctx, end, p.engine.Destination, out, &p.hold, courier.send)
 	live := !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute
-	err := p.reader.Read(ctx, w, &intake{p: p, how: how, live: live, tally: counts, packer: packer, items: items})
+	in := &intake{p: p, how: how, live: live, tally: counts, packer: packer, items: items, listing: p.newListing()}
+	err := p.reader.Read(ctx, w, in)
+	if err == nil {
+		err = in.takeRemoved(ctx)
+	}
 	rest, all := packer.finish()
 	p.position, err = courier.finish(rest, all, err, started)
 	return err

@@ -16,7 +16,8 @@ import (
 type tally struct {
 	mu       sync.Mutex
 	counts   checkpoint.Counts
-	reasons  map[string]int64 // of what was skipped
+	reasons  map[string]int64               // of what was skipped
+	filters  map[string]checkpoint.Filtered // by the name of the rule
 	lateness Lateness
 }
 
@@ -31,8 +32,30 @@ func (t *tally) count(change func(*checkpoint.Counts)) {
 func (t *tally) into(e *checkpoint.Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e.Counts, e.Reasons = t.counts, maps.Clone(t.reasons)
+	e.Counts, e.Reasons, e.Filters = t.counts, maps.Clone(t.reasons), maps.Clone(t.filters)
 	e.Listed = e.Fetched
+}
+
+// skip counts why something was skipped.
+func (t *tally) skip(reason string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.reasons == nil {
+		t.reasons = map[string]int64{}
+	}
+	t.reasons[reason]++
+}
+
+// filter counts an event that a rule of the mapping kept from delivery.
+func (t *tally) filter(as string, bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.filters == nil {
+		t.filters = map[string]checkpoint.Filtered{}
+	}
+	f := t.filters[as]
+	f.Records, f.Bytes = f.Records+1, f.Bytes+int64(bytes)
+	t.filters[as] = f
 }
 
 func (t *tally) late() Lateness {
@@ -49,6 +72,8 @@ type intake struct {
 	live   bool // the round before was a moment ago, so that what is new now was not there then
 	tally  *tally
 	packer *packer
+
+	listing *listing // of a snapshot; nil for another feed
 
 	items *claims     // listed in this window, and not yet committed
 	pages occurrences // of records without a key, over the pages, which come one after the other
@@ -74,16 +99,12 @@ func (in *intake) Known(item string) (bool, error) {
 
 // Skipped implements [extract.Sink].
 func (in *intake) Skipped(item, reason string) {
-	in.tally.mu.Lock()
-	defer in.tally.mu.Unlock()
+	in.listing.gaveUp()
+	in.tally.skip(reason)
 	if item != "" {
-		in.tally.counts.ItemsSkipped++
+		in.count(func(c *checkpoint.Counts) { c.ItemsSkipped++ })
 		in.items.release(in.p.itemKey(item))
 	}
-	if in.tally.reasons == nil {
-		in.tally.reasons = map[string]int64{}
-	}
-	in.tally.reasons[reason]++
 	in.p.log.Warn("skipped for good", "item", item, "reason", reason)
 }
 
@@ -114,37 +135,75 @@ type source struct {
 // Record implements [extract.Source].
 func (s *source) Record(ctx context.Context, raw []byte) error {
 	in := s.in
+	if in.listing != nil {
+		return s.object(ctx, raw)
+	}
 	key := in.p.recordKey(raw, &s.keyless)
 	if !in.p.claims.claim(key) {
 		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
 		return nil
 	}
 	expires, seen, err := in.p.engine.Store.Seen(key)
-	seen = seen && !in.how.resend
-	if err != nil || seen {
+	if err == nil && seen && !in.how.resend {
 		in.p.claims.release(key)
-		if err != nil {
-			return err
-		}
 		return in.again(ctx, key, expires)
 	}
+	if err == nil {
+		err = s.row(ctx, key, raw)
+	}
+	if err != nil {
+		in.p.claims.release(key)
+	}
+	return err
+}
+
+// row takes a record that is new. One of a row that was delivered before with another content,
+// which the key's further parts tell, says so in a field of its event.
+func (s *source) row(ctx context.Context, key checkpoint.Key, raw []byte) error {
+	in := s.in
+	row, ok := in.p.rowKey(raw)
+	if !ok || in.how.resend {
+		return s.take(ctx, key, raw, nil)
+	}
+	_, known, err := in.p.engine.Store.Seen(row)
+	if err != nil {
+		return err
+	}
+	first := in.p.claims.claim(row)
+	if known || !first {
+		raw = told(raw, updated, nil, nil)
+	}
+	err = s.take(ctx, key, raw, nil, row)
+	if err != nil && first {
+		in.p.claims.release(row)
+	}
+	return err
+}
+
+// take makes an event of a record, and hands it on with what is committed with it.
+func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, object *checkpoint.Object, with ...checkpoint.Key) error {
+	in := s.in
 	event, failed := s.mapper.Append(s.event[:0], raw)
 	s.event = event
 	for _, f := range failed {
 		in.p.failedField(f)
 	}
+	as, filtered := s.mapper.Filtered(key[:])
 	at, timed := s.time()
 	in.count(func(c *checkpoint.Counts) {
 		c.Fetched++
+		if filtered {
+			c.Filtered++
+		}
 		if timed {
 			in.tally.lateness.add(in.p.engine.Now().Sub(at))
 		}
 	})
-	if err := in.packer.add(ctx, key, event); err != nil {
-		in.p.claims.release(key)
-		return err
+	if filtered {
+		in.tally.filter(as, len(event))
+		return in.packer.also(ctx, object, append(with, key)...)
 	}
-	return nil
+	return in.packer.add(ctx, key, event, object, with...)
 }
 
 // time is the time of the record just mapped, for its lateness. A backlog tells
@@ -161,7 +220,7 @@ func (s *source) time() (time.Time, bool) {
 func (in *intake) again(ctx context.Context, key checkpoint.Key, expires time.Time) error {
 	in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
 	if expires.Before(in.p.engine.Now().Add(in.p.retention() / 2)) {
-		return in.packer.also(ctx, key)
+		return in.packer.also(ctx, nil, key)
 	}
 	return nil
 }
@@ -176,5 +235,5 @@ func (s *source) End() error {
 		return nil
 	}
 	in.count(func(c *checkpoint.Counts) { c.ItemsFetched++ })
-	return in.packer.also(in.packer.ctx, in.p.itemKey(s.item))
+	return in.packer.also(in.packer.ctx, nil, in.p.itemKey(s.item))
 }

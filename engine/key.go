@@ -43,6 +43,19 @@ func (p *partition) recordKey(raw []byte, keyless *occurrences) checkpoint.Key {
 	return checkpoint.KeyOf(p.feed.Name, names...)
 }
 
+// rowKey names the row of which a record is one content, where the feed's key has further
+// parts that tell contents apart.
+func (p *partition) rowKey(raw []byte) (key checkpoint.Key, ok bool) {
+	if len(p.feed.Key) < 2 {
+		return key, false
+	}
+	id := gjson.GetBytes(raw, p.feed.Key[0])
+	if !id.Exists() || id.Type == gjson.Null || id.Type == gjson.String && id.Str == "" {
+		return key, false
+	}
+	return checkpoint.KeyOf(p.feed.Name, "row", id.String()), true
+}
+
 // mostOccurrences is how many contents of records without a key are told apart within a
 // window. Beyond them a record is named by how many came before it.
 const mostOccurrences = 16 << 10

@@ -14,6 +14,8 @@ const (
 	// A week of records that were all delivered before has no events, and would
 	// gather keys without end.
 	alsoKeys = 16 << 10
+	// alsoBytes is how much states of objects may take in a batch.
+	alsoBytes = 1 << 20
 )
 
 // packer fills the batches of one window, one after the other, and waits until each
@@ -46,8 +48,8 @@ type limits interface {
 	BatchBytes() int
 }
 
-// add puts an event into the batch in hand.
-func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte) error {
+// add puts an event into the batch in hand, and what is committed with it.
+func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte, object *checkpoint.Object, with ...checkpoint.Key) error {
 	if err := p.enter(ctx); err != nil {
 		return err
 	}
@@ -69,21 +71,22 @@ func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte) erro
 		p.late.Reset(linger)
 	}
 	b.put(key, event, most)
-	if len(b.ends) >= p.limits.BatchEvents() || b.size() >= most {
+	b.with(object, with...)
+	if len(b.ends) >= p.limits.BatchEvents() || b.size() >= most || b.objectBytes >= alsoBytes {
 		p.hand(ctx)
 	}
 	return nil
 }
 
-// also adds a key to what is committed with the batch in hand.
-func (p *packer) also(ctx context.Context, key checkpoint.Key) error {
+// also adds to what is committed with the batch in hand.
+func (p *packer) also(ctx context.Context, object *checkpoint.Object, keys ...checkpoint.Key) error {
 	if err := p.enter(ctx); err != nil {
 		return err
 	}
 	defer p.leave()
 	b := p.inHand()
-	b.also = append(b.also, key)
-	if len(b.also) >= alsoKeys {
+	b.with(object, keys...)
+	if len(b.also) >= alsoKeys || b.objectBytes >= alsoBytes {
 		p.hand(ctx)
 	}
 	return nil
@@ -146,7 +149,7 @@ func (p *packer) hand(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(p.ctx, stop)()
-	if err := p.out.wait(ctx, int64(p.inner.size()), p.hold.givesUp()); err != nil {
+	if err := p.out.wait(ctx, p.inner.weight(), p.hold.givesUp()); err != nil {
 		if err == errGaveUp {
 			p.end(err)
 		}
@@ -174,7 +177,7 @@ func (p *packer) lingered() {
 	if p.over || b == nil || len(b.ends) == 0 {
 		return
 	}
-	if time.Since(b.opened) < linger || !p.out.try(int64(b.size())) {
+	if time.Since(b.opened) < linger || !p.out.try(b.weight()) {
 		p.late.Reset(linger)
 		return
 	}

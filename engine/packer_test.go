@@ -38,7 +38,7 @@ func newPacking(t *testing.T, l limits, batches int) *packing {
 
 func (p *packing) event(t *testing.T, size int) {
 	t.Helper()
-	if err := p.add(p.ctx, checkpoint.Key{}, make([]byte, size)); err != nil {
+	if err := p.add(p.ctx, checkpoint.Key{}, make([]byte, size), nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -103,7 +103,7 @@ func TestPackerLingers(t *testing.T) {
 			t.Errorf("once there was room: %v", p.sent)
 		}
 		// Keys alone do not make a batch linger: they wait for the window's end.
-		if err := p.also(p.ctx, checkpoint.Key{}); err != nil {
+		if err := p.also(p.ctx, nil, checkpoint.Key{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * linger)
@@ -116,7 +116,7 @@ func TestPackerLingers(t *testing.T) {
 func TestPackerBoundsKeys(t *testing.T) {
 	p := newPacking(t, bodies{100, 1000}, 100)
 	for range 2*alsoKeys + 1 {
-		if err := p.also(p.ctx, checkpoint.Key{}); err != nil {
+		if err := p.also(p.ctx, nil, checkpoint.Key{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestPackerEnds(t *testing.T) {
 		p.event(t, 1) // in flight
 		errs := make(chan error, 3)
 		for range cap(errs) {
-			go func() { errs <- p.add(p.ctx, checkpoint.Key{}, []byte("x")) }()
+			go func() { errs <- p.add(p.ctx, checkpoint.Key{}, []byte("x"), nil) }()
 		}
 		synctest.Wait()
 		if len(errs) != 0 || len(p.sent) != 1 {
@@ -153,7 +153,7 @@ func TestPackerEnds(t *testing.T) {
 		if rest, all := p.finish(); all || rest == nil || len(rest.ends) != 1 {
 			t.Errorf("the batch in hand: %+v, all sent %v", rest, all)
 		}
-		if err := p.also(t.Context(), checkpoint.Key{}); !errors.Is(err, why) {
+		if err := p.also(t.Context(), nil, checkpoint.Key{}); !errors.Is(err, why) {
 			t.Errorf("a key after the end: %v", err)
 		}
 	})

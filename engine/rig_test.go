@@ -130,6 +130,17 @@ func page(ctx context.Context, sink extract.Sink, records ...string) error {
 	return s.End()
 }
 
+// list hands over whole records as one page.
+func list(ctx context.Context, sink extract.Sink, records ...string) error {
+	s := sink.Open("")
+	for _, raw := range records {
+		if err := s.Record(ctx, []byte(raw)); err != nil {
+			return err
+		}
+	}
+	return s.End()
+}
+
 func document(ctx context.Context, sink extract.Sink, item string, records ...string) error {
 	if known, err := sink.Known(item); err != nil || known {
 		return err
@@ -159,6 +170,12 @@ func (d *taker) Deliver(ctx context.Context, b load.Batch) ([]load.Refused, erro
 		id := gjson.GetBytes(event, "event_id").String()
 		if id == "" {
 			id = gjson.GetBytes(event, "operation").String()
+		}
+		if change := gjson.GetBytes(event, "event_change").String(); change != "" {
+			id += " " + change
+		}
+		if changed := gjson.GetBytes(event, "event_changed").String(); changed != "" {
+			id += " " + changed
 		}
 		ids = append(ids, id)
 	}

@@ -14,7 +14,7 @@ import (
 // pending are keys that the languages have and that nothing implements yet: they are
 // refused, never passed over. Who implements one takes out its line.
 var pending = []string{
-	"interval", "fallback", "job", "snapshot", "archive",
+	"fallback", "job", "archive",
 	"request.body", "request.form", "paging.in", "paging.delta",
 	"expand.url=template", "expand.key=absent", "expand.method", "expand.headers", "expand.body", "expand.form", "expand.paging", "expand.add", "expand.settle", "expand.gone",
 	"redact", "drop", "sample",

@@ -1,0 +1,244 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// A snapshot is a listing that shows a present state. Each object that is listed is compared with
+// what the store holds of it, which is read by key and never loaded as a whole, and what differs makes
+// a record; what the store holds and a listing that ended well does not show was removed. The
+// new state of an object is committed together with the event that tells of it.
+
+// What became of an object; the value of the record's member "change".
+const (
+	created = "created"
+	updated = "updated"
+	removed = "removed"
+)
+
+// listing is one listing of a snapshot.
+type listing struct {
+	baseline bool // what is listed is remembered, and nothing sent
+
+	mu     sync.Mutex
+	listed map[checkpoint.Key]struct{} // 16 bytes for an object
+	broken bool                        // a page or item was given up: what is not listed may still be there
+}
+
+func (p *partition) newListing() *listing {
+	if p.feed.Snapshot == nil {
+		return nil
+	}
+	return &listing{
+		baseline: p.position.ReadAt.IsZero() && p.feed.Snapshot.First != definition.FirstEmit,
+		listed:   map[checkpoint.Key]struct{}{},
+	}
+}
+
+// list notes an object, and reports whether it is listed for the first time.
+func (l *listing) list(key checkpoint.Key) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, twice := l.listed[key]
+	l.listed[key] = struct{}{}
+	return !twice
+}
+
+func (l *listing) gaveUp() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = true
+}
+
+// object takes one listed object in.
+func (s *source) object(ctx context.Context, raw []byte) error {
+	in, l := s.in, s.in.listing
+	id := objectID(raw, in.p.feed.Snapshot.ID)
+	if id == "" {
+		l.gaveUp() // whose object it is, nobody knows: none is taken for removed
+		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Skipped++ })
+		in.tally.skip("an object without an id")
+		return nil
+	}
+	if !l.list(checkpoint.KeyOf(in.p.feed.Name, "object", id)) {
+		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+		return nil
+	}
+	former, known, err := in.p.engine.Store.Object(in.p.feed.Name, in.p.account, id)
+	if err != nil {
+		return err
+	}
+	change, record := created, raw
+	if known {
+		changed, before := differences(former, raw, in.p.feed.Snapshot.Ignore)
+		if len(changed) == 0 {
+			in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+			return nil
+		}
+		change, record = updated, told(raw, updated, changed, before)
+	} else {
+		record = told(raw, created, nil, nil)
+	}
+	state := &checkpoint.Object{ID: id, State: bytes.Clone(raw)}
+	if l.baseline {
+		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+		return in.packer.also(ctx, state)
+	}
+	return s.take(ctx, becameKey(in.p.feed.Name, id, change, former, raw), record, state)
+}
+
+// takeRemoved makes records of what a listing that ended well does not show any more.
+func (in *intake) takeRemoved(ctx context.Context) error {
+	l := in.listing
+	if l == nil || l.broken {
+		return nil
+	}
+	s := in.Open("").(*source)
+	for object, err := range in.p.engine.Store.Objects(in.p.feed.Name, in.p.account) {
+		if err != nil {
+			return err
+		}
+		if _, there := l.listed[checkpoint.KeyOf(in.p.feed.Name, "object", object.ID)]; there {
+			continue
+		}
+		gone := checkpoint.Object{ID: object.ID}
+		if l.baseline {
+			err = in.packer.also(ctx, &gone)
+		} else {
+			err = s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, nil), told(object.State, removed, nil, nil), &gone)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.End()
+}
+
+// objectID is what names an object: the values of its id; "" where it lacks one.
+func objectID(raw []byte, paths []string) string {
+	var parts []string
+	for _, path := range paths {
+		value := gjson.GetBytes(raw, path)
+		if !value.Exists() || value.Type == gjson.Null || value.Type == gjson.String && value.Str == "" {
+			return ""
+		}
+		parts = append(parts, value.String())
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	var id []byte
+	for _, part := range parts { // lengths keep a|bc and ab|c apart
+		id = append(strconv.AppendInt(id, int64(len(part)), 10), ':')
+		id = append(id, part...)
+	}
+	return string(id)
+}
+
+// becameKey names an event of an object: the id and what it became, from what.
+func becameKey(feed, id, change string, former, now []byte) checkpoint.Key {
+	return checkpoint.KeyOf(feed, "became", id, change, string(former), string(now))
+}
+
+// told is the record of a change: the object with what became of it before its own members.
+func told(object []byte, change string, changed []string, before map[string]string) []byte {
+	out := append([]byte(`{"change":"`), change...)
+	out = append(out, '"')
+	if len(changed) > 0 {
+		out = append(out, `,"changed":`...)
+		out = appendText(out, strings.Join(changed, ","))
+	}
+	if len(before) > 0 {
+		out = append(out, `,"before":{`...)
+		for i, name := range slices.Sorted(maps.Keys(before)) {
+			if i > 0 {
+				out = append(out, ',')
+			}
+			out = append(append(appendText(out, name), ':'), before[name]...)
+		}
+		out = append(out, '}')
+	}
+	members := bytes.TrimSpace(object)
+	if members = bytes.TrimSpace(bytes.TrimPrefix(members, []byte("{"))); len(members) > 0 && members[0] != '}' {
+		out = append(out, ',')
+	}
+	return append(out, members...)
+}
+
+func appendText(out []byte, text string) []byte {
+	quoted, _ := json.Marshal(text) // a text can always be written
+	return append(out, quoted...)
+}
+
+// differences are the names of the fields in which two states of an object differ, in order, and
+// the values that they had before. Names are flattened as events have them, without "event_".
+func differences(former, now []byte, ignore []string) (changed []string, before map[string]string) {
+	old, new := flat(former), flat(now)
+	before = map[string]string{}
+	for name, value := range old {
+		if value != new[name] && !ignored(name, ignore) {
+			changed = append(changed, name)
+			before[name] = value
+		}
+	}
+	for name := range new {
+		if _, there := old[name]; !there && !ignored(name, ignore) {
+			changed = append(changed, name)
+		}
+	}
+	slices.SortFunc(changed, cmp.Compare)
+	return changed, before
+}
+
+// ignored reports whether a field, or what it is a part of, is not compared.
+func ignored(name string, ignore []string) bool {
+	return slices.ContainsFunc(ignore, func(path string) bool {
+		rest, under := strings.CutPrefix(name, fieldName(path))
+		return under && (rest == "" || rest[0] == '_')
+	})
+}
+
+// flat gives the scalars and arrays of an object by their flattened names; null is as good as absent.
+func flat(object []byte) map[string]string {
+	fields := map[string]string{}
+	var add func(name string, value gjson.Result)
+	add = func(name string, value gjson.Result) {
+		switch {
+		case value.Type == gjson.Null:
+		case value.IsObject():
+			value.ForEach(func(key, v gjson.Result) bool {
+				inner := fieldName(key.String())
+				if name != "" {
+					inner = name + "_" + inner
+				}
+				add(inner, v)
+				return true
+			})
+		case value.IsArray():
+			var compact bytes.Buffer
+			if json.Compact(&compact, []byte(value.Raw)) == nil {
+				fields[name] = compact.String()
+			}
+		default:
+			fields[name] = value.Raw
+		}
+	}
+	add("", gjson.ParseBytes(object))
+	return fields
+}
