@@ -15,6 +15,7 @@ import (
 )
 
 type backfillCommand struct {
+	configFlag
 	tenantFlag
 	Feed string `required:"" help:"The feed to read."`
 	From string `required:"" help:"Where the period begins: 2026-03-01T10:00:00Z, or 2026-03-01."`
@@ -33,7 +34,7 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	if !from.Before(to) {
 		return program.Exit(program.Usage, fmt.Errorf("--from %s is not before --to %s", b.From, b.To))
 	}
-	s, env, err := settings.Load(false)
+	s, env, err := settings.Load(false, b.Config)
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func (b backfillCommand) ask(ctx context.Context, process *settings.Settings, en
 // alone reads the period while no connector runs here.
 func (b backfillCommand) alone(ctx context.Context, s *settings.Settings, env map[string]string, std streams, from, to time.Time, hear func(fleet.Progress)) error {
 	s.Shared.Observer = true
-	p, err := fleet.OpenProcess(ctx, s, terminalJSON(std.out), std.err, doctor.InWords)
+	p, err := fleet.OpenProcess(ctx, s, fleet.Options{Out: terminalJSON(std.out), Err: std.err, Explain: doctor.InWords})
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (b backfillCommand) alone(ctx context.Context, s *settings.Settings, env ma
 	if s, err = b.settings(s, env, p.Defs.Set); err != nil {
 		return err
 	}
-	c, err := p.Connect(s, nil)
+	c, err := p.Connect(s)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 )
 
 type checkCommand struct {
+	configFlag
 	tenantFlag
 	JSON bool `name:"json" help:"Print an array of {name, status, cause, remedy}; of several tenants, each with its tenant."`
 }
@@ -33,6 +34,9 @@ func (c checkCommand) Run(ctx context.Context, std streams) error {
 		d.Report = func(f doctor.Finding) { list = append(list, doctor.TenantFinding{Tenant: c.Tenant, Finding: f}) }
 	}
 	env, err := settings.Environment()
+	if err == nil && c.Config != "" {
+		env["CONFIG_DIR"] = c.Config
+	}
 	if err == nil {
 		d.Settings, err = settings.Read(env, false)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 )
 
 type demoCommand struct {
+	configFlag
 	Events  int     `default:"3000" help:"How many records the simulated tenant has in its last hours."`
 	Minutes float64 `default:"0.5" help:"How long to go on with live records, after what the tenant had; 0 stops when that is collected."`
 }
@@ -60,10 +62,7 @@ func (d demoCommand) Run(ctx context.Context, std streams) error {
 	defer os.RemoveAll(state)
 
 	env := sim.EnvMap()
-	env["STATE_DIR"], env["CONFIG_DIR"] = state, os.Getenv("CONFIG_DIR")
-	if env["CONFIG_DIR"] == "" {
-		env["CONFIG_DIR"] = "/config"
-	}
+	env["STATE_DIR"], env["CONFIG_DIR"] = state, cmp.Or(d.Config, os.Getenv("CONFIG_DIR"))
 	env["LISTEN_ADDR"] = os.Getenv("LISTEN_ADDR") // for who wants to see the status page
 	env["LOG_LEVEL"] = os.Getenv("LOG_LEVEL")
 	env["HEARTBEAT_INTERVAL_MINUTES"] = fmt.Sprint(demoHeartbeat.Minutes())
@@ -82,7 +81,7 @@ the connector itself is the real one. Nothing leaves this machine. Ctrl-C ends i
 	if s.LogLevel == "DEBUG" {
 		quiet.err = std.err
 	}
-	f, err := fleet.Open(ctx, s, env, terminalJSON(quiet.out), quiet.err, doctor.InWords, show.event)
+	f, err := fleet.Open(ctx, s, env, fleet.Options{Out: terminalJSON(quiet.out), Err: quiet.err, Explain: doctor.InWords, OnEvent: show.event})
 	if err != nil {
 		return err
 	}

@@ -161,7 +161,7 @@ func TestSettingsTable(t *testing.T) {
 		}
 	}
 
-	minimal := map[string]string{"TENANT_ID": "contoso.example", "CLIENT_ID": "app", "CLIENT_SECRET": "s", "PROJECT_ID": "301", "TOKEN": "t"}
+	minimal := map[string]string{"TENANT_ID": "fabrikam.example", "CLIENT_ID": "app", "CLIENT_SECRET": "s", "PROJECT_ID": "301", "TOKEN": "t"}
 	want, err := settings.Read(minimal, false)
 	if err != nil {
 		t.Fatal(err)

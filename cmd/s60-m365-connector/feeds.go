@@ -21,6 +21,7 @@ import (
 )
 
 type feedsCommand struct {
+	configFlag
 	tenantFlag
 	Ledger bool `help:"Show the ledger: what was listed, delivered, repeated, skipped and set aside, for each window."`
 	JSON   bool `name:"json" help:"Print JSON."`
@@ -29,7 +30,7 @@ type feedsCommand struct {
 // Run shows the feeds: as the running connector sees them, or as the state
 // tells when none runs. Of several tenants it shows each in a line, unless one is named.
 func (f feedsCommand) Run(ctx context.Context, std streams) error {
-	process, env, err := settings.Load(true)
+	process, env, err := settings.Load(true, f.Config)
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,12 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
 type testCommand struct {
+	configFlag
 	Dir    string `arg:"" optional:"" help:"Folder with golden/<mapping>/<case>.json, or that golden folder itself; CONFIG_DIR if not given."`
 	Update bool   `help:"Write the events as they are now, instead of comparing."`
 }
@@ -36,7 +38,7 @@ type goldenCase struct{ mapping, name, record, golden string }
 // Run compares the events of golden cases with those on file. Mappings under
 // the folder go over the shipped ones.
 func (t testCommand) Run(std streams) error {
-	s, _, err := settings.Load(true)
+	s, _, err := settings.Load(true, t.Config)
 	if err != nil {
 		return err
 	}
@@ -119,17 +121,26 @@ func (c goldenCase) compile(defs *definitions.Compiled, s *settings.Settings, kn
 	if known[c.mapping] != nil {
 		return known[c.mapping], nil
 	}
-	m := defs.Set.Mapping(c.mapping)
+	compiled, err := compileStill(defs, s, c.mapping)
+	if err == nil {
+		known[c.mapping] = compiled
+	}
+	return compiled, err
+}
+
+// compileStill compiles a mapping for which time stands still: records without a time of
+// their own get [goldenTime].
+func compileStill(defs *definitions.Compiled, s *settings.Settings, name string) (*transform.Mapping, error) {
+	m := defs.Set.Mapping(name)
 	if m == nil {
-		return nil, fmt.Errorf("there is no mapping %q", c.mapping)
+		return nil, fmt.Errorf("there is no mapping %q", name)
 	}
 	compiled, problems := transform.Compile(m, transform.Options{
 		Constants: definitions.Constants(s.Environment), Now: func() time.Time { return goldenTime },
 	})
-	if len(problems) > 0 {
+	if definition.Invalid(problems) {
 		return nil, errors.New(problems[0].String())
 	}
-	known[c.mapping] = compiled
 	return compiled, nil
 }
 

@@ -14,7 +14,7 @@ type healthCommand struct{}
 
 // Run asks the connector that runs on this host.
 func (healthCommand) Run(ctx context.Context, std streams) error {
-	s, _, err := settings.Load(true)
+	s, _, err := settings.Load(true, "")
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type commands struct {
 	Demo     demoCommand     `cmd:"" help:"Run against a simulated tenant and destination on this machine: no account, no network."`
 	Check    checkCommand    `cmd:"" help:"The doctor: whether each requirement is met; if not, why, and what to do."`
 	Validate validateCommand `cmd:"" help:"Check every feed, mapping and tenant file, and show every problem at its place."`
+	Show     showCommand     `cmd:"" help:"Print a shipped feed, mapping or schema, or what is in force with your own files."`
 	Map      mapCommand      `cmd:"" help:"Turn records into events, offline."`
 	Test     testCommand     `cmd:"" help:"Run golden cases: record in, event out, compared."`
 	Feeds    feedsCommand    `cmd:"" help:"Show the feeds: state, cursor, lag, what was forwarded, last error."`
@@ -40,7 +41,7 @@ type commands struct {
 	Health   healthCommand   `cmd:"" help:"Ask the connector running on this host: 0 healthy, 1 not."`
 	Simulate simulateCommand `cmd:"" passthrough:"" help:"Run the simulated tenant and destination alone, for tests of any collector."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
-	Help     helpCommand     `cmd:"" help:"Show this text."`
+	Help     helpCommand     `cmd:"" help:"Show this text, or that of a command."`
 }
 
 const description = `Collects Microsoft 365 and Entra ID audit and identity records and delivers them to Secure60.
@@ -91,6 +92,9 @@ func Main(ctx context.Context, args []string, std streams) int {
 			return program.Done
 		}
 	}
+	if len(args) == 1 && args[0] == "--version" {
+		args = []string{"version"}
+	}
 	command, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(std.err, "%s: %v\nTry \"%s help\".\n", program.Name, err, program.Name)
@@ -129,9 +133,11 @@ func (versionCommand) Run(std streams) error {
 	return err
 }
 
-type helpCommand struct{}
+type helpCommand struct {
+	Command []string `arg:"" optional:"" help:"The command to explain."`
+}
 
-func (helpCommand) Run(parser *kong.Kong) error {
-	parser.Parse([]string{"--help"}) //nolint:errcheck // it prints the help, and then misses a command
+func (h helpCommand) Run(parser *kong.Kong) error {
+	parser.Parse(append(h.Command, "--help")) //nolint:errcheck // it prints the help, and then misses a command
 	return nil
 }

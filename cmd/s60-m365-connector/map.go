@@ -20,15 +20,17 @@ import (
 )
 
 type mapCommand struct {
+	configFlag
 	Mapping string `required:"" help:"The mapping to apply."`
 	Feed    string `help:"The feed whose name goes into source_name; needed only where several feeds use the mapping."`
+	Compare string `placeholder:"DIR" help:"Say what the definitions of DIR change of the events, by field."`
 	Explain bool   `help:"Say for each field which line of which mapping gave it."`
 	File    string `arg:"" optional:"" help:"Records: a JSON array, an object, or one object a line. Standard input if not given."`
 }
 
 // Run maps records to events, one a line.
 func (m mapCommand) Run(std streams) (err error) {
-	s, _, err := settings.Load(true)
+	s, _, err := settings.Load(true, m.Config)
 	if err != nil {
 		return err
 	}
@@ -51,6 +53,9 @@ func (m mapCommand) Run(std streams) (err error) {
 	}
 	source := transform.Constant{Name: "source_name", Value: cmp.Or(m.Feed, defs.SourceName(m.Mapping))}
 	mapper := mapping.NewMapper(source)
+	if m.Compare != "" {
+		return m.compare(s, defs, in, name, std)
+	}
 	out := bufio.NewWriter(std.out)
 	defer func() { err = errors.Join(err, out.Flush()) }()
 	var event []byte
@@ -62,6 +67,30 @@ func (m mapCommand) Run(std streams) (err error) {
 		out.Write(wording.EscapeControls(nil, event)) //nolint:errcheck // Flush tells
 		return out.WriteByte('\n')
 	}, name)
+}
+
+// compare says what other definitions change.
+func (m mapCommand) compare(s *settings.Settings, defs *definitions.Compiled, in io.Reader, name string, std streams) error {
+	if info, err := os.Stat(m.Compare); err != nil || !info.IsDir() {
+		return program.Exit(program.Usage, fmt.Errorf("--compare %s: there is no such folder", m.Compare))
+	}
+	others, err := definitions.LoadValid(s, m.Compare, std.err)
+	if err != nil {
+		return err
+	}
+	var mappers [2]*transform.Mapper
+	for i, d := range []*definitions.Compiled{defs, others} {
+		mapping, err := compileStill(d, s, m.Mapping)
+		if err != nil {
+			return err
+		}
+		mappers[i] = mapping.NewMapper(transform.Constant{Name: "source_name", Value: cmp.Or(m.Feed, d.SourceName(m.Mapping))})
+	}
+	c := comparison{fields: map[string]*fieldChange{}}
+	if err := definitions.EachRecord(in, func(_ int, record []byte) error { return c.add(mappers[0], mappers[1], record) }, name); err != nil {
+		return err
+	}
+	return c.print(std.out)
 }
 
 // explainEvent prints where each field of an event comes from.

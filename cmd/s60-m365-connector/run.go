@@ -10,17 +10,19 @@ import (
 )
 
 type runCommand struct {
-	Once bool `help:"Poll every enabled feed until it has caught up with now, then exit."`
+	configFlag
+	Feed []string `placeholder:"NAME" help:"Run this feed alone, whatever the settings say; can be given several times."`
+	Once bool     `help:"Poll every enabled feed until it has caught up with now, then exit."`
 }
 
 // Run collects until ctx ends, or once.
 func (r runCommand) Run(ctx context.Context, std streams) error {
-	s, env, err := settings.Load(false)
+	s, env, err := settings.Load(false, r.Config)
 	if err != nil {
 		return err
 	}
 	std, bar := terminalBar(std, s)
-	f, err := fleet.Open(ctx, s, env, terminalJSON(std.out), std.err, doctor.InWords, nil)
+	f, err := fleet.Open(ctx, s, env, fleet.Options{Out: terminalJSON(std.out), Err: std.err, Explain: doctor.InWords, Only: r.Feed})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,11 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
+// configFlag is for commands that read definitions.
+type configFlag struct {
+	Config string `name:"config" placeholder:"DIR" help:"Folder with your feeds/ and mappings/, in the place of CONFIG_DIR."`
+}
+
 // tenantFlag is for commands that work on one tenant.
 type tenantFlag struct {
 	Tenant string `help:"Which tenant, where TENANTS_DIR has several: the name of its file."`

@@ -12,20 +12,24 @@ import (
 )
 
 type validateCommand struct {
-	Dir string `arg:"" optional:"" help:"Folder with feeds/ and mappings/ that go over the shipped ones; CONFIG_DIR if not given."`
+	configFlag
+	Place string `arg:"" optional:"" name:"dir-or-file" help:"Folder with feeds/ and mappings/ that go over the shipped ones, or one such file; CONFIG_DIR if not given."`
 }
 
 // Run checks every definition file, and those of tenants.
 func (v validateCommand) Run(std streams) error {
-	s, env, err := settings.Load(true)
+	s, env, err := settings.Load(true, v.Config)
 	if err != nil {
 		return err
 	}
 	dir := s.ConfigDir
-	if v.Dir != "" {
-		dir = v.Dir
-		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return program.Exit(program.Usage, fmt.Errorf("%s is no folder", dir))
+	for _, warning := range s.Warnings {
+		fmt.Fprintln(std.err, "warning: "+warning)
+	}
+	if v.Place != "" {
+		dir = v.Place
+		if _, err := os.Stat(dir); err != nil {
+			return program.Exit(program.Usage, fmt.Errorf("%s: %w", dir, wording.Underlying(err)))
 		}
 	}
 	defs, err := definitions.LoadValid(s, dir, std.err)
@@ -34,6 +38,9 @@ func (v validateCommand) Run(std streams) error {
 	}
 	if err := definitions.PrintUnknownNames(s, defs, dir, std.err); err != nil {
 		return err
+	}
+	for _, f := range defs.Set.Own {
+		fmt.Fprintln(std.out, definitions.DescribeOwn(f))
 	}
 	fmt.Fprintf(std.out, "%d feeds and %d mappings are valid\n", len(defs.Set.Feeds), len(defs.Mappings))
 	if s.TenantsDir == "" {

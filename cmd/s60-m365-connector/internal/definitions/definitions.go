@@ -5,8 +5,6 @@ package definitions
 import (
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,8 +13,6 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/transform"
-	"github.com/secure60/s60-m365-connector/feeds"
-	"github.com/secure60/s60-m365-connector/mappings"
 )
 
 // This file loads the feeds and mappings.
@@ -60,16 +56,10 @@ func Constants(environment string) []transform.Constant {
 }
 
 // Load loads and compiles every feed and mapping, with those under
-// dir over the shipped ones. Everything wrong is in problems, and what is only
+// dir, or the file that it names, over the shipped ones. Everything wrong is in problems, and what is only
 // doubtful as well; definitions are nil where something is wrong.
 func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
-	var overlay fs.FS
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		overlay = os.DirFS(dir)
-	}
-	set, problems := definition.Load(definition.Options{
-		Feeds: feeds.FS, Mappings: mappings.FS, Tested: true, Overlay: overlay, OverlayName: dir, Settings: s.Names,
-	})
+	set, problems := definition.Load(options(s, dir))
 	compiled := map[string]*transform.Mapping{}
 	environment := s.Environment
 	if s.TenantsDir != "" {

@@ -21,7 +21,7 @@ func TestAllProblemsOfAMapping(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "mappings", "y.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := settings.Load(true)
+	s, _, err := settings.Load(true, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,6 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/lease"
 	"github.com/secure60/s60-m365-connector/engine/load"
-	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // temporaryCode reports whether a refusal passes by itself.
@@ -41,7 +41,10 @@ type Process struct {
 	Settings *settings.Settings // of the process, and its only tenant's where there is one
 	out      io.Writer          // for events
 	Log      *slog.Logger
-	explain  func(error) string // what an error means and what to do, for a log line
+	explain  func(error) string
+	onEvent  func(string, []byte)
+	only     map[string]bool // feeds on or off, whatever the settings say
+	inFlight *engine.InFlight
 	Defs     *definitions.Compiled
 	store    checkpoint.Store
 	rebuild  bool           // all feeds must be read again: the state could not be used
@@ -49,9 +52,9 @@ type Process struct {
 
 	// Of several tenants; nil where there is one.
 	Workers   *engine.Workers
-	requests  http.RoundTripper    // to Microsoft
-	delivers  *transport.Transport // to destinations
-	appBudget *extract.Budget      // nil: no limit, of one tenant too
+	requests  http.RoundTripper // to Microsoft
+	delivers  http.RoundTripper // to destinations
+	appBudget *extract.Budget   // nil: no limit, of one tenant too
 }
 
 // Connector is everything that a run holds open for one tenant.
@@ -94,18 +97,40 @@ func budget(l settings.RateLimit) *extract.Budget {
 // uses at a time, mostly.
 const connections = 4
 
+// Options are what a command says of a fleet, beside the settings.
+type Options struct {
+	Out, Err io.Writer            // for events that go to standard output; for the log
+	Explain  func(error) string   // what an error means and what to do, for a log line
+	OnEvent  func(string, []byte) // sees each event that was delivered, by its feed; may be nil
+	Only     []string             // feeds to run, whatever the settings say; none: as they say
+}
+
 // OpenProcess opens what tenants share. The caller closes it, after them.
-func OpenProcess(ctx context.Context, s *settings.Settings, out, errs io.Writer, explain func(error) string) (_ *Process, err error) {
-	p := &Process{Settings: s, out: out, Log: NewLogger(s, errs), explain: explain, appBudget: budget(s.AppRate)}
-	if p.Defs, err = definitions.LoadValid(s, s.ConfigDir, errs); err != nil {
+func OpenProcess(ctx context.Context, s *settings.Settings, o Options) (_ *Process, err error) {
+	p := &Process{Settings: s, out: o.Out, Log: NewLogger(s, o.Err), explain: o.Explain, onEvent: o.OnEvent, appBudget: budget(s.AppRate)}
+	if p.Defs, err = definitions.LoadValid(s, s.ConfigDir, o.Err); err != nil {
 		return nil, err
+	}
+	for _, warning := range s.Warnings {
+		p.Log.Warn(warning)
+	}
+	if len(o.Only) > 0 {
+		p.only = map[string]bool{}
+		for _, f := range p.Defs.Set.Feeds {
+			p.only[f.Name] = slices.Contains(o.Only, f.Name)
+		}
+		for _, name := range o.Only {
+			if p.Defs.Set.Feed(name) == nil {
+				return nil, program.Exit(program.Usage, errors.New("--feed: "+noFeed(name, p.Defs.Set)))
+			}
+		}
 	}
 	if p.store, p.replica, p.rebuild, err = openStore(ctx, s, p.Log); err != nil {
 		return nil, err
 	}
 	if s.TenantsDir != "" {
 		p.out = &inTurn{out: p.out}
-		p.Workers = engine.NewWorkers(s.Workers)
+		p.Workers, p.inFlight = engine.NewWorkers(s.Workers), engine.NewInFlight(engine.InFlightBytes)
 		p.requests, p.delivers = extract.NewTransport(0, connections*s.Workers), load.NewTransport(connections*s.Workers)
 	}
 	return p, nil
@@ -121,8 +146,8 @@ func (p *Process) Close() error {
 
 // Connect puts the connector of a tenant together. It makes no request. The
 // caller closes it.
-func (p *Process) Connect(s *settings.Settings, onEvent func(string, []byte)) (_ *Connector, err error) {
-	c := &Connector{Process: p, Settings: s, Log: p.Log, Defs: p.Defs.With(s.Switched), Store: p.store}
+func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
+	c := &Connector{Process: p, Settings: s, Log: p.Log, Defs: p.Defs.With(s.Switched).With(p.only), Store: p.store}
 	if s.Tenant != "" {
 		c.Log, c.Store = p.Log.With("tenant", s.Tenant), checkpoint.Scope(p.store, s.Tenant)
 		c.History.every = sampleSeldom
@@ -157,9 +182,9 @@ func (p *Process) Connect(s *settings.Settings, onEvent func(string, []byte)) (_
 		Name: program.Name, Version: program.Version,
 		Feeds: c.Defs.Set.Feeds, Mappings: c.Defs.Mappings, Settings: s.Names, Constants: definitions.Constants(s.Environment),
 		Client: c.client, Destination: c.dest, DeadLetters: c.Dead, Store: c.Store,
-		Tenant: s.Tenant, Workers: p.Workers,
+		Tenant: s.Tenant, Workers: p.Workers, InFlight: p.inFlight,
 		Poll: s.Poll, Lookback: lookback, Heartbeat: s.Heartbeat,
-		Log: c.Log, Explain: p.explain, OnEvent: onEvent,
+		Log: c.Log, Explain: p.explain, OnEvent: p.onEvent,
 		CredentialExpires: c.credential.Expires,
 	}
 	if p.replica != nil {
@@ -291,7 +316,7 @@ var credentialKind = map[string]string{
 }
 
 // OpenDestination opens where events go. delivers is nil for one of its own.
-func OpenDestination(s *settings.Settings, out io.Writer, delivers *transport.Transport, log *slog.Logger) (load.Destination, error) {
+func OpenDestination(s *settings.Settings, out io.Writer, delivers http.RoundTripper, log *slog.Logger) (load.Destination, error) {
 	config := load.Config{
 		Format: s.Format, Gzip: s.Gzip, Concurrency: s.Concurrency, UserAgent: program.UserAgent(), Logger: log,
 	}

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -69,8 +68,8 @@ type Member struct {
 
 // Open opens what the tenants share, and the only tenant where s is that of
 // one. env is what s was read from. The caller closes the fleet.
-func Open(ctx context.Context, s *settings.Settings, env map[string]string, out, errs io.Writer, explain func(error) string, onEvent func(string, []byte)) (*Fleet, error) {
-	p, err := OpenProcess(ctx, s, out, errs, explain)
+func Open(ctx context.Context, s *settings.Settings, env map[string]string, o Options) (*Fleet, error) {
+	p, err := OpenProcess(ctx, s, o)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func Open(ctx context.Context, s *settings.Settings, env map[string]string, out,
 		return f, nil
 	}
 	f.roster = one{s}
-	c, err := p.Connect(s, onEvent)
+	c, err := p.Connect(s)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -249,7 +248,7 @@ func (f *Fleet) runTenant(ctx context.Context, m *Member, s *settings.Settings) 
 	f.mu.Unlock()
 	if c == nil {
 		var err error
-		if c, err = f.Connect(s, nil); err != nil {
+		if c, err = f.Connect(s); err != nil {
 			return err
 		}
 	}
@@ -316,7 +315,7 @@ func (f *Fleet) tenantOnce(ctx context.Context, t Tenant) error {
 	c := f.ConnectorOf(t.Name)
 	if c == nil {
 		var err error
-		if c, err = f.Connect(t.Settings, nil); err != nil {
+		if c, err = f.Connect(t.Settings); err != nil {
 			return err
 		}
 		f.mu.Lock()

@@ -3,6 +3,7 @@
 package settings
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,18 +17,23 @@ import (
 	"strings"
 	"time"
 
-	"github.com/joho/godotenv"
-
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/load"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // Load reads the settings for a subcommand, and gives what they were read
-// from. offline is for those that talk to nobody.
-func Load(offline bool) (*Settings, map[string]string, error) {
+// from. offline is for those that talk to nobody. configDir, unless "", takes the place of CONFIG_DIR.
+func Load(offline bool, configDir string) (*Settings, map[string]string, error) {
 	env, err := Environment()
 	if err != nil {
 		return nil, nil, err
+	}
+	if configDir != "" {
+		if info, err := os.Stat(configDir); err != nil || !info.IsDir() {
+			return nil, nil, Problems{fmt.Sprintf("--config %s: there is no such folder", configDir)}
+		}
+		env["CONFIG_DIR"] = configDir
 	}
 	s, err := Read(env, offline)
 	return s, env, err
@@ -120,6 +126,11 @@ type Settings struct {
 
 	Environment string
 
+	PseudonymKey []byte // of redacted fields, nil for none
+
+	// Warnings are what somebody should know, though nothing is wrong: a line each.
+	Warnings []string
+
 	// names are the settings as the expressions of feeds see them. No secret
 	// is among them: an expression could put it into a URL.
 	Names map[string]any
@@ -154,40 +165,6 @@ var CloudNames = []string{"commercial", "gcc", "gcchigh", "dod", "china"}
 type Problems []string
 
 func (e Problems) Error() string { return strings.Join(e, "\n") }
-
-// Environment is the process's environment, completed by a .env file in the
-// working directory or beside the program; the environment wins.
-func Environment() (map[string]string, error) {
-	env := map[string]string{}
-	dirs := []string{"."}
-	if exe, err := os.Executable(); err == nil {
-		dirs = append(dirs, filepath.Dir(exe))
-	}
-	for _, dir := range dirs {
-		path := filepath.Join(dir, ".env")
-		file, err := godotenv.Read(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && dir != ".":
-			continue
-		case err != nil:
-			// The error of the parser may quote the line, and so a secret.
-			if _, isPath := errors.AsType[*fs.PathError](err); isPath {
-				return nil, Problems{fmt.Sprintf("%s cannot be read: %v", path, err)}
-			}
-			return nil, Problems{fmt.Sprintf("%s cannot be read: a line in it is not of the form NAME=value", path)}
-		}
-		for name, value := range file {
-			if _, ok := env[name]; !ok {
-				env[name] = value
-			}
-		}
-	}
-	for _, pair := range os.Environ() {
-		name, value, _ := strings.Cut(pair, "=")
-		env[name] = value
-	}
-	return env, nil
-}
 
 // reader takes settings out of an environment and collects what is wrong.
 type reader struct {
@@ -269,6 +246,14 @@ func (r *reader) count(name string, otherwise, most int) int {
 	return n
 }
 
+// automatic reads a number that the program finds by itself unless it is given: 0.
+func (r *reader) automatic(name string, most int) int {
+	if strings.EqualFold(r.text(name), "auto") {
+		return 0
+	}
+	return r.count(name, 0, most)
+}
+
 // RateLimit is so many requests in any span of that length; 0 of them: no limit.
 type RateLimit struct {
 	Requests int
@@ -309,7 +294,7 @@ func (r *reader) base(name, otherwise string) string {
 		r.fail("%s is %q: write a URL such as https://host.example", name, printable(v))
 	case u.User != nil:
 		r.fail("%s holds a user name or password: write the URL without it", name)
-	case u.Scheme == "http" && !Loopback(u.Hostname()):
+	case u.Scheme == "http" && !transport.Loopback(u.Hostname()):
 		r.fail("%s is %q: write https://; plain http is allowed for loopback addresses only", name, printable(v))
 	case name != "S60_COLLECTOR_BASE" && (u.RawQuery != "" || u.Fragment != ""):
 		r.fail("%s is %q: write the URL without a query or fragment", name, printable(v))
@@ -325,14 +310,6 @@ func printable(v string) string {
 		return u.Redacted()
 	}
 	return "a text that is not a URL"
-}
-
-func Loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // defaultWorkers are enough to keep a machine busy, and few enough for its memory.
@@ -352,10 +329,10 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 		LogLevel:    r.oneOf("LOG_LEVEL", "INFO", "INFO", "DEBUG"),
 		LogFormat:   r.oneOf("LOG_FORMAT", "text", "text", "json"),
 		StateDir:    r.textOr("STATE_DIR", "/state"),
-		ConfigDir:   r.textOr("CONFIG_DIR", "/config"),
+		ConfigDir:   r.textOr("CONFIG_DIR", defaultConfigDir),
 		Listen:      "127.0.0.1:8080",
 		Format:      r.oneOf("DELIVERY_FORMAT", "object", "object", "array", "ndjson"),
-		Concurrency: r.count("DELIVERY_CONCURRENCY", 16, 1024),
+		Concurrency: r.automatic("DELIVERY_CONCURRENCY", load.MaxConcurrency),
 		Gzip:        r.boolean("DELIVERY_GZIP", false),
 		Environment: r.text("ENVIRONMENT"),
 		Output:      r.text("OUTPUT"),
@@ -389,6 +366,9 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 	if management && s.ManageBase == "" {
 		r.fail("ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD %s has no Management Activity API: leave ENABLE_MGMT_ACTIVITY out, or set MS_MANAGE_BASE", s.Cloud)
 	}
+	s.warnings(env)
+	r.configDir(s)
+	r.pseudonymKey(s)
 	r.tenant(s, offline)
 	r.sharedState(s)
 	if !offline {
@@ -404,6 +384,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 		"FEEDS":              r.list("FEEDS"),
 		"PUBLISHER_ID":       r.textOr("PUBLISHER_ID", s.TenantID),
 		"ENVIRONMENT":        s.Environment,
+		"PSEUDONYM_KEY_FILE": r.text("PSEUDONYM_KEY_FILE"),
 	}
 	if r.problems != nil {
 		return nil, r.problems
@@ -443,6 +424,11 @@ func (r *reader) tenant(s *Settings, offline bool) {
 	if s.TenantID == "" && !offline {
 		r.fail("TENANT_ID is missing: write the Directory (tenant) ID of the app registration")
 	}
+	for _, name := range []string{"TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "PROJECT_ID", "TOKEN"} {
+		if v := r.text(name); !offline && v != "" && placeholder(v) {
+			r.fail("%s still holds a placeholder: write the value of your own", name)
+		}
+	}
 	if s.TenantID != "" && !tenantForm.MatchString(s.TenantID) {
 		r.fail("TENANT_ID is %q: write the Directory (tenant) ID, such as 11111111-2222-3333-4444-555555555555", s.TenantID)
 	}
@@ -471,14 +457,64 @@ func (r *reader) credential(s *Settings) {
 	}
 }
 
-// readable reports a file that cannot be read, while a person is looking.
-func (r *reader) readable(name, path string) {
-	f, err := os.Open(path)
+// projectForm is that of the number of a project.
+var projectForm = regexp.MustCompile(`^[0-9]{1,19}$`)
+
+// placeholders are what examples have in the place of a value.
+var placeholders = regexp.MustCompile(`(?i)^(0{8}-0{4}-0{4}-0{4}-0{12}|x{3,}|x{8}(-x{4}){3}-x{12}|<.*>|\[.*\]|\{.*\}|\$\{?[a-z_]+\}?|your[-_ ].*|.*[-_]your[-_].*|changeme|change[-_ ]me|replace[-_ ]?me|todo|\.{3}|…|secret|token|contoso(\..*)?|example)$`)
+
+func placeholder(v string) bool { return placeholders.MatchString(v) }
+
+const defaultConfigDir = "/config"
+
+// configDir sees whether the folder of the user's definitions is one. The default need
+// not exist.
+func (r *reader) configDir(s *Settings) {
+	given := s.ConfigDir != defaultConfigDir
+	switch info, err := os.Stat(s.ConfigDir); {
+	case err == nil && !info.IsDir():
+		r.fail("CONFIG_DIR is %q: that is a file; write the folder that holds feeds/ and mappings/", s.ConfigDir)
+	case errors.Is(err, fs.ErrNotExist) && given:
+		s.Warnings = append(s.Warnings, fmt.Sprintf("CONFIG_DIR is %q: there is no such folder, and the shipped definitions alone are in force", s.ConfigDir))
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		r.fail("CONFIG_DIR is %q: %v; write a folder that the connector may read", s.ConfigDir, errors.Unwrap(err))
+	}
+}
+
+// pseudonymKey reads the key of redacted fields.
+func (r *reader) pseudonymKey(s *Settings) {
+	const name = "PSEUDONYM_KEY_FILE"
+	path := r.text(name)
+	if path == "" || !r.readable(name, path) {
+		return
+	}
+	key, err := os.ReadFile(path)
 	if err != nil {
 		r.fail("%s is %q: %v; write the path of a file that the connector may read", name, path, errors.Unwrap(err))
 		return
 	}
-	f.Close()
+	if s.PseudonymKey = bytes.TrimSpace(key); len(s.PseudonymKey) < shortestKey {
+		r.fail("%s is %q: the file holds less than %d characters; write a long random text into it", name, path, shortestKey)
+	}
+}
+
+// shortestKey is the least that a pseudonym's key may hold: who can guess it can find
+// out who is behind a pseudonym.
+const shortestKey = 16
+
+// readable reports a file that cannot be read, while a person is looking.
+func (r *reader) readable(name, path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		r.fail("%s is %q: %v; write the path of a file that the connector may read", name, path, errors.Unwrap(err))
+		return false
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		r.fail("%s is %q: that is a folder; write the path of a file", name, path)
+		return false
+	}
+	return true
 }
 
 func (r *reader) folder(name, path string) {
@@ -509,7 +545,7 @@ func (r *reader) destination(s *Settings) {
 	case ingest:
 		if s.ProjectID == "" {
 			r.fail("PROJECT_ID is missing: write the number of your Secure60 project")
-		} else if strings.ContainsAny(s.ProjectID, "/?#% \t") {
+		} else if !projectForm.MatchString(s.ProjectID) && !placeholder(s.ProjectID) {
 			r.fail("PROJECT_ID is %q: write the number of your Secure60 project, such as 301", s.ProjectID)
 		}
 		switch {
@@ -525,9 +561,18 @@ func (r *reader) destination(s *Settings) {
 	}
 }
 
+// nearlyAddress is a text that was hardly meant for the path of a file.
+var nearlyAddress = regexp.MustCompile(`(?i)^[^./][^/]*(://|@|:?//)|^(nats|kafka|tls)[^/]*:|://`)
+
 // stream reads the address of a stream platform, if OUTPUT is one.
 func (r *reader) stream(s *Settings) {
 	s.StreamFile = r.text("OUTPUT_CREDENTIALS_FILE")
+	if !load.IsAddress(s.Output) && nearlyAddress.MatchString(s.Output) {
+		// It may hold a password.
+		r.fail("OUTPUT looks like an address, and is none: write nats://host:4222/subject, tls://…, kafka://host:9092/topic or kafka+tls://…, or a path that begins with ./ or /")
+		s.Output = ""
+		return
+	}
 	if !load.IsAddress(s.Output) {
 		if s.StreamFile != "" {
 			r.fail("OUTPUT_CREDENTIALS_FILE is set, and OUTPUT is no address of NATS or Kafka: remove it, or write an address such as nats://host:4222/subject into OUTPUT")

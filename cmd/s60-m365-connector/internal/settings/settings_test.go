@@ -2,9 +2,13 @@ package settings
 
 import (
 	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/testkit"
 )
@@ -52,6 +56,16 @@ func TestSettingsProblems(t *testing.T) {
 			map[string]string{"OUTPUT": "nats://audit:hunter/2@stream.internal/events"},
 			[]string{"OUTPUT has no host, or one that is none: write it like nats://host1:4222,host2:4222/subject"},
 		},
+		"an address that lacks a colon": {map[string]string{"OUTPUT": "nats//audit:hunter2@stream.internal/events"}, []string{"OUTPUT looks like an address, and is none"}},
+		"placeholders": {
+			map[string]string{"TENANT_ID": "00000000-0000-0000-0000-000000000000", "CLIENT_ID": "your-client-id", "CLIENT_SECRET": "<secret>", "TOKEN": "changeme"},
+			[]string{"TENANT_ID still holds a placeholder", "CLIENT_ID still holds", "CLIENT_SECRET still holds", "TOKEN still holds"},
+		},
+		"a name of somebody else's":  {map[string]string{"TENANT_ID": "contoso.onmicrosoft.com"}, []string{"TENANT_ID still holds a placeholder"}},
+		"a project without a number": {map[string]string{"PROJECT_ID": "abc"}, []string{"PROJECT_ID is \"abc\": write the number"}},
+		"a secret that is a folder":  {map[string]string{"CLIENT_SECRET": "-", "CLIENT_SECRET_FILE": "."}, []string{"CLIENT_SECRET_FILE is \".\": that is a folder"}},
+		"a file of definitions":      {map[string]string{"CONFIG_DIR": "settings.go"}, []string{"CONFIG_DIR is \"settings.go\": that is a file"}},
+		"more than any destination":  {map[string]string{"DELIVERY_CONCURRENCY": "257"}, []string{"DELIVERY_CONCURRENCY is \"257\": write a whole number from 1 to 256"}},
 		"no such platform": {
 			map[string]string{"OUTPUT": "amqp://stream.internal/events"},
 			[]string{"OUTPUT begins with no scheme that is known: write one of kafka://, kafka+tls://, nats://, tls://"},
@@ -166,6 +180,64 @@ func TestCloudWithoutManagement(t *testing.T) {
 		}
 		if got := s.Names["ENABLE_MGMT_ACTIVITY"]; got != want {
 			t.Errorf("with MS_MANAGE_BASE=%q the feed is on: %v, want %v", change, got, want)
+		}
+	}
+}
+
+func TestEnvFiles(t *testing.T) {
+	utf16le := func(text string) string {
+		b := []byte{0xff, 0xfe}
+		for _, unit := range utf16.Encode([]rune(text)) {
+			b = append(b, byte(unit), byte(unit>>8))
+		}
+		return string(b)
+	}
+	for name, test := range map[string]struct {
+		text     string
+		want     map[string]string
+		problems []string
+	}{
+		"byte order mark":       {"\ufeffA=1\r\nB=\"x y\"\r\n", map[string]string{"A": "1", "B": "x y"}, nil},
+		"UTF-16":                {utf16le("A=1\r\nB=ü\r\n"), map[string]string{"A": "1", "B": "ü"}, nil},
+		"several lines":         {"A=\"1\n2=\n\"\nB='x'\n# y\n\nexport C=3", map[string]string{"A": "1\n2=\n", "B": "x", "C": "3"}, nil},
+		"lines that are none":   {"A=1\nsecret value\nB=2\n=x", nil, []string{"f:2: the line is not of the form NAME=value", "f:4: the line is not of the form NAME=value"}},
+		"a quote without end":   {"A=1\nB=\"secret\nC=3", nil, []string{"f:2: the quote of B does not end: write another \", or the value without quotes"}},
+		"a file of another set": {"A=\xe4", nil, []string{"f cannot be read: it is not UTF-8 text: save it as UTF-8"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env, problems := parseEnv("f", []byte(test.text))
+			if !maps.Equal(env, test.want) || !slices.Equal(problems, test.problems) {
+				t.Errorf("%q %q", env, problems)
+			}
+		})
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	env := testkit.Settings(map[string]string{"CLIENT_SECERT": "x", "TENANTID": "x", "HTTP_PROXY": "x", "HOSTNAME": "x", "STATE_PORT": "x", "PATH": "x", "CONFIG_DIR": "/no/such/folder"})
+	s, err := Read(env, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"CLIENT_SECERT is set, which is no setting: did you mean CLIENT_SECRET?",
+		"TENANTID is set, which is no setting: did you mean TENANT_ID?",
+		`CONFIG_DIR is "/no/such/folder": there is no such folder, and the shipped definitions alone are in force`,
+	}
+	if !slices.Equal(s.Warnings, want) {
+		t.Errorf("%q", s.Warnings)
+	}
+}
+
+func TestPseudonymKey(t *testing.T) {
+	dir := testkit.Folder(t, map[string]string{"key": " 0123456789abcdef\n", "short": "x"})
+	s, err := Read(testkit.Settings(map[string]string{"PSEUDONYM_KEY_FILE": filepath.Join(dir, "key")}), false)
+	if err != nil || string(s.PseudonymKey) != "0123456789abcdef" || s.Names["PSEUDONYM_KEY_FILE"] == "" {
+		t.Error(err)
+	}
+	for _, name := range []string{"short", "none", "."} {
+		if _, err := Read(testkit.Settings(map[string]string{"PSEUDONYM_KEY_FILE": filepath.Join(dir, name)}), false); err == nil || !strings.HasPrefix(err.Error(), "PSEUDONYM_KEY_FILE") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+// comparison counts what other definitions change of events.
+type comparison struct {
+	events, changed int
+	fields          map[string]*fieldChange
+}
+
+// fieldChange is what becomes of one field.
+type fieldChange struct {
+	name                   string
+	added, removed, differ int
+	before, after          string // an example
+}
+
+func (f fieldChange) all() int { return f.added + f.removed + f.differ }
+
+// add compares the event of a record with what it becomes.
+func (c *comparison) add(before, after *transform.Mapper, record []byte) error {
+	event, _ := before.Append(nil, record)
+	was, err := eventFields(event)
+	if err != nil {
+		return err
+	}
+	event, _ = after.Append(nil, record)
+	is, err := eventFields(event)
+	if err != nil {
+		return err
+	}
+	c.events++
+	names, differs := maps.Clone(was), false
+	maps.Copy(names, is)
+	for name := range names {
+		a, had := was[name]
+		b, has := is[name]
+		if had && has && a == b {
+			continue
+		}
+		differs = true
+		f := c.fields[name]
+		if f == nil {
+			f = &fieldChange{name: name, before: "-", after: "-"}
+			if had {
+				f.before = shortValue(a)
+			}
+			if has {
+				f.after = shortValue(b)
+			}
+			c.fields[name] = f
+		}
+		switch {
+		case !had:
+			f.added++
+		case !has:
+			f.removed++
+		default:
+			f.differ++
+		}
+	}
+	if differs {
+		c.changed++
+	}
+	return nil
+}
+
+func shortValue(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		text = fmt.Append(nil, v)
+	}
+	return shorten(wording.Visible(string(text)))
+}
+
+// print shows the fields, those that change most often first.
+func (c *comparison) print(w io.Writer) error {
+	list := slices.SortedFunc(maps.Values(c.fields), func(a, b *fieldChange) int {
+		return cmp.Or(cmp.Compare(b.all(), a.all()), cmp.Compare(a.name, b.name))
+	})
+	if len(list) > 0 {
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "FIELD\tCHANGED\tADDED\tREMOVED\tFOR EXAMPLE\tBECOMES")
+		for _, f := range list {
+			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\t%s\n", f.name, f.differ, f.added, f.removed, f.before, f.after)
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	_, err := fmt.Fprintf(w, "%d of %d %s become others, in %d %s\n", c.changed, c.events, wording.Plural(c.events, "event"), len(list), wording.Plural(len(list), "field"))
+	return err
+}
