@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -47,6 +48,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.BoolVar(&o.NoGzip, "no-gzip", false, "never compress")
 	flags.Int64Var(&o.MaxBody, "max-body", 0, "bytes of a delivery, above it 413 (default 10 MiB)")
 	flags.IntVar(&o.Tenants, "tenants", 0, "tenants, each with so many records; their settings go to -tenants-dir (default 1)")
+	flags.StringVar(&o.Listen, "listen", "", "address:port of the first service; the others take the ports behind it (default 127.0.0.1:0, any ports)")
+	flags.StringVar(&o.Host, "host", "", "what answers call the host of the services (default: its address)")
+	certificate := flags.String("certificate", "", "PEM file with certificate and key, to serve https")
 	dir := flags.String("tenants-dir", "", "folder for a file of settings of each tenant, which is then printed as TENANTS_DIR")
 	collector := flags.Bool("collector", false, "print the settings for collector mode")
 	volumes := flags.String("volumes", "", `feeds that differ, as "feed=history:per-hour,…"`)
@@ -62,6 +66,11 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err == nil && *dir != "" && *collector {
 		err = errors.New("-tenants-dir writes the settings of ingest mode: leave out -collector")
+	}
+	if err == nil && *certificate != "" {
+		var pair tls.Certificate
+		pair, err = tls.LoadX509KeyPair(*certificate, *certificate)
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "simulator: %v\n", err) //nolint:errcheck // nowhere else to say it

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
 	"time"
@@ -90,6 +91,16 @@ type Options struct {
 	SecretExpires time.Time
 
 	Now func() time.Time // default time.Now
+
+	// Listen is where the services listen: "address:port", the first service at
+	// the port and each further one, in the order of their names, at the next.
+	// Port 0 is any, for each. Default 127.0.0.1:0.
+	Listen string
+	// Host is what answers call the host of the services, where its address is not
+	// what clients reach; default: the address.
+	Host string
+	// TLS, when set, makes them serve https.
+	TLS *tls.Config
 
 	// History is how far back records reach. The default of 23 h is within the
 	// reach of a client that looks back a day, however long it takes to start.
@@ -187,6 +198,7 @@ func (o Options) withDefaults() Options {
 	text(&o.ClientID, guidText(o.Seed^0xc11e47))
 	text(&o.ClientSecret, "Sim8Q~"+string(appendHex(nil, mix(o.Seed^0x5ec4e7), 16)))
 	text(&o.Licence, P2)
+	text(&o.Listen, "127.0.0.1:0")
 	text(&o.ProjectID, "301")
 	text(&o.Token, "sim-ingest-"+string(appendHex(nil, mix(o.Seed^0x10ce47), 16)))
 	if o.Now == nil {

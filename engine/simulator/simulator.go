@@ -1,12 +1,15 @@
 package simulator
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,7 +56,7 @@ type Simulator struct {
 
 type counter struct{ atomic.Int64 }
 
-// Start opens the listeners on loopback and serves until Close.
+// Start opens the listeners, on loopback unless told otherwise, and serves until Close.
 func Start(o Options) (*Simulator, error) {
 	o = o.withDefaults()
 	if o.BlobMin < 1 || o.BlobMax < o.BlobMin {
@@ -82,15 +85,11 @@ func Start(o Options) (*Simulator, error) {
 		}
 	}
 	// All listen before one answers: answers name the addresses of the others.
-	for name := range services {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			for _, other := range s.listeners {
-				_ = other.Close()
-			}
-			return nil, fmt.Errorf("simulator: listen for %s: %w", name, err)
+	if err := s.listen(); err != nil {
+		for _, l := range s.listeners {
+			_ = l.Close()
 		}
-		s.listeners[name] = l
+		return nil, fmt.Errorf("simulator: %w", err)
 	}
 	for name, l := range s.listeners {
 		server := &http.Server{
@@ -229,7 +228,44 @@ func (s *Simulator) Close() error {
 	return err
 }
 
-func (s *Simulator) base(name string) string { return "http://" + s.listeners[name].Addr().String() }
+// listen opens a listener for each service, in the order of their names.
+func (s *Simulator) listen() error {
+	address, first, err := net.SplitHostPort(s.opts.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %q: %w", s.opts.Listen, err)
+	}
+	port, err := strconv.Atoi(first)
+	if err != nil {
+		return fmt.Errorf("listen on %q: the port is no number", s.opts.Listen)
+	}
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		l, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
+		if err != nil {
+			return fmt.Errorf("listen for %s: %w", name, err)
+		}
+		if s.opts.TLS != nil {
+			l = tls.NewListener(l, s.opts.TLS)
+		}
+		s.listeners[name] = l
+		if port != 0 {
+			port++
+		}
+	}
+	return nil
+}
+
+// base is the base URL of a service.
+func (s *Simulator) base(name string) string {
+	scheme, address := "http", s.listeners[name].Addr().String()
+	if s.opts.TLS != nil {
+		scheme = "https"
+	}
+	if s.opts.Host != "" {
+		_, port, _ := net.SplitHostPort(address) // as the listener gives it
+		address = net.JoinHostPort(s.opts.Host, port)
+	}
+	return scheme + "://" + address
+}
 
 // LoginBase is the base URL of the login service.
 func (s *Simulator) LoginBase() string { return s.base("login") }
