@@ -247,7 +247,7 @@ func explain(dir string, err error) (explained error, ok bool) {
 	case isFull(err):
 		return fmt.Errorf("%w: %s: %w; free some space, or give the state a larger volume", ErrDiskFull, dir, err), true
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("the state directory %s is not writable by this user (uid %d): %w; change its owner, or the user the connector runs as", dir, os.Getuid(), err), true
+		return fmt.Errorf("the state directory %s is not writable by this user (uid %d): %w; give it to that user, on the host of the volume (chown -R %[2]d %[1]s), or run the connector as its owner", dir, os.Getuid(), err), true
 	case errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("the state directory %s is on a read-only file system: %w; mount a writable volume there", dir, err), true
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):

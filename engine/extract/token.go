@@ -25,6 +25,8 @@ type tokens struct {
 	client *Client
 	http   *http.Client
 
+	succeeded sync.Once // for the log: people look for it after the first start
+
 	mu     sync.Mutex
 	scopes map[string]*scope
 }
@@ -105,6 +107,7 @@ func (t *tokens) get(ctx context.Context, name string) (string, error) {
 		}
 		return "", err
 	}
+	t.succeeded.Do(func() { t.client.log.Info("authentication succeeded", "scope", name) })
 	lifetime := expires.Sub(now)
 	s.token, s.expires = token, expires
 	s.renew = expires.Add(-min(renewEarly, lifetime/4))
