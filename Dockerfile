@@ -19,8 +19,7 @@ ARG VERSION=dev
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/root/.cache/go-build \
     mkdir -p /out/rootfs/etc/ssl/certs /out/owned/state && \
-    slim=$(go run .ci/slim.go) && \
-    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build $slim -trimpath -buildvcs=false \
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
       -ldflags "-s -w -X main.version=$VERSION" \
       -o /out/rootfs/s60-m365-connector ./cmd/s60-m365-connector && \
     cp /etc/ssl/certs/ca-certificates.crt /out/rootfs/etc/ssl/certs/ && \

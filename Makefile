@@ -4,7 +4,8 @@
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
 # replicas  three that share a state, with ROUNDS=4 faults of SEED=1
-# image  build the container image and check what is in it
+# image  build the container image for both platforms and check what is in it
+# docker run it with a Docker engine, as README and deploy/ say
 # size   what each dependency costs in the binary
 # ci     all checks, as before a merge
 
@@ -13,11 +14,10 @@ BINARY  := bin/s60-m365-connector
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
-.PHONY: build test lint golden bench demo chaos replicas image size ci
+.PHONY: build test lint golden bench demo chaos replicas image docker size ci
 
-# What is shipped is built without the methods that nothing calls: see .ci/slim.go.
 build:
-	slim=$$(go run .ci/slim.go) && CGO_ENABLED=0 go build $$slim -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) ./cmd/s60-m365-connector
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) ./cmd/s60-m365-connector
 
 test:
 	go test ./...
@@ -55,8 +55,11 @@ replicas:
 image:
 	.ci/image
 
+docker:
+	.ci/docker
+
 size:
-	GOFLAGS="$$(go run .ci/slim.go)" go run .ci/size.go ./cmd/s60-m365-connector
+	go run .ci/size.go ./cmd/s60-m365-connector
 
 ci:
 	.ci/run

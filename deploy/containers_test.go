@@ -39,7 +39,7 @@ func composeContainers(t *testing.T, project *types.Project) (all []container) {
 		if service.HealthCheck != nil {
 			c.healthy = service.HealthCheck.Test[len(service.HealthCheck.Test)-1]
 		}
-		if service.Build != nil {
+		if strings.HasPrefix(service.Image, "secure60/") {
 			c.user = imageUser(t)
 		}
 		all = append(all, c)

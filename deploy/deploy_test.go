@@ -232,7 +232,7 @@ func TestCompose(t *testing.T) {
 	if len(service.Volumes) != 1 || service.Volumes[0].Type != "volume" || service.Volumes[0].Target != "/state" {
 		t.Errorf("volumes are %v, want a named one at /state", service.Volumes)
 	}
-	if service.Restart != "unless-stopped" || service.User != "" || service.Privileged {
+	if service.Restart != "always" || service.User != "" || service.Privileged {
 		t.Errorf("restart %q, user %q, privileged %t", service.Restart, service.User, service.Privileged)
 	}
 
