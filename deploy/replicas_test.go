@@ -246,7 +246,7 @@ func TestComposeReplicas(t *testing.T) {
 		if !service.ReadOnly || !slices.Equal(service.CapDrop, []string{"ALL"}) || !slices.Equal(service.SecurityOpt, []string{"no-new-privileges:true"}) {
 			t.Errorf("%s: read only %t, drops %v, options %v", name, service.ReadOnly, service.CapDrop, service.SecurityOpt)
 		}
-		if service.Restart != "unless-stopped" || service.Privileged || len(service.Ports) > 0 || len(service.CapAdd) > 0 {
+		if service.Restart != "always" || service.Privileged || len(service.Ports) > 0 || len(service.CapAdd) > 0 {
 			t.Errorf("%s: restart %q, privileged %t, ports %v, capabilities %v", name, service.Restart, service.Privileged, service.Ports, service.CapAdd)
 		}
 		for _, volume := range service.Volumes {
@@ -264,7 +264,7 @@ func TestComposeReplicas(t *testing.T) {
 		_, out := service.Networks["default"]
 		if isServer := strings.HasPrefix(service.Image, "nats:"); out == isServer {
 			t.Errorf("%s: on the network that leads out: %t", name, out)
-		} else if !isServer && (service.Image != single.Image || *service.StopGracePeriod != *single.StopGracePeriod || service.Build == nil || service.Logging.Driver != single.Logging.Driver) {
+		} else if !isServer && (service.Image != single.Image || *service.StopGracePeriod != *single.StopGracePeriod || service.Restart != single.Restart || service.PullPolicy != single.PullPolicy || service.Logging.Driver != single.Logging.Driver) {
 			t.Errorf("%s differs from the connector of ../compose.yaml in more than what makes it a replica", name)
 		}
 	}
