@@ -21,7 +21,7 @@ type stateImportCommand struct {
 
 // Run copies the state. It can be run again, and leaves what it reads as it is.
 func (c stateImportCommand) Run(ctx context.Context, std streams) error {
-	s, _, err := settings.Load(false)
+	s, _, err := settings.Load(false, "")
 	if err != nil {
 		return err
 	}
