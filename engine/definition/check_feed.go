@@ -17,7 +17,6 @@ var pending = []string{
 	"fallback", "job", "archive",
 	"request.body", "request.form", "paging.in", "paging.delta",
 	"expand.url=template", "expand.key=absent", "expand.method", "expand.headers", "expand.body", "expand.form", "expand.paging", "expand.add", "expand.settle", "expand.gone",
-	"redact", "drop", "sample",
 }
 
 // pendingThens are actions of error rules that nothing implements yet.

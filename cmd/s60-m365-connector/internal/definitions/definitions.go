@@ -66,7 +66,7 @@ func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 		environment = "" // each tenant's engine adds its own
 	}
 	for _, m := range set.Whole {
-		c, found := transform.Compile(m, transform.Options{Constants: Constants(environment)})
+		c, found := transform.Compile(m, transform.Options{Constants: Constants(environment), PseudonymKey: s.PseudonymKey})
 		if m.Unused {
 			found = ofLibrary(found)
 		}
