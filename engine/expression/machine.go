@@ -123,6 +123,9 @@ func (m *Machine) Set(i int, v Value) { m.slots[i] = slot{m.record, v} }
 // Unset takes a field from the record.
 func (m *Machine) Unset(i int) { m.slots[i].record = 0 }
 
+// Forget forgets what was computed of fields that have changed.
+func (m *Machine) Forget() { clear(m.memos) }
+
 // field is a field of the record.
 func (m *Machine) field(i int) Value {
 	s := &m.slots[i]

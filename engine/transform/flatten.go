@@ -2,7 +2,6 @@ package transform
 
 import (
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -37,6 +36,7 @@ type node struct {
 	name   string // flat name
 	depth  int
 	pairs  bool // an array here is spread by the names of its elements
+	below  bool // redaction may change what would be fields below it
 	leaf   *leaf
 	kids   map[string]*node // by key
 	first  follower         // the member that comes first in it
@@ -110,6 +110,9 @@ func (f *flattener) flatten(dst, record []byte) (out []byte, ok bool) {
 		f.decoded = nil
 	}
 	f.machine.Begin()
+	if f.redact != nil {
+		f.redact.active, f.redact.held = f.redact.always, f.redact.held[:0]
+	}
 	i := rawjson.SkipSpace(record, 0)
 	if i < len(record) && record[i] == '{' {
 		i = f.object(f.root, i)
@@ -219,6 +222,7 @@ func (f *flattener) child(n *node, key string) *node {
 	kid := &node{key: key, member: key + `":`, name: n.name + "_" + flatName(text), depth: n.depth + 1}
 	path := strings.TrimPrefix(kid.name, prefix+"_")
 	kid.pairs = f.pairs[path]
+	kid.below = f.redact != nil && f.redact.below(kid.name)
 	if n.kids == nil {
 		n.kids = make(map[string]*node)
 	}
@@ -279,7 +283,7 @@ func (f *flattener) value(n *node, i int) int {
 		}
 		if class != rawjson.Plain {
 			if class == rawjson.Lone {
-				f.lone(n, b[i+1:at])
+				f.lone(n, b[i:end])
 				return end
 			}
 			kind = '\\'
@@ -308,12 +312,8 @@ func (f *flattener) value(n *node, i int) int {
 	}
 	l, raw := f.field(n), b[i:end]
 	if l.changes != nil {
-		if raw = f.redact.changed(raw, l.changes); raw == nil {
-			return end
-		}
-		if kind = raw[0]; kind == '"' && !rawjson.IsPlain(view(raw[1:len(raw)-1])) {
-			kind = '\\'
-		}
+		f.redactable(l, n, raw)
+		return end
 	}
 	f.room(len(l.out) + len(raw))
 	at := f.n + copy(f.out[f.n:], l.out)
@@ -352,22 +352,20 @@ func (f *flattener) write(l *leaf) {
 // written takes over an event that was appended to.
 func (f *flattener) written(out []byte) { f.n, f.out = len(out), out[:cap(out)] }
 
-// lone flattens a string with half a surrogate pair, given its inside.
+// lone flattens a string with half a surrogate pair.
 func (f *flattener) lone(n *node, raw []byte) {
 	l := f.field(n)
 	if l.changes != nil {
-		quoted := f.redact.changed(slices.Concat([]byte(`"`), raw, []byte(`"`)), l.changes)
-		if quoted == nil {
-			return
-		}
-		raw = quoted[1 : len(quoted)-1]
+		f.redactable(l, n, raw)
+		return
 	}
+	raw = raw[1 : len(raw)-1]
 	if l.slot >= 0 {
 		f.machine.SetText(l.slot, raw, true)
 	}
 	f.write(l)
-	f.text = rawjson.Unescape(f.text[:0], string(raw))
-	f.written(rawjson.AppendString(f.out[:f.n], string(f.text)))
+	f.text = rawjson.Unescape(f.text[:0], view(raw))
+	f.written(rawjson.AppendString(f.out[:f.n], view(f.text)))
 }
 
 // json keeps the value at i as its compact JSON text.
@@ -376,47 +374,27 @@ func (f *flattener) json(n *node, i int) int {
 	if end == rawjson.Bad {
 		return rawjson.Bad
 	}
-	raw := f.in[i:end]
-	l := f.field(n)
-	if f.redact != nil {
-		text := f.redacted(n, raw)
-		if text == nil {
-			return end
-		}
-		if text[0] == '"' { // masked, or a pseudonym
-			f.room(len(l.out) + len(text))
-			f.write(l)
-			f.n += copy(f.out[f.n:], text)
-			if l.slot >= 0 {
-				f.machine.SetText(l.slot, text[1:len(text)-1], true)
-			}
-			return end
-		}
-		if &text[0] != &raw[0] {
-			raw, compact = text, true
-		}
+	l, raw := f.field(n), f.in[i:end]
+	if l.changes != nil || n.below && (n.pairs || raw[0] == '{') {
+		f.redactable(l, n, raw)
+		return end
 	}
 	if l.slot >= 0 {
 		f.machine.SetJSON(l.slot, raw, compact)
 	}
+	f.write(l)
+	f.quote(raw, compact)
+	return end
+}
+
+// quote appends a list or a map as a text.
+func (f *flattener) quote(raw []byte, compact bool) {
 	if !compact {
 		f.text = rawjson.Compact(f.text[:0], raw)
 		raw = f.text
 	}
-	f.write(l)
 	f.room(2*len(raw) + 2 + rawjson.WordSize)
 	f.n = rawjson.Quote(f.out, f.n, raw)
-	return end
-}
-
-// redacted is the JSON that is kept at n as redaction leaves it, nil if it takes
-// it away.
-func (f *flattener) redacted(n *node, raw []byte) []byte {
-	if n.pairs || raw[0] == '{' {
-		f.redact.met = ^uint64(0) // by the names that it holds, which nobody has looked at
-		raw = f.redact.named(n.name, raw, n.pairs)
-	}
-	return f.redact.changed(raw, f.leafOf(n).changes)
 }
 
 // field is the field at n: the first of its name in this event, or one with a

@@ -42,8 +42,9 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 	mapper.machine = m.unit.NewMachine(mapper.compute)
 	mapper.slotOf, mapper.pairs = m.unit.Slot, m.pairs
 	if len(m.redact) > 0 {
-		mapper.redact = &redactor{rules: m.redact, key: m.options.PseudonymKey}
+		mapper.redact = &redactor{rules: m.redact, key: m.options.PseudonymKey, pseudonyms: make(map[string]string)}
 		for i, rule := range m.redact {
+			mapper.redact.all |= 1 << i
 			if len(rule.when) == 0 {
 				mapper.redact.always |= 1 << i
 			}
@@ -125,20 +126,15 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 
 // record appends the fields of a record, redacted.
 func (m *Mapper) record(dst, record []byte) (out []byte, ok bool) {
-	if m.redact == nil {
-		return m.flatten(dst, record)
+	out, ok = m.flatten(dst, record)
+	if !ok || m.redact == nil || len(m.redact.held) == 0 {
+		return out, ok
 	}
-	start := len(dst)
-	m.redact.active, m.redact.met = m.redact.always, 0
-	if out, ok = m.flatten(dst, record); !ok {
-		return out, false
+	if holding := m.redact.holding(m.machine, m.failedCondition); holding != 0 {
+		out = m.settle(out, holding)
+		m.machine.Forget() // what conditions computed of what was there
 	}
-	holding := m.redact.holding(m.machine, m.failedCondition)
-	if holding&^m.redact.active&m.redact.met == 0 {
-		return out, true
-	}
-	m.redact.active = holding
-	return m.flatten(out[:start], record)
+	return out, true
 }
 
 // Time is the time of the event that Append gave last, as its mapping tells it;

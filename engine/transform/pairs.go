@@ -38,12 +38,11 @@ func (f *flattener) spread(n *node, i int) int {
 		return f.json(n, i)
 	}
 	if l := f.leafOf(n); l.slot >= 0 && l.event != f.event {
-		raw := f.in[i:end]
-		if f.redact != nil {
-			raw = f.redacted(n, raw)
-		}
-		if raw != nil {
+		if raw := f.in[i:end]; l.changes == nil && !n.below {
 			f.machine.SetJSON(l.slot, raw, false)
+		} else if redacted := f.redacted(l, n, raw); redacted != nil {
+			f.see(l, redacted)
+			f.hold(l, n, f.n, redacted)
 		}
 	}
 	return end

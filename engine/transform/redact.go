@@ -18,8 +18,8 @@ import (
 
 // This file redacts: fields are changed as the record is flattened, so that
 // nothing behind it sees what they were. A rule with a condition needs the whole
-// record first; where one holds and the record has a field of it, the record is
-// flattened once more.
+// record first: what it may change is noted, and changed in the event, and in
+// what expressions read, once the condition is known to hold.
 //
 // The pattern of a rule is the name of a flat field, and may go on with a path
 // into the JSON that the field holds: event_Details.*.Value. A * stands for any
@@ -76,10 +76,24 @@ func matches(pattern, name string) bool {
 type redactor struct {
 	rules  []redaction
 	key    []byte // of pseudonyms
+	all    uint64
 	always uint64 // the rules without a condition
-	active uint64 // those that hold for the record
-	met    uint64 // those of which the record has a field, or may have
+	active uint64 // those that are applied now
+
+	held       []held
+	pseudonyms map[string]string
 }
+
+// held is a field of the event in hand that rules with a condition may change.
+type held struct {
+	leaf       *leaf
+	node       *node
+	start, end int    // of its name and value in the event; the same where only expressions read it
+	raw        []byte // its value in the record, as the rules without a condition leave it
+}
+
+// maxPseudonyms is how many pseudonyms are kept for the values that come again.
+const maxPseudonyms = 4096
 
 // change is what a rule does at a field: to all of it, or where its path leads.
 type change struct {
@@ -103,7 +117,6 @@ func (r *redactor) changes(name string) (list []change) {
 // it; nil if they remove it. raw itself comes back where they leave it alone.
 func (r *redactor) changed(raw []byte, changes []change) []byte {
 	for _, c := range changes {
-		r.met |= 1 << c.rule
 		if r.active&(1<<c.rule) == 0 {
 			continue
 		}
@@ -145,8 +158,8 @@ func (r *redactor) follow(raw []byte, path []string, with string) []byte {
 	return raw
 }
 
-// container is a list or a map, compact, each of its values as change leaves it:
-// nil takes it away. Names are unescaped; elements are named by their
+// container is a list or a map, each of its values as change leaves it: nil takes
+// it away. Names are unescaped; elements are named by their
 // index.
 func container(b []byte, change func(name string, value []byte) []byte) []byte {
 	var scan rawjson.Scanner
@@ -172,7 +185,7 @@ func container(b []byte, change func(name string, value []byte) []byte) []byte {
 			if key != nil {
 				dst = append(append(dst, key...), ':')
 			}
-			dst = rawjson.Compact(dst, value)
+			dst = append(dst, value...)
 		}
 		if i = rawjson.SkipSpace(b, end); b[i] == ',' {
 			i = rawjson.SkipSpace(b, i+1)
@@ -230,7 +243,15 @@ func (r *redactor) apply(raw []byte, with string) []byte {
 	case definition.RedactMask:
 		return rawjson.AppendString(nil, mask(string(text)))
 	case definition.RedactPseudonym:
-		return rawjson.AppendString(nil, pseudonym(r.key, text))
+		known, ok := r.pseudonyms[string(text)]
+		if !ok {
+			if len(r.pseudonyms) == maxPseudonyms {
+				clear(r.pseudonyms)
+			}
+			known = `"` + pseudonym(r.key, text) + `"`
+			r.pseudonyms[string(text)] = known
+		}
+		return []byte(known)
 	}
 	return nil
 }
@@ -246,13 +267,14 @@ func pseudonym(key, text []byte) string {
 // mask keeps the shape of a text: a***@c***.example, 192.0.*.*, 2001:db8:*, else
 // the first character and ***.
 func mask(s string) string {
-	if address, err := netip.ParseAddr(s); err == nil {
-		parts, separator := strings.SplitN(s, ".", 3), "."
-		if address.Is6() {
-			parts, separator = strings.SplitN(address.StringExpanded(), ":", 3), ":"
-			return parts[0] + separator + parts[1] + ":*"
+	if strings.Trim(s, "0123456789abcdefABCDEF.:") == "" && strings.ContainsAny(s, ".:") {
+		if address, err := netip.ParseAddr(s); err == nil && address.Is4() {
+			parts := strings.SplitN(s, ".", 3)
+			return parts[0] + "." + parts[1] + ".*.*"
+		} else if err == nil {
+			parts := strings.SplitN(address.StringExpanded(), ":", 3)
+			return parts[0] + ":" + parts[1] + ":*"
 		}
-		return parts[0] + separator + parts[1] + ".*.*"
 	}
 	if local, domain, ok := strings.Cut(s, "@"); ok && local != "" && strings.LastIndexByte(domain, '.') > 0 && !strings.ContainsAny(s, " \t\n") {
 		return first(local) + "***@" + first(domain) + "***" + domain[strings.LastIndexByte(domain, '.'):]
@@ -274,9 +296,23 @@ func Digest(raw []byte) string {
 	return fmt.Sprintf("%d bytes that are no JSON, SHA-256 %x", len(raw), sha256.Sum256(raw))
 }
 
-// holding are the rules whose conditions hold for the record that was flattened.
-func (r *redactor) holding(m *expression.Machine, failed func(*compiled, error)) uint64 {
-	mask := r.always
+// below says whether rules may name fields whose names begin with name and "_".
+func (r *redactor) below(name string) bool {
+	name += "_"
+	for _, rule := range r.rules {
+		for _, p := range rule.patterns {
+			literal, _, _ := strings.Cut(p.name, "*")
+			if strings.HasPrefix(literal, name) || strings.HasPrefix(name, literal) && literal != p.name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holding are the rules with conditions, which hold for the record that was
+// flattened.
+func (r *redactor) holding(m *expression.Machine, failed func(*compiled, error)) (mask uint64) {
 next:
 	for i, rule := range r.rules {
 		for _, when := range rule.when {
@@ -291,5 +327,100 @@ next:
 		}
 		mask |= 1 << i
 	}
-	return mask
+	return mask &^ r.always
+}
+
+// redacted is a JSON value at n as the active rules leave it, nil if they take it
+// away.
+func (f *flattener) redacted(l *leaf, n *node, raw []byte) []byte {
+	if n.below && (n.pairs && raw[0] == '[' || raw[0] == '{') {
+		raw = f.redact.named(n.name, raw, n.pairs)
+	}
+	return f.redact.changed(raw, l.changes)
+}
+
+// redactable appends a field that rules may change.
+func (f *flattener) redactable(l *leaf, n *node, raw []byte) {
+	start := f.n
+	if raw = f.redacted(l, n, raw); raw != nil {
+		f.put(l, raw)
+		f.hold(l, n, start, raw)
+	}
+}
+
+// hold notes a field that begins at start of the event.
+func (f *flattener) hold(l *leaf, n *node, start int, raw []byte) {
+	if f.redact.always != f.redact.all {
+		f.redact.held = append(f.redact.held, held{l, n, start, f.n, raw})
+	}
+}
+
+// put appends a field with a JSON value.
+func (f *flattener) put(l *leaf, raw []byte) {
+	f.see(l, raw)
+	f.write(l)
+	switch raw[0] {
+	case '[', '{':
+		f.quote(raw, false)
+	case '"':
+		if bytes.IndexByte(raw, '\\') < 0 {
+			f.append(raw)
+			break
+		}
+		f.text = rawjson.Unescape(f.text[:0], view(raw[1:len(raw)-1]))
+		f.written(rawjson.AppendString(f.out[:f.n], view(f.text)))
+	default:
+		f.append(raw)
+	}
+}
+
+// see shows a field with a JSON value to expressions.
+func (f *flattener) see(l *leaf, raw []byte) {
+	if l.slot < 0 {
+		return
+	}
+	switch raw[0] {
+	case '[', '{':
+		f.machine.SetJSON(l.slot, raw, false)
+	case '"':
+		f.machine.SetText(l.slot, raw[1:len(raw)-1], bytes.IndexByte(raw, '\\') >= 0)
+	case 't', 'f':
+		f.machine.SetBool(l.slot, raw[0] == 't')
+	default:
+		f.machine.SetNumber(l.slot, raw)
+	}
+}
+
+func (f *flattener) append(raw []byte) {
+	f.room(len(raw))
+	f.n += copy(f.out[f.n:], raw)
+}
+
+// settle changes the held fields of the event dst by the rules whose conditions
+// hold.
+func (f *flattener) settle(dst []byte, holding uint64) []byte {
+	f.redact.active = holding
+	from := f.redact.held[0].start
+	f.decoded = append(f.decoded, dst[from:]...)
+	old, at := f.decoded[len(f.decoded)-(len(dst)-from):], 0
+	f.out, f.n = dst[:cap(dst)], from
+	for _, h := range f.redact.held {
+		f.append(old[at : h.start-from])
+		at = h.end - from
+		if h.leaf.slot >= 0 {
+			f.machine.Unset(h.leaf.slot)
+		}
+		raw := f.redacted(h.leaf, h.node, h.raw)
+		switch {
+		case raw == nil:
+		case h.start == h.end:
+			f.see(h.leaf, raw)
+		default:
+			f.put(h.leaf, raw)
+		}
+	}
+	f.append(old[at:])
+	out := f.out[:f.n]
+	f.out = nil
+	return out
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
@@ -228,25 +229,26 @@ func TestRedactProblems(t *testing.T) {
 //	go test -run - -bench Rules -cpu 1 ./engine/transform
 func BenchmarkRules(b *testing.B) {
 	with := benchMapping()
-	for i, field := range []string{"event_SensitivityLabelOwnerEmail", "event_DeviceProperties_SessionId", "event_*_deviceId", "event_Subject*", "event_authenticationDetails.*.authenticationMethodDetail"} {
+	for i, field := range []string{"event_SensitivityLabelOwnerEmail", "event_DeviceProperties_SessionId", "event_*_deviceId", "event_Subject*", "event_PolicyDetails.*.Value"} {
 		with.Redact = append(with.Redact, definition.Redact{Fields: texts(field), When: definition.Text{Value: []string{`event_RecordType == 15`, "", `event_isInteractive == true`, `event_RecordType in [11, 13, 33]`, ""}[i]}, With: []string{"mask", "remove"}[i%2]})
 	}
 	for _, when := range []string{`user_name == "nt authority\\system"`, `operation == "file-sync"`, `operation in ["a", "b", "c"]`, `user_type == "system" and outcome == "success"`, `app_client_id == "x" and event_RecordType == 6`} {
 		with.Drop = append(with.Drop, definition.Drop{As: "rule", When: definition.Text{Value: when}})
 	}
-	records := corpus(512)
-	for _, bench := range []struct {
-		name string
-		m    *definition.Mapping
-	}{{"none", benchMapping()}, {"ten", with}} {
-		mapper := compile(b, bench.m, constantsForBench...).NewMapper()
-		b.Run(bench.name, func(b *testing.B) {
-			var dst []byte
-			for i := range b.N {
-				dst, _ = mapper.Append(dst[:0], records[i%len(records)])
-				mapper.Filtered(dst[:16])
-			}
-			b.ReportMetric(ratio(b, mapper, records), "scan-ratio")
-		})
+	records := corpus(256)
+	var dst []byte
+	round := func(mapper *Mapper) time.Duration {
+		start := time.Now()
+		for i := range records {
+			dst, _ = mapper.Append(dst[:0], records[i])
+			mapper.Filtered(dst[:16])
+		}
+		return time.Since(start)
 	}
+	mapper, ruled := compile(b, benchMapping(), constantsForBench...).NewMapper(), compile(b, with, constantsForBench...).NewMapper()
+	least, leastRuled := time.Hour, time.Hour
+	for range max(b.N, 30) {
+		least, leastRuled = min(least, round(mapper)), min(leastRuled, round(ruled))
+	}
+	b.ReportMetric(float64(leastRuled)/float64(least), "of-mapping")
 }
