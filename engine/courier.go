@@ -163,7 +163,7 @@ func (c *courier) account() *checkpoint.Entry {
 	counted := checkpoint.Entry{}
 	c.tally.into(&counted)
 	counted.Counts.Add(&entry.Counts)
-	entry.Counts, entry.Reasons = counted.Counts, counted.Reasons
+	entry.Counts, entry.Reasons, entry.Filters = counted.Counts, counted.Reasons, counted.Filters
 	return &entry
 }
 
@@ -206,6 +206,7 @@ func (c *courier) finish(rest *batch, all bool, readErr error, started time.Time
 	p.observe(func(s *FeedStatus) {
 		s.Cursor = c.position.Cursor
 		s.Total.Add(&entry.Counts)
+		s.Filters = addFilters(s.Filters, entry.Filters)
 		s.Lateness.merge(&late)
 		s.Window = checkpoint.Entry{}
 	})

@@ -74,6 +74,10 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 		event[name+"_delivered"] = f.Delivered()
 		event[name+"_duplicate"] = f.Duplicate()
 		event[name+"_filtered"] = f.Filtered()
+		for as, by := range f.FilteredBy() {
+			event[name+"_filtered_"+fieldName(as)] = by.Records
+			event[name+"_filtered_"+fieldName(as)+"_bytes"] = by.Bytes
+		}
 		event[name+"_dead_lettered"] = f.DeadLettered
 		if f.Difference != 0 {
 			event[name+"_ledger_difference"] = f.Difference

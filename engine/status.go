@@ -2,7 +2,10 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -46,6 +49,7 @@ type FeedStatus struct {
 	Difference   int64             `json:"ledger_difference"` // records the ledger cannot account for
 	Total        checkpoint.Counts `json:"total"`             // since the start, of ended windows
 	Window       checkpoint.Entry  `json:"window"`            // the window being read
+	Filters      Filters           `json:"filters,omitempty"` // what rules of the mapping held back since the start, in ended windows
 	Requests     extract.Stats     `json:"requests"`
 	FieldErrors  map[string]int64  `json:"field_errors,omitempty"` // by field, since the start
 	Late         int64             `json:"late"`                   // records found by a second look, since the start
@@ -55,6 +59,34 @@ type FeedStatus struct {
 
 	writingSince time.Time // a commit has not returned since; zero: none is under way
 }
+
+// Filters are what rules of mappings held back, by their names.
+type Filters map[string]checkpoint.Filtered
+
+// String is each rule with what it held back: "system-cmdlets 120 of 310 kB".
+func (f Filters) String() string {
+	var list []string
+	for _, as := range slices.Sorted(maps.Keys(f)) {
+		list = append(list, fmt.Sprintf("%s %d of %d kB", as, f[as].Records, (f[as].Bytes+500)/1000))
+	}
+	return strings.Join(list, ", ")
+}
+
+// addFilters gives a sum; neither of the two is changed.
+func addFilters(a Filters, b map[string]checkpoint.Filtered) Filters {
+	if len(b) == 0 {
+		return a
+	}
+	sum := make(Filters, len(a)+len(b))
+	maps.Copy(sum, a)
+	for as, f := range b {
+		sum[as] = checkpoint.Filtered{Records: sum[as].Records + f.Records, Bytes: sum[as].Bytes + f.Bytes}
+	}
+	return sum
+}
+
+// FilteredBy is what rules of the mapping held back since the start.
+func (s FeedStatus) FilteredBy() Filters { return addFilters(s.Filters, s.Window.Filters) }
 
 // joining is how long a process may take to join the others before that is a fault.
 const joining = 30 * time.Second
@@ -143,12 +175,14 @@ func (s Status) ByFeed() []FeedStatus {
 		}
 		if len(list) == 0 || list[len(list)-1].Feed != f.Feed {
 			f.Partition = ""
+			f.Filters, f.Window.Filters = f.FilteredBy(), nil
 			list = append(list, f)
 			continue
 		}
 		sum := &list[len(list)-1]
 		sum.Total.Add(&f.Total)
 		sum.Window.Counts.Add(&f.Window.Counts)
+		sum.Filters = addFilters(sum.Filters, f.FilteredBy())
 		sum.Forwarded += f.Forwarded
 		sum.DeadLettered += f.DeadLettered
 		sum.Difference += f.Difference

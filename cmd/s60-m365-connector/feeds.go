@@ -23,7 +23,7 @@ import (
 type feedsCommand struct {
 	configFlag
 	tenantFlag
-	Ledger bool `help:"Show the ledger: what was listed, delivered, repeated, skipped and set aside, for each window."`
+	Ledger bool `help:"Show the ledger: what was listed, delivered, repeated, filtered, skipped and set aside, for each window."`
 	JSON   bool `name:"json" help:"Print JSON."`
 }
 
@@ -190,7 +190,7 @@ func printFeeds(w io.Writer, feeds []engine.FeedStatus, now time.Time) {
 }
 
 func printLedger(w io.Writer, ledger []checkpoint.Entry) {
-	fmt.Fprintln(w, "FEED\tFROM\tTO\tLISTED\tFETCHED\tDELIVERED\tDUPLICATE\tSKIPPED\tDEAD-LETTERED\tSTATE")
+	fmt.Fprintln(w, "FEED\tFROM\tTO\tLISTED\tFETCHED\tDELIVERED\tDUPLICATE\tFILTERED\tSKIPPED\tDEAD-LETTERED\tSTATE")
 	for _, e := range ledger {
 		state := "complete"
 		items, records := e.Difference()
@@ -200,9 +200,17 @@ func printLedger(w io.Writer, ledger []checkpoint.Entry) {
 		case items != 0 || records != 0:
 			state = fmt.Sprintf("DIFFERENCE %d items, %d records", items, records)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", wording.FeedLabel(e.Feed, e.Partition), stamp(e.From), stamp(e.To),
-			e.Listed, e.Fetched, e.Delivered, e.Duplicate, e.Skipped+e.ItemsSkipped, e.DeadLettered, state)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\n", wording.FeedLabel(e.Feed, e.Partition), stamp(e.From), stamp(e.To),
+			e.Listed, e.Fetched, e.Delivered, e.Duplicate, filtered(e), e.Skipped+e.ItemsSkipped, e.DeadLettered, state)
 	}
+}
+
+// filtered is what the mapping's rules held back, and which.
+func filtered(e checkpoint.Entry) string {
+	if len(e.Filters) == 0 {
+		return fmt.Sprint(e.Filtered)
+	}
+	return fmt.Sprintf("%d (%s)", e.Filtered, engine.Filters(e.Filters))
 }
 
 func stamp(t time.Time) string {

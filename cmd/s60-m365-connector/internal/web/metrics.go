@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"compress/gzip"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +18,7 @@ import (
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // This file answers /metrics. Every number is read from the engine's status
@@ -63,6 +66,18 @@ type put func(value float64, labels ...string)
 func perFeed(name, kind, help string, value func(engine.FeedStatus) float64) family {
 	return family{name, kind, help, ofFeed, func(t tenantNumbers, put put) {
 		t.each(func(f engine.FeedStatus) { put(value(f), f.Feed, f.Partition) })
+	}}
+}
+
+// perRule is a number of each rule that holds events of a feed back.
+func perRule(name, help string, value func(checkpoint.Filtered) float64) family {
+	return family{name, counter, help, []string{"feed", "partition", "rule"}, func(t tenantNumbers, put put) {
+		t.each(func(f engine.FeedStatus) {
+			by := f.FilteredBy()
+			for _, as := range slices.Sorted(maps.Keys(by)) {
+				put(value(by[as]), f.Feed, f.Partition, as)
+			}
+		})
 	}}
 }
 
@@ -138,6 +153,10 @@ var families = []family{
 		func(f engine.FeedStatus) float64 { return float64(f.Difference) }),
 	perFeed("feed_records_duplicate_total", counter, "Records that the service offered again, and that were not sent again.",
 		func(f engine.FeedStatus) float64 { return float64(f.Duplicate()) }),
+	perRule("feed_records_filtered_bytes_total", "Bytes of events that a rule of the mapping held back.",
+		func(f checkpoint.Filtered) float64 { return float64(f.Bytes) }),
+	perRule("feed_records_filtered_total", "Records that a rule of the mapping held back: dropped, or not in the sample.",
+		func(f checkpoint.Filtered) float64 { return float64(f.Records) }),
 	perFeed("feed_records_late_total", counter, "Records that appeared so late that only a second look found them; they are delivered.",
 		func(f engine.FeedStatus) float64 { return float64(f.Late) }),
 	perFeed("feed_records_listed_total", counter, "Records that the service offered.",

@@ -85,12 +85,13 @@ type problemView struct {
 }
 
 type ledgerView struct {
-	Feed, Partition                                  string
-	First                                            bool
-	Listed, Delivered, Repeated, Skipped, Dead, Late string
-	Requests, Retries, Waited                        string
-	Difference                                       string
-	DifferenceLevel, SkippedLevel, DeadLevel         level
+	Feed, Partition                                            string
+	First                                                      bool
+	Listed, Delivered, Repeated, Filtered, Skipped, Dead, Late string
+	FilteredBy                                                 string // the rules, for the pointer
+	Requests, Retries, Waited                                  string
+	Difference                                                 string
+	DifferenceLevel, SkippedLevel, DeadLevel                   level
 }
 
 type gapView struct {
@@ -154,6 +155,7 @@ func (p *pages) view(s engine.Status) statusView {
 		late, difference = late+f.Late, difference+f.Difference
 		retries, requests, waited = retries+f.Requests.Retries, requests+f.Requests.Requests, waited+f.Requests.Waited
 		ledger := ledgerOf(counts, f.Late, f.Difference, f.Requests.Requests, f.Requests.Retries, f.Requests.Waited)
+		ledger.FilteredBy = f.FilteredBy().String()
 		ledger.Feed, ledger.Partition, ledger.First = f.Feed, f.Partition, row.First
 		v.Ledger = append(v.Ledger, ledger)
 		if f.Gaps > 0 {
@@ -235,7 +237,7 @@ func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, diffe
 func ledgerOf(c checkpoint.Counts, late, difference, requests, retries int64, waited time.Duration) ledgerView {
 	skipped := c.Skipped + c.ItemsSkipped
 	v := ledgerView{
-		Listed: number(c.Fetched), Delivered: number(c.Delivered), Repeated: number(c.Duplicate), Skipped: number(skipped),
+		Listed: number(c.Fetched), Delivered: number(c.Delivered), Repeated: number(c.Duplicate), Filtered: number(c.Filtered), Skipped: number(skipped),
 		Dead: number(c.DeadLettered), Late: number(late), Difference: number(difference),
 		Requests: number(requests), Retries: number(retries), Waited: wording.Span(waited),
 	}
