@@ -8,6 +8,7 @@ import (
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
@@ -80,7 +81,11 @@ type intake struct {
 }
 
 // Known implements [extract.Sink].
-func (in *intake) Known(item string) (bool, error) {
+func (in *intake) Known(item string, _ time.Time) (bool, error) {
+	if item == "" { // it has no key, and is fetched whenever it is listed
+		in.count(func(c *checkpoint.Counts) { c.Items++ })
+		return false, nil
+	}
 	key := in.p.itemKey(item)
 	_, known, err := in.p.engine.Store.Seen(key)
 	if err != nil {
@@ -96,6 +101,17 @@ func (in *intake) Known(item string) (bool, error) {
 	})
 	return known, nil
 }
+
+// Gone implements [extract.Sink].
+func (in *intake) Gone(string, string) (giveUp bool, err error) {
+	return in.p.feed.Expand.Gone <= 1, nil
+}
+
+// Job implements [extract.Sink].
+func (in *intake) Job(string) error { return nil }
+
+// Delta implements [extract.Sink].
+func (in *intake) Delta(string) {}
 
 // Skipped implements [extract.Sink].
 func (in *intake) Skipped(item, reason string) {
@@ -204,6 +220,31 @@ func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, objec
 		return in.packer.also(ctx, object, append(with, key)...)
 	}
 	return in.packer.add(ctx, key, event, object, with...)
+}
+
+// Damaged implements [extract.Source]. What was kept is remembered by its bytes: the service
+// shows it again in every round.
+func (s *source) Damaged(ctx context.Context, raw []byte, reason string) error {
+	in := s.in
+	key := in.p.itemKey("no JSON: " + string(raw))
+	expires, seen, err := in.p.engine.Store.Seen(key)
+	if err != nil {
+		return err
+	}
+	if seen {
+		return in.again(ctx, key, expires)
+	}
+	kept := raw
+	if in.p.redacts {
+		kept = []byte(transform.Digest(raw))
+	}
+	if err := in.p.engine.DeadLetters.Append(in.p.feed.Name, kept, load.Refused{Reason: "the record is no JSON: " + reason}); err != nil {
+		return err
+	}
+	in.p.log.Error("a record is no JSON; it is kept as a dead letter, and the rest goes on", "reason", reason, "bytes", len(raw), "item", s.item)
+	in.count(func(c *checkpoint.Counts) { c.Fetched++; c.DeadLettered++ })
+	in.p.observe(func(f *FeedStatus) { f.DeadLettered++ })
+	return in.packer.also(ctx, key)
 }
 
 // time is the time of the record just mapped, for its lateness. A backlog tells

@@ -27,6 +27,7 @@ type partition struct {
 	key     string // of its events, for their order: feed and value
 	reader  reader
 	mappers sync.Pool // of *transform.Mapper
+	redacts bool      // its mapping does: bytes that are no JSON are not kept
 	claims  *claims   // of records, shared by the partitions of the feed
 	log     *slog.Logger
 	hold    hold // what is in hand of it
@@ -35,6 +36,7 @@ type partition struct {
 	position   checkpoint.Position // during a window its courier has one that is newer
 	loaded     bool                // position was read from the store
 	subscribed bool                // the subscription was seen to be active
+	lost       bool                // the service has said since that there is none
 	span       time.Duration       // of a window: the feed's, or less after one that could not finish
 	wholeAt    time.Time           // a round began that looked back over the whole overlap
 	stuck      stuck               // where no window is small enough
@@ -50,7 +52,7 @@ type partition struct {
 type reader interface {
 	Probe(ctx context.Context, w extract.Window) (records int, err error)
 	Read(ctx context.Context, w extract.Window, sink extract.Sink) error
-	Subscribe(ctx context.Context, last time.Time) (attempted time.Time, err error)
+	Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, err error)
 	Stats() extract.Stats
 }
 
@@ -73,6 +75,7 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 	own := append(slices.Clip(e.Constants), transform.Constant{Name: "source_name", Value: feed.Name})
 	p.hold.waits = p.waits
 	reader.Pace(p.hold.begin, p.hold.end)
+	p.redacts = mapping.Redacts()
 	p.mappers.New = func() any { return mapping.NewMapper(own...) }
 	if feed.Window != nil {
 		p.span = feed.Window.Max

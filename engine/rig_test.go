@@ -103,7 +103,7 @@ func (s *service) Read(ctx context.Context, w extract.Window, sink extract.Sink)
 	return s.read(ctx, w, sink)
 }
 
-func (s *service) Subscribe(_ context.Context, last time.Time) (time.Time, error) {
+func (s *service) Subscribe(_ context.Context, last time.Time, _ bool) (time.Time, error) {
 	if s.subscribe == nil {
 		return last, nil
 	}
@@ -142,7 +142,7 @@ func list(ctx context.Context, sink extract.Sink, records ...string) error {
 }
 
 func document(ctx context.Context, sink extract.Sink, item string, records ...string) error {
-	if known, err := sink.Known(item); err != nil || known {
+	if known, err := sink.Known(item, time.Time{}); err != nil || known {
 		return err
 	}
 	s := sink.Open(item)

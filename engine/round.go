@@ -160,7 +160,7 @@ func (p *partition) subscribe(ctx context.Context) error {
 	if p.feed.Subscribe == nil || p.subscribed {
 		return nil
 	}
-	attempted, err := p.reader.Subscribe(ctx, p.position.SubscribedAt)
+	attempted, err := p.reader.Subscribe(ctx, p.position.SubscribedAt, p.lost)
 	if !attempted.IsZero() && !attempted.Equal(p.position.SubscribedAt) {
 		p.position.SubscribedAt = attempted
 		position := p.position
@@ -174,7 +174,9 @@ func (p *partition) subscribe(ctx context.Context) error {
 			}
 		}
 	}
-	p.subscribed = err == nil
+	if err == nil {
+		p.subscribed, p.lost = true, false
+	}
 	return err
 }
 

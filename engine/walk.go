@@ -67,7 +67,7 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			narrow = true
 		}
 		if is[*extract.Subscribe](err) && !renewed {
-			p.subscribed, renewed = false, true
+			p.subscribed, p.lost, renewed = false, true, true
 			if err := p.subscribe(ctx); err != nil {
 				return errors.Join(incomplete, err)
 			}

@@ -99,7 +99,9 @@ func (f readerFunc) Read(ctx context.Context, w extract.Window, sink extract.Sin
 	return f(ctx, w, sink)
 }
 
-func (readerFunc) Subscribe(_ context.Context, last time.Time) (time.Time, error) { return last, nil }
+func (readerFunc) Subscribe(_ context.Context, last time.Time, _ bool) (time.Time, error) {
+	return last, nil
+}
 
 func (readerFunc) Probe(context.Context, extract.Window) (int, error) { return 0, nil }
 

@@ -14,13 +14,13 @@ import (
 // pending are keys that the languages have and that nothing implements yet: they are
 // refused, never passed over. Who implements one takes out its line.
 var pending = []string{
-	"fallback", "job", "archive",
-	"request.body", "request.form", "paging.in", "paging.delta",
-	"expand.url=template", "expand.key=absent", "expand.method", "expand.headers", "expand.body", "expand.form", "expand.paging", "expand.add", "expand.settle", "expand.gone",
+	"job", "archive",
+	"paging.delta",
+	"expand.settle", "expand.gone",
 }
 
 // pendingThens are actions of error rules that nothing implements yet.
-var pendingThens = []string{ThenNarrow, ThenTooEarly}
+var pendingThens = []string{ThenTooEarly}
 
 // refusePending reports keys that are pending.
 func (t *tree) refusePending() {
@@ -46,13 +46,6 @@ func (c *feedCheck) all() {
 	c.paging("paging", c.feed.Paging, &c.feed.Request)
 	if e := c.feed.Expand; e != nil {
 		c.paging("expand.paging", e.Paging, &e.Request)
-		key, url := c.get("expand.url")
-		if e.Request.URL != nil && slices.Contains(pending, "expand.url=template") {
-			c.report(url, "a URL made of the item is not implemented yet")
-		}
-		if e.Key == "" && key != nil && slices.Contains(pending, "expand.key=absent") {
-			c.report(key, "expand without a key is not implemented yet")
-		}
 	}
 	for _, r := range c.feed.requests() {
 		c.request(r)

@@ -7,15 +7,20 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/expression"
 )
 
 // largestError bounds what is read of the body of an answer that is no success.
 const largestError = 1 << 20
 
-// thenMissing is what a feed's licence.missing asks for, beside its error rules.
-const thenMissing = "missing licence"
+// What an answer may ask for beside what error rules can say.
+const (
+	thenMissing  = "missing licence" // by licence.missing
+	thenFallback = "fallback"        // by fallback.when
+)
 
 // answer is what the rules of a feed see of an HTTP answer.
 type answer struct {
@@ -56,10 +61,11 @@ func newAnswer(status int, header http.Header, raw []byte) *answer {
 	return a
 }
 
-// onlyFault reports whether the body says nothing but that there was an error.
-func (a *answer) onlyFault() bool {
+// faulty reports whether a success says that there was an error: in a body that is a list, by an error
+// object beside it; in one that may be a record itself, only if it says nothing else.
+func (a *answer) faulty(lone bool) bool {
 	object, ok := a.body.(map[string]any)
-	return ok && len(object) == 1 && len(a.fault) > 0
+	return ok && len(a.fault) > 0 && (!lone || len(object) == 1)
 }
 
 // readAnswer reads the body of an answer that is no success. A body that breaks
@@ -115,37 +121,67 @@ func scalar(v any) string {
 	return ""
 }
 
-// judge says what an answer means by the rules of the feed, then by what holds
-// for all services. An empty verdict means a success.
-func judge(feed *definition.Feed, a *answer) (then string, err error) {
-	env := a.env()
-	for i, rule := range feed.Errors {
-		holds, err := rule.When.Bool(env)
-		if err != nil {
-			return "", fmt.Errorf("errors[%d], %q over an answer with HTTP %d: %w", i, rule.When, a.status, err)
+// judge says what an answer means: by what the feed's own request may be replaced for, by the rules of
+// the feed, then by what holds for all services. An empty text means a success. at is where a rule says
+// that what the service keeps begins.
+func (r *Reader) judge(q *request, a *answer) (then string, at time.Time, err error) {
+	feed, env := r.feed, a.env()
+	holds := func(name string, p *expression.Program) bool {
+		if err != nil || p == nil {
+			return false
 		}
-		if holds {
-			return rule.Then, nil
+		var is bool
+		if is, err = p.Bool(env); err != nil {
+			err = fmt.Errorf("%s, %q over an answer with HTTP %d: %w", name, p, a.status, err)
+		}
+		return is
+	}
+	if q.own && feed.Fallback != nil && holds("fallback.when", feed.Fallback.When) {
+		return thenFallback, at, nil
+	}
+	for i, rule := range feed.Errors {
+		if holds(fmt.Sprintf("errors[%d]", i), rule.When) {
+			if rule.At != nil {
+				at = timeOf(rule.At.Eval(env))
+			}
+			return rule.Then, at, nil
 		}
 	}
-	if feed.Licence != nil && feed.Licence.Missing != nil {
-		missing, err := feed.Licence.Missing.Bool(env)
-		if err != nil {
-			return "", fmt.Errorf("licence.missing, %q over an answer with HTTP %d: %w", feed.Licence.Missing, a.status, err)
-		}
-		if missing {
-			return thenMissing, nil
-		}
+	if feed.Licence != nil && holds("licence.missing", feed.Licence.Missing) {
+		return thenMissing, at, nil
+	}
+	if err != nil {
+		return "", at, err
 	}
 	switch {
 	case a.status >= 200 && a.status < 300:
-		return "", nil
+		return "", at, nil
 	case a.status == http.StatusTooManyRequests, a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "":
-		return definition.ThenThrottle, nil
+		return definition.ThenThrottle, at, nil
 	case a.status == http.StatusUnauthorized:
-		return definition.ThenRefreshToken, nil
+		return definition.ThenRefreshToken, at, nil
+	case a.status == http.StatusGone && q.delta:
+		return definition.ThenResetWindow, at, nil
 	case a.status >= 500, a.status == http.StatusRequestTimeout:
-		return definition.ThenRetry, nil
+		return definition.ThenRetry, at, nil
 	}
-	return definition.ThenFail, nil
+	return definition.ThenFail, at, nil
+}
+
+// timeOf is the time that an expression gives, zero if it gives none.
+func timeOf(v any, err error) time.Time {
+	if err != nil {
+		return time.Time{}
+	}
+	switch v := v.(type) {
+	case time.Time:
+		return v.UTC()
+	case string:
+		for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02"} {
+			if at, err := time.Parse(layout, strings.TrimSpace(v)); err == nil {
+				return at.UTC()
+			}
+		}
+	}
+	return time.Time{}
 }

@@ -3,10 +3,8 @@ package extract
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -73,7 +71,8 @@ type Client struct {
 	mu      sync.Mutex
 	buckets map[string]*bucket
 
-	skew atomic.Pointer[time.Duration]
+	skew  atomic.Pointer[time.Duration]
+	skews sync.Map // of string, the origin, to time.Duration
 }
 
 // NewTransport makes a transport that the clients of several tenants may share. An answer
@@ -154,27 +153,15 @@ func (c *Client) Get(ctx context.Context, scope, address string) ([]byte, error)
 	}
 	r := &Reader{client: c, feed: &definition.Feed{Name: "check"}, scope: scope, bucket: newBucket("check", c.above...)}
 	r.Pace(func(context.Context) error { return nil }, func() {})
-	var document []byte
-	q := &request{what: "document", method: http.MethodGet, url: u}
-	q.take = func(_ *http.Response, from io.Reader, _ func([]byte) error) ([]byte, error) {
-		document, err = io.ReadAll(io.LimitReader(from, largestError))
-		if err == nil && !json.Valid(document) {
-			err = errors.New("no JSON, or more than 1 MB")
-		}
-		if err != nil {
-			return nil, &brokenError{err}
-		}
-		return nil, nil
-	}
-	q.done = func(*http.Response, []byte) error { return nil }
-	if err := r.send(ctx, q); err != nil {
+	d, err := r.document(ctx, "document", prepared{method: http.MethodGet, url: u})
+	if err != nil {
 		return nil, err
 	}
-	return document, nil
+	return d.raw, nil
 }
 
-// observe notes the clock of an answer that took from sent to now.
-func (c *Client) observe(header http.Header, sent time.Time) {
+// observe notes the clock of the service at u by an answer that took from sent to now.
+func (c *Client) observe(u *url.URL, header http.Header, sent time.Time) {
 	date, err := http.ParseTime(header.Get("Date"))
 	if err != nil || header.Get("Age") != "" { // a cache's Date is that of an earlier answer
 		return
@@ -184,6 +171,32 @@ func (c *Client) observe(header http.Header, sent time.Time) {
 	// Date counts whole seconds; the middle of the second is the best guess.
 	ahead := date.Add(500 * time.Millisecond).Sub(middle)
 	c.skew.Store(&ahead)
+	c.skews.Store(origin(u), ahead)
+}
+
+// Clock is how far the clock of the service that the feed reads is ahead of this host's, where less than
+// five seconds are none. known is false if it has not answered yet, and gives no token either.
+func (r *Reader) Clock(ctx context.Context) (ahead time.Duration, known bool) {
+	clock := func() (any, bool) {
+		p, err := r.prepare(r.request(), r.env(Window{From: time.Now(), To: time.Now()}), nil)
+		if err != nil {
+			return nil, false
+		}
+		return r.client.skews.Load(origin(p.url))
+	}
+	v, known := clock()
+	if !known && r.scope != "" {
+		// The token's endpoint belongs to the same service: its clock is a good guess.
+		if _, err := r.client.tokens.get(ctx, r.scope); err == nil {
+			if u, err := url.Parse(r.client.options.TokenURL); err == nil {
+				v, known = r.client.skews.Load(origin(u))
+			}
+		}
+	}
+	if ahead, _ = v.(time.Duration); ahead.Abs() < 5*time.Second {
+		ahead = 0
+	}
+	return ahead, known
 }
 
 // checkURL refuses what must not carry a token: anything but https, save for

@@ -131,14 +131,32 @@ func (e *TooEarly) Error() string { return "the service does not keep that far b
 
 func (e *TooEarly) Unwrap() error { return e.Err }
 
+// JobFailed says that the job that a read waited for will give nothing: another must be started.
+type JobFailed struct {
+	ID  string
+	Err error
+}
+
+func (e *JobFailed) Error() string { return "job " + e.ID + ": " + e.Err.Error() }
+
+func (e *JobFailed) Unwrap() error { return e.Err }
+
 // SubscribeWait says that a subscription is not active and may not be started
 // again before Until.
-type SubscribeWait struct{ Until time.Time }
+type SubscribeWait struct {
+	Until time.Time
+	Err   error // of the last start; nil if it succeeded, or is not known any more
+}
 
 func (e *SubscribeWait) Error() string {
-	return "the subscription is not active, was started a short while ago, and may be started again at " +
-		e.Until.UTC().Format(time.RFC3339)
+	text := "the subscription is not active, was started a short while ago, and may be started again at " + e.Until.UTC().Format(time.RFC3339)
+	if e.Err != nil {
+		text = "the subscription is not active, its start was refused, and may be tried again at " + e.Until.UTC().Format(time.RFC3339) + ": " + e.Err.Error()
+	}
+	return text
 }
+
+func (e *SubscribeWait) Unwrap() error { return e.Err }
 
 // StatusError is an answer that ends a read.
 type StatusError struct {
@@ -174,7 +192,12 @@ func (e *sinkError) Unwrap() error { return e.err }
 
 // brokenError is a body that is not what it claims to be: cut off, no JSON,
 // damaged in transit. Reading it again may help.
-type brokenError struct{ err error }
+type brokenError struct {
+	err error
+	// at is where it breaks off, counted in records from 1; 0 where that tells nothing: in a
+	// body that breaks off at its beginning, the network may be at fault each time.
+	at int
+}
 
 func (e *brokenError) Error() string { return "broken body: " + oneLine(e.err.Error()) }
 func (e *brokenError) Unwrap() error { return e.err }
@@ -184,6 +207,12 @@ func (e *brokenError) Unwrap() error { return e.err }
 type shapeError struct{ text string }
 
 func (e *shapeError) Error() string { return e.text }
+
+// oddError is a body that is good JSON and not an answer to what was asked: as services
+// have it at times instead of an error, or for good where the feed is wrong about them.
+type oddError struct{ text string }
+
+func (e *oddError) Error() string { return e.text }
 
 // unchanged is the error a caller of Read gets: that of the sink as it was.
 func unchanged(err error) error {

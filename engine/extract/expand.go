@@ -1,13 +1,15 @@
 package extract
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
+	"maps"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -24,29 +26,31 @@ const (
 
 // item is a listed document that is to be fetched.
 type item struct {
-	key string
-	url string
-	by  *url.URL // the list that names it
+	key  string
+	url  string   // as the list gives it; "" where a template makes it
+	by   *url.URL // the list that names it
+	item any      // its members, for templates; nil where there are none
 }
 
 // readItems reads a list of items, and fetches them meanwhile.
-func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
+func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, sink Sink) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	params, err := r.params(r.feed.Expand.Request.Query, r.env(w))
-	if err != nil {
-		return fmt.Errorf("expand: %w", err)
-	}
 	var (
 		items    chan item // made with the first: most windows of many tenants have none
 		workers  sync.WaitGroup
 		started  int
 		mu       sync.Mutex
 		failures []error
+		gone     []error // of items that are tried again in a later round
 	)
 	fail := func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if is[*goneForNow](err) {
+			gone = append(gone, err)
+			return
+		}
 		failures = append(failures, err)
 		if _, ours := errors.AsType[*sinkError](err); ours {
 			stop(err) // whatever else is read has no place to go
@@ -68,12 +72,12 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 			if ctx.Err() != nil || hopeless() {
 				continue // the list must not block
 			}
-			if err := r.fetch(ctx, it, params, sink); err != nil {
+			if err := r.fetch(ctx, it, env, sink); err != nil {
 				fail(fmt.Errorf("item %s: %w", oneLine(it.key), err))
 			}
 		}
 	}
-	err = r.walk(ctx, w, func(u *pageURL) handler {
+	list.handle = func(u *pageURL) handler {
 		return &lister{feed: r.feed, page: u, sink: sink, put: func(it item) error {
 			if hopeless() {
 				return errHopeless
@@ -92,7 +96,8 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 				return ctx.Err()
 			}
 		}}
-	}, nil)
+	}
+	err := list.run(ctx, r)
 	if items != nil {
 		close(items)
 	}
@@ -103,7 +108,7 @@ func (r *Reader) readItems(ctx context.Context, w Window, sink Sink) error {
 	if err != nil && !errors.Is(err, errHopeless) {
 		return err
 	}
-	if len(failures) == 0 {
+	if failures = append(failures, gone...); len(failures) == 0 {
 		return nil
 	}
 	// What concerns more than one item is told first.
@@ -123,7 +128,7 @@ var errHopeless = errors.New("too many items failed")
 // oneItem reports whether an error is about the one item only.
 func oneItem(err error) bool {
 	for _, is := range []bool{
-		is[*sinkError](err), is[*AuthError](err), is[*Gated](err), is[*ResetWindow](err), is[*Subscribe](err),
+		is[*sinkError](err), is[*AuthError](err), is[*Gated](err), is[*ResetWindow](err), is[*Subscribe](err), is[*TooEarly](err),
 	} {
 		if is {
 			return false
@@ -143,59 +148,188 @@ type lister struct {
 	page *pageURL
 	sink Sink
 	put  func(item) error
+
+	items, dated int
+	first        []byte
 }
 
-func (l *lister) begin()     {}
-func (l *lister) end() error { return nil }
+func (l *lister) begin() { l.items, l.dated, l.first = 0, 0, nil }
+
+func (l *lister) end(context.Context) error { return nil }
+
+// damaged: what an item that is no JSON stands for cannot be known.
+func (l *lister) damaged(_ []byte, reason string) error {
+	return &brokenError{err: errors.New("a listed item is no JSON: " + reason), at: l.items + 1}
+}
+
+// whole says whether what was listed are items.
+func (l *lister) whole([]byte) error {
+	if l.feed.Cursor != nil && l.feed.Cursor.Field != "" && l.items > 0 && l.dated == 0 {
+		return &oddError{fmt.Sprintf("no listed item has the cursor's field %q; they hold %s", l.feed.Cursor.Field, members(l.first))}
+	}
+	return nil
+}
 
 func (l *lister) record(_ context.Context, raw []byte) error {
-	found := gjson.GetManyBytes(raw, l.feed.Expand.Key, l.feed.Expand.URL)
-	it := item{key: found[0].String(), url: found[1].String(), by: l.page.answered}
-	if it.key == "" {
-		it.key = it.url
+	e := l.feed.Expand
+	it := item{by: l.page.answered}
+	if e.URL != "" {
+		it.url = gjson.GetBytes(raw, e.URL).String()
 	}
-	if it.url == "" && it.key == "" {
-		// Not an item at all: perhaps an error in another shape. To go on would
-		// take the list for read.
-		return &shapeError{fmt.Sprintf("a listed item has neither a URL at %q nor a key at %q", l.feed.Expand.URL, l.feed.Expand.Key)}
+	if e.Key != "" {
+		if it.key = gjson.GetBytes(raw, e.Key).String(); it.key == "" {
+			it.key = it.url
+		}
+		if it.key == "" {
+			// Not an item at all: perhaps an error in another shape. To go on would
+			// take the list for read.
+			return &shapeError{fmt.Sprintf("a listed item has neither a key at %q nor a URL at %q; it holds %s", e.Key, e.URL, members(raw))}
+		}
 	}
-	known, err := l.sink.Known(it.key)
+	if l.items++; l.first == nil {
+		l.first = append([]byte(nil), raw...)
+	}
+	if l.feed.Cursor != nil && hasKey([]string{l.feed.Cursor.Field}, raw) {
+		l.dated++
+	}
+	known, err := l.sink.Known(it.key, l.time(raw))
 	if err != nil {
 		return &sinkError{err}
 	}
 	if known {
 		return nil
 	}
-	if it.url == "" {
-		l.sink.Skipped(it.key, fmt.Sprintf("the list gives no URL at %q", l.feed.Expand.URL))
+	if e.URL != "" && it.url == "" {
+		l.sink.Skipped(it.key, fmt.Sprintf("the list gives no URL at %q", e.URL))
 		return nil
+	}
+	if e.URL == "" || len(e.Add) > 0 || len(e.Request.Query) > 0 {
+		it.item = gjson.ParseBytes(raw).Value()
 	}
 	return l.put(it)
 }
 
-// fetch fetches one item.
-func (r *Reader) fetch(ctx context.Context, it item, params []param, sink Sink) error {
-	u, err := follow(it.by, it.url, "listed item", r.hosts)
-	if err != nil {
-		return err
+// time is the item's cursor time, zero where it has none.
+func (l *lister) time(raw []byte) time.Time {
+	c := l.feed.Cursor
+	if c == nil || c.Field == "" {
+		return time.Time{}
 	}
-	for _, p := range params {
-		if !has(u, p.name) {
-			u = add(u, p)
+	found := gjson.GetBytes(raw, c.Field)
+	switch c.Format {
+	case "unix":
+		return time.Unix(found.Int(), 0).UTC()
+	case "unix_ms":
+		return time.UnixMilli(found.Int()).UTC()
+	}
+	if at, err := time.Parse(c.Format, found.String()); err == nil {
+		return at.UTC()
+	}
+	return timeOf(found.String(), nil)
+}
+
+// goneForNow is an item that the service says is gone, and that the sink does not give up yet.
+type goneForNow struct{ reason string }
+
+func (e *goneForNow) Error() string {
+	return "the service says that it is gone (" + e.reason + "), while it lists it; it is tried again"
+}
+
+// fetch fetches one item, page by page.
+func (r *Reader) fetch(ctx context.Context, it item, env map[string]any, sink Sink) error {
+	e := r.feed.Expand
+	if it.item != nil {
+		env = maps.Clone(env)
+		env["item"] = it.item
+	}
+	var base *url.URL
+	var err error
+	if e.URL != "" {
+		if base, err = follow(it.by, it.url, "listed item", r.hosts); err != nil {
+			return err
 		}
 	}
-	h := &records{sink: sink, key: it.key}
-	err = r.send(ctx, &request{
-		what: "item " + it.key, method: http.MethodGet, url: u,
-		take: func(answered *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
-			h.begin()
-			return splitAnswer(answered, from, r.feed.Expand.Records, check, func(raw []byte) error { return h.record(ctx, raw) })
-		},
-		done: func(*http.Response, []byte) error { return h.end() },
-	})
-	if given, ok := errors.AsType[*skipped](err); ok {
-		sink.Skipped(it.key, given.reason)
-		return nil
+	first, err := r.prepare(&e.Request, env, base)
+	if err != nil {
+		return fmt.Errorf("expand: %w", err)
 	}
-	return err
+	if base == nil { // a template, which may have been given anything
+		if o := origin(first.url); o != origin(it.by) && !r.hosts[o] {
+			return &foreignHostError{what: "listed item", from: origin(it.by), to: o}
+		}
+	}
+	h := &records{feed: r.feed, sink: sink, key: it.key, pages: true}
+	if h.key == "" { // it has no key, and a source without one is a page
+		id, err := first.id()
+		if err != nil {
+			return err
+		}
+		h.key = fmt.Sprintf("%x", id)
+	}
+	if len(e.Add) > 0 {
+		if h.add, err = adding(e.Add, env); err != nil {
+			return err
+		}
+	}
+	gone := false
+	document := &walk{
+		what: "document", request: first, paging: e.Paging, records: e.Records, optional: e.RecordsOptional,
+		handle: func(*pageURL) handler { return h },
+		skip: func(reason string) error {
+			gone = true
+			giveUp, err := sink.Gone(it.key, reason)
+			switch {
+			case err != nil:
+				return &sinkError{err}
+			case !giveUp:
+				return &goneForNow{reason}
+			}
+			sink.Skipped(it.key, reason)
+			return nil
+		},
+	}
+	if err := document.run(ctx, r); err != nil || gone {
+		return err
+	}
+	return h.close()
+}
+
+// adding gives what puts fields of the item into each record that lacks them.
+func adding(add []definition.Assignment, env map[string]any) (func([]byte) ([]byte, error), error) {
+	type member struct {
+		name string
+		text []byte // `"name":value,`
+	}
+	var members []member
+	for _, a := range add {
+		value, err := a.Value.Eval(env)
+		if err != nil {
+			return nil, fmt.Errorf("expand.add.%s, %q: %w", a.Name, a.Value, err)
+		}
+		text, err := json.Marshal(map[string]any{a.Name: value})
+		if err != nil {
+			return nil, fmt.Errorf("expand.add.%s, %q: %w", a.Name, a.Value, err)
+		}
+		text[len(text)-1] = ','
+		members = append(members, member{a.Name, text[1:]})
+	}
+	return func(raw []byte) ([]byte, error) {
+		record := gjson.ParseBytes(raw)
+		if !record.IsObject() {
+			return raw, nil
+		}
+		out := []byte{'{'}
+		for _, m := range members {
+			found := false
+			record.ForEach(func(name, _ gjson.Result) bool { found = name.String() == m.name; return !found })
+			if !found {
+				out = append(out, m.text...)
+			}
+		}
+		rest := bytes.TrimLeft(bytes.TrimLeft(raw, " \t\r\n")[1:], " \t\r\n")
+		if len(rest) > 0 && rest[0] == '}' {
+			out = bytes.TrimSuffix(out, []byte{','})
+		}
+		return append(out, rest...), nil
+	}, nil
 }

@@ -100,7 +100,7 @@ func (s *service) feed(t testing.TB, path string) *definition.Feed {
 func (s *service) items(t testing.TB, path string) *definition.Feed {
 	f := s.feed(t, path)
 	f.Paging = definition.Paging{Style: definition.PagingHeader, Header: "NextPageUri"}
-	f.Records = "@this"
+	f.Records, f.Cursor = "@this", nil
 	f.Expand = &definition.Expand{URL: "contentUri", Key: "contentId", Records: "@this", Concurrency: 4}
 	return f
 }
@@ -126,16 +126,21 @@ type sink struct {
 	opened  int
 	fail    func(raw []byte) error
 	each    func(raw []byte)
+	gone    []string
+	keep    bool // what is gone is not given up
+	damaged []string
+	job     string
+	delta   string
 }
 
 func newSink() *sink {
 	return &sink{known: map[string]bool{}, skipped: map[string]string{}, whole: map[string][]string{}}
 }
 
-func (s *sink) Known(key string) (bool, error) {
+func (s *sink) Known(key string, at time.Time) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.known[key] || slices.Contains(s.asked, key)
+	known := s.known[key] || key != "" && slices.Contains(s.asked, key)
 	s.asked = append(s.asked, key)
 	return known, nil
 }
@@ -145,6 +150,16 @@ func (s *sink) Skipped(key, reason string) {
 	defer s.mu.Unlock()
 	s.skipped[key] = reason
 }
+
+func (s *sink) Gone(key, reason string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = append(s.gone, key)
+	return !s.keep, nil
+}
+
+func (s *sink) Job(id string) error { s.job = id; return nil }
+func (s *sink) Delta(p string)      { s.delta = p }
 
 func (s *sink) Open(key string) Source {
 	s.mu.Lock()
@@ -173,6 +188,13 @@ func (s *source) Record(_ context.Context, raw []byte) error {
 		return fmt.Errorf("record is no JSON: %s", raw)
 	}
 	s.ids = append(s.ids, gjson.GetBytes(raw, "id").String())
+	return nil
+}
+
+func (s *source) Damaged(_ context.Context, raw []byte, reason string) error {
+	s.sink.mu.Lock()
+	defer s.sink.mu.Unlock()
+	s.sink.damaged = append(s.sink.damaged, reason+": "+string(raw))
 	return nil
 }
 

@@ -92,14 +92,19 @@ func escapeQuery(q string) string {
 	return b.String()
 }
 
-// param is one query parameter.
-type param struct{ name, value string }
+// param is one parameter of a request: a text in its query, or any value in its body.
+type param struct {
+	name  string
+	value any
+}
+
+func (p param) text() string { return fmt.Sprint(p.value) }
 
 // encode writes a parameter. A space becomes %20, which every service
 // understands, and "$" in a name stays.
 func (p param) encode() string {
 	escape := func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
-	return strings.ReplaceAll(escape(p.name), "%24", "$") + "=" + escape(p.value)
+	return strings.ReplaceAll(escape(p.name), "%24", "$") + "=" + escape(p.text())
 }
 
 // has reports whether the query of u names the parameter. Case does not

@@ -3,7 +3,6 @@ package extract
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -13,8 +12,7 @@ import (
 
 // page is what a paging style sees of a page that was read.
 type page struct {
-	first    *url.URL // of the first page
-	number   int      // from 1
+	number   int // from 1
 	header   http.Header
 	envelope []byte // the body without the records
 	records  int    // on this page
@@ -23,18 +21,18 @@ type page struct {
 
 // style is one way of paging. Each is one file and one entry in the table.
 type style struct {
-	// query is what the first request says beyond the feed's own query; nil: nothing.
-	query func(p definition.Paging) []param
-	// next finds the next page: a link, as it was found, or a request that the
-	// style made itself, or neither at the end.
-	next func(p definition.Paging, at page) (link string, made *url.URL, err error)
+	// first is what the first request says beyond what the feed gives; nil: nothing.
+	first func(p definition.Paging) []param
+	// next finds the next page: a link, as it was found, or what to set in the first
+	// request, or neither at the end.
+	next func(p definition.Paging, at page) (link string, set []param, err error)
 	// counted says that the style counts, and would go on for ever with a
 	// service that does not know the parameter and gives the same page each time.
 	counted bool
 }
 
 var styles = map[string]style{
-	definition.PagingNone:   {next: func(definition.Paging, page) (string, *url.URL, error) { return "", nil, nil }},
+	definition.PagingNone:   {next: func(definition.Paging, page) (string, []param, error) { return "", nil, nil }},
 	definition.PagingOData:  pagingOData,
 	definition.PagingHeader: pagingHeader,
 	definition.PagingLink:   pagingLink,

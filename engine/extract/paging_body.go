@@ -1,7 +1,7 @@
 package extract
 
 import (
-	"net/url"
+	"encoding/json"
 
 	"github.com/tidwall/gjson"
 
@@ -11,14 +11,19 @@ import (
 // pagingBody finds a token in the body, which goes back as a parameter of the
 // first request, or without a parameter's name the whole URL.
 var pagingBody = style{
-	next: func(p definition.Paging, at page) (string, *url.URL, error) {
-		found, err := textAt(gjson.GetBytes(at.envelope, p.Path), p.Path)
+	next: func(p definition.Paging, at page) (string, []param, error) {
+		token := gjson.GetBytes(at.envelope, p.Path)
+		found, err := textAt(token, p.Path)
 		if found == "" || err != nil {
 			return "", nil, err
 		}
 		if p.Param == "" {
 			return found, nil, nil
 		}
-		return "", set(at.first, param{p.Param, found}), nil
+		var value any = found
+		if token.Type == gjson.Number && p.In == definition.InBody {
+			value = json.Number(token.Raw)
+		}
+		return "", []param{{p.Param, value}}, nil
 	},
 }

@@ -1,7 +1,6 @@
 package extract
 
 import (
-	"net/url"
 	"strings"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
@@ -9,7 +8,7 @@ import (
 
 // pagingLink finds the URL in the Link header of RFC 8288.
 var pagingLink = style{
-	next: func(_ definition.Paging, at page) (string, *url.URL, error) {
+	next: func(_ definition.Paging, at page) (string, []param, error) {
 		for _, value := range at.header.Values("Link") {
 			if link := nextLink(value); link != "" {
 				return link, nil, nil

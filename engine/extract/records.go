@@ -8,11 +8,14 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tidwall/gjson"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 const (
@@ -32,33 +35,35 @@ const (
 // nothing is none. What is null within an array is no record. Records are
 // valid JSON in UTF-8, valid only during the call.
 //
-// An object that is the only record is given to check first, with the envelope.
-// The error is that of take or check, a *brokenError, or a *shapeError.
-func split(from io.Reader, path string, check func(envelope []byte) error, take func(raw []byte) error) (envelope []byte, err error) {
+// An object that is the only record is given to check first, with the envelope. A record of an array
+// that is no JSON is given to damaged, if what is around it is. Where the
+// path leads nowhere, the error is an *oddError, unless the records are optional.
+// The error is that of what it calls, a *brokenError, an *oddError, or a *shapeError.
+func split(from io.Reader, path string, optional bool, to splitTo) (envelope []byte, err error) {
 	buffered := bufio.NewReaderSize(from, 16<<10)
 	if bom, err := buffered.Peek(3); err == nil && bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
 		buffered.Discard(3)
 	}
 	if empty, err := blank(buffered); err != nil {
-		return nil, &brokenError{err}
+		return nil, &brokenError{err: err}
 	} else if empty {
 		return nil, nil
 	}
 	if first, err := buffered.Peek(1); err == nil && first[0] == '<' {
-		return nil, &brokenError{errors.New("an HTML or XML page instead of JSON")}
+		return nil, &brokenError{err: errors.New("an HTML or XML page instead of JSON")}
 	}
 	segments, ok := streamable(path)
 	if !ok {
-		return splitWhole(buffered, path, check, take)
+		return splitWhole(buffered, path, optional, to)
 	}
 	metered := &meter{from: buffered}
 	s := &splitter{
 		meter:    metered,
-		decoder:  jsontext.NewDecoder(metered, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)),
+		decoder:  newDecoder(metered),
 		path:     path,
 		segments: segments,
-		check:    check,
-		take:     take,
+		optional: optional,
+		to:       to,
 	}
 	if err := s.document(); err != nil {
 		return nil, err
@@ -66,13 +71,24 @@ func split(from io.Reader, path string, check func(envelope []byte) error, take 
 	return s.envelope, nil
 }
 
+// splitTo takes what split finds. damaged may be nil: a record that is no JSON then breaks the body.
+type splitTo struct {
+	check   func(envelope []byte) error
+	take    func(raw []byte) error
+	damaged func(raw []byte, reason string) error
+}
+
+func newDecoder(from io.Reader) *jsontext.Decoder {
+	return jsontext.NewDecoder(from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
 // splitAnswer splits the body of an answer. A success without a body is an
 // answer that was cut off before its first byte, not a list of nothing, unless
 // its status says that there is none.
-func splitAnswer(answered *http.Response, from io.Reader, path string, check func(envelope []byte) error, take func(raw []byte) error) ([]byte, error) {
-	envelope, err := split(from, path, check, take)
+func (r *Reader) splitAnswer(answered *http.Response, from io.Reader, path string, optional bool, to splitTo) ([]byte, error) {
+	envelope, err := split(from, path, optional, to)
 	if err == nil && len(envelope) == 0 && answered.StatusCode != http.StatusNoContent {
-		return nil, &brokenError{errors.New("an empty body instead of JSON")}
+		return nil, &brokenError{err: errors.New("an empty body instead of JSON")}
 	}
 	return envelope, err
 }
@@ -98,8 +114,10 @@ type splitter struct {
 	decoder  *jsontext.Decoder
 	path     string
 	segments []segment
-	check    func([]byte) error
-	take     func([]byte) error
+	optional bool
+	to       splitTo
+	taken    int // records, the damaged ones too
+	cut      int // bytes of damaged records
 
 	envelope []byte
 	lone     []byte // a record that is not in an array, taken at the end
@@ -113,7 +131,7 @@ func (s *splitter) document() error {
 		if _, err := s.decoder.ReadToken(); err != nil {
 			return s.broken(err)
 		}
-		return &brokenError{fmt.Errorf("the body is a bare JSON %s", kindName(kind))}
+		return &brokenError{err: fmt.Errorf("the body is a bare JSON %s", kindName(kind))}
 	}
 	array := s.decoder.PeekKind() == '['
 	if err := s.value(s.segments, false); err != nil {
@@ -130,13 +148,16 @@ func (s *splitter) document() error {
 		}
 		return s.broken(err)
 	}
-	if s.lone == nil {
+	if s.lone == nil && (s.found || s.optional) {
 		return nil
 	}
-	if err := s.check(s.envelope); err != nil {
+	if err := s.to.check(s.envelope); err != nil {
 		return err
 	}
-	return s.take(s.lone)
+	if s.lone == nil {
+		return noRecords(s.path, s.envelope)
+	}
+	return s.to.take(s.lone)
 }
 
 // value reads the next value, which the rest of the path leads into. each says
@@ -282,10 +303,14 @@ func (s *splitter) elements() error {
 
 func (s *splitter) record() error {
 	raw, err := s.read()
+	if broken, is := errors.AsType[*brokenError](err); is {
+		return s.damage(broken)
+	}
 	if err != nil {
 		return err
 	}
-	return s.take(valid(raw))
+	s.taken++
+	return s.to.take(valid(raw))
 }
 
 // read reads a whole value.
@@ -315,7 +340,7 @@ func (s *splitter) keep() error {
 			return s.broken(err)
 		}
 		if err := encoder.WriteToken(token); err != nil {
-			return &brokenError{err}
+			return &brokenError{err: err}
 		}
 		if s.decoder.StackDepth() == depth {
 			s.write(string(bytes.TrimSpace(kept.Bytes())))
@@ -364,10 +389,14 @@ func (s *splitter) broken(err error) error {
 	if s.meter.exceeded {
 		return &shapeError{fmt.Sprintf("a single record is larger than %d MB", largestRecord>>20)}
 	}
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the JSON ends in the middle")
+	broken := &brokenError{err: err, at: s.taken}
+	if syntax, is := errors.AsType[*jsontext.SyntacticError](err); is && !errors.Is(err, io.ErrUnexpectedEOF) {
+		broken.at++ // whatever the network did, it did not do this
+		broken.err = syntax.Err
+	} else if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		broken.err = errors.New("the JSON ends in the middle")
 	}
-	return &brokenError{err}
+	return broken
 }
 
 // meter bounds what is read for one value while it is armed.
@@ -376,6 +405,7 @@ type meter struct {
 	armed    bool
 	left     int
 	exceeded bool
+	failed   error // of the body, as opposed to what it says
 }
 
 func (m *meter) Read(p []byte) (int, error) {
@@ -385,26 +415,29 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	n, err := m.from.Read(p)
 	m.left -= n
+	if err != nil && err != io.EOF {
+		m.failed = err
+	}
 	return n, err
 }
 
 // splitWhole is split for paths that need the body as a whole.
-func splitWhole(from io.Reader, path string, check, take func([]byte) error) (envelope []byte, err error) {
+func splitWhole(from io.Reader, path string, optional bool, to splitTo) (envelope []byte, err error) {
 	whole, err := io.ReadAll(io.LimitReader(from, largestRecord+1))
 	if err != nil {
-		return nil, &brokenError{err}
+		return nil, &brokenError{err: err}
 	}
 	if len(whole) > largestRecord {
 		return nil, &shapeError{fmt.Sprintf("the body is larger than %d MB and the path %q cannot be followed in a stream; a path of plain names can", largestRecord>>20, path)}
 	}
 	whole = valid(whole)
 	if !gjson.ValidBytes(whole) {
-		return nil, &brokenError{errors.New("the body is no valid JSON")}
+		return nil, &brokenError{err: errors.New("the body is no valid JSON")}
 	}
 	if len(whole) <= largestEnvelope {
 		envelope = whole
 	}
-	if err := check(envelope); err != nil {
+	if err := to.check(envelope); err != nil {
 		return nil, err
 	}
 	found := gjson.GetBytes(whole, path)
@@ -412,13 +445,51 @@ func splitWhole(from io.Reader, path string, check, take func([]byte) error) (en
 	case found.Raw != "" && !gjson.Valid(found.Raw): // a path can hold a literal of its own
 		err = &shapeError{fmt.Sprintf("what the path %q gives is no JSON", path)}
 	case found.IsArray():
-		err = eachRecord(found, take)
+		err = eachRecord(found, to.take)
 	case found.IsObject():
-		err = take([]byte(found.Raw))
+		err = to.take([]byte(found.Raw))
+	case !found.Exists() && !optional:
+		err = noRecords(path, envelope)
 	case found.Exists() && found.Type != gjson.Null:
 		err = &shapeError{fmt.Sprintf("the body holds a %s where the feed looks for records (%q)", strings.ToLower(found.Type.String()), path)}
 	}
 	return envelope, err
+}
+
+// noRecords is the error of a body in which the path leads nowhere.
+func noRecords(path string, envelope []byte) error {
+	return &oddError{fmt.Sprintf("the body holds no records at %q; it holds %s", path, members(envelope))}
+}
+
+// members names what an object holds, for a person who looks for something else, and what it says
+// of an error.
+func members(raw []byte) string {
+	const most = 12
+	object := gjson.ParseBytes(raw)
+	if !object.IsObject() {
+		return "no members, as it is no object"
+	}
+	var names []string
+	more := 0
+	object.ForEach(func(name, _ gjson.Result) bool {
+		if len(names) < most {
+			names = append(names, strconv.Quote(transport.OneLine(name.String(), 60)))
+		} else {
+			more++
+		}
+		return true
+	})
+	text := strings.Join(names, ", ")
+	switch {
+	case len(names) == 0:
+		text = "nothing"
+	case more > 0:
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	if message := newAnswer(0, nil, raw).message(); message != "" {
+		text += ": " + message
+	}
+	return text
 }
 
 func eachRecord(array gjson.Result, take func([]byte) error) error {

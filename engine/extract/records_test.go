@@ -14,10 +14,10 @@ import (
 )
 
 func splitText(text, path string) (records []string, envelope string, err error) {
-	rest, err := split(strings.NewReader(text), path, func([]byte) error { return nil }, func(raw []byte) error {
+	rest, err := split(strings.NewReader(text), path, true, splitTo{check: func([]byte) error { return nil }, take: func(raw []byte) error {
 		records = append(records, string(raw))
 		return nil
-	})
+	}})
 	return records, string(rest), err
 }
 
@@ -102,14 +102,14 @@ func TestSplitRefuses(t *testing.T) {
 	}
 	t.Run("a read that fails", func(t *testing.T) {
 		reset := errors.New("connection reset")
-		_, err := split(io.MultiReader(strings.NewReader(`[{"id":1},`), iotest.ErrReader(reset)), "@this", nil, func([]byte) error { return nil })
+		_, err := split(io.MultiReader(strings.NewReader(`[{"id":1},`), iotest.ErrReader(reset)), "@this", false, splitTo{take: func([]byte) error { return nil }})
 		if _, broken := errors.AsType[*brokenError](err); !broken || !errors.Is(err, reset) {
 			t.Errorf("error is %v", err)
 		}
 	})
 	t.Run("a record without an end", func(t *testing.T) {
 		endless := io.MultiReader(strings.NewReader(`[{"a":"`), &repeat{text: bytes.Repeat([]byte("x"), 64<<10), left: 2 * largestRecord})
-		_, err := split(endless, "@this", nil, func([]byte) error { return nil })
+		_, err := split(endless, "@this", false, splitTo{take: func([]byte) error { return nil }})
 		if _, shape := errors.AsType[*shapeError](err); !shape || !strings.Contains(err.Error(), "32 MB") {
 			t.Errorf("error is %v", err)
 		}
@@ -216,7 +216,7 @@ func BenchmarkSplit(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n := 0
-		if _, err := split(bytes.NewReader(body), "@this", nil, func([]byte) error { n++; return nil }); err != nil || n != 10000 {
+		if _, err := split(bytes.NewReader(body), "@this", false, splitTo{take: func([]byte) error { n++; return nil }}); err != nil || n != 10000 {
 			b.Fatal(n, err)
 		}
 	}

@@ -1,186 +1,232 @@
 package extract
 
 import (
-	"context"
+	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
-	"github.com/secure60/s60-m365-connector/engine/expression"
-	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
-// request is one HTTP request of a feed, sent until an answer is taken.
-type request struct {
-	what   string // for errors: "page 2", "item …"
+// prepared is a request of a feed, its templates filled in.
+type prepared struct {
 	method string
 	url    *url.URL
 	header http.Header
-	// take reads the body of a success, up to where the envelope is known; it is called anew
-	// for each attempt. done is called once, when the rules found nothing
-	// amiss with the answer.
-	take func(r *http.Response, from io.Reader, check func(envelope []byte) error) (envelope []byte, err error)
-	done func(r *http.Response, envelope []byte) error
-	// once says that no second attempt may be made, but for a refused token.
-	once bool
-	// already says of an answer that is no success that it is one; nil: none is.
-	already *expression.Program
-	// deep says that failures may be due to how much is asked for: what is
-	// left of retries then becomes a *Narrow of this page.
-	deep int
-
-	token string // of the attempt under way
-	sent  bool   // an attempt reached the service
+	body   any     // sent as JSON; nil: none
+	form   []param // sent URL-encoded
 }
 
-// deepAttempts is how often a page behind the first is asked for that the service
-// gives up on: a narrower window, which costs little, is more likely to help.
-const deepAttempts = 3
-
-// skipped is a request that a rule gives up for good.
-type skipped struct{ reason string }
-
-func (e *skipped) Error() string { return e.reason }
-
-// verdict is the outcome of one attempt.
-type verdict struct {
-	then   string // "": taken
-	err    error
-	answer *answer // nil without one
-	// remote: the service was reached, and failed; as opposed to a fault on
-	// the way to it, which no narrower window avoids.
-	remote bool
+// prepare fills in a request of the feed. Where there is no URL in it, base is the URL.
+func (r *Reader) prepare(d *definition.Request, env map[string]any, base *url.URL) (p prepared, err error) {
+	p.url = base
+	if d.URL != nil {
+		text, err := d.URL.Expand(escapedEnv(env))
+		if err != nil {
+			return p, fmt.Errorf("url: %w", err)
+		}
+		if p.url, err = url.Parse(text); err != nil {
+			return p, fmt.Errorf("url: what the template expands to is no URL: %w", err.(*url.Error).Err)
+		}
+		if err := checkURL(p.url); err != nil {
+			return p, fmt.Errorf("url: %w", err)
+		}
+		p.url.RawQuery = escapeQuery(p.url.RawQuery)
+	}
+	query, err := fields("query", d.Query, env)
+	if err != nil {
+		return p, err
+	}
+	for _, q := range query {
+		if base == nil || !has(p.url, q.name) { // a link that has the parameter keeps its own
+			p.url = add(p.url, q)
+		}
+	}
+	headers, err := fields("header", d.Headers, env)
+	if err != nil {
+		return p, err
+	}
+	p.header = http.Header{}
+	for _, h := range headers {
+		p.header.Set(h.name, h.text())
+	}
+	if p.form, err = fields("form", d.Form, env); err != nil {
+		return p, err
+	}
+	if p.body, err = d.Body.Expand(env); err != nil {
+		return p, fmt.Errorf("body: %w", err)
+	}
+	p.method = cmp.Or(d.Method, http.MethodGet)
+	if d.Method == "" && (d.Body != nil || d.Form != nil) {
+		p.method = http.MethodPost
+	}
+	return p, nil
 }
 
-// send sends a request until its answer is taken or the attempts are used up.
-func (r *Reader) send(ctx context.Context, q *request) error {
-	o := &r.client.options
-	if q.method == "" {
-		q.method = http.MethodGet
+func fields(what string, fields []definition.Field, env map[string]any) ([]param, error) {
+	var params []param
+	for _, f := range fields {
+		value, err := f.Value.Expand(env)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", what, f.Name, err)
+		}
+		params = append(params, param{f.Name, value})
 	}
-	var (
-		started   = time.Now()
-		faults    = transport.NewDelays(o.Backoff, 30*time.Second, 0.3)
-		throttles = transport.NewDelays(2*o.Backoff, 2*time.Minute, 0.3)
-		patience  = o.MaxThrottled
-		attempts  int // that failed
-		missing   int // answers in a row that say that the licence is missing
-		refreshed bool
-	)
-	for n := 0; ; n++ {
-		v := r.attempt(ctx, q, &patience)
-		if ctx.Err() != nil {
-			if s, ok := errors.AsType[*sinkError](v.err); ok {
-				return s
-			}
-			return ctx.Err()
-		}
-		if v.then != thenMissing {
-			missing = 0
-		}
-		var wait time.Duration
-		switch v.then {
-		case "":
-			return v.err
-		case definition.ThenRefreshToken:
-			if refreshed {
-				return v.err
-			}
-			refreshed = true // the token was rejected by attempt
-		case thenMissing:
-			if q.once {
-				return v.err
-			}
-			missing++
-			if missing >= max(r.feed.Licence.Confirm, 1) {
-				return &Gated{Requires: r.feed.Licence.Requires, Reason: v.reason(), Err: v.err}
-			}
-			wait = 2 * o.Backoff << min(missing-1, 5)
-		case definition.ThenThrottle:
-			r.stats.throttled.Add(1)
-			wait = throttles.Next()
-			if after, ok := v.retryAfter(); ok {
-				wait = spread(max(after, 100*time.Millisecond))
-			}
-			if r.bucket.pause(wait) {
-				r.client.log.Info("the service throttles, pausing", "feed", r.feed.Name, "bucket", r.bucket.name, "wait", wait.Round(time.Millisecond), "cause", v.err)
-			}
-			if q.once {
-				return v.err
-			}
-			if wait > patience {
-				return r.spent(q, v, "throttled for longer than a request waits")
-			}
-			wait = 0 // the bucket waits
-		default: // retry
-			attempts++
-			if q.once {
-				return v.err
-			}
-			enough := o.MaxAttempts
-			if q.deep > 1 && v.tooMuch() {
-				enough = min(enough, deepAttempts)
-			}
-			if attempts >= enough {
-				return r.spent(q, v, fmt.Sprintf("%d attempts", attempts))
-			}
-			wait = faults.Next()
-			if after, ok := v.retryAfter(); ok {
-				wait = max(wait, spread(after))
-			}
-			if time.Since(started)+wait > o.MaxElapsed {
-				return r.spent(q, v, fmt.Sprintf("%d attempts in %v", attempts, time.Since(started).Round(time.Second)))
-			}
-		}
-		r.stats.retries.Add(1)
-		r.client.log.Debug("trying again", "feed", r.feed.Name, "partition", r.partition, "what", q.what, "because", v.then, "cause", v.err, "wait", wait)
-		if err := transport.Sleep(ctx, wait); err != nil {
-			return err
-		}
-	}
+	return params, nil
 }
 
-// spent is the error of a request whose attempts are used up.
-func (r *Reader) spent(q *request, v verdict, how string) error {
-	err := fmt.Errorf("%w (gave up after %s)", v.err, how)
-	if q.deep > 1 && v.remote || q.deep == 1 && v.tooMuch() {
-		return &Narrow{Page: q.deep, Err: err}
-	}
-	return err
-}
-
-// tooMuch reports whether a failure is one that a first page has when it asks
-// for too much: the service gives up or does not come to an end, as opposed to
-// not being there, or to throttling.
-func (v verdict) tooMuch() bool {
-	if v.answer == nil {
-		return v.remote
-	}
-	return v.then == definition.ThenRetry && v.answer.status != http.StatusBadGateway && v.answer.status != http.StatusServiceUnavailable
-}
-
-func (v verdict) reason() string {
-	if s, ok := errors.AsType[*StatusError](v.err); ok {
-		if s.Message != "" {
-			return s.Message
-		}
-		if s.Code != "" {
-			return s.Code
+// escapedEnv is what the template of a URL sees: what comes from a service, an item or the id
+// of a job, is a part of a path there, unless it is a URL itself.
+func escapedEnv(env map[string]any) map[string]any {
+	out := env
+	for _, name := range []string{"item", "job"} {
+		if v, ok := env[name]; ok {
+			if len(out) == len(env) {
+				out = maps.Clone(env)
+			}
+			out[name] = escaped(v)
 		}
 	}
-	return v.err.Error()
+	return out
 }
 
-func (v verdict) retryAfter() (time.Duration, bool) {
-	if auth, ok := errors.AsType[*AuthError](v.err); ok && auth.RetryAfter > 0 {
-		return auth.RetryAfter, true
+func escaped(v any) any {
+	switch v := v.(type) {
+	case string:
+		if strings.HasPrefix(v, "https://") || strings.HasPrefix(v, "http://") {
+			return v
+		}
+		return url.PathEscape(v)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, inner := range v {
+			out[name] = escaped(inner)
+		}
+		return out
 	}
-	if v.answer == nil {
-		return 0, false
+	return v
+}
+
+// payload is the body as it is sent, nil without one.
+func (p prepared) payload() (body []byte, contentType string, err error) {
+	switch {
+	case p.form != nil:
+		var parts []string
+		for _, f := range p.form {
+			parts = append(parts, url.QueryEscape(f.name)+"="+url.QueryEscape(f.text()))
+		}
+		return []byte(strings.Join(parts, "&")), "application/x-www-form-urlencoded", nil
+	case p.body != nil:
+		var b bytes.Buffer
+		encoder := json.NewEncoder(&b)
+		encoder.SetEscapeHTML(false)
+		err := encoder.Encode(p.body)
+		return bytes.TrimRight(b.Bytes(), "\n"), "application/json", err
 	}
-	return transport.RetryAfter(v.answer.header, time.Now())
+	return nil, "", nil
+}
+
+// id tells requests apart.
+func (p prepared) id() ([16]byte, error) {
+	body, _, err := p.payload()
+	return digest(p.method + " " + p.url.String() + "\n" + string(body)), err
+}
+
+// with gives the request with parameters set: in its query, or at their paths in its body.
+func (p prepared) with(in string, params ...param) (prepared, error) {
+	for _, q := range params {
+		switch {
+		case in != definition.InBody:
+			p.url = set(p.url, q)
+		case p.form != nil:
+			i := slices.IndexFunc(p.form, func(f param) bool { return f.name == q.name })
+			if p.form = slices.Clone(p.form); i >= 0 {
+				p.form[i] = q
+			} else {
+				p.form = append(p.form, q)
+			}
+		default:
+			var err error
+			if p.body, err = placed(p.body, strings.Split(q.name, "."), q.value); err != nil {
+				return p, fmt.Errorf("%s cannot be set in the request's body: %w", q.name, err)
+			}
+		}
+	}
+	return p, nil
+}
+
+// placed gives a body in which the value stands at a path. What leads there is copied, as the
+// body without it is needed for the next page.
+func placed(body any, path []string, value any) (any, error) {
+	if len(path) == 0 {
+		return value, nil
+	}
+	switch body := body.(type) {
+	case nil:
+		inner, err := placed(nil, path[1:], value)
+		return map[string]any{path[0]: inner}, err
+	case map[string]any:
+		out := maps.Clone(body)
+		inner, err := placed(body[path[0]], path[1:], value)
+		out[path[0]] = inner
+		return out, err
+	case []any:
+		i, err := strconv.Atoi(path[0])
+		if err != nil || i < 0 || i >= len(body) {
+			return nil, fmt.Errorf("there is no element %q", path[0])
+		}
+		out := slices.Clone(body)
+		out[i], err = placed(body[i], path[1:], value)
+		return out, err
+	}
+	return nil, errors.New("a text or number stands in the way")
+}
+
+// names are the settings and the value of for_each, the caller's own: the many readers at rest
+// share the settings.
+func (r *Reader) names() map[string]any {
+	names := make(map[string]any, len(r.vars)+3)
+	maps.Copy(names, r.vars)
+	if r.feed.ForEach != nil {
+		names[r.feed.ForEach.Variable] = r.partition
+	}
+	return names
+}
+
+// env is what templates may refer to in a window.
+func (r *Reader) env(w Window) map[string]any {
+	env := r.names()
+	window := map[string]any{}
+	if !w.From.IsZero() || !w.To.IsZero() {
+		format := ""
+		if r.feed.Cursor != nil {
+			format = r.feed.Cursor.Format
+		}
+		window["from"], window["to"] = formatTime(w.From, format), formatTime(w.To, format)
+	}
+	env["window"] = window
+	return env
+}
+
+// formatTime writes a time as a feed's cursor.format says.
+func formatTime(t time.Time, format string) string {
+	t = t.UTC()
+	switch format {
+	case "", "rfc3339":
+		return t.Format(time.RFC3339)
+	case "unix":
+		return strconv.FormatInt(t.Unix(), 10)
+	case "unix_ms":
+		return strconv.FormatInt(t.UnixMilli(), 10)
+	}
+	return t.Format(format)
 }

@@ -52,7 +52,7 @@ func (r *Reader) roundTrip(ctx context.Context, q *request) (v verdict) {
 	defer stop(nil)
 	var connected atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-	hr, err := http.NewRequestWithContext(traced, q.method, q.url.String(), http.NoBody)
+	hr, err := http.NewRequestWithContext(traced, q.method, q.url.String(), bytes.NewReader(q.payload))
 	if err != nil {
 		return verdict{err: err}
 	}
@@ -63,6 +63,9 @@ func (r *Reader) roundTrip(ctx context.Context, q *request) (v verdict) {
 	hr.Header = q.header.Clone()
 	if hr.Header == nil {
 		hr.Header = http.Header{}
+	}
+	if q.contentType != "" && hr.Header.Get("Content-Type") == "" {
+		hr.Header.Set("Content-Type", q.contentType)
 	}
 	if hr.Header.Get("Accept") == "" {
 		hr.Header.Set("Accept", "application/json")
@@ -83,24 +86,27 @@ func (r *Reader) roundTrip(ctx context.Context, q *request) (v verdict) {
 		return v
 	}
 	defer answered.Body.Close()
-	r.client.observe(answered.Header, sent)
+	r.client.observe(answered.Request.URL, answered.Header, sent)
 	from := newBody(ctx, answered.Body, r.client.options.StallTimeout, stop)
 	defer func() { r.logRequest(hr, sent, answered, from.bytes, v.err) }()
 	unpacked, err := unpack(answered, from)
 	if err == nil {
 		v = r.take(q, answered, unpacked)
 	} else {
-		v = verdict{then: definition.ThenRetry, remote: true, err: &brokenError{err}}
+		v = verdict{then: definition.ThenRetry, remote: true, err: &brokenError{err: err}}
 	}
 	if _, ours := errors.AsType[*sinkError](v.err); ours {
 		return v
 	}
-	if _, broken := errors.AsType[*brokenError](v.err); broken {
-		if from.failed != nil { // the cause, rather than where the JSON ended
-			v.err = &brokenError{from.failed}
-		}
-		v = verdict{then: definition.ThenRetry, remote: true,
-			err: fmt.Errorf("%s %s: %w", q.method, place(q.url), v.err)}
+	broken, is := errors.AsType[*brokenError](v.err)
+	if is && from.failed != nil { // the cause, rather than where the JSON ended
+		v.err = &brokenError{err: from.failed, at: broken.at}
+	}
+	if _, odd := errors.AsType[*oddError](v.err); is || odd {
+		v = verdict{then: definition.ThenRetry, remote: true, err: fmt.Errorf("%s %s: %w", q.method, place(q.url), v.err)}
+	}
+	if is {
+		v.at = broken.at
 	}
 	return v
 }
@@ -140,23 +146,23 @@ func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdi
 				return verdict{}
 			}
 		}
-		then, err := judge(r.feed, a)
+		then, at, err := r.judge(q, a)
 		if err != nil {
 			return verdict{err: err, answer: a}
 		}
-		return r.rule(q, then, a)
+		return r.rule(q, then, at, a)
 	}
 	// Rules that hold for a success decide before a lone record is taken, and
 	// in any case before the page is done.
 	var ruled *verdict
 	check := func(envelope []byte) error {
 		fault := bytes.Contains(envelope, []byte(`"error"`))
-		if len(r.feed.Errors) == 0 && r.feed.Licence == nil && !fault {
+		if len(r.feed.Errors) == 0 && r.feed.Licence == nil && r.feed.Fallback == nil && !fault {
 			return nil
 		}
 		a := newAnswer(answered.StatusCode, answered.Header, envelope)
-		then, err := judge(r.feed, a)
-		if then == "" && err == nil && fault && a.onlyFault() {
+		then, at, err := r.judge(q, a)
+		if then == "" && err == nil && fault && a.faulty(q.lone) {
 			then = definition.ThenRetry // an error under a success's status
 		}
 		if err != nil {
@@ -164,7 +170,7 @@ func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdi
 			return err
 		}
 		if then != "" {
-			v := r.rule(q, then, a)
+			v := r.rule(q, then, at, a)
 			ruled = &v
 			return v.err
 		}
@@ -173,6 +179,9 @@ func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdi
 	envelope, err := q.take(answered, from, check)
 	if err == nil {
 		err = check(envelope)
+	}
+	if err == nil && q.whole != nil {
+		err = q.whole(envelope)
 	}
 	switch {
 	case ruled != nil:
@@ -187,7 +196,7 @@ func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdi
 }
 
 // rule carries out what an answer means.
-func (r *Reader) rule(q *request, then string, a *answer) verdict {
+func (r *Reader) rule(q *request, then string, at time.Time, a *answer) verdict {
 	err := &StatusError{
 		Method: q.method, URL: place(q.url), Status: a.status,
 		Code: a.code(), Message: a.message(), Hint: r.hint(a.status),
@@ -207,6 +216,12 @@ func (r *Reader) rule(q *request, then string, a *answer) verdict {
 		v = verdict{err: &ResetWindow{Err: err}}
 	case definition.ThenSubscribe:
 		v = verdict{err: &Subscribe{Err: err}}
+	case definition.ThenNarrow:
+		v = verdict{err: &Narrow{Page: max(q.deep, 1), Err: err}}
+	case definition.ThenTooEarly:
+		v = verdict{err: &TooEarly{At: at, Err: err}}
+	case thenFallback:
+		v = verdict{err: &fallenBack{err}}
 	case definition.ThenFail:
 		v = verdict{err: err}
 	}

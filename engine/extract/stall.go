@@ -13,6 +13,9 @@ var (
 	errStalled   = errors.New("the body stood still")
 )
 
+// largestBody bounds a page or an item: it is no list of records any more, but a stream without end.
+const largestBody = 1 << 30
+
 // body reads the body of an answer. A read that takes longer than patience
 // ends the request: time counts only while a read is under way, never while
 // the reader does something else.
@@ -38,7 +41,9 @@ func (b *body) Read(p []byte) (int, error) {
 	b.timer.Reset(b.patience)
 	n, err := b.from.Read(p)
 	b.timer.Stop()
-	b.bytes += int64(n)
+	if b.bytes += int64(n); b.bytes > largestBody {
+		return n, &shapeError{fmt.Sprintf("the body is larger than %d GB and shows no end; nothing that a feed lists is", largestBody>>30)}
+	}
 	if err != nil && err != io.EOF {
 		if cause := context.Cause(b.ctx); errors.Is(cause, errStalled) {
 			err = cause

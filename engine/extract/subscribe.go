@@ -20,18 +20,22 @@ import (
 // start that this call attempted, whether it succeeded or not. The service must not
 // be asked to start again within the feed's wait: the error then is a *SubscribeWait.
 //
+// lost says that the service has said, by a rule of the feed, that there is no subscription: it is
+// then started, whatever the list says.
+//
 // A feed without a subscription is subscribed.
-func (r *Reader) Subscribe(ctx context.Context, last time.Time) (attempted time.Time, err error) {
+func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, err error) {
 	s := r.feed.Subscribe
 	if s == nil {
 		return last, nil
 	}
 	active, err := r.subscribed(ctx, s)
-	if err == nil && !active {
+	if err == nil && (lost || !active) {
 		if until := last.Add(s.Wait); !last.IsZero() && time.Now().Before(until) && !last.After(time.Now()) {
-			err = &SubscribeWait{Until: until}
+			err = &SubscribeWait{Until: until, Err: r.started}
 		} else {
 			last, err = r.start(ctx, s, last)
+			r.started = err
 		}
 	}
 	if err != nil {
@@ -45,11 +49,11 @@ func (r *Reader) Subscribe(ctx context.Context, last time.Time) (attempted time.
 
 // subscribed lists the subscriptions and looks for an active one.
 func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (active bool, err error) {
-	u, header, err := r.prepare(&s.List, Window{})
+	p, err := r.prepare(&s.List, r.env(Window{}), nil)
 	if err != nil {
 		return false, fmt.Errorf("list: %w", err)
 	}
-	q := &request{what: "subscription list", method: s.List.Method, url: u, header: header}
+	q := &request{what: "subscription list", prepared: p, lone: true}
 	q.take = func(_ *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
 		active = false
 		wrapped := false
@@ -57,7 +61,7 @@ func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (activ
 			wrapped = len(envelope) > 0 && envelope[0] == '{'
 			return check(envelope)
 		}
-		return split(from, "@this", lone, func(raw []byte) error {
+		take := func(raw []byte) error {
 			for _, record := range subscriptions(raw, wrapped) {
 				env := r.names()
 				maps.Copy(env, record)
@@ -70,7 +74,8 @@ func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (activ
 				}
 			}
 			return nil
-		})
+		}
+		return split(from, "@this", true, splitTo{check: lone, take: take})
 	}
 	q.done = func(*http.Response, []byte) error { return nil }
 	err = r.send(ctx, q)
@@ -104,13 +109,13 @@ func subscriptions(raw []byte, wrapped bool) []map[string]any {
 
 // start asks the service to start the subscription, once.
 func (r *Reader) start(ctx context.Context, s *definition.Subscribe, last time.Time) (attempted time.Time, err error) {
-	u, header, err := r.prepare(&s.Start, Window{})
+	p, err := r.prepare(&s.Start, r.env(Window{}), nil)
 	if err != nil {
 		return last, fmt.Errorf("start: %w", err)
 	}
 	now := time.Now().UTC()
 	q := &request{
-		what: "subscription start", method: s.Start.Method, url: u, header: header,
+		what: "subscription start", prepared: p,
 		once: true, already: s.Already,
 		take: func(_ *http.Response, from io.Reader, _ func([]byte) error) ([]byte, error) {
 			_, err := io.Copy(io.Discard, io.LimitReader(from, largestError))

@@ -81,7 +81,7 @@ func TestSubscribe(t *testing.T) {
 				t.Fatal(err)
 			}
 			begun := time.Now()
-			attempted, err := r.Subscribe(t.Context(), test.last)
+			attempted, err := r.Subscribe(t.Context(), test.last, false)
 			if test.want == nil && err != nil || test.want != nil && !test.want(err) {
 				t.Errorf("error is %v", err)
 			}
@@ -108,7 +108,7 @@ func TestSubscribe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if attempted, err := r.Subscribe(t.Context(), time.Time{}); err == nil || !attempted.IsZero() {
+		if attempted, err := r.Subscribe(t.Context(), time.Time{}, false); err == nil || !attempted.IsZero() {
 			t.Errorf("attempted at %v, %v", attempted, err)
 		}
 	})
@@ -118,7 +118,7 @@ func TestSubscribe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if attempted, err := r.Subscribe(t.Context(), long); err != nil || !attempted.Equal(long) {
+		if attempted, err := r.Subscribe(t.Context(), long, false); err != nil || !attempted.Equal(long) {
 			t.Errorf("attempted at %v, %v", attempted, err)
 		}
 	})

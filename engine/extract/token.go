@@ -239,7 +239,7 @@ func description(s string) string {
 type tokenTransport struct {
 	next      http.RoundTripper
 	userAgent string
-	observe   func(http.Header, time.Time)
+	observe   func(*url.URL, http.Header, time.Time)
 }
 
 func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -253,7 +253,7 @@ func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.observe(answer.Header, sent)
+	t.observe(r.URL, answer.Header, sent)
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, largestToken+1))
 	if err != nil {

@@ -244,7 +244,7 @@ func (d *Doctor) checkSubscription(ctx context.Context, t target) (active bool) 
 	if t.partition == "" {
 		name = "subscription " + t.feed.Name
 	}
-	_, err := t.reader.Subscribe(ctx, time.Now())
+	_, err := t.reader.Subscribe(ctx, time.Now(), false)
 	if err == nil {
 		d.ok(name, "active")
 		return true
