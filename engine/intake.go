@@ -244,7 +244,7 @@ func (s *source) Damaged(ctx context.Context, raw []byte, reason string) error {
 	in.p.log.Error("a record is no JSON; it is kept as a dead letter, and the rest goes on", "reason", reason, "bytes", len(raw), "item", s.item)
 	in.count(func(c *checkpoint.Counts) { c.Fetched++; c.DeadLettered++ })
 	in.p.observe(func(f *FeedStatus) { f.DeadLettered++ })
-	return in.packer.also(ctx, key)
+	return in.packer.also(ctx, nil, key)
 }
 
 // time is the time of the record just mapped, for its lateness. A backlog tells

@@ -19,9 +19,6 @@ var pending = []string{
 	"expand.settle", "expand.gone",
 }
 
-// pendingThens are actions of error rules that nothing implements yet.
-var pendingThens = []string{ThenTooEarly}
-
 // refusePending reports keys that are pending.
 func (t *tree) refusePending() {
 	for _, path := range pending {
@@ -165,8 +162,6 @@ func (c *feedCheck) rules() {
 		_, node := c.get(fmt.Sprintf("errors.%d.then", i))
 		switch key := needs[rule.Then]; {
 		case node == nil:
-		case slices.Contains(pendingThens, rule.Then):
-			c.report(node, "then %q is not implemented yet", rule.Then)
 		case rule.Then == ThenResetWindow && c.feed.Paging.Delta: // it begins anew
 		case key == "subscribe" && c.feed.Subscribe == nil:
 			c.report(node, `then %q needs the key "subscribe", which says how`, rule.Then)
