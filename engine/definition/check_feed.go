@@ -62,6 +62,7 @@ func (c *feedCheck) evaluated() {
 	}
 	name, values := c.get("for_each." + f.ForEach.Variable)
 	switch {
+	case name == nil: // it is no name, which is reported
 	case slices.Contains(append([]string{"window", "job", "item"}, answerNames...), name.Value):
 		c.report(name, "%q has a meaning of its own in a feed: choose another name", name.Value)
 	case c.settings != nil:

@@ -3,8 +3,10 @@ package definition
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"unicode/utf8"
 )
 
@@ -67,5 +69,29 @@ func FuzzMapping(f *testing.F) {
 			}
 		}
 		check(t, data, problems)
+	})
+}
+
+// FuzzExtends puts whatever over a shipped feed and mapping: the faults of a merged definition lie in
+// one of its files.
+func FuzzExtends(f *testing.F) {
+	seeds(f, "testdata/err/*.yaml", "../../feeds/entra-s*.yaml")
+	f.Add([]byte("name: a\nextends: a\nrequest: null\nerrors: [{when: '1', then: skip}]\n"))
+	base := fstest.MapFS{
+		"a.yaml":    {Data: []byte("name: a\nextends: base\nrequest: {url: \"https://api.example/a\", query: {q: \"${window.from}\"}}\ncursor: {field: t}\nmapping: a\n")},
+		"base.yaml": {Data: []byte("name: base\nabstract: true\nauth: {scope: s}\nkey: id\nwindow: {}\n")},
+	}
+	mappings := fstest.MapFS{"a.yaml": {Data: []byte("name: a\ntables: {t: {a: 1}}\nfields: {operation: '\"x\"'}\ncases: [{when: event_a, fields: {b: '1'}}]\n")}}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		text := regexp.MustCompile(`(?m)^(name|extends):.*\n`).ReplaceAll(data, nil)
+		own := append([]byte("name: a\nextends: a\n"), text...)
+		for _, kind := range []string{"feeds", "mappings"} {
+			_, problems := Load(Options{Feeds: base, Mappings: mappings, Overlay: fstest.MapFS{kind + "/a.yaml": {Data: own}}, Settings: map[string]any{"BASE": "https://api.example"}})
+			for _, p := range problems {
+				if p.Message == "" || !strings.Contains(p.File, "a.yaml") && !strings.Contains(p.File, "base.yaml") {
+					t.Fatalf("%+v", p)
+				}
+			}
+		}
 	})
 }

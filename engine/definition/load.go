@@ -184,7 +184,7 @@ func (l *loader) read() {
 	for _, name := range l.mapping.names() {
 		own := l.mapping.own[name] != nil
 		t := l.tree(l.mapping, name, own)
-		if t == nil || l.abstract(l.mapping, t) {
+		if t == nil || l.base(l.mapping, t) {
 			continue
 		}
 		m := t.mapping(name, l.Settings)
@@ -194,7 +194,7 @@ func (l *loader) read() {
 	}
 	for _, name := range l.feed.names() {
 		own := l.feed.own[name] != nil
-		if t := l.tree(l.feed, name, own); t != nil && !l.abstract(l.feed, t) {
+		if t := l.tree(l.feed, name, own); t != nil && !l.base(l.feed, t) {
 			l.feeds = append(l.feeds, &feedFile{t.feed(name, l.Settings), t, own})
 		}
 	}
@@ -212,19 +212,17 @@ func (k *kind) names() []string {
 	return names
 }
 
-// abstract reports whether a definition is a base for others. It is held to its schema as far as
-// it goes, and to everything else in those that extend it.
-func (l *loader) abstract(k *kind, t *tree) bool {
-	_, node := t.get("abstract")
-	abstract := node != nil && strings.EqualFold(node.Value, "true")
+// base validates a definition, and reports whether it is but a base for others: that is held to its
+// schema as far as it goes, and to everything else in those that extend it.
+func (l *loader) base(k *kind, t *tree) bool {
 	if !l.Tested || t.changed {
-		t.validate(k.schema(), abstract)
+		t.validate(k.schema(), t.abstract())
 	}
-	if abstract {
+	if t.abstract() {
 		t.checkName(strings.TrimSuffix(path.Base(t.doc.file), path.Ext(t.doc.file)))
 		l.problems = append(l.problems, t.problems...)
 	}
-	return abstract
+	return t.abstract()
 }
 
 // tree is the user's or the shipped definition of a name, put over what it extends. It

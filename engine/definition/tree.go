@@ -29,12 +29,16 @@ func newTree(d *document) *tree {
 	return &tree{doc: d, root: d.root, problems: d.problems}
 }
 
+// abstract reports whether a definition is a base that does not run.
+func (t *tree) abstract() bool {
+	_, node := t.get("abstract")
+	return node != nil && strings.EqualFold(node.Value, "true")
+}
+
 // sourceType is the name of the definition that is not abstract and extends none of those.
 func (t *tree) sourceType() string {
-	if t.base != nil {
-		if _, abstract := t.base.get("abstract"); abstract == nil || !strings.EqualFold(abstract.Value, "true") {
-			return t.base.sourceType()
-		}
+	if t.base != nil && !t.base.abstract() {
+		return t.base.sourceType()
 	}
 	_, name := t.get("name")
 	if name == nil {
