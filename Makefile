@@ -4,6 +4,7 @@
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
 # replicas  three that share a state, with ROUNDS=4 faults of SEED=1
+# simulate-years  whole engines in virtual time: YEARS=1 of SEED=1, and what was lost, repeated and claimed
 # image  build the container image for both platforms and check what is in it
 # docker run it with a Docker engine, as README and deploy/ say
 # size   what each dependency costs in the binary
@@ -14,7 +15,7 @@ BINARY  := bin/s60-m365-connector
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
-.PHONY: build test lint golden bench demo chaos replicas image docker size ci
+.PHONY: build test lint golden bench demo chaos replicas simulate-years image docker size ci
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) ./cmd/s60-m365-connector
@@ -51,6 +52,12 @@ ROUNDS ?= 4
 
 replicas:
 	go test ./cmd/$(notdir $(BINARY)) -run '^TestReplicas' -count 1 -timeout 0 -v -replicas.rounds $(ROUNDS) -replicas.seed $(SEED)
+
+# Whole engines in virtual time, with faults at every turn: YEARS of SEED.
+YEARS ?= 1
+
+simulate-years:
+	go test ./engine -run '^TestYears$$' -count 1 -timeout 0 -v -years $(YEARS) -seed $(SEED)
 
 image:
 	.ci/image

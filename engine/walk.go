@@ -43,7 +43,7 @@ type stuck struct {
 // after is called behind each window, with where it ended.
 func (p *partition) walk(ctx context.Context, from, target, started time.Time, how pass, after func(at time.Time)) error {
 	var incomplete error
-	begun, renewed, moved := 0, false, false
+	begun, renewed, moved, read := 0, false, false, false
 	for from.Before(target) {
 		to, readable := p.reach(from, target, how)
 		if !readable {
@@ -79,7 +79,9 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 				p.log.Warn("window could not finish and is halved", "from", from, "to", to, "cause", err)
 				continue
 			}
-			err = p.stepOver(ctx, from, to, err, how)
+			err = p.stepOver(ctx, from, to, target, err, how, read)
+		} else {
+			read = read || err == nil
 		}
 		if is[*extract.Incomplete](err) {
 			// A few items fail, perhaps for days. The cursor stays before them, so
@@ -137,12 +139,24 @@ func (p *partition) halve(width time.Duration) bool {
 	return true
 }
 
-// stepOver gives up the smallest window, once enough rounds could not read it: what could be
-// read of it is delivered, the rest is a gap. Until then its error is err.
-func (p *partition) stepOver(ctx context.Context, from, to time.Time, err error, how pass) error {
+// stepOver gives up the smallest window, once enough rounds could not read it and could read
+// others: what could be read of it is delivered, the rest is a gap. Until then its error is err.
+func (p *partition) stepOver(ctx context.Context, from, to, target time.Time, err error, how pass, read bool) error {
 	if how.keepCursor {
 		p.log.Warn("a window still cannot be read", "from", from, "to", to, "cause", err)
 		return nil
+	}
+	if !read { // a service that breaks off every answer is at fault as a whole
+		behind := extract.Window{From: to, To: to.Add(time.Minute)}
+		if behind.To.After(target) {
+			behind.To = target
+		}
+		if !behind.From.Before(behind.To) {
+			return err
+		}
+		if _, other := p.reader.Probe(ctx, behind); other != nil {
+			return err
+		}
 	}
 	if !p.stuck.at.Equal(from) {
 		p.stuck = stuck{at: from}

@@ -243,6 +243,10 @@ func (s *Embedded) openDB() error {
 		},
 	}
 	o.Experimental.FileCacheShards = 1
+	if s.opts.FS != nil {
+		// Its tick, ten times a second, would be most of the work of years in virtual time.
+		o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
+	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(filterBits)
 		o.Levels[i].BlockSize = 8 << 10
