@@ -172,6 +172,7 @@ func TestRequests(t *testing.T) {
 		"entra-signins-noninteractive":   "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'nonInteractiveUser') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
 		"entra-signins-serviceprincipal": "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'servicePrincipal') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
 		"entra-signins-managedidentity":  "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'managedIdentity') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
+		"message-trace":                  "https://graph.microsoft.com/v1.0/admin/exchange/tracing/messageTraces $filter=receivedDateTime ge F and receivedDateTime le T $top=5000",
 		"entra-risky-users":              "https://graph.microsoft.com/v1.0/identityProtection/riskyUsers $filter=riskLastUpdatedDateTime ge F and riskLastUpdatedDateTime lt T $orderby=riskLastUpdatedDateTime $top=500",
 	} {
 		f := set.Feed(feed)
@@ -195,7 +196,7 @@ func TestRequests(t *testing.T) {
 // optional are the feeds that run only where FEEDS names them.
 var optional = []string{
 	"entra-provisioning", "entra-risky-serviceprincipals", "entra-serviceprincipal-risk-detections",
-	"intune-audit-events", "security-alerts", "security-incidents",
+	"intune-audit-events", "message-trace", "security-alerts", "security-incidents",
 }
 
 func TestEnabled(t *testing.T) {
@@ -215,6 +216,24 @@ func TestEnabled(t *testing.T) {
 	for _, f := range set.Feeds {
 		if on, err := f.Enabled.Bool(settings); err != nil || on != (f.Name == "o365-management-activity") {
 			t.Errorf("%s: with ENABLE_GRAPH off %v %v", f.Name, on, err)
+		}
+	}
+}
+
+// packs are the names in FEEDS that stand for several feeds.
+var packs = map[string][]string{
+	"defender": {"security-alerts", "security-incidents"},
+	"email":    {"message-trace"},
+}
+
+func TestPacks(t *testing.T) {
+	for pack, names := range packs {
+		set, settings := load(t, pack)
+		for _, f := range set.Feeds {
+			on, err := f.Enabled.Bool(settings)
+			if want := !slices.Contains(optional, f.Name) || slices.Contains(names, f.Name); err != nil || on != want {
+				t.Errorf("FEEDS=%s: %s: %v %v", pack, f.Name, on, err)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
@@ -110,19 +111,22 @@ func LoadValid(s *settings.Settings, dir string, w io.Writer) (*Compiled, error)
 	return defs, NamedFeeds(s, defs.Set)
 }
 
-// NamedFeeds checks that every feed that the settings switch on exists: a
-// misspelt one would otherwise be off in silence.
+// NamedFeeds checks that every feed, or pack of feeds, that the settings switch on
+// exists: a misspelt one would otherwise be off in silence. A pack is a name that
+// the feeds of it ask for in enabled.
 func NamedFeeds(s *settings.Settings, set *definition.Set) error {
 	var problems settings.Problems
 	for _, name := range s.Names["FEEDS"].([]any) {
-		if set.Feed(name.(string)) != nil {
+		if set.Feed(name.(string)) != nil || slices.ContainsFunc(set.Feeds, func(f *definition.Feed) bool {
+			return strings.Contains(f.Enabled.String(), strconv.Quote(name.(string))+" in FEEDS")
+		}) {
 			continue
 		}
 		var known []string
 		for _, f := range set.Feeds {
 			known = append(known, f.Name)
 		}
-		problems = append(problems, fmt.Sprintf("FEEDS holds %q, and there is no such feed: write some of %s", name, strings.Join(known, ", ")))
+		problems = append(problems, fmt.Sprintf("FEEDS holds %q, and there is no such feed or pack: write some of %s", name, strings.Join(known, ", ")))
 	}
 	if problems != nil {
 		return problems
