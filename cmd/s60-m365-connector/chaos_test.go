@@ -148,7 +148,10 @@ func (c *chaos) end() {
 // writeQuickFeeds overrides the shipped feeds: budgets of requests that do not
 // stretch a test of seconds to minutes, and no distance to now, so that all
 // that is on offer can be judged.
-func writeQuickFeeds(dir string) error {
+func writeQuickFeeds(dir string) error { return writeFeeds(dir, quickLimits) }
+
+// writeFeeds writes the shipped feeds with some of their text replaced.
+func writeFeeds(dir string, change *strings.Replacer) error {
 	if err := os.MkdirAll(filepath.Join(dir, "feeds"), 0o700); err != nil {
 		return err
 	}
@@ -161,7 +164,7 @@ func writeQuickFeeds(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, "feeds", name), []byte(quickLimits.Replace(string(text))), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "feeds", name), []byte(change.Replace(string(text))), 0o600); err != nil {
 			return err
 		}
 	}

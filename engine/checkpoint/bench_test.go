@@ -177,7 +177,7 @@ func BenchmarkSweep(b *testing.B) {
 //
 //	go test ./engine/checkpoint -run xxx -bench MemTable -benchtime 1x -bench-keys 10000000
 func BenchmarkMemTable(b *testing.B) {
-	for _, size := range []uint64{1, 4, 8, 16} {
+	for _, size := range []uint64{1, 2, 4, 8, 16} {
 		b.Run(fmt.Sprintf("MiB=%d", size), func(b *testing.B) {
 			dir, killed := b.TempDir(), b.TempDir()
 			s, err := Open(dir, Options{memTable: size << 20})

@@ -15,54 +15,84 @@ func (p Partition) String() string {
 	return p.Feed + " " + p.Value
 }
 
-// assign says which member is to hold each partition. Loads differ by one at most, and
-// no more moves than that asks for: a member keeps what it holds up to its
-// part. Whoever knows the same partitions, members and owners comes to the same
-// result, so that replicas need not talk about it; where they know different
+// assign says which member is to hold each partition, so that the members' loads, sums of the
+// weights of what they hold, are as even as moves of single partitions make them, with no more moves
+// than that asks for. Of what may move alike, that of the feed of which the giver holds most
+// beyond the taker does: a feed is spread. Whoever knows the same partitions, members, owners and
+// weights comes to the same result, so that replicas need not talk about it; where they know different
 // things for a moment, the claims decide.
-func assign(partitions []Partition, members []string, owner func(Partition) string) map[Partition]string {
+func assign(partitions []Partition, members []string, owner func(Partition) string, weight func(Partition) int) map[Partition]string {
 	if len(members) == 0 {
 		return nil
 	}
-	partitions = slices.Clone(partitions)
-	slices.SortFunc(partitions, func(a, b Partition) int { return cmp.Or(cmp.Compare(a.Feed, b.Feed), cmp.Compare(a.Value, b.Value)) })
-	load := map[string]int{}
+	a := assignment{weight: weight, load: map[string]int{}, feeds: map[string]map[string]int{}, target: make(map[Partition]string, len(partitions))}
 	for _, m := range members {
-		load[m] = 0
+		a.load[m], a.feeds[m] = 0, map[string]int{}
 	}
-	for _, p := range partitions {
-		if _, alive := load[owner(p)]; alive {
-			load[owner(p)]++
-		}
-	}
-	// Those who hold most get the parts that are one larger.
-	order := slices.Clone(members)
-	slices.SortFunc(order, func(a, b string) int { return cmp.Or(cmp.Compare(load[b], load[a]), cmp.Compare(a, b)) })
-	room := map[string]int{}
-	for i, m := range order {
-		room[m] = len(partitions) / len(order)
-		if i < len(partitions)%len(order) {
-			room[m]++
-		}
-	}
-	target := make(map[Partition]string, len(partitions))
+	members = slices.Sorted(slices.Values(members))
+	// Heavy ones first, which are harder to place.
+	partitions = slices.Clone(partitions)
+	slices.SortFunc(partitions, func(p, q Partition) int {
+		return cmp.Or(cmp.Compare(weight(q), weight(p)), cmp.Compare(p.Feed, q.Feed), cmp.Compare(p.Value, q.Value))
+	})
 	var free []Partition
 	for _, p := range partitions {
-		if m := owner(p); room[m] > 0 {
-			target[p] = m
-			room[m]--
+		if m := owner(p); a.feeds[m] != nil {
+			a.give(p, m)
 		} else {
 			free = append(free, p)
 		}
 	}
-	// One after the other round the members, so that the partitions of one feed, or
-	// one tenant, which follow each other, do not all come to the same.
-	for at := 0; len(free) > 0; at = (at + 1) % len(order) {
-		if m := order[at]; room[m] > 0 {
-			target[free[0]] = m
-			room[m]--
-			free = free[1:]
+	for _, p := range free {
+		a.give(p, slices.MinFunc(members, func(m, n string) int {
+			return cmp.Or(cmp.Compare(a.load[m], a.load[n]), cmp.Compare(a.feeds[m][p.Feed], a.feeds[n][p.Feed]))
+		}))
+	}
+	byLoad := func(m, n string) int { return cmp.Compare(a.load[m], a.load[n]) }
+	for range len(partitions) {
+		if !a.even(partitions, slices.MaxFunc(members, byLoad), slices.MinFunc(members, byLoad)) {
+			break
 		}
 	}
-	return target
+	return a.target
+}
+
+type assignment struct {
+	weight func(Partition) int
+	load   map[string]int            // by member
+	feeds  map[string]map[string]int // by member and feed: how many partitions
+	target map[Partition]string
+}
+
+func (a *assignment) give(p Partition, m string) {
+	if from, ok := a.target[p]; ok {
+		a.load[from] -= a.weight(p)
+		a.feeds[from][p.Feed]--
+	}
+	a.target[p] = m
+	a.load[m] += a.weight(p)
+	a.feeds[m][p.Feed]++
+}
+
+// even moves the partition that makes two loads most even. It reports false where none makes
+// them more even.
+func (a *assignment) even(partitions []Partition, from, to string) bool {
+	apart := a.load[from] - a.load[to]
+	best, left, spread := -1, apart, 0
+	for i, p := range partitions {
+		if a.target[p] != from {
+			continue
+		}
+		after := apart - 2*a.weight(p)
+		after = max(after, -after)
+		beyond := a.feeds[from][p.Feed] - a.feeds[to][p.Feed]
+		if after < left || after == left && best >= 0 && beyond > spread {
+			best, left, spread = i, after, beyond
+		}
+	}
+	if best < 0 {
+		return false
+	}
+	a.give(partitions[best], to)
+	return true
 }

@@ -52,7 +52,7 @@ func (r *Replica) decide(ctx context.Context, tick bool) {
 	for p := range r.wanted {
 		list = append(list, p)
 	}
-	target := assign(list, r.members, r.owner)
+	target := assign(list, r.members, r.owner, func(p Partition) int { return r.Claims.Weight(p.Feed, p.Value) })
 	for p, w := range r.wanted {
 		mine := r.Observer || target[p] == r.session.id
 		owner := r.owner(p)

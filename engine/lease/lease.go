@@ -55,6 +55,9 @@ type Claims interface {
 	Forget()
 	// Owner is the session that claimed last and has not released; "" for none.
 	Owner(feed, partition string) string
+	// Weight of a partition, 1 at least, by how much work it was; the same for all who know the same
+	// of the log.
+	Weight(feed, partition string) int
 	// Changed is closed when an owner changes.
 	Changed() <-chan struct{}
 	// Done is closed when the log can no longer be used; Err then says why.

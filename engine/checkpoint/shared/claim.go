@@ -144,6 +144,14 @@ func (s *Store) Owner(feed, partition string) (session string) {
 	return s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].Session
 }
 
+// Weight is how much work a partition is: about the records of an hour. Views that show the same
+// messages agree on it.
+func (s *Store) Weight(feed, partition string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].Weight, 1<<7)
+}
+
 // Changed is closed at the next change of an owner. Get it before you look at the
 // owners, and none is missed.
 func (s *Store) Changed() <-chan struct{} {

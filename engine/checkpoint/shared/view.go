@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"time"
@@ -40,6 +41,7 @@ type subject struct {
 	Before  time.Time `json:"before,omitzero"`   // that fold's boundary
 	Begun   uint64    `json:"begun,omitempty"`   // the first message of a fold that is not complete
 	Since   int       `json:"since,omitempty"`   // messages since the last fold
+	Weight  int       `json:"weight,omitempty"`  // see Store.Weight
 }
 
 // next is the subject after one more message, nil for one that is not ours.
@@ -52,6 +54,9 @@ func (s subject) next(m *message, seq uint64) subject {
 	begun := s.Begun
 	s.Begun = 0
 	s.Session = m.Session // nobody but the owner can write
+	if m.Position != nil {
+		s.Weight = weigh(m.Position)
+	}
 	switch {
 	case m.Kind == kindRelease:
 		s.Session = ""
@@ -66,6 +71,13 @@ func (s subject) next(m *message, seq uint64) subject {
 		}
 	}
 	return s
+}
+
+// weigh is the weight of a partition: the records of an hour, over all of its life, and as much
+// again as 64 of them for asking. It is rounded to a power of two, so that it seldom changes.
+func weigh(p *checkpoint.Position) int {
+	hours := max(p.Cursor.Sub(p.Start).Hours(), 1)
+	return 1 << bits.Len(uint(64+min(float64(max(p.Forwarded, 0))/hours, 1<<30)))
 }
 
 // openView opens the view, and makes it anew where it cannot be used: whatever was in it,
