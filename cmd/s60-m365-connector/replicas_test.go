@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -140,10 +139,7 @@ func TestReplicasPause(t *testing.T) {
 		{"SIGTERM, and away", func() { c.stopOnly(c.nodes[2]) }, 10 * time.Second},
 		{"joins", func() { c.start(c.nodes[2]) }, 10 * time.Second},
 	} {
-		from := time.Now()
-		event.do()
-		time.Sleep(max(20*time.Second, event.most))
-		silent := c.silences(from, time.Now())
+		silent := c.silences(event.do, max(20*time.Second, event.most))
 		t.Logf("%s: longest silence %v", event.name, silent)
 		longest := time.Duration(0)
 		for _, d := range silent {
@@ -162,34 +158,32 @@ func TestReplicasPause(t *testing.T) {
 	c.judge()
 }
 
-// delivered matches a line of the log for a batch of the Management feed.
-var delivered = regexp.MustCompile(`time=(\S+) .*Forwarded [0-9]+ events.*content_type=(\S+)`)
-
-// silences are the longest times in a span in which nothing of a content type was delivered by any
-// replica.
-func (c *replicas) silences(from, to time.Time) map[string]time.Duration {
-	at := map[string][]time.Time{}
-	for _, n := range c.nodes {
-		text, err := os.ReadFile(n.log.Name())
+// silences watches for some time, and returns the longest in which nothing of a content type was
+// committed by any replica. The time begins with an event, which runs meanwhile.
+func (c *replicas) silences(event func(), watch time.Duration) map[string]time.Duration {
+	began := time.Now()
+	done := make(chan struct{})
+	go func() { defer close(done); event() }()
+	forwarded, last, longest := map[string]int64{}, map[string]time.Time{}, map[string]time.Duration{}
+	for time.Since(began) < watch {
+		positions, err := c.view.Positions("o365-management-activity")
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		for _, m := range delivered.FindAllStringSubmatch(string(text), -1) {
-			t, err := time.Parse(time.RFC3339Nano, m[1])
-			if err == nil && t.After(from) && t.Before(to) {
-				at[m[2]] = append(at[m[2]], t)
+		now := time.Now()
+		for name, p := range positions {
+			what := name[1]
+			if last[what].IsZero() {
+				last[what], forwarded[what] = began, p.Forwarded
+			}
+			longest[what] = max(longest[what], now.Sub(last[what]).Round(100*time.Millisecond))
+			if p.Forwarded != forwarded[what] {
+				last[what], forwarded[what] = now, p.Forwarded
 			}
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	longest := map[string]time.Duration{}
-	for what, times := range at {
-		slices.SortFunc(times, time.Time.Compare)
-		last := from
-		for _, t := range append(times, to) {
-			longest[what] = max(longest[what], t.Sub(last).Round(100*time.Millisecond))
-			last = t
-		}
-	}
+	<-done
 	return longest
 }
 
@@ -256,7 +250,7 @@ func (c *replicas) startAll() {
 			c.t.Fatal(err)
 		}
 		n.env = append(c.sim.Env(), "STATE_URL="+c.natsURL, "REPLICA_NAME="+n.name, "STATE_DIR="+filepath.Join(c.dir, n.name),
-			"CONFIG_DIR="+c.config, "LISTEN_ADDR=", "PATH="+os.Getenv("PATH"), "POLLING_INTERVAL_MINUTES=0.03", "HEARTBEAT_INTERVAL_MINUTES=1")
+			"CONFIG_DIR="+c.config, "LISTEN_ADDR=", "PATH="+os.Getenv("PATH"), "POLLING_INTERVAL_MINUTES=0.02", "HEARTBEAT_INTERVAL_MINUTES=1")
 		c.start(n)
 		c.t.Cleanup(func() { c.end(n) })
 	}
