@@ -219,13 +219,8 @@ func (s *Embedded) admit(mark watermark) error {
 }
 
 func (s *Embedded) openDB() error {
-	size, err := s.size()
-	if err != nil {
-		return err
-	}
-	// The filters of all keys must fit, or each lookup reads one from the disk; the
-	// rest of the cache serves the keys that repeat.
-	s.cache = pebble.NewCache(min(smallCache+size/filterShare, largeCache))
+	// Memory tables take their place out of the cache's.
+	s.cache = pebble.NewCache(cacheSize + int64(memTables*s.opts.memTable))
 	o := &pebble.Options{
 		FS:                          s.disk,
 		Cache:                       s.cache,
@@ -233,7 +228,7 @@ func (s *Embedded) openDB() error {
 		FormatMajorVersion:          pebble.FormatTableFormatV6, // detects a log damaged in its middle
 		ReadOnly:                    s.opts.ReadOnly,
 		MemTableSize:                s.opts.memTable,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTables,
 		MaxManifestFileSize:         1 << 20,
 		MaxOpenFiles:                512,
 		Logger:                      engineLog{s},
@@ -265,29 +260,12 @@ func (s *Embedded) openDB() error {
 	return nil
 }
 
-// Measured with 21 million keys, a week of a large tenant (see comparison): the filters take
-// 21 MB of the cache, and 28 MB keep the process below 90 MB resident. The cache is as large as
-// what is stored when it is opened asks for: a state that outgrows it until the next start
-// reads its filters from the system's cache, which takes microseconds longer. A larger
-// memory table writes less over again, and takes longer to search and to read back on opening: with
-// twice the size a commit takes a quarter less of the processor, a look-up at least twice as much.
+// Measured with 21 million keys, a week of a large tenant: the filters take
+// 21 MB of the cache; where they do not fit, each look-up reads one from the disk. The rest of it
+// serves the keys that repeat. It is a limit: a small state fills little of it.
 const (
-	memTableSize = 1 << 20
-	smallCache   = 4 << 20
-	largeCache   = 28 << 20
-	filterShare  = 16 // the filters are a 23rd part of what is stored
-	filterBits   = 8  // 1 new key in 40 costs a read
+	memTableSize = 4 << 20 // see BenchmarkMemTable
+	memTables    = 4       // one to write to, others on their way to the disk
+	cacheSize    = 28 << 20
+	filterBits   = 8 // 1 new key in 40 costs a read
 )
-
-// size is how many bytes are stored.
-func (s *Embedded) size() (bytes int64, err error) {
-	names, err := s.disk.List(s.state)
-	for _, name := range names {
-		info, err := s.disk.Stat(s.disk.PathJoin(s.state, name))
-		if err != nil {
-			return 0, err
-		}
-		bytes += info.Size()
-	}
-	return bytes, err
-}
