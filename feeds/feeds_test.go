@@ -51,7 +51,9 @@ func TestAnswers(t *testing.T) {
 		{"o365-management-activity", 401, `{"error": {"code": "AF10001", "message": "The permission set () sent in the request does not include the expected permission."}}`, "fail"},
 		{"o365-management-activity", 401, `{"Message": "Authorization has been denied for this request."}`, none},
 		{"o365-management-activity", 500, `{"error": {"code": "AF50000", "message": "An internal error occurred. Retry the request."}}`, "retry"},
-		{"o365-management-activity", 400, `{"error": {"code": "AF20055", "message": "Start time and end time must both be specified"}}`, none},
+		{"o365-management-activity", 400, `{"error": {"code": "AF20055", "message": "Start time and end time must both be specified"}}`, "too_early"},
+		{"o365-management-activity", 400, `{"error": {"code": "AF20030", "message": "Start time must be within 7 days"}}`, "too_early"},
+		{"entra-directory-audits", 400, `{"error": {"code": "BadRequest", "message": "Minimum allowed time for activityDateTime is 2026-02-22T10:00:00Z."}}`, "too_early"},
 		{"o365-management-activity", 503, `"<html>AF429</html>"`, none},
 
 		{"entra-signins", 403, `{"error": {"code": "Authentication_RequestFromNonPremiumTenantOrB2CTenant", "message": "Neither tenant is B2C or tenant doesn't have premium license"}}`, licence},
@@ -88,6 +90,27 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("already: %s: %v %v", body, got, err)
 		}
 	}
+}
+
+// TestTooEarly: the time from which a log is kept, out of the message.
+func TestTooEarly(t *testing.T) {
+	set, _ := load(t)
+	for _, rule := range set.Feed("entra-directory-audits").Errors {
+		if rule.At == nil {
+			continue
+		}
+		for message, want := range map[string]any{
+			"Minimum allowed time for activityDateTime is 2026-02-22T10:00:00Z.": "2026-02-22T10:00:00Z",
+			"Minimum allowed time was exceeded":                                  nil,
+		} {
+			got, err := rule.At.Eval(answer(t, 400, `{"error": {"code": "BadRequest", "message": "`+message+`"}}`))
+			if got != want || err != nil {
+				t.Errorf("%s: %v %v", message, got, err)
+			}
+		}
+		return
+	}
+	t.Error("no rule says from when")
 }
 
 func answer(t *testing.T, status int, body string) map[string]any {
@@ -168,7 +191,7 @@ func TestRequests(t *testing.T) {
 	}
 	for feed, want := range map[string]string{
 		"o365-management-activity":       "https://manage.office.com/api/v1.0/11111111-2222-4333-8444-555555555555/activity/feed/subscriptions/content contentType=Audit.Exchange startTime=F endTime=T PublisherIdentifier=99999999-2222-4333-8444-555555555555",
-		"entra-signins":                  "https://graph.microsoft.com/v1.0/auditLogs/signIns $filter=createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
+		"entra-signins":                  "https://graph.microsoft.com/beta/auditLogs/signIns $filter=createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
 		"entra-signins-noninteractive":   "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'nonInteractiveUser') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
 		"entra-signins-serviceprincipal": "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'servicePrincipal') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",
 		"entra-signins-managedidentity":  "https://graph.microsoft.com/beta/auditLogs/signIns $filter=signInEventTypes/any(t: t eq 'managedIdentity') and createdDateTime ge F and createdDateTime lt T $orderby=createdDateTime $top=1000",

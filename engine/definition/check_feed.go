@@ -162,7 +162,7 @@ func (c *feedCheck) rules() {
 	for i, rule := range c.feed.Errors {
 		_, node := c.get(fmt.Sprintf("errors.%d.then", i))
 		switch key := needs[rule.Then]; {
-		case node == nil:
+		case node == nil || c.of(node) != c.doc: // a base's rules need not fit every feed
 		case rule.Then == ThenResetWindow && c.feed.Paging.Delta: // it begins anew
 		case key == "subscribe" && c.feed.Subscribe == nil:
 			c.report(node, `then %q needs the key "subscribe", which says how`, rule.Then)
