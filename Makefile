@@ -33,6 +33,7 @@ lint:
 golden:
 	go test ./golden ./engine/definition ./schemas ./setup -update
 	go test ./cmd/$(notdir $(BINARY)) -run '^TestGeneratedParts$$' -update
+	go run ./cmd/$(notdir $(BINARY)) test --update .
 
 bench:
 	go run .ci/bench.go $(if $(FULL),-full)

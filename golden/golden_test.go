@@ -86,7 +86,7 @@ func cases(t testing.TB, mapping string) []string {
 }
 
 // mapped are the mappings that have cases, in order: a folder each, beside the
-// stories of detections.
+// stories of detections and the cases of feeds.
 func mapped(t testing.TB) []string {
 	t.Helper()
 	entries, err := os.ReadDir(".")
@@ -95,7 +95,7 @@ func mapped(t testing.TB) []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() && e.Name() != "detections" {
+		if e.IsDir() && e.Name() != "detections" && e.Name() != "feeds" {
 			names = append(names, e.Name())
 		}
 	}

@@ -14,23 +14,27 @@ import (
 	"strings"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v5"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/cases"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/transform"
+	"github.com/secure60/s60-m365-connector/schemas"
 )
 
 type testCommand struct {
 	configFlag
-	Dir    string `arg:"" optional:"" help:"Folder with golden/<mapping>/<case>.json, or that golden folder itself; CONFIG_DIR if not given."`
+	Dir    string `arg:"" optional:"" help:"Folder with golden/<mapping>/<case>.json and golden/feeds/<feed>/<case>.yaml, or that golden folder itself; CONFIG_DIR if not given."`
 	Update bool   `help:"Write the events as they are now, instead of comparing."`
 }
 
 // goldenTime is the time of collection in golden cases: the timestamp of
 // records that have none of their own.
-var goldenTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+var goldenTime = cases.Start
 
 // goldenCase is a record, and the event that it must become.
 type goldenCase struct{ mapping, name, record, golden string }
@@ -50,7 +54,15 @@ func (t testCommand) Run(std streams) error {
 	if info, err := os.Stat(root); err != nil || !info.IsDir() {
 		root, overlay = dir, s.ConfigDir
 	}
-	cases, err := goldenCases(root)
+	ofFeeds, err := cases.Find(root)
+	if err != nil {
+		return program.Exit(program.Usage, err)
+	}
+	ofMappings, err := goldenCases(root)
+	if err == nil && len(ofMappings)+len(ofFeeds) == 0 {
+		err = fmt.Errorf("%s holds no cases: write a record into %s, or exchanges into %s",
+			root, filepath.Join(root, "<mapping>", "<case>.json"), filepath.Join(root, "feeds", "<feed>", "<case>.yaml"))
+	}
 	if err != nil {
 		return program.Exit(program.Usage, err)
 	}
@@ -63,7 +75,7 @@ func (t testCommand) Run(std streams) error {
 	}
 	compiled := map[string]*transform.Mapping{}
 	passed, wrong, written := 0, 0, 0
-	for _, c := range cases {
+	for _, c := range ofMappings {
 		var event []byte
 		mapping, err := c.compile(defs, s, compiled)
 		if err == nil {
@@ -73,11 +85,27 @@ func (t testCommand) Run(std streams) error {
 			err = os.WriteFile(c.golden, event, 0o644)
 			written++
 		} else if err == nil {
-			err = c.compare(event)
+			fields, _ := eventFields(event) // it was just encoded
+			err = errors.Join(c.compare(event), heldToSchema([]map[string]any{fields}))
 		}
 		if err != nil {
 			wrong++
 			fmt.Fprintf(std.out, "FAIL %s/%s\n%s\n", c.mapping, c.name, indent(wording.Visible(err.Error())))
+			continue
+		}
+		passed++
+	}
+	for _, c := range ofFeeds {
+		got, err := c.Run(defs, caseSettings(s))
+		if err == nil && t.Update {
+			err = c.Write(got)
+			written++
+		} else if err == nil {
+			err = errors.Join(c.Compare(got), heldToSchema(got.Events))
+		}
+		if err != nil {
+			wrong++
+			fmt.Fprintf(std.out, "FAIL feeds/%s/%s\n%s\n", c.Feed, c.Name, indent(wording.Visible(err.Error())))
 			continue
 		}
 		passed++
@@ -92,6 +120,50 @@ func (t testCommand) Run(std streams) error {
 		fmt.Fprintf(std.out, "%d passed, 0 failed\n", passed)
 	}
 	return nil
+}
+
+// caseSettings are what the expressions of feeds see in a case: the defaults, whatever the
+// settings of this machine are.
+func caseSettings(s *settings.Settings) map[string]any {
+	names := maps.Clone(s.Names)
+	maps.Copy(names, map[string]any{
+		"TENANT_ID": caseTenant, "CLIENT_ID": "00000000-1111-2222-3333-444444444444", "PUBLISHER_ID": caseTenant, "MS_CLOUD": "commercial",
+		"MS_LOGIN_BASE": "https://login.microsoftonline.com", "MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
+		"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "FEEDS": []any{}, "ENVIRONMENT": "",
+	})
+	return names
+}
+
+// caseTenant is the tenant of feed cases.
+const caseTenant = "11111111-2222-4333-8444-555555555555"
+
+// heldToSchema holds events to the schema of events.
+func heldToSchema(events []map[string]any) error {
+	var problems []error
+	for i, event := range events {
+		raw, err := json.Marshal(event)
+		if err == nil {
+			var fields map[string]any
+			if fields, err = eventFields(raw); err == nil {
+				err = schemas.Event().Validate(any(fields))
+			}
+		}
+		if violation, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+			err = fmt.Errorf("event %d is not one that Secure60 takes: %s", i+1, worst(violation))
+		}
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// worst is the innermost of a violation: where, and what is wrong there.
+func worst(v *jsonschema.ValidationError) string {
+	for len(v.Causes) > 0 {
+		v = v.Causes[0]
+	}
+	return strings.TrimPrefix(v.InstanceLocation, "/") + " " + v.Message
 }
 
 // goldenCases finds the cases under a folder.
@@ -109,9 +181,6 @@ func goldenCases(root string) ([]goldenCase, error) {
 		cases = append(cases, goldenCase{
 			mapping: filepath.Base(filepath.Dir(file)), name: filepath.Base(name), record: file, golden: name + definitions.GoldenSuffix,
 		})
-	}
-	if len(cases) == 0 {
-		return nil, fmt.Errorf("%s holds no cases: write a record into %s", root, filepath.Join(root, "<mapping>", "<case>.json"))
 	}
 	return cases, nil
 }
