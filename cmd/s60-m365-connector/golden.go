@@ -213,7 +213,8 @@ func compileStill(defs *definitions.Compiled, s *settings.Settings, name string)
 	return compiled, nil
 }
 
-// event is what the record of the case becomes, as golden files hold it.
+// event is what the record of the case becomes, as golden files hold it: of one that a rule
+// holds back, the name of the rule.
 func (c goldenCase) event(mapping *transform.Mapping) ([]byte, error) {
 	record, err := os.ReadFile(c.record)
 	if err != nil {
@@ -222,7 +223,11 @@ func (c goldenCase) event(mapping *transform.Mapping) ([]byte, error) {
 	if !json.Valid(record) {
 		return nil, fmt.Errorf("%s is not JSON", c.record)
 	}
-	raw, _ := mapping.NewMapper(transform.Constant{Name: "source_name", Value: c.mapping}).Append(nil, record)
+	mapper := mapping.NewMapper(transform.Constant{Name: "source_name", Value: c.mapping})
+	raw, _ := mapper.Append(nil, record)
+	if as, filtered := mapper.Filtered(record); filtered {
+		return fmt.Appendf(nil, "{\n  \"not_delivered\": %q\n}\n", as), nil
+	}
 	fields, err := eventFields(raw)
 	if err != nil {
 		return nil, err

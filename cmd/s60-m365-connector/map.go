@@ -24,6 +24,7 @@ type mapCommand struct {
 	Mapping string `required:"" help:"The mapping to apply."`
 	Feed    string `help:"The feed whose name goes into source_name; needed only where several feeds use the mapping."`
 	Compare string `placeholder:"DIR" help:"Say what the definitions of DIR change of the events, by field."`
+	Stats   bool   `help:"Count operations by events and bytes, and what the rules of the mapping hold back, instead of printing events."`
 	Explain bool   `help:"Say for each field which line of which mapping gave it."`
 	File    string `arg:"" optional:"" help:"Records: a JSON array, an object, or one object a line. Standard input if not given."`
 }
@@ -56,14 +57,26 @@ func (m mapCommand) Run(std streams) (err error) {
 	if m.Compare != "" {
 		return m.compare(s, defs, in, name, std)
 	}
+	if m.Stats {
+		return definitions.Stats(mapper, in, name, std.out)
+	}
 	out := bufio.NewWriter(std.out)
 	defer func() { err = errors.Join(err, out.Flush()) }()
 	var event []byte
 	return definitions.EachRecord(in, func(n int, record []byte) error {
 		if m.Explain {
-			return explainEvent(out, n, mapping.Explain(record, source))
+			if err := explainEvent(out, n, mapping.Explain(record, source)); err != nil {
+				return err
+			}
 		}
 		event, _ = mapper.Append(event[:0], record)
+		if rule, filtered := mapper.FilteredBy(record); filtered {
+			fmt.Fprintf(std.err, "record %d is not delivered: %s, by %q (%s)\n", n, rule.As, shorten(rule.When.Value), rule.When.Pos())
+			return nil
+		}
+		if m.Explain {
+			return nil
+		}
 		out.Write(wording.EscapeControls(nil, event)) //nolint:errcheck // Flush tells
 		return out.WriteByte('\n')
 	}, name)

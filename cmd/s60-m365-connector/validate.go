@@ -9,6 +9,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 type validateCommand struct {
@@ -37,6 +38,9 @@ func (v validateCommand) Run(std streams) error {
 		return err
 	}
 	if err := definitions.PrintUnknownNames(s, defs, dir, std.err); err != nil {
+		return err
+	}
+	if err := definition.Print(std.err, definitions.Blinding(defs)); err != nil {
 		return err
 	}
 	for _, f := range defs.Set.Own {

@@ -261,7 +261,7 @@ func (c *compiler) readsComputed(e *compiled) (name expression.Name, ok bool) {
 func (c *compiler) filters(list []filter, rules []definition.Sample, guards []*compiled, next func(definition.Text) *compiled) []filter {
 	for _, r := range rules {
 		if when := next(r.When); when != nil {
-			list = append(list, filter{as: r.As, when: append(guards[:len(guards):len(guards)], when), keep: r.Keep})
+			list = append(list, filter{rule: Rule{r.As, r.When}, when: append(guards[:len(guards):len(guards)], when), keep: r.Keep})
 		}
 	}
 	return list

@@ -4,13 +4,21 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 // filter is a rule that holds events back: all, or all but a share.
 type filter struct {
-	as   string
+	rule Rule
 	when []*compiled // all must hold
 	keep float64
+}
+
+// Rule is a drop or a sample of a mapping.
+type Rule struct {
+	As   string
+	When definition.Text
 }
 
 // holds says whether the conditions of a filter hold for the event in hand. One
@@ -41,27 +49,41 @@ func (m *Mapper) filter() {
 // by which rule. key is the record's own: of a sample, the same record always
 // falls the same way.
 func (m *Mapper) Filtered(key []byte) (as string, filtered bool) {
+	rule, filtered := m.FilteredBy(key)
+	return rule.As, filtered
+}
+
+// FilteredBy is [Mapper.Filtered] with the whole of the rule.
+func (m *Mapper) FilteredBy(key []byte) (rule Rule, filtered bool) {
 	if len(m.filters) == 0 {
-		return "", false
+		return rule, false
 	}
 	sum := sha256.Sum256(key)
 	share := float64(binary.BigEndian.Uint64(sum[:])) / math.MaxUint64
 	for _, f := range m.filters {
 		if f.keep == 0 || f.keep < 1 && share >= f.keep {
-			return f.as, true
+			return f.rule, true
 		}
 	}
-	return "", false
+	return rule, false
 }
 
-// Filters are the names of the rules that hold events back, in their order.
-func (m *Mapping) Filters() (names []string) {
+// Holding are the rules that hold for the event that Append gave last, whatever its key.
+func (m *Mapper) Holding() (rules []Rule) {
+	for _, f := range m.filters {
+		rules = append(rules, f.rule)
+	}
+	return rules
+}
+
+// Filters are the rules that hold events back, in their order.
+func (m *Mapping) Filters() (rules []Rule) {
 	for _, list := range [][]filter{m.drops, m.samples} {
 		for _, f := range list {
-			names = append(names, f.as)
+			rules = append(rules, f.rule)
 		}
 	}
-	return names
+	return rules
 }
 
 // Redacts says whether records of the mapping are changed before anything reads

@@ -45,6 +45,7 @@ func everything() engine.Status {
 				DeadLettered: 1, Difference: 4, Late: 5, Gaps: 2, Total: counts(10), Window: checkpoint.Entry{Counts: counts(1)},
 				Requests:    extract.Stats{Requests: 9, Retries: 2, Throttled: 1, Waited: 1500 * time.Millisecond},
 				FieldErrors: map[string]int64{"user_name": 7},
+				Filters:     engine.Filters{"noise": {Records: 6, Bytes: 9000}},
 				Lateness:    engine.Lateness{Counts: [9]int64{0: 4, 1: 3, 8: 1}, Sum: 100900},
 			},
 			{Feed: "audits", Partition: "B", State: engine.Starting},
@@ -114,8 +115,9 @@ func TestMetricValues(t *testing.T) {
 	got := samples(families)
 	a := "{feed=audits,partition=A}"
 	for sample, want := range map[string]float64{
-		"s60_m365_feed_records_listed_total" + a:                                                     66,
-		"s60_m365_feed_events_delivered_total" + a:                                                   33,
+		"s60_m365_feed_records_listed_total" + a:                                   66,
+		"s60_m365_feed_events_delivered_total" + a:                                 33,
+		"s60_m365_feed_records_filtered_total{feed=audits,partition=A,rule=noise}": 6, "s60_m365_feed_records_filtered_bytes_total{feed=audits,partition=A,rule=noise}": 9000,
 		"s60_m365_feed_records_duplicate_total" + a:                                                  22,
 		"s60_m365_feed_skipped_total" + a:                                                            22,
 		"s60_m365_feed_events_dead_lettered_total" + a:                                               1,
