@@ -142,6 +142,12 @@ func (t *tokens) reject(name, token string) {
 
 func (t *tokens) request(ctx context.Context, name string) (token string, expires time.Time, err error) {
 	o := &t.client.options
+	if own, ok := o.Credential.(tokenIssuer); ok {
+		started := time.Now()
+		token, expires, err = own.token(ctx, name)
+		t.client.log.Debug("token request", "scope", name, "duration", time.Since(started), "expires", expires, "error", err)
+		return token, expires, err
+	}
 	u, err := url.Parse(o.TokenURL)
 	if err == nil {
 		err = checkURL(u)

@@ -480,11 +480,11 @@ func (d *Doctor) checkExpiry(ctx context.Context) {
 	ends, err := fleet.Expiry{Settings: d.Settings, Credential: d.credential, Client: d.client}.Find(ctx)
 	now := time.Now()
 	remedy := "create a new one in the app registration and put it into " + kind
-	if kind == "FEDERATED_TOKEN_FILE" { // it tells its end only once that has passed
+	if kind == "FEDERATED_TOKEN_FILE" || kind == "MANAGED_IDENTITY" { // the first tells its end only once that has passed, the second has none
 		remedy = "see why " + d.Settings.Credential.Value + " is not renewed any more"
 	}
 	switch days := fleet.DaysLeft(ends, now); {
-	case errors.Is(err, fleet.ErrExpiryUnknown) && kind == "FEDERATED_TOKEN_FILE":
+	case errors.Is(err, fleet.ErrExpiryUnknown) && (kind == "FEDERATED_TOKEN_FILE" || kind == "MANAGED_IDENTITY"):
 		d.ok(name, "nothing to watch: a federated token is renewed by its issuer")
 	case errors.Is(err, fleet.ErrExpiryUnknown):
 		_, why, _ := strings.Cut(err.Error(), ": ")

@@ -290,6 +290,9 @@ func openStore(ctx context.Context, s *settings.Settings, log *slog.Logger) (_ c
 }
 
 func NewCredential(s *settings.Settings) (extract.Credential, error) {
+	if s.Credential.Kind == "MANAGED_IDENTITY" {
+		return extract.NewManagedIdentity(extract.ManagedIdentity(s.Identity)), nil
+	}
 	credential, err := extract.NewCredential(credentialKind[s.Credential.Kind], s.Credential.Value)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Credential.Kind, err)

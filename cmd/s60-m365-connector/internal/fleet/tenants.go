@@ -239,7 +239,7 @@ func placed(problem string, file *definition.Tenant, path string) definition.Pro
 
 // alternatives are settings of which one takes the place of the others.
 var alternatives = [][][]string{
-	{{"CLIENT_SECRET"}, {"CLIENT_SECRET_FILE"}, {"CLIENT_CERTIFICATE_FILE"}, {"FEDERATED_TOKEN_FILE"}},
+	{{"CLIENT_SECRET"}, {"CLIENT_SECRET_FILE"}, {"CLIENT_CERTIFICATE_FILE"}, {"FEDERATED_TOKEN_FILE"}, {"MANAGED_IDENTITY"}},
 	{{"PROJECT_ID", "TOKEN", "TOKEN_FILE"}, {"S60_COLLECTOR_BASE"}, {"OUTPUT", "OUTPUT_CREDENTIALS_FILE"}},
 	{{"TOKEN"}, {"TOKEN_FILE"}},
 }

@@ -98,6 +98,7 @@ type Settings struct {
 	Switched           map[string]bool // feeds on or off, whatever they say themselves
 	TenantID, ClientID string
 	Credential         credential
+	Identity           Identity // of the kind MANAGED_IDENTITY
 
 	ProjectID     string
 	Token         string
@@ -135,6 +136,9 @@ type Settings struct {
 	// is among them: an expression could put it into a URL.
 	Names map[string]any
 }
+
+// Identity is a managed identity, and where its tokens are asked for: see extract.ManagedIdentity.
+type Identity struct{ ClientID, Endpoint, Header, Metadata string }
 
 // credential is the one way in which the connector proves who it is.
 type credential struct {
@@ -437,12 +441,31 @@ func (r *reader) tenant(s *Settings, offline bool) {
 	}
 }
 
-var credentialKinds = []string{"CLIENT_SECRET", "CLIENT_SECRET_FILE", "CLIENT_CERTIFICATE_FILE", "FEDERATED_TOKEN_FILE"}
+var credentialKinds = []string{"CLIENT_SECRET", "CLIENT_SECRET_FILE", "CLIENT_CERTIFICATE_FILE", "FEDERATED_TOKEN_FILE", "MANAGED_IDENTITY"}
+
+var identityForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// managedIdentity reads which identity of the host is meant, and what a container service says in the
+// environment of where to ask for its tokens. (AZURE_POD_IDENTITY_AUTHORITY_HOST is where the platform's own
+// libraries look for instance metadata instead of its link-local address.)
+func (r *reader) managedIdentity(s *Settings) {
+	if v := s.Credential.Value; !strings.EqualFold(v, "true") {
+		if !identityForm.MatchString(v) {
+			r.fail("MANAGED_IDENTITY is %q: write true for the host's own identity, or the client id of one that was assigned to it", v)
+		}
+		s.Identity.ClientID = v
+	}
+	s.Identity.Endpoint, s.Identity.Header = r.text("IDENTITY_ENDPOINT"), r.text("IDENTITY_HEADER")
+	s.Identity.Metadata = r.text("AZURE_POD_IDENTITY_AUTHORITY_HOST")
+	if (s.Identity.Endpoint == "") != (s.Identity.Header == "") {
+		r.fail("IDENTITY_ENDPOINT and IDENTITY_HEADER belong together: the platform sets both, or neither")
+	}
+}
 
 func (r *reader) credential(s *Settings) {
 	var given []string
 	for _, kind := range credentialKinds {
-		if v := r.text(kind); v != "" {
+		if v := r.text(kind); v != "" && !(kind == "MANAGED_IDENTITY" && strings.EqualFold(v, "false")) {
 			given = append(given, kind)
 			s.Credential = credential{Kind: kind, Value: v}
 		}
@@ -454,6 +477,8 @@ func (r *reader) credential(s *Settings) {
 		r.fail("%s are set together: keep one of them", strings.Join(given, " and "))
 	case strings.HasSuffix(s.Credential.Kind, "_FILE"):
 		r.readable(s.Credential.Kind, s.Credential.Value)
+	case s.Credential.Kind == "MANAGED_IDENTITY":
+		r.managedIdentity(s)
 	}
 }
 

@@ -39,13 +39,14 @@ func Names() (tenant, process []string) {
 }
 
 var Groups = []Group{
-	{"The app registration", "Of the four credentials, set exactly one. A file is read again when it changes, so that a renewed credential takes effect without a restart.", false, []Setting{
+	{"The app registration", "Of the five credentials, set exactly one. A file is read again when it changes, so that a renewed credential takes effect without a restart.", false, []Setting{
 		{"TENANT_ID", Required, "Directory (tenant) ID."},
 		{"CLIENT_ID", Required, "Application (client) ID."},
 		{"CLIENT_SECRET", Unset, "Value of a client secret (not its ID)."},
 		{"CLIENT_SECRET_FILE", Unset, "File that holds the client secret."},
 		{"CLIENT_CERTIFICATE_FILE", Unset, "PEM file with the private key and the certificate that is uploaded to the app."},
 		{"FEDERATED_TOKEN_FILE", Unset, "File that holds a token of a federated identity (workload identity), renewed by its issuer."},
+		{"MANAGED_IDENTITY", Unset, "Identity that the platform gives to the virtual machine or container the connector runs on: `true` for its own, or the client ID of one that was assigned to it, which `CLIENT_ID` then is, too. Its permissions are granted to it as to an app registration. `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` are honoured."},
 	}},
 	{"The destination", "Set exactly one of the three: `PROJECT_ID` with `TOKEN` or `TOKEN_FILE` (ingest mode), `S60_COLLECTOR_BASE` (collector mode), `OUTPUT` (NATS, Kafka, or a test without Secure60; the others are ignored then, and that is said).", false, []Setting{
 		{"PROJECT_ID", Unset, "Number of the Secure60 project."},
