@@ -46,7 +46,10 @@ var Groups = []Group{
 		{"CLIENT_SECRET_FILE", Unset, "File that holds the client secret."},
 		{"CLIENT_CERTIFICATE_FILE", Unset, "PEM file with the private key and the certificate that is uploaded to the app."},
 		{"FEDERATED_TOKEN_FILE", Unset, "File that holds a token of a federated identity (workload identity), renewed by its issuer."},
-		{"MANAGED_IDENTITY", Unset, "Identity that the platform gives to the virtual machine or container the connector runs on: `true` for its own, or the client ID of one that was assigned to it, which `CLIENT_ID` then is, too. Its permissions are granted to it as to an app registration. `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` are honoured."},
+		{"MANAGED_IDENTITY", Unset, "Identity that the platform gives to the virtual machine or container the connector runs on: `true` for its own, or the client ID of one that was assigned to it, which `CLIENT_ID` then is, too. Its permissions are granted to it as to an app registration."},
+		{"IDENTITY_ENDPOINT", Unset, "Where a container service gives tokens of a managed identity, and"},
+		{"IDENTITY_HEADER", Unset, "what it wants to see with each request: the platform sets both."},
+		{"AZURE_POD_IDENTITY_AUTHORITY_HOST", Unset, "Base URL of instance metadata, where it is not the link-local address of all platforms."},
 	}},
 	{"The destination", "Set exactly one of the three: `PROJECT_ID` with `TOKEN` or `TOKEN_FILE` (ingest mode), `S60_COLLECTOR_BASE` (collector mode), `OUTPUT` (NATS, Kafka, or a test without Secure60; the others are ignored then, and that is said).", false, []Setting{
 		{"PROJECT_ID", Unset, "Number of the Secure60 project."},
