@@ -28,14 +28,14 @@ func TestFeedCases(t *testing.T) {
 	for _, c := range all {
 		count[c.Feed]++
 		t.Run(c.Feed+"/"+c.Name, func(t *testing.T) {
-			got, err := c.Run(defs, caseSettings(s))
+			got, err := c.Run(defs, s.Names)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := c.Compare(got); err != nil {
 				t.Errorf("%v\nif that is right: s60-m365-connector test --update", err)
 			}
-			if err := heldToSchema(got.Events); err != nil {
+			if err := cases.HoldToSchema(got.Events...); err != nil {
 				t.Error(err)
 			}
 		})

@@ -218,7 +218,7 @@ func TestShownCommands(t *testing.T) {
 		for _, block := range testkit.Fences(testkit.Read(t, page), "console") {
 			for line := range strings.Lines(block) {
 				_, command, found := strings.Cut(strings.TrimSpace(line), program.Name+" ")
-				if !found || !strings.HasPrefix(line, "$ ") {
+				if !found || !strings.HasPrefix(line, "$ ") || strings.HasPrefix(line, "$ docker run ") { // which names it as a container, too
 					continue
 				}
 				command, _, _ = strings.Cut(command, " | ")

@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v5"
-
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/cases"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
@@ -23,7 +21,6 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/transform"
-	"github.com/secure60/s60-m365-connector/schemas"
 )
 
 type testCommand struct {
@@ -86,7 +83,7 @@ func (t testCommand) Run(std streams) error {
 			written++
 		} else if err == nil {
 			fields, _ := eventFields(event) // it was just encoded
-			err = errors.Join(c.compare(event), heldToSchema([]map[string]any{fields}))
+			err = errors.Join(c.compare(event), cases.HoldToSchema(fields))
 		}
 		if err != nil {
 			wrong++
@@ -96,12 +93,12 @@ func (t testCommand) Run(std streams) error {
 		passed++
 	}
 	for _, c := range ofFeeds {
-		got, err := c.Run(defs, caseSettings(s))
+		got, err := c.Run(defs, s.Names)
 		if err == nil && t.Update {
 			err = c.Write(got)
 			written++
 		} else if err == nil {
-			err = errors.Join(c.Compare(got), heldToSchema(got.Events))
+			err = errors.Join(c.Compare(got), cases.HoldToSchema(got.Events...))
 		}
 		if err != nil {
 			wrong++
@@ -120,50 +117,6 @@ func (t testCommand) Run(std streams) error {
 		fmt.Fprintf(std.out, "%d passed, 0 failed\n", passed)
 	}
 	return nil
-}
-
-// caseSettings are what the expressions of feeds see in a case: the defaults, whatever the
-// settings of this machine are.
-func caseSettings(s *settings.Settings) map[string]any {
-	names := maps.Clone(s.Names)
-	maps.Copy(names, map[string]any{
-		"TENANT_ID": caseTenant, "CLIENT_ID": "00000000-1111-2222-3333-444444444444", "PUBLISHER_ID": caseTenant, "MS_CLOUD": "commercial",
-		"MS_LOGIN_BASE": "https://login.microsoftonline.com", "MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
-		"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "FEEDS": []any{}, "ENVIRONMENT": "",
-	})
-	return names
-}
-
-// caseTenant is the tenant of feed cases.
-const caseTenant = "11111111-2222-4333-8444-555555555555"
-
-// heldToSchema holds events to the schema of events.
-func heldToSchema(events []map[string]any) error {
-	var problems []error
-	for i, event := range events {
-		raw, err := json.Marshal(event)
-		if err == nil {
-			var fields map[string]any
-			if fields, err = eventFields(raw); err == nil {
-				err = schemas.Event().Validate(any(fields))
-			}
-		}
-		if violation, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
-			err = fmt.Errorf("event %d is not one that Secure60 takes: %s", i+1, worst(violation))
-		}
-		if err != nil {
-			problems = append(problems, err)
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// worst is the innermost of a violation: where, and what is wrong there.
-func worst(v *jsonschema.ValidationError) string {
-	for len(v.Causes) > 0 {
-		v = v.Causes[0]
-	}
-	return strings.TrimPrefix(v.InstanceLocation, "/") + " " + v.Message
 }
 
 // goldenCases finds the cases under a folder.

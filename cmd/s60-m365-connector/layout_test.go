@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"fleet":       {"definitions", "program", "settings", "wording"},
 	"doctor":      {"definitions", "fleet", "program", "settings", "wording"},
 	"web":         {"definitions", "fleet", "program", "settings", "wording"},
+	"cases":       {"definitions"},
 	"testkit":     nil,
 }
 
