@@ -89,6 +89,9 @@ func (p *partition) backfill(ctx context.Context, from, to, now time.Time, how p
 		return err
 	}
 	before := p.position.Forwarded
+	if err := p.resumeJob(ctx, now, how); err != nil {
+		return err
+	}
 	return p.walk(ctx, from, to, now, how, func(at time.Time) {
 		progress(float64(at.Sub(from))/float64(to.Sub(from)), p.position.Forwarded-before)
 	})

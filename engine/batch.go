@@ -30,6 +30,13 @@ func (c *claims) claim(key checkpoint.Key) bool {
 	return true
 }
 
+func (c *claims) holds(key checkpoint.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, taken := c.keys[key]
+	return taken
+}
+
 func (c *claims) release(keys ...checkpoint.Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,6 +33,7 @@ type courier struct {
 	done chan struct{}  // closed when all that was sent is committed or given up
 
 	// Of the goroutine that commits; once it has ended, of finish.
+	link     string // where a delta query goes on
 	position checkpoint.Position
 	entry    checkpoint.Entry // without what the tally counts
 	failed   bool             // a batch was not delivered, or not committed
@@ -157,6 +158,15 @@ func (c *courier) commit(d *delivery) error {
 	return unkept
 }
 
+// job remembers a job that was started for the window, so that a restart goes on with it. It is
+// called before the first record, while nothing is sent.
+func (c *courier) job(id string) error {
+	c.position.Job, c.position.JobAt = id, c.p.now()
+	c.position.JobFor = checkpoint.Span{From: c.entry.From, To: c.entry.To}
+	position := c.position
+	return c.p.commit(c.round, &checkpoint.Commit{Position: &position})
+}
+
 // account is the window's entry in the ledger, as far as it has come.
 func (c *courier) account() *checkpoint.Entry {
 	entry := c.entry
@@ -191,11 +201,15 @@ func (c *courier) finish(rest *batch, all bool, readErr error, started time.Time
 		defer rest.free()
 	}
 	entry := c.account()
+	over := is[*extract.JobFailed](readErr)
+	if readErr == nil || over {
+		c.position.Job, c.position.JobAt, c.position.JobFor = "", time.Time{}, checkpoint.Span{}
+	}
 	if readErr == nil {
 		entry.Complete = true
 		c.advance(entry, started)
 	}
-	if readErr == nil || entry.Fetched > 0 || entry.Items > 0 {
+	if readErr == nil || over || entry.Fetched > 0 || entry.Items > 0 {
 		position := c.position
 		commit.Position, commit.Entry = &position, entry
 		if err := p.commit(c.round, &commit); err != nil {
@@ -217,6 +231,9 @@ func (c *courier) finish(rest *batch, all bool, readErr error, started time.Time
 // ledger adds up.
 func (c *courier) advance(entry *checkpoint.Entry, started time.Time) {
 	p := c.p
+	if c.link != "" {
+		c.position.Link = c.link
+	}
 	switch {
 	case c.how.keepCursor:
 	case p.feed.Window == nil:
@@ -269,12 +286,17 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	}
 	packer := newPacker(ctx, end, p.engine.Destination, out, &p.hold, courier.send)
 	live := !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute
-	in := &intake{p: p, how: how, live: live, tally: counts, packer: packer, items: items, listing: p.newListing()}
+	in := &intake{p: p, how: how, live: live, tally: counts, packer: packer, items: items,
+		young: newClaims(), job: courier.job, listing: p.newListing()}
+	if f := p.position.JobFor; p.position.Job != "" && f.From.Equal(w.From) && f.To.Equal(w.To) {
+		w.Job, w.JobAt = p.position.Job, p.position.JobAt
+	}
 	err := p.reader.Read(ctx, w, in)
 	if err == nil {
 		err = in.takeRemoved(ctx)
 	}
 	rest, all := packer.finish()
+	courier.link = in.link
 	p.position, err = courier.finish(rest, all, err, started)
 	return err
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"maps"
+	"strconv"
 	"sync"
 	"time"
 
@@ -76,23 +77,32 @@ type intake struct {
 
 	listing *listing // of a snapshot; nil for another feed
 
-	items *claims     // listed in this window, and not yet committed
+	items *claims // listed in this window, and not yet committed
+	young *claims // of these, those that may have been incomplete when they are fetched
+	link  string  // where a delta query goes on; of the reader's goroutine
+	job   func(id string) error
 	pages occurrences // of records without a key, over the pages, which come one after the other
 }
 
 // Known implements [extract.Sink].
-func (in *intake) Known(item string, _ time.Time) (bool, error) {
-	if item == "" { // it has no key, and is fetched whenever it is listed
-		in.count(func(c *checkpoint.Counts) { c.Items++ })
+func (in *intake) Known(item string, at time.Time) (bool, error) {
+	if item == "" { // it has no key: it is fetched whenever it is listed, and counted by its records
 		return false, nil
 	}
 	key := in.p.itemKey(item)
 	_, known, err := in.p.engine.Store.Seen(key)
+	young := !at.IsZero() && in.p.now().Sub(at) < in.p.feed.Expand.Settle
+	if err == nil && !known && young { // fetched once, and not to be fetched again yet
+		_, known, err = in.p.engine.Store.Seen(in.p.youngKey(item))
+	}
 	if err != nil {
 		return false, err
 	}
 	// Also what is listed twice, and on its way.
 	known = known && !in.how.refetch || !in.items.claim(key)
+	if !known && young {
+		in.young.claim(key)
+	}
 	in.count(func(c *checkpoint.Counts) {
 		c.Items++
 		if known {
@@ -102,16 +112,32 @@ func (in *intake) Known(item string, _ time.Time) (bool, error) {
 	return known, nil
 }
 
-// Gone implements [extract.Sink].
-func (in *intake) Gone(string, string) (giveUp bool, err error) {
-	return in.p.feed.Expand.Gone <= 1, nil
+// Gone implements [extract.Sink]. An item is given up once as many rounds as the feed says have
+// found it gone; which did is remembered in the store. A second look tries it again.
+func (in *intake) Gone(item, _ string) (giveUp bool, err error) {
+	key := in.p.itemKey(item)
+	for n := 1; n < in.p.feed.Expand.Gone; n++ {
+		found := checkpoint.KeyOf(in.p.feed.Name, "gone", item, strconv.Itoa(n))
+		_, seen, err := in.p.engine.Store.Seen(found)
+		if err != nil {
+			return false, err
+		}
+		if !seen {
+			in.items.release(key)
+			return false, in.packer.also(in.packer.ctx, nil, found)
+		}
+	}
+	if item == "" {
+		return true, nil
+	}
+	return true, in.packer.also(in.packer.ctx, nil, key)
 }
 
 // Job implements [extract.Sink].
-func (in *intake) Job(string) error { return nil }
+func (in *intake) Job(id string) error { return in.job(id) }
 
 // Delta implements [extract.Sink].
-func (in *intake) Delta(string) {}
+func (in *intake) Delta(position string) { in.link = position }
 
 // Skipped implements [extract.Sink].
 func (in *intake) Skipped(item, reason string) {
@@ -151,8 +177,11 @@ type source struct {
 // Record implements [extract.Source].
 func (s *source) Record(ctx context.Context, raw []byte) error {
 	in := s.in
-	if in.listing != nil {
+	switch {
+	case in.listing != nil:
 		return s.object(ctx, raw)
+	case in.p.feed.Paging.Delta:
+		return s.changed(ctx, raw)
 	}
 	key := in.p.recordKey(raw, &s.keyless)
 	if !in.p.claims.claim(key) {
@@ -276,5 +305,9 @@ func (s *source) End() error {
 		return nil
 	}
 	in.count(func(c *checkpoint.Counts) { c.ItemsFetched++ })
-	return in.packer.also(in.packer.ctx, nil, in.p.itemKey(s.item))
+	key := in.p.itemKey(s.item)
+	if in.young.holds(key) { // it is fetched once more, when it is older
+		return in.packer.also(in.packer.ctx, nil, in.p.youngKey(s.item))
+	}
+	return in.packer.also(in.packer.ctx, nil, key)
 }

@@ -23,6 +23,11 @@ func (p *partition) itemKey(key string) checkpoint.Key {
 	return checkpoint.KeyOf(p.feed.Name, "item", key)
 }
 
+// youngKey says that an item was fetched while it may have been incomplete.
+func (p *partition) youngKey(key string) checkpoint.Key {
+	return checkpoint.KeyOf(p.feed.Name, "young item", key)
+}
+
 // recordKey names a record by the feed's key. A record that lacks a part of
 // it is named by its content and its place among records of the same content:
 // it is never taken for a duplicate of another, and still is one of itself

@@ -87,7 +87,10 @@ func (p *partition) catchUp(ctx context.Context) error {
 	}
 	started := p.now()
 	if p.feed.Window == nil {
-		return p.window(ctx, extract.Window{}, started, pass{})
+		return p.whole(ctx, started)
+	}
+	if err := p.resumeJob(ctx, started, pass{}); err != nil {
+		return err
 	}
 	from, target, whole, lost := p.plan(started)
 	if lost > 0 {
@@ -106,6 +109,25 @@ func (p *partition) catchUp(ctx context.Context) error {
 		p.wholeAt = started
 	}
 	return err
+}
+
+// whole reads a feed without windows. A delta query whose link has expired begins anew.
+func (p *partition) whole(ctx context.Context, started time.Time) error {
+	err := p.window(ctx, extract.Window{Delta: p.position.Link}, started, pass{})
+	if is[*extract.ResetWindow](err) && p.position.Link != "" {
+		p.log.Info("the delta link has expired: the query begins anew, and what is as it was is not sent again", "cause", err)
+		p.position.Link = ""
+		err = p.window(ctx, extract.Window{}, started, pass{})
+	}
+	return err
+}
+
+// resumeJob reads the window whose job was started before a restart.
+func (p *partition) resumeJob(ctx context.Context, started time.Time, how pass) error {
+	if p.position.Job == "" {
+		return nil
+	}
+	return p.walk(ctx, p.position.JobFor.From, p.position.JobFor.To, started, how, nil)
 }
 
 // backFromTheFuture begins anew where a clock that was wrong had led the cursor: what is new

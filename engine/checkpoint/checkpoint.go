@@ -69,9 +69,10 @@ type Position struct {
 	GateUntil    time.Time `json:"gate_until,omitzero"`    // the licence gate is closed until then
 	GateReason   string    `json:"gate_reason,omitempty"`
 
-	Link  string    `json:"link,omitempty"`  // where a delta query goes on
-	Job   string    `json:"job,omitempty"`   // the query that the service works on for this partition
-	JobAt time.Time `json:"job_at,omitzero"` // when it was begun
+	Link   string    `json:"link,omitempty"`   // where a delta query goes on
+	Job    string    `json:"job,omitempty"`    // the query that the service works on for this partition
+	JobAt  time.Time `json:"job_at,omitzero"`  // when it was begun
+	JobFor Span      `json:"job_for,omitzero"` // what it was asked for; zero for a feed without windows
 
 	Unreadable []Span `json:"unreadable,omitempty"` // told as gaps, and not asked for again
 
