@@ -158,7 +158,7 @@ func compileStill(defs *definitions.Compiled, s *settings.Settings, name string)
 		return nil, fmt.Errorf("there is no mapping %q", name)
 	}
 	compiled, problems := transform.Compile(m, transform.Options{
-		Constants: definitions.Constants(s.Environment), Now: func() time.Time { return goldenTime },
+		Constants: definitions.Constants(s.Environment), PseudonymKey: s.PseudonymKey, Now: func() time.Time { return goldenTime },
 	})
 	if definition.Invalid(problems) {
 		return nil, errors.New(problems[0].String())
