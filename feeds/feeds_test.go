@@ -64,6 +64,10 @@ func TestAnswers(t *testing.T) {
 		{"entra-risk-detections", 403, `{"error": {"code": "Authentication_RequestFromNonPremiumTenantOrB2CTenant", "message": "Neither tenant is B2C or tenant doesn't have premium license"}}`, licence},
 		{"entra-signins", 403, `{"error": {"code": "Forbidden", "message": "Your tenant is not licensed for this feature."}}`, licence},
 		{"intune-audit-events", 400, `{"error": {"code": "BadRequest", "message": "{\"Message\": \"Request not applicable to target tenant.\"}"}}`, licence},
+		{"hunting-email-events", 400, `{"error": {"code": "BadRequest", "message": "Failed to resolve table or column expression named 'EmailEvents'"}}`, "gate"},
+		{"hunting-email-events", 400, `{"error": {"code": "BadRequest", "message": "Query execution has exceeded the allowed limits"}}`, "narrow"},
+		{"hunting-email-events", 200, `{"schema": [], "results": [{}]}`, none},
+		{"hunting-email-events", 403, `{"error": {"code": "Forbidden", "message": "Your tenant is not licensed for this feature."}}`, licence},
 		{"security-alerts", 403, `{"error": {"code": "Forbidden", "message": "Your tenant is not licensed for this feature."}}`, licence},
 		{"entra-signins", 429, `{"error": {"code": "UnknownError", "message": "This request is throttled."}}`, none},
 		{"entra-directory-audits", 400, `{"error": {"code": "BadRequest", "message": "Resource not found for the segment 'auditLogs'."}}`, "gate"},
@@ -216,9 +220,36 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestHunting expands the queries of advanced hunting: of one table each, for the window alone, and naming the table.
+func TestHunting(t *testing.T) {
+	set, settings := load(t, "defender")
+	env := map[string]any{"window": map[string]any{"from": "F", "to": "T"}}
+	for name, value := range settings {
+		env[name] = value
+	}
+	for _, f := range set.Feeds {
+		if !strings.HasPrefix(f.Name, "hunting-") {
+			continue
+		}
+		body, err := f.Request.Body.Expand(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		query, _ := body.(map[string]any)["Query"].(string)
+		table, _, _ := strings.Cut(query, " ")
+		if !strings.HasPrefix(query, table+" | where Timestamp >= datetime(F) and Timestamp < datetime(T) ") || !strings.HasSuffix(query, ` | extend TableName = "`+table+`"`) || strings.Contains(query, "$") {
+			t.Errorf("%s asks %q", f.Name, query)
+		}
+		if f.Request.Method != "POST" || f.Records != "results" || f.Cursor.Field != "Timestamp" {
+			t.Errorf("%s: %s, records %v, cursor %v", f.Name, f.Request.Method, f.Records, f.Cursor)
+		}
+	}
+}
+
 // optional are the feeds that run only where FEEDS names them.
 var optional = []string{
 	"entra-provisioning", "entra-risky-serviceprincipals", "entra-serviceprincipal-risk-detections",
+	"hunting-alert-evidence", "hunting-cloud-app-events", "hunting-device-logons", "hunting-email-attachments", "hunting-email-events", "hunting-email-urls", "hunting-identity-logons", "hunting-url-clicks",
 	"intune-audit-events", "message-trace", "security-alerts", "security-incidents",
 }
 
@@ -245,8 +276,11 @@ func TestEnabled(t *testing.T) {
 
 // packs are the names in FEEDS that stand for several feeds.
 var packs = map[string][]string{
-	"defender": {"security-alerts", "security-incidents"},
-	"email":    {"message-trace"},
+	"defender": {
+		"security-alerts", "security-incidents",
+		"hunting-alert-evidence", "hunting-cloud-app-events", "hunting-device-logons", "hunting-email-attachments", "hunting-email-events", "hunting-email-urls", "hunting-identity-logons", "hunting-url-clicks",
+	},
+	"email": {"message-trace"},
 }
 
 func TestPacks(t *testing.T) {

@@ -162,6 +162,7 @@ $Permissions = @(
     [pscustomobject]@{ Set = 'provisioning'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ProvisioningLog.Read.All'; Id = '091937d3-3e38-47a1-8649-b2f99d3035f1' }
     [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityAlert.Read.All'; Id = '472e4a4d-bb4a-4026-98d1-0b0d74cb74a5' }
     [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityIncident.Read.All'; Id = '45cc0394-e837-488b-a098-1918f48d186c' }
+    [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ThreatHunting.Read.All'; Id = 'dd98c7f5-2d42-42d3-a0e4-633161547251' }
     [pscustomobject]@{ Set = 'intune'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'DeviceManagementApps.Read.All'; Id = '7a6ee1e7-141e-4cec-ae74-d9db155731ff' }
 )
 # </permissions>

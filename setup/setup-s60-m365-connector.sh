@@ -57,6 +57,7 @@ workload-identities 00000003-0000-0000-c000-000000000000 IdentityRiskyServicePri
 provisioning 00000003-0000-0000-c000-000000000000 ProvisioningLog.Read.All 091937d3-3e38-47a1-8649-b2f99d3035f1
 security-alerts 00000003-0000-0000-c000-000000000000 SecurityAlert.Read.All 472e4a4d-bb4a-4026-98d1-0b0d74cb74a5
 security-alerts 00000003-0000-0000-c000-000000000000 SecurityIncident.Read.All 45cc0394-e837-488b-a098-1918f48d186c
+security-alerts 00000003-0000-0000-c000-000000000000 ThreatHunting.Read.All dd98c7f5-2d42-42d3-a0e4-633161547251
 intune 00000003-0000-0000-c000-000000000000 DeviceManagementApps.Read.All 7a6ee1e7-141e-4cec-ae74-d9db155731ff'
 # </permissions>
 
