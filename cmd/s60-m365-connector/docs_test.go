@@ -364,3 +364,12 @@ func TestLinks(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmeShowsAnEvent: the event in the README is one that a golden case makes.
+func TestReadmeShowsAnEvent(t *testing.T) {
+	_, text, _ := strings.Cut(testkit.Read(t, "README.md"), "\n## Data format\n")
+	shown := testkit.Fences(text, "json")
+	if len(shown) == 0 || shown[0] != testkit.Read(t, "golden/o365-management/file-download-by-url.golden.json") {
+		t.Error("the README's event is not golden/o365-management/file-download-by-url.golden.json")
+	}
+}
