@@ -117,6 +117,36 @@ func TestTooEarly(t *testing.T) {
 	t.Error("no rule says from when")
 }
 
+// TestFallback: where beta is not to be had the same sign-ins are asked for in v1.0, and what names them is
+// there, too: nothing is sent twice at the change.
+func TestFallback(t *testing.T) {
+	set, settings := load(t)
+	f := set.Feed("entra-signins")
+	for body, want := range map[string]bool{
+		`{"error": {"code": "BadRequest", "message": "Resource not found for the segment 'auditLogs'."}}`:                       true,
+		`{"error": {"code": "BadRequest", "message": "Could not find a property named 'x' on type 'microsoft.graph.signIn'."}}`: true,
+		`{"error": {"code": "UnknownError", "message": "Invalid Skip Token, skip token is null"}}`:                              false,
+		`{"error": {"code": "BadRequest", "message": "Minimum allowed time for createdDateTime is 2026-02-22T10:00:00Z."}}`:     false,
+	} {
+		if got, err := f.Fallback.When.Bool(answer(t, 400, body)); got != want || err != nil {
+			t.Errorf("%s: %v %v", body, got, err)
+		}
+	}
+	url, err := f.Fallback.Request.URL.Expand(settings)
+	if err != nil || url != "https://graph.microsoft.com/v1.0/auditLogs/signIns" {
+		t.Errorf("%s %v", url, err)
+	}
+	if len(f.Fallback.Request.Query) != len(f.Request.Query) || len(f.Fallback.Request.Headers) != len(f.Request.Headers) {
+		t.Error("the fallback asks for something else")
+	}
+	v1 := sections(t, "testdata/graph-properties.txt")[f.Name]
+	for _, part := range append(slices.Clone(f.Key), f.Cursor.Field) {
+		if !slices.Contains(v1, part) { // those of beta alone have it before their name
+			t.Errorf("v1.0 has no %s", part)
+		}
+	}
+}
+
 func answer(t *testing.T, status int, body string) map[string]any {
 	t.Helper()
 	env := map[string]any{"status": status, "error": map[string]any{}, "body": nil, "headers": map[string]any{}}
