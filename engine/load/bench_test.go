@@ -16,12 +16,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// BenchmarkDeliver measures events a second in each format against a server
-// that reads and accepts, next to what a bare client of the standard library
-// does with the same bodies and as many requests at a time.
 // benchConnections are those of the bare client that is compared with.
 const benchConnections = 16
 
+// BenchmarkDeliver measures events a second in each format against a server
+// that reads and accepts, next to what a bare client of the standard library
+// does with the same bodies and as many requests at a time.
 func BenchmarkDeliver(b *testing.B) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
