@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"settings":    {"program"},
 	"definitions": {"program", "settings", "wording"},
 	"fleet":       {"definitions", "program", "settings", "wording"},
+	"author":      nil,
 	"doctor":      {"definitions", "fleet", "program", "settings", "wording"},
 	"web":         {"definitions", "fleet", "program", "settings", "wording"},
 	"cases":       {"definitions"},

@@ -33,6 +33,7 @@ type commands struct {
 	Validate validateCommand `cmd:"" help:"Check every feed, mapping and tenant file, and show every problem at its place."`
 	Show     showCommand     `cmd:"" help:"Print a shipped feed, mapping or schema, or what is in force with your own files."`
 	Map      mapCommand      `cmd:"" help:"Turn records into events, offline."`
+	New      newCommand      `cmd:"" help:"Write a first version of a feed and its mapping."`
 	Test     testCommand     `cmd:"" help:"Run golden cases: record in, event out, compared."`
 	Feeds    feedsCommand    `cmd:"" help:"Show the feeds: state, cursor, lag, what was forwarded, last error."`
 	Backfill backfillCommand `cmd:"" help:"Read a period again, without moving the cursor."`

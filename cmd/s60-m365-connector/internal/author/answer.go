@@ -1,0 +1,265 @@
+// Package author writes the first version of a feed and its mapping from one answer of an
+// endpoint: where the records are, what tells them apart, their time, how pages go on, and
+// the fields of the Common Information Model by the names of the record's own. What it
+// guesses it says, in comments that a person reads before the feed runs.
+package author
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// Answer is what an answer tells of its endpoint.
+type Answer struct {
+	Records []json.RawMessage
+	Path    string // to the records, as gjson has it
+
+	Next  string // path of the next page's link or token, "" for none
+	Token bool   // Next is a token, not a URL
+	OData bool
+
+	Key  []string // of a record
+	Time string   // path of a record's time, "" for none
+
+	// URL is that of the endpoint: with ${MS_GRAPH_BASE} for Microsoft Graph's. "" is not known.
+	URL string
+}
+
+// Read finds out what an answer tells. address is where it came from, "" if that is not known.
+func Read(body []byte, address string) (*Answer, error) {
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	if !gjson.ValidBytes(body) {
+		return nil, errors.New("the answer is not JSON")
+	}
+	a := &Answer{}
+	root := gjson.ParseBytes(body)
+	var list gjson.Result
+	if a.Path, list = findRecords(root); !list.IsArray() {
+		return nil, errors.New("the answer holds no list of records: an array, or an object with an array of objects in it")
+	}
+	for _, r := range list.Array() {
+		if r.IsObject() {
+			a.Records = append(a.Records, json.RawMessage(r.Raw))
+		}
+	}
+	if len(a.Records) == 0 {
+		return nil, fmt.Errorf("the list %s of the answer holds no record: take an answer that has one, to see its fields", a.Path)
+	}
+	a.paging(root)
+	a.Key = findKey(a.Records)
+	a.Time = findTime(a.Records)
+	a.URL = endpoint(root, address)
+	return a, nil
+}
+
+// findRecords is the list of records, with its path: of several, the one with the most text.
+func findRecords(root gjson.Result) (string, gjson.Result) {
+	if root.IsArray() {
+		return "@this", root
+	}
+	best, path := gjson.Result{}, ""
+	var search func(value gjson.Result, at string, depth int)
+	search = func(value gjson.Result, at string, depth int) {
+		value.ForEach(func(key, v gjson.Result) bool {
+			inner := escape(key.Str)
+			if at != "" {
+				inner = at + "." + inner
+			}
+			switch {
+			case v.IsArray() && (len(v.Array()) == 0 || v.Array()[0].IsObject()) && len(v.Raw) > len(best.Raw):
+				best, path = v, inner
+			case v.IsObject() && depth < 3:
+				search(v, inner, depth+1)
+			}
+			return true
+		})
+	}
+	search(root, "", 0)
+	if value := root.Get("value"); value.IsArray() { // what OData calls it
+		return "value", value
+	}
+	return path, best
+}
+
+var special = regexp.MustCompile(`[.*?|#@!\\]`)
+
+// escape is a name as part of a gjson path.
+func escape(name string) string { return special.ReplaceAllString(name, `\$0`) }
+
+// nextNames are what the link to the next page, or its token, is called.
+var nextNames = regexp.MustCompile(`(?i)^(@odata\.)?(next_?link|next_?page_?(url|uri|link)?|next_?url|next|next_?(page_?)?token|next_?cursor|cursor|continuation_?token|page_?token)$`)
+
+func (a *Answer) paging(root gjson.Result) {
+	a.OData = root.Get(`@odata\.context`).Exists() || root.Get(`@odata\.nextLink`).Exists() || root.Get(`@odata\.count`).Exists()
+	if a.OData || !root.IsObject() {
+		return
+	}
+	var search func(value gjson.Result, at string, depth int)
+	search = func(value gjson.Result, at string, depth int) {
+		value.ForEach(func(key, v gjson.Result) bool {
+			inner := escape(key.Str)
+			if at != "" {
+				inner = at + "." + inner
+			}
+			switch {
+			case v.Type == gjson.String && v.Str != "" && nextNames.MatchString(key.Str):
+				a.Next, a.Token = inner, !strings.HasPrefix(v.Str, "http")
+				return false
+			case v.IsObject() && depth < 2:
+				search(v, inner, depth+1)
+			}
+			return a.Next == ""
+		})
+	}
+	search(root, "", 0)
+}
+
+// keyNames are what identifies a record, the likeliest first.
+var keyNames = []string{"id", "Id", "ID", "eventId", "uuid", "guid", "recordId", "requestId", "identity", "Identity", "skuId", "objectId", "messageId", "name"}
+
+// findKey is what tells the records apart: a name that all have, with different values.
+func findKey(records []json.RawMessage) []string {
+	unique := func(names ...string) bool {
+		seen := map[string]bool{}
+		for _, r := range records {
+			var values []string
+			for _, name := range names {
+				v := gjson.GetBytes(r, escape(name))
+				if v.Type != gjson.String && v.Type != gjson.Number || v.Raw == `""` {
+					return false
+				}
+				values = append(values, v.Raw)
+			}
+			key := strings.Join(values, "\n")
+			if seen[key] {
+				return false
+			}
+			seen[key] = true
+		}
+		return true
+	}
+	for _, name := range keyNames {
+		if unique(name) {
+			return []string{name}
+		}
+	}
+	var ids, texts []string
+	gjson.ParseBytes(records[0]).ForEach(func(key, v gjson.Result) bool {
+		switch {
+		case v.Type == gjson.String && strings.HasSuffix(strings.ToLower(key.Str), "id"):
+			ids = append(ids, key.Str)
+		case v.Type == gjson.String || v.Type == gjson.Number:
+			texts = append(texts, key.Str)
+		}
+		return true
+	})
+	for _, name := range ids {
+		if unique(name) {
+			return []string{name}
+		}
+	}
+	for i, name := range slices.Concat(ids, texts) {
+		for _, other := range slices.Concat(ids, texts)[i+1:] {
+			if unique(name, other) {
+				return []string{name, other}
+			}
+		}
+	}
+	return nil
+}
+
+// timeNames are the times of records, those that say when it happened first.
+var timeNames = []string{
+	"createdDateTime", "activityDateTime", "eventDateTime", "detectedDateTime", "riskLastUpdatedDateTime", "firstDetectedDateTime", "startDateTime", "sentDateTime", "receivedDateTime",
+	"requestedDateTime", "CreationTime", "CreationDate", "publishedDateTime", "lastModifiedDateTime", "lastUpdatedDateTime", "lastUpdateDateTime", "timestamp", "time", "date", "created_at", "createdAt", "published",
+}
+
+// findTime is when a record happened: a name that all have, with a time in it.
+func findTime(records []json.RawMessage) string {
+	times := func(name string) bool {
+		for _, r := range records {
+			v := gjson.GetBytes(r, escape(name))
+			if v.Type != gjson.String {
+				return false
+			}
+			if t, err := time.Parse(time.RFC3339, v.Str); err != nil || t.Year() < 1990 || t.Year() > 9000 {
+				if _, err := time.Parse("2006-01-02T15:04:05", v.Str); err != nil {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	for _, name := range timeNames {
+		if times(name) {
+			return name
+		}
+	}
+	found := ""
+	gjson.ParseBytes(records[0]).ForEach(func(key, v gjson.Result) bool {
+		lower := strings.ToLower(key.Str)
+		if (strings.Contains(lower, "time") || strings.Contains(lower, "date")) && !strings.Contains(lower, "expir") && !strings.Contains(lower, "end") && times(key.Str) {
+			found = key.Str
+		}
+		return found == ""
+	})
+	return found
+}
+
+var (
+	contextPath = regexp.MustCompile(`^https://[^/]+/(v1\.0|beta)/\$metadata#(.+)$`)
+	selection   = regexp.MustCompile(`\([^()']*\)$`)
+	graphHost   = regexp.MustCompile(`^(dod-)?graph\.microsoft\.(com|us)$|^microsoftgraph\.chinacloudapi\.cn$`)
+	manageHost  = regexp.MustCompile(`^manage(-gcc)?\.office\.com$|^manage\.office365\.us$|^manage\.protection\.apps\.mil$`)
+)
+
+// endpoint is where the answer came from, without its query.
+func endpoint(root gjson.Result, address string) string {
+	if address == "" {
+		address = root.Get(`@odata\.nextLink`).Str
+	}
+	if address == "" {
+		if m := contextPath.FindStringSubmatch(root.Get(`@odata\.context`).Str); m != nil && !strings.HasPrefix(m[2], "Collection(") {
+			path := strings.TrimSuffix(m[2], "/$entity")
+			path = selection.ReplaceAllString(path, "")
+			path = strings.ReplaceAll(strings.ReplaceAll(path, "('", "/"), "')", "")
+			return "${MS_GRAPH_BASE}/" + m[1] + "/" + path
+		}
+		return ""
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	switch {
+	case graphHost.MatchString(u.Host):
+		return "${MS_GRAPH_BASE}" + u.Path
+	case manageHost.MatchString(u.Host):
+		return "${MS_MANAGE_BASE}" + u.Path
+	}
+	return u.Scheme + "://" + u.Host + u.Path
+}
+
+// Scope is what a token for a URL is asked for.
+func Scope(address string) string {
+	for _, base := range []string{"${MS_GRAPH_BASE}", "${MS_MANAGE_BASE}"} {
+		if strings.HasPrefix(address, base) {
+			return base + "/.default"
+		}
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return cmp.Or(u.Scheme, "https") + "://" + u.Host + "/.default"
+}
