@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,6 +50,9 @@ func (f feedsCommand) Run(ctx context.Context, std streams) error {
 		}
 		defs = defs.With(s.Switched)
 	}
+	if fleet.Running(ctx, process) {
+		return f.running(ctx, s, all, std)
+	}
 	var store checkpoint.Store // nil: there is no state yet
 	opened, err := fleet.LookAtState(ctx, process)
 	switch {
@@ -61,31 +65,43 @@ func (f feedsCommand) Run(ctx context.Context, std streams) error {
 		store = opened
 		defer store.Close()
 	}
+	if process.Shared.URL == "" {
+		fmt.Fprintln(std.err, "no connector runs on this state: what it held last is shown")
+	}
 	if all {
 		return f.tenants(process, env, defs, store, std)
 	}
-	positions, ledger, err := f.read(store, s)
+	if store != nil && s.Tenant != "" {
+		store = checkpoint.Scope(store, s.Tenant)
+	}
+	if f.Ledger {
+		return f.ledger(std.out, func(use func(checkpoint.Entry) error) error {
+			if store == nil {
+				return nil
+			}
+			for entry, err := range store.Ledger("") {
+				if err == nil {
+					err = use(entry)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	positions, err := positionsOf(store)
 	if err != nil {
 		return err
 	}
-	return f.print(std.out, fleet.Stored(defs, s, positions), ledger)
+	return f.print(std.out, fleet.Stored(defs, s, positions))
 }
 
-// read is what the state, if there is one, holds of a tenant.
-func (f feedsCommand) read(store checkpoint.Store, s *settings.Settings) (positions map[[2]string]checkpoint.Position, ledger []checkpoint.Entry, err error) {
+func positionsOf(store checkpoint.Store) (map[[2]string]checkpoint.Position, error) {
 	if store == nil {
-		return nil, nil, nil
+		return nil, nil
 	}
-	if s.Tenant != "" {
-		store = checkpoint.Scope(store, s.Tenant)
-	}
-	if positions, err = store.Positions(""); err != nil {
-		return nil, nil, err
-	}
-	if f.Ledger {
-		ledger, err = checkpoint.Chronological(store.Ledger(""))
-	}
-	return positions, ledger, err
+	return store.Positions("")
 }
 
 // running asks the connector that holds the state.
@@ -97,21 +113,17 @@ func (f feedsCommand) running(ctx context.Context, s *settings.Settings, all boo
 		}
 		return f.printTenants(std.out, list)
 	}
-	base := ""
-	if s.Tenant != "" {
-		base = "/tenants/" + s.Tenant
+	base := tenantPath(s)
+	if f.Ledger {
+		return f.ledger(std.out, func(use func(checkpoint.Entry) error) error {
+			return fleet.AskEach(ctx, s, base+"/ledger.json", use)
+		})
 	}
 	var status engine.Status
 	if err := fleet.AskJSON(ctx, s, base+"/status.json", &status); err != nil {
 		return err
 	}
-	var ledger []checkpoint.Entry
-	if f.Ledger {
-		if err := fleet.AskJSON(ctx, s, base+"/ledger.json", &ledger); err != nil {
-			return err
-		}
-	}
-	return f.print(std.out, status.Feeds, ledger)
+	return f.print(std.out, status.Feeds)
 }
 
 // tenants shows each tenant as the state tells.
@@ -124,7 +136,7 @@ func (f feedsCommand) tenants(process *settings.Settings, env map[string]string,
 	for _, t := range tenants {
 		status := fleet.Member{Tenant: t}.Status()
 		if t.Settings != nil {
-			positions, _, err := f.read(store, t.Settings)
+			positions, err := positionsOf(scoped(store, t.Name))
 			if err != nil {
 				return err
 			}
@@ -155,22 +167,57 @@ func (f feedsCommand) printTenants(w io.Writer, list []fleet.TenantStatus) error
 	return table.Flush()
 }
 
-func (f feedsCommand) print(w io.Writer, feeds []engine.FeedStatus, ledger []checkpoint.Entry) error {
+// scoped is the part of a tenant, nil of no store.
+func scoped(store checkpoint.Store, tenant string) checkpoint.Store {
+	if store == nil {
+		return nil
+	}
+	return checkpoint.Scope(store, tenant)
+}
+
+func (f feedsCommand) print(w io.Writer, feeds []engine.FeedStatus) error {
 	if f.JSON {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		if f.Ledger {
-			return enc.Encode(ledger)
-		}
 		return enc.Encode(feeds)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if f.Ledger {
-		printLedger(table, ledger)
-	} else {
-		printFeeds(table, feeds, time.Now())
-	}
+	printFeeds(table, feeds, time.Now())
 	return table.Flush()
+}
+
+// ledgerRows is how many rows have their columns aligned with each other: there can be more
+// than memory should hold.
+const ledgerRows = 1000
+
+// ledger writes the entries as they come.
+func (f feedsCommand) ledger(w io.Writer, each func(func(checkpoint.Entry) error) error) error {
+	n := 0
+	if f.JSON {
+		out := bufio.NewWriter(w)
+		out.WriteString("[") //nolint:errcheck // Flush tells
+		err := each(func(e checkpoint.Entry) error {
+			if n++; n > 1 {
+				out.WriteByte(',') //nolint:errcheck
+			}
+			text, err := json.Marshal(e)
+			out.WriteString("\n  ") //nolint:errcheck
+			out.Write(text)         //nolint:errcheck
+			return err
+		})
+		out.WriteString("\n]\n") //nolint:errcheck
+		return errors.Join(err, out.Flush())
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "FEED\tFROM\tTO\tLISTED\tFETCHED\tDELIVERED\tDUPLICATE\tFILTERED\tSKIPPED\tDEAD-LETTERED\tSTATE")
+	err := each(func(e checkpoint.Entry) error {
+		printEntry(table, e)
+		if n++; n%ledgerRows == 0 {
+			return table.Flush()
+		}
+		return nil
+	})
+	return errors.Join(err, table.Flush())
 }
 
 func printFeeds(w io.Writer, feeds []engine.FeedStatus, now time.Time) {
@@ -189,20 +236,17 @@ func printFeeds(w io.Writer, feeds []engine.FeedStatus, now time.Time) {
 	}
 }
 
-func printLedger(w io.Writer, ledger []checkpoint.Entry) {
-	fmt.Fprintln(w, "FEED\tFROM\tTO\tLISTED\tFETCHED\tDELIVERED\tDUPLICATE\tFILTERED\tSKIPPED\tDEAD-LETTERED\tSTATE")
-	for _, e := range ledger {
-		state := "complete"
-		items, records := e.Difference()
-		switch {
-		case !e.Complete:
-			state = "unfinished, read again later"
-		case items != 0 || records != 0:
-			state = fmt.Sprintf("DIFFERENCE %d items, %d records", items, records)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\n", wording.FeedLabel(e.Feed, e.Partition), stamp(e.From), stamp(e.To),
-			e.Listed, e.Fetched, e.Delivered, e.Duplicate, filtered(e), e.Skipped+e.ItemsSkipped, e.DeadLettered, state)
+func printEntry(w io.Writer, e checkpoint.Entry) {
+	state := "complete"
+	items, records := e.Difference()
+	switch {
+	case !e.Complete:
+		state = "unfinished, read again later"
+	case items != 0 || records != 0:
+		state = fmt.Sprintf("DIFFERENCE %d items, %d records", items, records)
 	}
+	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\n", wording.FeedLabel(e.Feed, e.Partition), stamp(e.From), stamp(e.To),
+		e.Listed, e.Fetched, e.Delivered, e.Duplicate, filtered(e), e.Skipped+e.ItemsSkipped, e.DeadLettered, state)
 }
 
 // filtered is what the mapping's rules held back, and which.

@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"settings":    {"program"},
 	"definitions": {"program", "settings", "wording"},
 	"fleet":       {"definitions", "program", "settings", "wording"},
-	"author":      nil,
+	"author":      {"cases", "definitions", "program", "settings", "wording"},
 	"doctor":      {"definitions", "fleet", "program", "settings", "wording"},
 	"web":         {"definitions", "fleet", "program", "settings", "wording"},
 	"cases":       {"definitions"},
@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 
 // mostLines is how long package main may be, tests left out: the work is done in the
 // rooms.
-const mostLines = 2000
+const mostLines = 2300
 
 func TestRooms(t *testing.T) {
 	const internal = "github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/"

@@ -36,6 +36,8 @@ type commands struct {
 	New      newCommand      `cmd:"" help:"Write a first version of a feed and its mapping."`
 	Test     testCommand     `cmd:"" help:"Run golden cases: record in, event out, compared."`
 	Feeds    feedsCommand    `cmd:"" help:"Show the feeds: state, cursor, lag, what was forwarded, last error."`
+	Top      topCommand      `cmd:"" help:"Show the running connector live: feeds, rates, lag, last errors."`
+	Try      tryCommand      `cmd:"" help:"Read a little of one feed with the real credentials, and show it with its events; nothing is delivered."`
 	Backfill backfillCommand `cmd:"" help:"Read a period again, without moving the cursor."`
 	Replay   replayCommand   `cmd:"" help:"Send the events again that the destination refused."`
 	State    stateCommand    `cmd:"" help:"Carry the state over between one connector and replicas."`

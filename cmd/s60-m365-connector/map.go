@@ -12,6 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/author"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
@@ -71,7 +72,7 @@ func (m mapCommand) Run(std streams) (err error) {
 		}
 		event, _ = mapper.Append(event[:0], record)
 		if rule, filtered := mapper.FilteredBy(record); filtered {
-			fmt.Fprintf(std.err, "record %d is not delivered: %s, by %q (%s)\n", n, rule.As, shorten(rule.When.Value), rule.When.Pos())
+			fmt.Fprintf(std.err, "record %d is not delivered: %s, by %q (%s)\n", n, rule.As, wording.Shorten(rule.When.Value), rule.When.Pos())
 			return nil
 		}
 		if m.Explain {
@@ -93,17 +94,17 @@ func (m mapCommand) compare(s *settings.Settings, defs *definitions.Compiled, in
 	}
 	var mappers [2]*transform.Mapper
 	for i, d := range []*definitions.Compiled{defs, others} {
-		mapping, err := compileStill(d, s, m.Mapping)
+		mapping, err := author.CompileStill(d, s, m.Mapping)
 		if err != nil {
 			return err
 		}
 		mappers[i] = mapping.NewMapper(transform.Constant{Name: "source_name", Value: cmp.Or(m.Feed, d.SourceName(m.Mapping))})
 	}
-	c := comparison{fields: map[string]*fieldChange{}}
-	if err := definitions.EachRecord(in, func(_ int, record []byte) error { return c.add(mappers[0], mappers[1], record) }, name); err != nil {
+	c := author.Comparison{Fields: map[string]*author.FieldChange{}}
+	if err := definitions.EachRecord(in, func(_ int, record []byte) error { return c.Add(mappers[0], mappers[1], record) }, name); err != nil {
 		return err
 	}
-	return c.print(std.out)
+	return c.Print(std.out)
 }
 
 // explainEvent prints where each field of an event comes from.
@@ -117,9 +118,9 @@ func explainEvent(w io.Writer, n int, fields []transform.Explanation) error {
 		}
 		origin := f.From
 		if f.Origin.Source != "" {
-			origin = fmt.Sprintf("%s: %s", f.Origin.Pos, shorten(f.Origin.Source))
+			origin = fmt.Sprintf("%s: %s", f.Origin.Pos, wording.Shorten(f.Origin.Source))
 			if f.Origin.Case != "" {
-				origin += "  when " + shorten(f.Origin.Case)
+				origin += "  when " + wording.Shorten(f.Origin.Case)
 			}
 			if f.From != transform.FromRule {
 				origin = f.From + ", for " + origin
@@ -128,17 +129,7 @@ func explainEvent(w io.Writer, n int, fields []transform.Explanation) error {
 		if f.Failed != "" {
 			origin += " FAILED: " + f.Failed
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", f.Field, shorten(wording.Visible(value)), wording.Visible(origin))
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", f.Field, wording.Shorten(wording.Visible(value)), wording.Visible(origin))
 	}
 	return table.Flush()
-}
-
-// shorten keeps a line readable on a terminal.
-func shorten(s string) string {
-	const longest = 60
-	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > longest {
-		return string(r[:longest-1]) + "…"
-	}
-	return s
 }

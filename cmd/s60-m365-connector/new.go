@@ -93,26 +93,26 @@ func (n newFeedCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	cases, err := goldenCases(filepath.Join(dir, "golden"))
+	cases, err := author.GoldenCases(filepath.Join(dir, "golden"))
 	if err != nil {
 		return err
 	}
-	mapping, err := compileStill(defs, s, n.Name)
+	mapping, err := author.CompileStill(defs, s, n.Name)
 	if err != nil {
 		return err
 	}
 	for _, c := range cases {
-		if c.mapping != n.Name {
+		if c.Mapping != n.Name {
 			continue
 		}
-		event, err := c.event(mapping)
+		event, err := c.Event(mapping)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(c.golden, event, 0o644); err != nil {
+		if err := os.WriteFile(c.Golden, event, 0o644); err != nil {
 			return err
 		}
-		fmt.Fprintln(std.out, "written:", c.golden)
+		fmt.Fprintln(std.out, "written:", c.Golden)
 	}
 	fmt.Fprintf(std.out, "Look at what is marked with a question mark, then: %s try %s, and %s test\n", program.Name, n.Name, program.Name)
 	return nil

@@ -53,7 +53,7 @@ func (d *Doctor) plan() error {
 		if !on {
 			continue
 		}
-		values, err := partitions(feed, s.Names)
+		values, err := Partitions(feed, s.Names)
 		if err != nil {
 			return fmt.Errorf("feed %s: for_each: %w", feed.Name, err)
 		}
@@ -72,8 +72,8 @@ func (d *Doctor) plan() error {
 	return nil
 }
 
-// partitions are the values of a feed's for_each, or "" for a feed without.
-func partitions(feed *definition.Feed, names map[string]any) ([]string, error) {
+// Partitions are the values of a feed's for_each, or "" for a feed without.
+func Partitions(feed *definition.Feed, names map[string]any) ([]string, error) {
 	if feed.ForEach == nil {
 		return []string{""}, nil
 	}

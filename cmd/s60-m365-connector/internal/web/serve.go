@@ -143,6 +143,9 @@ func serveListener(f *fleet.Fleet) (stop func(), err error) {
 	}), nil
 }
 
+// ledgersAtOnce is how many ledgers are read at a time.
+const ledgersAtOnce = 2
+
 // server answers for the tenants of a fleet.
 type server struct{ *fleet.Fleet }
 
@@ -166,7 +169,15 @@ func (f server) mux() *http.ServeMux {
 		mux.HandleFunc("GET "+of, f.withConnector(f.showStatus))
 		mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, f.Statuses()) })
 	}
+	reading := make(chan struct{}, ledgersAtOnce)
 	mux.HandleFunc("GET "+of+"/ledger.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
+		select {
+		case reading <- struct{}{}:
+			defer func() { <-reading }()
+		default:
+			http.Error(w, "the ledger is being read already: ask again in a moment", http.StatusServiceUnavailable)
+			return
+		}
 		// A line an entry, as they are read: there may be many.
 		w.Header().Set("Content-Type", "application/json")
 		separator := "["

@@ -1,4 +1,4 @@
-package main
+package author
 
 import (
 	"cmp"
@@ -13,34 +13,34 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
-// comparison counts what other definitions change of events.
-type comparison struct {
-	events, changed int
-	fields          map[string]*fieldChange
+// Comparison counts what other definitions change of events.
+type Comparison struct {
+	Events, changed int
+	Fields          map[string]*FieldChange
 }
 
-// fieldChange is what becomes of one field.
-type fieldChange struct {
+// FieldChange is what becomes of one field.
+type FieldChange struct {
 	name                   string
 	added, removed, differ int
 	before, after          string // an example
 }
 
-func (f fieldChange) all() int { return f.added + f.removed + f.differ }
+func (f FieldChange) all() int { return f.added + f.removed + f.differ }
 
-// add compares the event of a record with what it becomes.
-func (c *comparison) add(before, after *transform.Mapper, record []byte) error {
+// Add compares the event of a record with what it becomes.
+func (c *Comparison) Add(before, after *transform.Mapper, record []byte) error {
 	event, _ := before.Append(nil, record)
-	was, err := eventFields(event)
+	was, err := EventFields(event)
 	if err != nil {
 		return err
 	}
 	event, _ = after.Append(nil, record)
-	is, err := eventFields(event)
+	is, err := EventFields(event)
 	if err != nil {
 		return err
 	}
-	c.events++
+	c.Events++
 	names, differs := maps.Clone(was), false
 	maps.Copy(names, is)
 	for name := range names {
@@ -50,16 +50,16 @@ func (c *comparison) add(before, after *transform.Mapper, record []byte) error {
 			continue
 		}
 		differs = true
-		f := c.fields[name]
+		f := c.Fields[name]
 		if f == nil {
-			f = &fieldChange{name: name, before: "-", after: "-"}
+			f = &FieldChange{name: name, before: "-", after: "-"}
 			if had {
 				f.before = shortValue(a)
 			}
 			if has {
 				f.after = shortValue(b)
 			}
-			c.fields[name] = f
+			c.Fields[name] = f
 		}
 		switch {
 		case !had:
@@ -81,12 +81,12 @@ func shortValue(v any) string {
 	if err != nil {
 		text = fmt.Append(nil, v)
 	}
-	return shorten(wording.Visible(string(text)))
+	return wording.Shorten(wording.Visible(string(text)))
 }
 
-// print shows the fields, those that change most often first.
-func (c *comparison) print(w io.Writer) error {
-	list := slices.SortedFunc(maps.Values(c.fields), func(a, b *fieldChange) int {
+// Print shows the fields, those that change most often first.
+func (c *Comparison) Print(w io.Writer) error {
+	list := slices.SortedFunc(maps.Values(c.Fields), func(a, b *FieldChange) int {
 		return cmp.Or(cmp.Compare(b.all(), a.all()), cmp.Compare(a.name, b.name))
 	})
 	if len(list) > 0 {
@@ -100,6 +100,6 @@ func (c *comparison) print(w io.Writer) error {
 		}
 		fmt.Fprintln(w)
 	}
-	_, err := fmt.Fprintf(w, "%d of %d %s become others, in %d %s\n", c.changed, c.events, wording.Plural(c.events, "event"), len(list), wording.Plural(len(list), "field"))
+	_, err := fmt.Fprintf(w, "%d of %d %s become others, in %d %s\n", c.changed, c.Events, wording.Plural(c.Events, "event"), len(list), wording.Plural(len(list), "field"))
 	return err
 }

@@ -1,0 +1,164 @@
+package author
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/cases"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+// goldenTime is the time of collection in golden cases: the timestamp of
+// records that have none of their own.
+var goldenTime = cases.Start
+
+// goldenCase is a record, and the event that it must become.
+type goldenCase struct{ Mapping, Name, record, Golden string }
+
+// GoldenCases finds the cases under a folder.
+func GoldenCases(root string) ([]goldenCase, error) {
+	files, err := filepath.Glob(filepath.Join(root, "*", "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var cases []goldenCase
+	for _, file := range files {
+		if strings.HasSuffix(file, definitions.GoldenSuffix) {
+			continue
+		}
+		name := strings.TrimSuffix(file, ".json")
+		cases = append(cases, goldenCase{
+			Mapping: filepath.Base(filepath.Dir(file)), Name: filepath.Base(name), record: file, Golden: name + definitions.GoldenSuffix,
+		})
+	}
+	return cases, nil
+}
+
+// Compile is the mapping of the case, compiled for the first of its cases.
+func (c goldenCase) Compile(defs *definitions.Compiled, s *settings.Settings, known map[string]*transform.Mapping) (*transform.Mapping, error) {
+	if known[c.Mapping] != nil {
+		return known[c.Mapping], nil
+	}
+	compiled, err := CompileStill(defs, s, c.Mapping)
+	if err == nil {
+		known[c.Mapping] = compiled
+	}
+	return compiled, err
+}
+
+// CompileStill compiles a mapping for which time stands still: records without a time of
+// their own get [goldenTime].
+func CompileStill(defs *definitions.Compiled, s *settings.Settings, name string) (*transform.Mapping, error) {
+	m := defs.Set.Mapping(name)
+	if m == nil {
+		return nil, fmt.Errorf("there is no mapping %q", name)
+	}
+	compiled, problems := transform.Compile(m, transform.Options{
+		Constants: definitions.Constants(s.Environment), Now: func() time.Time { return goldenTime }, PseudonymKey: s.PseudonymKey,
+	})
+	if definition.Invalid(problems) {
+		return nil, errors.New(problems[0].String())
+	}
+	return compiled, nil
+}
+
+// Event is what the record of the case becomes, as golden files hold it: of one that a rule
+// holds back, the name of the rule.
+func (c goldenCase) Event(mapping *transform.Mapping) ([]byte, error) {
+	record, err := os.ReadFile(c.record)
+	if err != nil {
+		return nil, err
+	}
+	if !json.Valid(record) {
+		return nil, fmt.Errorf("%s is not JSON", c.record)
+	}
+	mapper := mapping.NewMapper(transform.Constant{Name: "source_name", Value: c.Mapping})
+	raw, _ := mapper.Append(nil, record)
+	if as, filtered := mapper.Filtered(record); filtered {
+		return fmt.Appendf(nil, "{\n  \"not_delivered\": %q\n}\n", as), nil
+	}
+	fields, err := EventFields(raw)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err = e.Encode(fields)
+	return b.Bytes(), err
+}
+
+// EventFields decodes an event without losing a digit.
+func EventFields(event []byte) (map[string]any, error) {
+	d := json.NewDecoder(bytes.NewReader(event))
+	d.UseNumber()
+	var fields map[string]any
+	err := d.Decode(&fields)
+	return fields, err
+}
+
+// Compare tells how the event differs from the one on file, field by field.
+func (c goldenCase) Compare(event []byte) error {
+	golden, err := os.ReadFile(c.Golden)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("it has no %s: check the event with map, then write it with test --update", filepath.Base(c.Golden))
+	}
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(golden, event) {
+		return nil
+	}
+	want, err := EventFields(golden)
+	if err != nil {
+		return fmt.Errorf("%s is not JSON: %w", c.Golden, err)
+	}
+	got, err := EventFields(event)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	names := maps.Clone(want)
+	maps.Copy(names, got)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		was, had := want[name]
+		is, has := got[name]
+		if had && has && fmt.Sprint(was) == fmt.Sprint(is) {
+			continue
+		}
+		if had {
+			writeField(&text, "-", name, was)
+		}
+		if has {
+			writeField(&text, "+", name, is)
+		}
+	}
+	if text.Len() == 0 {
+		return nil // only the layout of the file differs
+	}
+	return errors.New(strings.TrimSuffix(text.String(), "\n"))
+}
+
+func writeField(w io.Writer, sign, name string, value any) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		text = []byte(fmt.Sprint(value))
+	}
+	fmt.Fprintf(w, "%s %s: %s\n", sign, name, text)
+}
+
+func Indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ") }

@@ -1,0 +1,234 @@
+package author
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+// Newest is the newest window of a feed.
+func Newest(feed *definition.Feed, now time.Time) extract.Window {
+	if feed.Window == nil {
+		return extract.Window{}
+	}
+	to := now.UTC().Add(-feed.Window.Delay).Truncate(time.Second)
+	return extract.Window{From: to.Add(-feed.Window.Max), To: to}
+}
+
+var ErrTaken = errors.New("enough records")
+
+// Taken takes the first records of a read.
+type Taken struct {
+	Most int
+
+	mu      sync.Mutex
+	Records [][]byte
+}
+
+func (t *Taken) Known(string, time.Time) (bool, error) { return false, nil }
+
+func (t *Taken) Gone(string, string) (bool, error) { return true, nil }
+
+func (t *Taken) Job(string) error { return nil }
+
+func (t *Taken) Delta(string) {}
+
+func (t *Taken) Skipped(string, string) {}
+
+func (t *Taken) Open(string) extract.Source { return takenSource{t: t} }
+
+type takenSource struct{ t *Taken }
+
+// Damaged is a record that is no JSON: it is shown as it is not.
+func (takenSource) Damaged(context.Context, []byte, string) error { return nil }
+
+// Record takes one record, until there are enough.
+func (s takenSource) Record(_ context.Context, raw []byte) error {
+	s.t.mu.Lock()
+	defer s.t.mu.Unlock()
+	if len(s.t.Records) >= s.t.Most {
+		return ErrTaken
+	}
+	s.t.Records = append(s.t.Records, bytes.Clone(raw))
+	if len(s.t.Records) == s.t.Most {
+		return ErrTaken
+	}
+	return nil
+}
+
+func (s takenSource) End() error { return nil }
+
+// Exchanges are what was asked and answered; those that are about tokens are left out.
+type Exchanges struct {
+	Login string
+	Next  http.RoundTripper
+
+	mu   sync.Mutex
+	list []*exchange
+}
+
+type exchange struct {
+	request, status string
+	body            bytes.Buffer // the beginning of the answer
+}
+
+// largestShown is how much of an answer is kept, to say what it holds.
+const largestShown = 4 << 20
+
+// RoundTrip notes an exchange.
+func (e *Exchanges) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := e.Next.RoundTrip(r)
+	if strings.HasPrefix(r.URL.String(), e.Login+"/") {
+		return response, err
+	}
+	x := &exchange{request: r.Method + " " + unescaped(r.URL)}
+	if err == nil {
+		x.status = response.Status
+		response.Body = whole{io.TeeReader(response.Body, &limited{to: &x.body, left: largestShown}), response.Body}
+	} else {
+		x.status = err.Error()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, x)
+	return response, err
+}
+
+// whole is a body that is read on when it is closed early, so that it can be said what it holds.
+type whole struct {
+	io.Reader
+	body io.Closer
+}
+
+// Close ends it.
+func (w whole) Close() error {
+	io.CopyN(io.Discard, w.Reader, largestShown) //nolint:errcheck // what there is of it
+	return w.body.Close()
+}
+
+// unescaped is a URL as a person reads it.
+func unescaped(u *url.URL) string {
+	text, err := url.QueryUnescape(strings.ReplaceAll(u.String(), "+", "%2B"))
+	if err != nil {
+		return u.String()
+	}
+	return text
+}
+
+// limited writes no more than so many bytes.
+type limited struct {
+	to   io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	n := min(len(p), l.left)
+	l.left -= n
+	l.to.Write(p[:n]) //nolint:errcheck // to memory
+	return len(p), nil
+}
+
+func (e *Exchanges) Print(w io.Writer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, x := range e.list {
+		fmt.Fprintf(w, "%s\n  -> %s, %s\n", wording.Visible(x.request), x.status, holds(x.body.Bytes()))
+	}
+}
+
+// holds says what an answer holds, by its names.
+func holds(body []byte) string {
+	if !gjson.ValidBytes(body) {
+		if len(body) == largestShown {
+			return "more than 4 MiB"
+		}
+		return fmt.Sprintf("%d bytes that are no JSON", len(body))
+	}
+	root := gjson.ParseBytes(body)
+	if root.IsArray() {
+		return fmt.Sprintf("an array of %d", len(root.Array()))
+	}
+	var parts []string
+	root.ForEach(func(key, v gjson.Result) bool {
+		what := strings.ToLower(v.Type.String())
+		switch {
+		case v.IsArray():
+			what = fmt.Sprintf("%d in a list", len(v.Array()))
+		case v.IsObject():
+			what = "object"
+		}
+		parts = append(parts, wording.Visible(key.Str)+" ("+what+")")
+		return true
+	})
+	if len(parts) == 0 {
+		return "an empty object"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Explain says why there may be no record.
+func (e *Exchanges) Explain(w io.Writer, feed *definition.Feed) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.list) == 0 {
+		return
+	}
+	body := e.list[0].body.Bytes()
+	found := gjson.GetBytes(body, feed.Records)
+	switch {
+	case feed.Records != "@this" && !found.Exists():
+		fmt.Fprintf(w, "The answer has nothing at %q, where the feed looks for records. It holds: %s.\n", feed.Records, holds(body))
+	case feed.Expand != nil:
+		fmt.Fprintln(w, "What is listed holds no record, or nothing is listed.")
+	default:
+		fmt.Fprintf(w, "The list at %q is empty. The answer holds: %s.\n", feed.Records, holds(body))
+	}
+}
+
+// SideBySide shows a record, and beside it the event that it becomes: the computed fields,
+// for the others are those of the record.
+func SideBySide(w io.Writer, n int, record, event []byte) {
+	var left []string
+	var text bytes.Buffer
+	if json.Indent(&text, record, "", "  ") == nil {
+		left = strings.Split(wording.Visible(text.String()), "\n")
+	}
+	var right []string
+	gjson.ParseBytes(event).ForEach(func(key, v gjson.Result) bool {
+		if !strings.HasPrefix(key.Str, "event_") {
+			right = append(right, key.Str+": "+wording.Shorten(wording.Visible(v.String())))
+		}
+		return true
+	})
+	fmt.Fprintf(w, "\nrecord %d\tits event, beside event_… of each field\n", n)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for i := range max(len(left), len(right)) {
+		a, b := "", ""
+		if i < len(left) {
+			a = left[i]
+			if r := []rune(a); len(r) > 76 {
+				a = string(r[:75]) + "…"
+			}
+		}
+		if i < len(right) {
+			b = right[i]
+		}
+		fmt.Fprintf(table, "%s\t| %s\n", a, b)
+	}
+	table.Flush() //nolint:errcheck // a terminal that has gone shows nothing
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/author"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/doctor"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/transform"
+)
+
+type tryCommand struct {
+	configFlag
+	tenantFlag
+	Feed      string `arg:"" help:"The feed to try; it may be switched off."`
+	Records   int    `default:"3" help:"How many records to show, with their events."`
+	Partition string `help:"Which value of the feed's for_each; the first, if not given."`
+}
+
+// tryPatience is how long a try may take.
+const tryPatience = 2 * time.Minute
+
+// Run reads the beginning of a feed's newest window with the real credentials, and shows
+// what was asked, what came and what becomes of it. It delivers and remembers nothing.
+func (c tryCommand) Run(ctx context.Context, std streams) error {
+	env, err := settings.Environment()
+	if err != nil {
+		return err
+	}
+	env["OUTPUT"] = "-" // nothing is delivered, and no destination is needed
+	if c.Config != "" {
+		env["CONFIG_DIR"] = c.Config
+	}
+	s, err := settings.Read(env, false)
+	if err != nil {
+		return err
+	}
+	defs, err := definitions.LoadValid(s, s.ConfigDir, std.err)
+	if err != nil {
+		return err
+	}
+	if s, err = c.settings(s, env, defs.Set); err != nil {
+		return err
+	}
+	feed := defs.Set.Feed(c.Feed)
+	if feed == nil {
+		var known []string
+		for _, f := range defs.Set.Feeds {
+			known = append(known, f.Name)
+		}
+		return program.Exit(program.Usage, fmt.Errorf("there is no feed %q%s", c.Feed, instead(c.Feed, known)))
+	}
+	credential, err := fleet.NewCredential(s)
+	if err != nil {
+		return program.Exit(program.Usage, err)
+	}
+	seen := &author.Exchanges{Login: s.LoginBase, Next: extract.NewTransport(0, 2)}
+	options := fleet.ClientOptions(s, credential, slog.New(slog.DiscardHandler))
+	options.Transport, options.MaxAttempts, options.MaxElapsed, options.MaxThrottled = seen, 2, 20*time.Second, 30*time.Second
+	value := c.Partition
+	if values, err := doctor.Partitions(feed, s.Names); err != nil {
+		return fmt.Errorf("feed %s: for_each: %w", feed.Name, err)
+	} else if value == "" && len(values) > 0 {
+		value = values[0]
+	}
+	reader, err := extract.NewReader(extract.NewClient(options), feed, value, s.Names)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryPatience)
+	defer cancel()
+	took := &author.Taken{Most: max(c.Records, 0)}
+	window := author.Newest(feed, time.Now())
+	err = reader.Read(ctx, window, took)
+	if errors.Is(err, author.ErrTaken) {
+		err = nil
+	}
+	seen.Print(std.out)
+	if err != nil {
+		code := program.Failed
+		if auth, ok := errors.AsType[*extract.AuthError](err); ok && !auth.Temporary {
+			code = program.Credentials
+		}
+		return program.Exit(code, errors.New(doctor.InWords(err)))
+	}
+	if len(took.Records) == 0 {
+		if !window.From.IsZero() {
+			fmt.Fprintf(std.out, "\nNo record between %s and %s.\n", window.From.Format(time.RFC3339), window.To.Format(time.RFC3339))
+		}
+		seen.Explain(std.out, feed)
+		return nil
+	}
+	mapper := defs.Mappings[feed.Mapping].NewMapper(transform.Constant{Name: "source_name", Value: feed.Name})
+	for i, record := range took.Records {
+		event, _ := mapper.Append(nil, record)
+		author.SideBySide(std.out, i+1, record, event)
+	}
+	return nil
+}
