@@ -114,6 +114,8 @@ var families = []family{
 		func(s engine.Status) float64 { return float64(s.Delivery.Refused) }),
 	perDestination("destination_request_retries_total", counter, "Requests to the destination that failed and are made again.",
 		func(s engine.Status) float64 { return float64(s.Delivery.Retries) }),
+	perDestination("destination_requests_allowed", gauge, "Requests to the destination that may be under way at once; with DELIVERY_CONCURRENCY=auto, as many as were found to be good.",
+		func(s engine.Status) float64 { return float64(s.Delivery.Concurrency) }),
 	perDestination("destination_requests_in_flight", gauge, "Requests to the destination under way.",
 		func(s engine.Status) float64 { return float64(s.Delivery.InFlight) }),
 	perDestination("destination_requests_total", counter, "Requests made to the destination.",

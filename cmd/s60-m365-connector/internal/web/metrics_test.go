@@ -37,7 +37,7 @@ func everything() engine.Status {
 	}
 	return engine.Status{
 		Name: program.Name, Version: "1.2.3", Started: now.Add(-time.Hour), Now: now,
-		Destination: "ingest", Delivery: load.State{OK: true, InFlight: 3, Requests: 40, Retries: 2, Events: 38, Refused: 1},
+		Destination: "ingest", Delivery: load.State{OK: true, InFlight: 3, Concurrency: 16, Requests: 40, Retries: 2, Events: 38, Refused: 1},
 		DeadLetters: 1, CredentialExpires: now.Add(72 * time.Hour),
 		Feeds: []engine.FeedStatus{
 			{
@@ -137,6 +137,7 @@ func TestMetricValues(t *testing.T) {
 		"s60_m365_feed_gate_recheck_timestamp_seconds{feed=risks,partition=}":                        1772362800,
 		"s60_m365_mapping_field_errors_total{feed=audits,field=user_name,mapping=audit,partition=A}": 7,
 		"s60_m365_destination_up{destination=ingest}":                                                1,
+		"s60_m365_destination_requests_allowed{destination=ingest}":                                  16,
 		"s60_m365_destination_requests_in_flight{destination=ingest}":                                3,
 		"s60_m365_destination_events_accepted_total{destination=ingest}":                             38,
 		"s60_m365_dead_letters{}":                                                                    1,
