@@ -12,6 +12,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 )
 
 type backfillCommand struct {
@@ -69,7 +70,7 @@ func (b backfillCommand) ask(ctx context.Context, process *settings.Settings, en
 // alone reads the period while no connector runs here.
 func (b backfillCommand) alone(ctx context.Context, s *settings.Settings, env map[string]string, std streams, from, to time.Time, hear func(fleet.Progress)) error {
 	s.Shared.Observer = true
-	p, err := fleet.OpenProcess(ctx, s, fleet.Options{Out: terminalJSON(std.out), Err: std.err, Explain: doctor.InWords})
+	p, err := fleet.OpenProcess(ctx, s, fleet.Options{Out: wording.TerminalJSON(std.out), Err: std.err, Explain: doctor.InWords})
 	if err != nil {
 		return err
 	}

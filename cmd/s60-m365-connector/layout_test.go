@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"doctor":      {"definitions", "fleet", "program", "settings", "wording"},
 	"web":         {"definitions", "fleet", "program", "settings", "wording"},
 	"cases":       {"definitions"},
+	"demo":        {"doctor", "fleet", "program", "settings", "web", "wording"},
 	"testkit":     nil,
 }
 

@@ -72,7 +72,7 @@ func (replayCommand) alone(ctx context.Context, s *settings.Settings, std stream
 	if err != nil {
 		return fleet.Replayed{}, err
 	}
-	dest, err := fleet.OpenDestination(s, terminalJSON(std.out), nil, fleet.NewLogger(s, std.err))
+	dest, err := fleet.OpenDestination(s, wording.TerminalJSON(std.out), nil, fleet.NewLogger(s, std.err))
 	if err != nil {
 		return fleet.Replayed{}, err
 	}

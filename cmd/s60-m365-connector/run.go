@@ -7,6 +7,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/web"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 )
 
 type runCommand struct {
@@ -22,7 +23,7 @@ func (r runCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	std, bar := terminalBar(std, s)
-	f, err := fleet.Open(ctx, s, env, fleet.Options{Out: terminalJSON(std.out), Err: std.err, Explain: doctor.InWords, Only: r.Feed})
+	f, err := fleet.Open(ctx, s, env, fleet.Options{Out: wording.TerminalJSON(std.out), Err: std.err, Explain: doctor.InWords, Only: r.Feed})
 	if err != nil {
 		return err
 	}

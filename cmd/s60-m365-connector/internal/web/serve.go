@@ -84,6 +84,7 @@ func answerJSON(w http.ResponseWriter, v any) {
 }
 
 // Serve answers health checks and questions on LISTEN_ADDR. It is read-only.
+// Of an address with port 0, which is any, the settings hold the one that was got from then on.
 // The returned function ends it.
 func Serve(f *fleet.Fleet) (stop func(), err error) {
 	closeSocket := serveSocket(f)
@@ -135,6 +136,10 @@ func serveListener(f *fleet.Fleet) (stop func(), err error) {
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("LISTEN_ADDR %s: %w; choose another address, or set LISTEN_ADDR= to turn the listener off", listen, err)
+	}
+	if _, port, _ := net.SplitHostPort(listen); port == "0" { // the settings hold no other form
+		listen = listener.Addr().String()
+		f.Process.Settings.Listen = listen
 	}
 	return serving(listener, &http.Server{
 		Handler:           knownHosts(listen, f.Settings.ListenHosts, server{f}.mux()),

@@ -1,17 +1,15 @@
-package main
+package wording
 
 import (
 	"io"
 	"os"
 
 	"golang.org/x/term"
-
-	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 )
 
-// terminalJSON is where events go that a person looks at: what a record holds
+// TerminalJSON is where events go that a person looks at: what a record holds
 // does not steer the terminal. Whatever else out is gets the events as they are.
-func terminalJSON(out io.Writer) io.Writer {
+func TerminalJSON(out io.Writer) io.Writer {
 	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		return escaping{out}
 	}
@@ -22,7 +20,7 @@ type escaping struct{ out io.Writer }
 
 // Write takes whole lines, so that no character is cut in two.
 func (e escaping) Write(p []byte) (int, error) {
-	if _, err := e.out.Write(wording.EscapeControls(nil, p)); err != nil {
+	if _, err := e.out.Write(EscapeControls(nil, p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil

@@ -1,0 +1,167 @@
+// Package demo shows the connector at work: the main job, as it is, against a simulated
+// tenant and destination on loopback.
+package demo
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/doctor"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/web"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/simulator"
+)
+
+// Demo is one demonstration.
+type Demo struct {
+	Config   string  // folder of definitions; empty: CONFIG_DIR
+	Events   int     // records of the tenant's last hours
+	Minutes  float64 // the longest it goes on; 0: until the tenant's records are collected
+	Out, Err io.Writer
+}
+
+const (
+	history   = 5 * time.Hour   // one window of each feed
+	poll      = 5 * time.Second // so that live records are seen soon
+	heartbeat = 2 * time.Second
+	live      = 240.0 // records a minute
+)
+
+// Run shows it until it is over, or ctx ends.
+func (d Demo) Run(ctx context.Context) error {
+	if d.Events < 1 || d.Events > 10_000_000 || d.Minutes < 0 || d.Minutes > 10_000 {
+		return program.Exit(program.Usage, fmt.Errorf("--events is from 1 to 10000000, --minutes from 0 to 10000"))
+	}
+	o := simulator.Options{Seed: 1, Records: d.Events, History: history, Repeated: 0.03, Odd: 0.01, Throttle: true}
+	if d.Minutes > 0 {
+		o.PerMinute = live
+	}
+	sim, err := simulator.Start(o)
+	if err != nil {
+		return fmt.Errorf("the simulated tenant cannot start: %w", err)
+	}
+	defer sim.Close()
+	state, err := os.MkdirTemp("", program.Name+"-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(state)
+	env := d.environment(sim, state)
+	s, err := settings.Read(env, false)
+	if err != nil {
+		return err
+	}
+	show := &showcase{out: d.Out}
+	log := io.Discard
+	if s.LogLevel == "DEBUG" {
+		log = d.Err
+	}
+	f, err := fleet.Open(ctx, s, env, fleet.Options{Out: wording.TerminalJSON(d.Out), Err: log, Explain: doctor.InWords, OnEvent: show.event})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	stopServer, err := web.Serve(f)
+	if err != nil {
+		return err
+	}
+	defer stopServer()
+	fmt.Fprintf(d.Out, `%s
+
+A simulated Microsoft 365 tenant and a Secure60 endpoint now run on this machine; the connector
+itself is the real one. Nothing leaves this machine. Ctrl-C ends it.
+
+`, link(s.Listen))
+	e := f.ConnectorOf("").Engine
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(run) }()
+	complete := d.watch(run, e, show)
+	stop()
+	if err := <-ended; err != nil {
+		return err
+	}
+	return d.summary(e.Status(), sim, complete)
+}
+
+// environment is that of the connector: the simulated tenant, and what the person
+// who looks has set for the page, the log and definitions.
+func (d Demo) environment(sim *simulator.Simulator, state string) map[string]string {
+	env := sim.EnvMap()
+	env["STATE_DIR"], env["CONFIG_DIR"] = state, cmp.Or(d.Config, os.Getenv("CONFIG_DIR"))
+	env["LISTEN_ADDR"] = "127.0.0.1:0"
+	if listen, set := os.LookupEnv("LISTEN_ADDR"); set {
+		env["LISTEN_ADDR"] = listen
+	}
+	env["LOG_LEVEL"] = os.Getenv("LOG_LEVEL")
+	env["HEARTBEAT_INTERVAL_MINUTES"] = fmt.Sprint(heartbeat.Minutes())
+	env["POLLING_INTERVAL_MINUTES"] = fmt.Sprint(poll.Minutes())
+	env["INITIAL_LOOKBACK_MINUTES"] = fmt.Sprint(history.Minutes())
+	return env
+}
+
+// link is the first line: where the page is.
+func link(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "There is no status page: LISTEN_ADDR is set to nothing."
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "\nis the status page, with the mapping workbench, for as long as this runs."
+}
+
+// watch shows counts until the demo is over, and reports whether all of the tenant's
+// history was collected.
+func (d Demo) watch(ctx context.Context, e *engine.Engine, show *showcase) (complete bool) {
+	began := time.Now()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return complete
+		case <-tick.C:
+		}
+		status := e.Status()
+		show.counts(status, time.Since(began))
+		complete = complete || settled(status)
+		if d.Minutes > 0 && time.Since(began).Minutes() >= d.Minutes || d.Minutes == 0 && complete {
+			return complete
+		}
+	}
+}
+
+// settled reports whether every feed has ended its first round.
+func settled(s engine.Status) bool {
+	for _, f := range s.Feeds {
+		if f.State == engine.Starting {
+			return false
+		}
+	}
+	return true
+}
+
+// command is how the person who looks can call this program.
+func command() string {
+	path, err := os.Executable()
+	if err == nil && strings.Contains(path, "go-build") { // where "go run" puts what it runs
+		return "go run ./cmd/" + program.Name
+	}
+	if strings.ContainsAny(os.Args[0], " \t") {
+		return `"` + os.Args[0] + `"`
+	}
+	return os.Args[0]
+}
