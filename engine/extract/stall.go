@@ -9,7 +9,8 @@ import (
 )
 
 var (
-	errImpatient = errors.New("the service throttles for longer than a request waits")
+	// ErrThrottled is met where a service has requests wait for longer than MaxThrottled.
+	ErrThrottled = errors.New("the service throttles for longer than a request waits")
 	errStalled   = errors.New("the body stood still")
 )
 

@@ -242,7 +242,7 @@ func (c *Client) Share(feed *definition.Feed, fraction float64) {
 
 // wait blocks until a request may be sent, and takes it from the budgets. What
 // it waits because of throttling is at most patience, and is returned; it
-// returns errImpatient where the pause lasts longer. begin is called last; end undoes it where
+// returns ErrThrottled where the pause lasts longer. begin is called last; end undoes it where
 // the request may not be sent after all.
 //
 // A request is taken from all levels in one moment, that of sending: a grant that then
@@ -258,7 +258,7 @@ func (b *bucket) wait(ctx context.Context, patience time.Duration, begin func(co
 				return ctx.Err()
 			}
 			if throttled+pause > patience {
-				return errImpatient
+				return ErrThrottled
 			}
 			throttled += pause
 			if err := transport.Sleep(ctx, pause); err != nil {

@@ -27,6 +27,7 @@ type Demo struct {
 	Config   string  // folder of definitions; empty: CONFIG_DIR
 	Events   int     // records of the tenant's last hours
 	Minutes  float64 // the longest it goes on; 0: until the tenant's records are collected
+	Break    string  // what is broken from the start: one of Breaks; empty: nothing
 	Out, Err io.Writer
 }
 
@@ -42,15 +43,29 @@ func (d Demo) Run(ctx context.Context) error {
 	if d.Events < 1 || d.Events > 10_000_000 || d.Minutes < 0 || d.Minutes > 10_000 {
 		return program.Exit(program.Usage, fmt.Errorf("--events is from 1 to 10000000, --minutes from 0 to 10000"))
 	}
+	broken, err := breakageOf(d.Break)
+	if err != nil {
+		return program.Exit(program.Usage, err)
+	}
 	o := simulator.Options{Seed: 1, Records: d.Events, History: history, Repeated: 0.03, Odd: 0.01, Throttle: true}
 	if d.Minutes > 0 {
 		o.PerMinute = live
+	}
+	if broken != nil && broken.build != nil {
+		broken.build(&o)
 	}
 	sim, err := simulator.Start(o)
 	if err != nil {
 		return fmt.Errorf("the simulated tenant cannot start: %w", err)
 	}
 	defer sim.Close()
+	if broken != nil {
+		for _, fault := range broken.fault {
+			if err := sim.Inject(fault); err != nil {
+				return err
+			}
+		}
+	}
 	state, err := os.MkdirTemp("", program.Name+"-demo-")
 	if err != nil {
 		return err
@@ -62,18 +77,33 @@ func (d Demo) Run(ctx context.Context) error {
 		return err
 	}
 	show := &showcase{out: d.Out}
+	status, complete, err := d.play(ctx, s, env, show)
+	if err != nil {
+		return err
+	}
+	d.summary(status, sim, complete)
+	if broken != nil {
+		d.diagnosis(ctx, broken, s)
+	}
+	_, err = fmt.Fprintf(d.Out, "Now for a real tenant: %s help\n", command())
+	return err
+}
+
+// play runs the connector, and gives its last status, and whether it collected all of the
+// tenant's history.
+func (d Demo) play(ctx context.Context, s *settings.Settings, env map[string]string, show *showcase) (_ engine.Status, complete bool, err error) {
 	log := io.Discard
-	if s.LogLevel == "DEBUG" {
+	if s.LogLevel == "DEBUG" || d.Break != "" {
 		log = d.Err
 	}
 	f, err := fleet.Open(ctx, s, env, fleet.Options{Out: wording.TerminalJSON(d.Out), Err: log, Explain: doctor.InWords, OnEvent: show.event})
 	if err != nil {
-		return err
+		return engine.Status{}, false, err
 	}
 	defer f.Close()
 	stopServer, err := web.Serve(f)
 	if err != nil {
-		return err
+		return engine.Status{}, false, err
 	}
 	defer stopServer()
 	fmt.Fprintf(d.Out, `%s
@@ -86,13 +116,18 @@ itself is the real one. Nothing leaves this machine. Ctrl-C ends it.
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- f.Run(run) }()
-	complete := d.watch(run, e, show)
+	go func() {
+		ended <- f.Run(run)
+		stop()
+	}()
+	complete = d.watch(run, e, show)
 	stop()
-	if err := <-ended; err != nil {
-		return err
+	err = <-ended
+	if d.Break != "" && err != nil && ctx.Err() == nil {
+		fmt.Fprintf(d.Out, "The connector gave up: %v\n", err)
+		err = nil
 	}
-	return d.summary(e.Status(), sim, complete)
+	return e.Status(), complete, err
 }
 
 // environment is that of the connector: the simulated tenant, and what the person
@@ -138,7 +173,14 @@ func (d Demo) watch(ctx context.Context, e *engine.Engine, show *showcase) (comp
 		status := e.Status()
 		show.counts(status, time.Since(began))
 		complete = complete || settled(status)
-		if d.Minutes > 0 && time.Since(began).Minutes() >= d.Minutes || d.Minutes == 0 && complete {
+		over := complete
+		switch {
+		case d.Minutes > 0:
+			over = time.Since(began).Minutes() >= d.Minutes
+		case d.Break != "":
+			over = complete || time.Since(began) >= brokenFor
+		}
+		if over {
 			return complete
 		}
 	}

@@ -91,11 +91,14 @@ func feedTable(w io.Writer, status engine.Status) {
 
 // summary says in a few lines what came of it: the feeds, what the words mean, and what the
 // two ends counted, each for itself.
-func (d Demo) summary(status engine.Status, sim *simulator.Simulator, complete bool) error {
+func (d Demo) summary(status engine.Status, sim *simulator.Simulator, complete bool) {
 	fmt.Fprintf(d.Out, "\nWhat came of it:\n")
 	feedTable(d.Out, status)
 	fmt.Fprintln(d.Out, `REPEATED: records that Microsoft listed again, as it does; each was delivered once.
 LAG: how far behind now a feed has read. Some keep a distance on purpose, as the newest records come incomplete.`)
+	if d.Break != "" {
+		return // what waits is not lost
+	}
 	upTo := status.Now
 	for _, f := range status.ByFeed() {
 		if f.Cursor.Before(upTo) {
@@ -110,6 +113,4 @@ LAG: how far behind now a feed has read. Some keep a distance on purpose, as the
 		fmt.Fprintf(d.Out, "Up to %s the tenant had %d records; the Secure60 endpoint received %d of them: %d lost, %d twice.\n",
 			report.To.UTC().Format(time.RFC3339), report.Offered, report.Received, report.Lost, report.Duplicated)
 	}
-	_, err := fmt.Fprintf(d.Out, "Now for a real tenant: %s help\n", command())
-	return err
 }

@@ -316,9 +316,14 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 	if auditLogOff("", err.Error()) {
 		return fail("the tenant's audit log is switched off: "+err.Error(), switchAuditOn)
 	}
+	throttled := func(said string) (Finding, int) {
+		return Finding{Status: Warned, Cause: "the service throttles: " + said, Remedy: "nothing: the connector waits as it is told; see whether other programs use the same app"}, program.Done
+	}
 	refused, ok := errors.AsType[*extract.StatusError](err)
 	if !ok {
 		switch {
+		case errors.Is(err, extract.ErrThrottled):
+			return throttled("it has requests wait for longer than this check does")
 		case errors.Is(err, context.DeadlineExceeded):
 			return fail("no answer in time", reachable)
 		case errors.Is(err, context.Canceled):
@@ -343,7 +348,7 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 	case refused.Status == 401:
 		return fail("the service does not take the token: "+said, "compare MS_CLOUD with the cloud the tenant is in, and see whether a Conditional Access policy blocks the app")
 	case refused.Status == 429 || refused.Status == 503 || refused.Code == "AF429":
-		return Finding{Status: Warned, Cause: "the service throttles: " + said, Remedy: "nothing: the connector waits as it is told; see whether other programs use the same app"}, program.Done
+		return throttled(said)
 	case refused.Status >= 500:
 		return fail("the service fails: "+said, "try again later; the connector does so by itself, and loses nothing")
 	case refused.Status == 403:
