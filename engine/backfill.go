@@ -12,6 +12,7 @@ type pass struct {
 	keepCursor bool // the cursor stays where it is
 	refetch    bool // items are fetched even if they were read before: they may have grown
 	resend     bool // records are delivered even if they were delivered before
+	look       bool // it is a second look
 
 	most time.Duration // the widest window; 0: the feed's
 }
@@ -75,7 +76,7 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 // is known to both.
 func (p *partition) backfill(ctx context.Context, from, to, now time.Time, how pass, progress func(done float64, events int64)) error {
 	if p.engine.Leases != nil || p.engine.Beside {
-		p.account = strings.TrimSpace(p.value + " (backfill)")
+		p.account = strings.TrimSpace(p.value + " " + backfilled)
 	}
 	ctx, release, err := p.lease(ctx, false)
 	if err != nil {

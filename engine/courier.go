@@ -162,7 +162,9 @@ func (c *courier) commit(d *delivery) error {
 // called before the first record, while nothing is sent.
 func (c *courier) job(id string) error {
 	c.position.Job, c.position.JobAt = id, c.p.now()
-	c.position.JobFor = checkpoint.Span{From: c.entry.From, To: c.entry.To}
+	if c.p.feed.Window != nil {
+		c.position.JobFor = checkpoint.Span{From: c.entry.From, To: c.entry.To}
+	}
 	position := c.position
 	return c.p.commit(c.round, &checkpoint.Commit{Position: &position})
 }
@@ -283,6 +285,12 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	courier := &courier{
 		p: p, how: how, round: round, ctx: ctx, end: end, out: out, tally: counts, items: items, position: p.position,
 		entry: checkpoint.Entry{Feed: p.feed.Name, Partition: p.account, From: w.From, To: w.To},
+	}
+	if how.look {
+		courier.entry.Looked = started
+	}
+	if p.feed.Window == nil { // each round has its own account
+		courier.entry.From, courier.entry.To = started, started
 	}
 	packer := newPacker(ctx, end, p.engine.Destination, out, &p.hold, courier.send)
 	live := !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute

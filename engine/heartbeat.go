@@ -7,14 +7,13 @@ import (
 	"math"
 	"strings"
 	"time"
-
-	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
 // farewell is how long a heartbeat on its way may take once the engine stops.
 const farewell = 2 * time.Second
 
-// beat sends a heartbeat at once and then at every interval. One that cannot
+// beat sends a heartbeat at once and then at every interval, and behind it the account of a
+// day, see [Engine.CompletenessEvent], once that is due. A heartbeat that cannot
 // be delivered before the next is due is given up: only the newest matters.
 func (e *Engine) beat(ctx context.Context) {
 	if e.Heartbeat <= 0 {
@@ -26,27 +25,16 @@ func (e *Engine) beat(ctx context.Context) {
 			e.Log.Error("heartbeat cannot be written as JSON", "error", err)
 			return
 		}
-		err = e.sendHeartbeat(ctx, event)
-		if err == nil && e.OnEvent != nil {
-			e.OnEvent("", event)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := e.sendOwn(ctx, event); err != nil && ctx.Err() == nil {
 			e.Log.Warn("heartbeat not delivered", "error", err)
+		}
+		if err := e.account(ctx); err != nil && ctx.Err() == nil {
+			e.Log.Warn("the account of a day could not be sent, trying again with the next heartbeat", "error", err)
 		}
 		if !Sleep(ctx, e.Heartbeat) {
 			return
 		}
 	}
-}
-
-// sendHeartbeat gives a heartbeat that is on its way when ctx ends a moment
-// more: a short run sends one, too.
-func (e *Engine) sendHeartbeat(ctx context.Context, event []byte) error {
-	send, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.Heartbeat)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
-	_, err := e.Destination.Deliver(send, load.Batch{Events: [][]byte{event}})
-	return err
 }
 
 // HeartbeatEvent is the connector's account of itself: a flat event, like those

@@ -34,7 +34,7 @@ func (p *partition) reconcile(ctx context.Context) error {
 	var late time.Duration
 	before := p.position.Forwarded
 	at, seen := from, before
-	err := p.walk(ctx, from, to, now, pass{keepCursor: true, refetch: true, most: max(r.Depth/looks, time.Minute)}, func(end time.Time) {
+	err := p.walk(ctx, from, to, now, pass{keepCursor: true, refetch: true, look: true, most: max(r.Depth/looks, time.Minute)}, func(end time.Time) {
 		if p.position.Forwarded > seen && late == 0 {
 			late = now.Sub(at)
 		}

@@ -145,6 +145,7 @@ type Entry struct {
 	To        time.Time `json:"to"`
 	Complete  bool      `json:"complete"`          // the window was read to its end
 	Windows   int64     `json:"windows,omitempty"` // how many windows a daily total sums; 0 for a single window
+	Looked    time.Time `json:"looked,omitzero"`   // when a second look read it; zero: it is no second look
 	Counts
 	Reasons map[string]int64    `json:"reasons,omitempty"` // of what was skipped
 	Filters map[string]Filtered `json:"filters,omitempty"` // what was filtered, by the name of the rule
