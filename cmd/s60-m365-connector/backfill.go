@@ -41,6 +41,9 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	}
 	std, bar := terminalBar(std, s)
 	log := fleet.NewLogger(s, std.err)
+	if b.Tenant != "" {
+		log = log.With("tenant", b.Tenant)
+	}
 	show := &progress{name: "backfill", bar: bar, log: log}
 	hear, end := show.heard(ctx)
 	if fleet.Running(ctx, s) {

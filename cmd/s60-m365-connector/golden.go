@@ -68,7 +68,10 @@ func (t testCommand) Run(std streams) error {
 			written++
 		} else if err == nil {
 			fields, _ := author.EventFields(event) // it was just encoded
-			err = errors.Join(c.Compare(event), cases.HoldToSchema(fields))
+			err = c.Compare(event)
+			if _, held := fields["not_delivered"]; !held {
+				err = errors.Join(err, cases.HoldToSchema(fields))
+			}
 		}
 		if err != nil {
 			wrong++
