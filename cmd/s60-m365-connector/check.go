@@ -20,7 +20,7 @@ import (
 type checkCommand struct {
 	configFlag
 	tenantFlag
-	JSON bool `name:"json" help:"Print an array of {name, status, cause, remedy}; of several tenants, each with its tenant."`
+	JSON bool `name:"json" help:"Print an array of {name, status, cause, remedy, feeds}; of several tenants, each with its tenant."`
 }
 
 // Run asks for each requirement of a run, in the order in which they depend on
@@ -90,6 +90,9 @@ func printFindings(w io.Writer) func(doctor.Finding) {
 		text := f.Cause
 		if f.Remedy != "" {
 			text += ". " + wording.Sentence(f.Remedy)
+		}
+		if affects := f.Affects(); affects != "" {
+			text += ". " + affects
 		}
 		fmt.Fprintf(w, "%s  %-44s  %s\n", status, f.Name, text)
 	}

@@ -20,6 +20,8 @@ type Finding struct {
 	Status Verdict `json:"status"`
 	Cause  string  `json:"cause"`            // what was found
 	Remedy string  `json:"remedy,omitempty"` // what to do; empty when nothing is to be done
+	// Feeds are those that it is about, each with its partition if it has one.
+	Feeds []string `json:"feeds,omitempty"`
 }
 
 // Verdict is how a requirement is met.
@@ -50,19 +52,19 @@ func (d *Doctor) note(f Finding, code int) {
 }
 
 func (d *Doctor) ok(name, format string, args ...any) {
-	d.note(Finding{name, Passed, fmt.Sprintf(format, args...), ""}, program.Done)
+	d.note(Finding{Name: name, Status: Passed, Cause: fmt.Sprintf(format, args...)}, program.Done)
 }
 
 func (d *Doctor) warn(name, remedy, format string, args ...any) {
-	d.note(Finding{name, Warned, fmt.Sprintf(format, args...), remedy}, program.Done)
+	d.note(Finding{Name: name, Status: Warned, Cause: fmt.Sprintf(format, args...), Remedy: remedy}, program.Done)
 }
 
 func (d *Doctor) fail(name, remedy, format string, args ...any) {
-	d.note(Finding{name, Failed, fmt.Sprintf(format, args...), remedy}, program.Failed)
+	d.note(Finding{Name: name, Status: Failed, Cause: fmt.Sprintf(format, args...), Remedy: remedy}, program.Failed)
 }
 
 func (d *Doctor) skip(name, reason string) {
-	d.note(Finding{name, Skipped, reason, ""}, program.Done)
+	d.note(Finding{Name: name, Status: Skipped, Cause: reason}, program.Done)
 }
 
 func (d *Doctor) Summary() string { return "\n" + counted(d.count) }
@@ -75,6 +77,12 @@ func counted(count map[Verdict]int) string {
 		text += fmt.Sprintf(", %d skipped", n)
 	}
 	return text
+}
+
+// met is what a partition met when a connector ran last.
+type met struct {
+	err       string // of the last round, empty if it went well
+	collected bool   // a round went well, once
 }
 
 // This file asks for the requirements that come before the feeds, and for the
@@ -92,7 +100,8 @@ type Doctor struct {
 	credential extract.Credential
 	targets    []target
 	tokens     map[string]tokenState // by scope
-	last       map[[2]string]string  // what each partition met last
+	causes     []*cause              // gathered, not told yet
+	last       map[[2]string]met     // what each partition met last
 	// lastOf gives last of a tenant, from the state or the running connector.
-	lastOf func(ctx context.Context, tenant string) map[[2]string]string
+	lastOf func(ctx context.Context, tenant string) map[[2]string]met
 }

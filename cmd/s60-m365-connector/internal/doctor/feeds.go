@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ type target struct {
 	reader    *extract.Reader
 }
 
-func (t target) String() string { return "feed " + wording.FeedLabel(t.feed.Name, t.partition) }
+// label is its name, as findings list it.
+func (t target) label() string { return wording.FeedLabel(t.feed.Name, t.partition) }
 
 // tokenState is what the token of a scope says, or why there is none.
 type tokenState struct {
@@ -114,16 +116,31 @@ func (d *Doctor) askTokens(ctx context.Context) {
 }
 
 func (d *Doctor) checkTokens() {
+	var without, feeds []string
 	for _, scope := range d.scopes() {
-		name, token := "token for "+strings.TrimSuffix(scope, "/.default"), d.tokens[scope]
+		of, token := strings.TrimSuffix(scope, "/.default"), d.tokens[scope]
 		if token.err == nil {
-			d.ok(name, "granted, until %s", token.claims.Expires.UTC().Format("15:04 UTC"))
+			d.ok("token for "+of, "granted, until %s", token.claims.Expires.UTC().Format("15:04 UTC"))
 			continue
 		}
 		f, code := d.describe(token.err, nil)
-		f.Name = name
-		d.note(f, code)
+		d.gather("token", "for "+of, f, code, d.feedsOf(scope)...)
+		without, feeds = append(without, of), append(feeds, d.feedsOf(scope)...)
 	}
+	if len(without) > 0 {
+		d.note(Finding{Name: "permissions and feeds", Status: Skipped, Cause: "there is no token for " + strings.Join(without, ", "), Feeds: feeds}, program.Done)
+	}
+}
+
+// feedsOf are the feeds that read with tokens of a scope.
+func (d *Doctor) feedsOf(scope string) []string {
+	var feeds []string
+	for _, t := range d.targets {
+		if t.scope == scope {
+			feeds = append(feeds, t.label())
+		}
+	}
+	return feeds
 }
 
 // optional are permissions without which a feed works nevertheless, and what
@@ -133,52 +150,74 @@ var optional = map[string]string{
 	"Directory.Read.All":   "some tenants then refuse the sign-in feeds, and the end of the credential is not known",
 }
 
-// checkPermissions compares what the feeds ask for with what the tokens hold.
+// checkPermissions compares what the feeds ask for with what the tokens hold. A permission
+// that was never granted is a choice, and no failure, unless nothing can be collected.
 func (d *Doctor) checkPermissions() {
+	nothing := !slices.ContainsFunc(d.targets, func(t target) bool { return d.missing(t) == "" })
 	for _, scope := range d.scopes() {
 		token := d.tokens[scope]
-		users := map[string][]string{} // feeds by permission
+		if token.err != nil {
+			continue
+		}
+		users, revoked := map[string][]string{}, map[string]bool{} // by permission
 		for _, t := range d.targets {
 			for _, permission := range t.feed.Permissions {
-				if t.scope == scope && !slices.Contains(users[permission], t.feed.Name) {
-					users[permission] = append(users[permission], t.feed.Name)
+				if t.scope == scope && !slices.Contains(users[permission], t.label()) {
+					users[permission] = append(users[permission], t.label())
+					revoked[permission] = revoked[permission] || d.last[[2]string{t.feed.Name, t.partition}].collected
 				}
 			}
 		}
-		opaque := len(token.claims.Roles) == 0 && token.claims.Tenant == ""
-		for _, permission := range slices.Sorted(maps.Keys(users)) {
-			name, feeds := "permission "+permission, strings.Join(users[permission], ", ")
-			if token.err != nil || opaque {
-				d.skip(name, map[bool]string{true: "there is no token", false: "the token does not tell what it permits"}[token.err != nil]+" for "+scope)
-				continue
+		names := slices.Sorted(maps.Keys(users))
+		switch {
+		case len(names) == 0:
+			continue
+		case len(token.claims.Roles) == 0 && token.claims.Tenant == "":
+			d.note(Finding{"permissions of " + d.api(scope), Warned, "they could not be verified: the token does not tell what it permits",
+				"compare them with the app registration: " + strings.Join(names, ", "), d.feedsOf(scope)}, program.Done)
+			continue
+		case len(token.claims.Roles) == 0:
+			f := Finding{"permissions of " + d.api(scope), Warned,
+				"not consented: the token holds no permission at all, so an administrator has not consented, or delegated permissions were added instead of application permissions",
+				d.grant(scope, names...), d.feedsOf(scope)}
+			if nothing || slices.ContainsFunc(names, func(name string) bool { return revoked[name] }) {
+				f.Status = Failed
 			}
-			cause := "not granted"
-			if len(token.claims.Roles) == 0 {
-				cause = "not granted: the token holds no permission at all, so an administrator has not consented, or delegated permissions were added instead of application permissions"
-			}
+			d.note(f, program.Failed)
+			continue
+		}
+		for _, permission := range names {
+			f := Finding{"permission " + permission, Warned, "not consented: it was never granted, and these feeds rest", d.grant(scope, permission) + ", or switch the feeds off", users[permission]}
 			less, partly := optional[permission]
 			switch {
 			case slices.Contains(token.claims.Roles, permission):
-				d.ok(name, "granted, for %s", feeds)
+				f.Status, f.Cause, f.Remedy = Passed, "granted, for "+strings.Join(users[permission], ", "), ""
 			case partly:
-				d.warn(name, d.grant(scope, permission), "%s; %s", cause, less)
-			default:
-				d.fail(name, d.grant(scope, permission), "%s; without it these stop: %s", cause, feeds)
+				f.Cause, f.Remedy = "not granted; "+less, d.grant(scope, permission)
+			case revoked[permission]:
+				f.Status, f.Cause, f.Remedy = Failed, "not granted any more: what was collected with it stops", d.grant(scope, permission)
+			case nothing:
+				f.Status, f.Cause = Failed, "not consented: it was never granted, and nothing can be collected"
 			}
+			d.note(f, program.Failed)
 		}
 	}
 }
 
-// grant says how a permission is given.
-func (d *Doctor) grant(scope string, permissions ...string) string {
-	api := scope
+// api is the name of the API of a scope.
+func (d *Doctor) api(scope string) string {
 	switch scope {
 	case d.Settings.GraphScope():
-		api = "Microsoft Graph"
+		return "Microsoft Graph"
 	case d.Settings.ManageBase + "/.default":
-		api = "Office 365 Management APIs"
+		return "Office 365 Management APIs"
 	}
-	return fmt.Sprintf("add the application permission %s of %s to the app registration and grant admin consent", strings.Join(permissions, " and "), api)
+	return scope
+}
+
+// grant says how a permission is given.
+func (d *Doctor) grant(scope string, permissions ...string) string {
+	return fmt.Sprintf("add the application permission %s of %s to the app registration and grant admin consent", strings.Join(permissions, " and "), d.api(scope))
 }
 
 // missing is the first permission that a feed cannot work without and does not
@@ -196,33 +235,25 @@ func (d *Doctor) missing(t target) string {
 // checkFeed asks the service for one small page of the feed, and whether its
 // subscription is active.
 func (d *Doctor) checkFeed(ctx context.Context, t target) {
-	if t.scope != "" && d.tokens[t.scope].err != nil {
-		d.skip(t.String(), "there is no token for "+t.scope)
-		return
-	}
-	if permission := d.missing(t); permission != "" {
-		d.skip(t.String(), "the permission "+permission+" is missing")
-		return
+	if t.scope != "" && d.tokens[t.scope].err != nil || d.missing(t) != "" {
+		return // told, with this feed
 	}
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	subscribed := d.checkSubscription(ctx, t)
-	if !subscribed {
-		d.skip(t.String(), "its subscription is not active yet")
-		return
+	if !d.checkSubscription(ctx, t) {
+		return // so is this
 	}
 	records, err := t.reader.Probe(ctx, probeWindow(t.feed, time.Now()))
 	if err != nil {
 		f, code := d.describe(err, &t)
-		f.Name = t.String()
-		d.note(f, code)
+		d.gather("feed", t.label(), f, code, t.label())
 		return
 	}
 	what := fmt.Sprintf("%d %s", records, wording.Plural(records, "record"))
 	if t.feed.Expand != nil {
 		what = fmt.Sprintf("%d %s of content", records, wording.Plural(records, "item"))
 	}
-	d.ok(t.String(), "answers, with %s in the minute asked for", what)
+	d.note(Finding{Name: "feed " + t.label(), Status: Passed, Cause: "answers, with " + what + " in the minute asked for", Feeds: []string{t.label()}}, program.Done)
 }
 
 // probeWindow is the last minute that the feed would read.
@@ -240,13 +271,10 @@ func (d *Doctor) checkSubscription(ctx context.Context, t target) (active bool) 
 	if t.feed.Subscribe == nil || t.feed.Subscribe.Wait < time.Minute {
 		return true // there is none, or it could be started again at once: not by a check
 	}
-	name := "subscription " + t.partition
-	if t.partition == "" {
-		name = "subscription " + t.feed.Name
-	}
+	of := cmp.Or(t.partition, t.feed.Name)
 	_, err := t.reader.Subscribe(ctx, time.Now(), false)
 	if err == nil {
-		d.ok(name, "active")
+		d.note(Finding{Name: "subscription " + of, Status: Passed, Cause: "active", Feeds: []string{t.label()}}, program.Done)
 		return true
 	}
 	last, ran := d.last[[2]string{t.feed.Name, t.partition}]
@@ -254,19 +282,20 @@ func (d *Doctor) checkSubscription(ctx context.Context, t target) (active bool) 
 		// The listing does not tell why; asking for content does.
 		_, asked := t.reader.Probe(ctx, probeWindow(t.feed, time.Now()))
 		switch refused, ok := errors.AsType[*extract.StatusError](asked); {
-		case auditLogOff("", last):
-			d.fail(name, switchAuditOn, "the tenant's audit log is switched off, as the service said when the connector last tried to start the subscription")
+		case auditLogOff("", last.err):
+			d.gather("subscription", of, Finding{Status: Failed, Remedy: switchAuditOn,
+				Cause: "the tenant's audit log is switched off, as the service said when the connector last tried to start the subscription"}, program.Failed, t.label())
 			return false
 		case ok && refused.Code == "AF20022" && !ran:
-			d.ok(name, "the connector starts it when it runs; first content can take hours")
+			d.gather("subscription", of, Finding{Status: Warned, Cause: "not started yet, so whether the tenant's audit log is on could not be verified",
+				Remedy: "start the connector: it starts it; first content can take hours. Where the log is off, " + switchAuditOn}, program.Done, t.label())
 			return false
 		case asked != nil:
 			err = asked
 		}
 	}
 	f, code := d.describe(err, &t)
-	f.Name = name
-	d.note(f, code)
+	d.gather("subscription", of, f, code, t.label())
 	return false
 }
 

@@ -52,6 +52,7 @@ func (d *Doctor) checkTenantServices(ctx context.Context) {
 	}
 	d.checkDestination(ctx)
 	d.checkExpiry(ctx)
+	d.tell()
 }
 
 // inFile is the place of a problem in the file of a tenant.
@@ -67,17 +68,17 @@ func (d *Doctor) CheckSettings(err error) bool {
 			}
 			cause, remedy, _ := strings.Cut(problem, ": ")
 			cause = place + cause
-			d.note(Finding{name, Failed, cause, remedy}, program.Usage)
+			d.note(Finding{Name: name, Status: Failed, Cause: cause, Remedy: remedy}, program.Usage)
 		}
 		d.skip("everything else", "it depends on the settings")
 		return false
 	}
 	if e, ok := errors.AsType[*program.Error](err); ok { // of --tenant
-		d.note(Finding{name, Failed, e.Error(), "write --tenant with the name of a tenant"}, e.Code)
+		d.note(Finding{Name: name, Status: Failed, Cause: e.Error(), Remedy: "write --tenant with the name of a tenant"}, e.Code)
 		return false
 	}
 	if err != nil {
-		d.note(Finding{name, Failed, err.Error(), "correct it"}, program.Usage)
+		d.note(Finding{Name: name, Status: Failed, Cause: err.Error(), Remedy: "correct it"}, program.Usage)
 		return false
 	}
 	for _, setting := range d.Settings.Shadowed {
@@ -147,7 +148,7 @@ func host(base string) string {
 func (d *Doctor) checkState(ctx context.Context) {
 	const name = "state directory"
 	dir := d.Settings.StateDir
-	d.lastOf = func(context.Context, string) map[[2]string]string { return nil }
+	d.lastOf = func(context.Context, string) map[[2]string]met { return nil }
 	exists, err := Writable(dir)
 	if err != nil {
 		d.fail(name, fmt.Sprintf("let user %d write to %s, or set STATE_DIR to a directory that it may write to and that outlives the process (in a container: a volume)", os.Getuid(), dir), "%v", err)
@@ -185,15 +186,15 @@ func (d *Doctor) checkState(ctx context.Context) {
 		d.warn(name, "nothing: at its next start the connector sets the state aside and reads again what the services keep", "%v", err)
 		return
 	}
-	d.lastOf = func(_ context.Context, tenant string) map[[2]string]string {
-		last := map[[2]string]string{}
+	d.lastOf = func(_ context.Context, tenant string) map[[2]string]met {
+		last := map[[2]string]met{}
 		for key, position := range positions {
 			feed, own := key[0], tenant == ""
 			if !own {
 				feed, own = strings.CutPrefix(feed, checkpoint.ScopedFeed(tenant, ""))
 			}
 			if own {
-				last[[2]string{feed, key[1]}] = position.LastError
+				last[[2]string{feed, key[1]}] = met{position.LastError, !position.LastSuccess.IsZero()}
 			}
 		}
 		return last
@@ -206,22 +207,23 @@ func (d *Doctor) checkState(ctx context.Context) {
 }
 
 // askLast asks the running connector. Only a hint is lost where it does not answer.
-func (d *Doctor) askLast(ctx context.Context, tenant string) map[[2]string]string {
+func (d *Doctor) askLast(ctx context.Context, tenant string) map[[2]string]met {
 	path := "/status.json"
 	if tenant != "" {
 		path = "/tenants/" + tenant + path
 	}
 	var status struct {
 		Feeds []struct {
-			Feed      string `json:"feed"`
-			Partition string `json:"partition"`
-			LastError string `json:"last_error"`
+			Feed        string    `json:"feed"`
+			Partition   string    `json:"partition"`
+			LastError   string    `json:"last_error"`
+			LastSuccess time.Time `json:"last_success"`
 		} `json:"feeds"`
 	}
-	last := map[[2]string]string{}
+	last := map[[2]string]met{}
 	if fleet.AskJSON(ctx, d.Settings, path, &status) == nil {
 		for _, f := range status.Feeds {
-			last[[2]string{f.Feed, f.Partition}] = f.LastError
+			last[[2]string{f.Feed, f.Partition}] = met{f.LastError, !f.LastSuccess.IsZero()}
 		}
 	}
 	return last
@@ -375,7 +377,7 @@ func (d *Doctor) checkDestination(ctx context.Context) {
 	}
 	dest, err := fleet.OpenDestination(s, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
-		d.note(Finding{name, Failed, err.Error(), "correct the setting that it names"}, program.Usage)
+		d.note(Finding{Name: name, Status: Failed, Cause: err.Error(), Remedy: "correct the setting that it names"}, program.Usage)
 		return
 	}
 	defer dest.Close()
@@ -402,7 +404,7 @@ func (d *Doctor) checkDestination(ctx context.Context) {
 		} else if strings.Contains(cause, "HTTP ") {
 			remedy = "see that " + s.DestinationText() + " is the right place, and try again later: events wait until it takes them"
 		}
-		d.fail(name, remedy, "%s: %s", s.DestinationText(), cause)
+		d.gather(name, "", Finding{Status: Failed, Cause: s.DestinationText() + ": " + cause, Remedy: remedy}, program.Failed)
 	case len(refused) > 0 && s.Stream != nil:
 		d.fail(name, "see that messages of some kilobytes may be written there; events refused so go to dead letters", "%s refuses events: %s", s.DestinationText(), refused[0].Reason)
 	case len(refused) > 0:
@@ -496,7 +498,7 @@ func (d *Doctor) checkExpiry(ctx context.Context) {
 		}
 		d.warn(name, "", "the end of %s could not be read: %v", kind, err)
 	case !ends.After(now):
-		d.note(Finding{name, Failed, fmt.Sprintf("%s ended on %s", kind, ends.UTC().Format(time.DateOnly)), remedy}, program.Credentials)
+		d.note(Finding{name, Failed, fmt.Sprintf("%s ended on %s", kind, ends.UTC().Format(time.DateOnly)), remedy, d.ended()}, program.Credentials)
 	case days <= fleet.ExpiryDays[len(fleet.ExpiryDays)-1]:
 		d.warn(name, remedy, "%s ends in %d %s, on %s", kind, days, wording.Plural(days, "day"), ends.UTC().Format(time.DateOnly))
 	default:

@@ -33,7 +33,7 @@ func (d *Doctor) CheckTenants(ctx context.Context, env map[string]string) []Tena
 	tenants, err := fleet.Tenants(d.Settings, env, d.defs.Set)
 	switch {
 	case err != nil:
-		d.note(Finding{name, Failed, err.Error(), "let the connector read the folder"}, program.Usage)
+		d.note(Finding{Name: name, Status: Failed, Cause: err.Error(), Remedy: "let the connector read the folder"}, program.Usage)
 		return nil
 	case len(tenants) == 0:
 		d.warn(name, "put a YAML file for each tenant there", "%s holds no tenant", d.Settings.TenantsDir)

@@ -1,0 +1,51 @@
+package engine
+
+import (
+	"regexp"
+	"strings"
+	"time"
+)
+
+// This file finds the one cause behind the errors of several feeds.
+
+var (
+	urlPath = regexp.MustCompile(`(https?://[^\s"/?]+)[^\s"]*`)
+	// Ids, times, lengths of time and sockets differ from request to request.
+	passing = regexp.MustCompile(`(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T ][\d:.]+Z?|\b\d+(\.\d+)?(ms|µs|s)\b|(\d+\.){3}\d+:\d+`)
+)
+
+// BriefCause is an error's text with addresses cut down to their host.
+func BriefCause(text string) string { return urlPath.ReplaceAllString(text, "$1") }
+
+// CauseKey is the same for errors that differ only in what passes: path, id, time, socket.
+func CauseKey(text string) string { return passing.ReplaceAllString(BriefCause(text), "") }
+
+// Cause is why nothing is collected, where there is one cause for it: a clause without a
+// full stop. Empty while something is collected, or where the feeds fail for several causes.
+func (s Status) Cause() string {
+	key, first, failing := "", "", 0
+	for _, f := range s.Feeds {
+		switch f.State {
+		case OK, Starting, Standby:
+			return ""
+		case Failing:
+			if failing++; failing == 1 {
+				key, first = CauseKey(f.LastError), f.LastError
+			} else if CauseKey(f.LastError) != key {
+				return ""
+			}
+		}
+	}
+	if first == "" {
+		return ""
+	}
+	if failing > 1 {
+		first = BriefCause(first)
+	}
+	first, _, _ = strings.Cut(first, ". ") // what to do follows
+	first = strings.TrimRight(first, ".")
+	if ended := s.CredentialExpires; !ended.IsZero() && !ended.After(s.Now) {
+		first = strings.Replace(first, "has expired", "expired on "+ended.UTC().Format(time.DateOnly), 1)
+	}
+	return first
+}
