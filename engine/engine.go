@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -229,8 +230,11 @@ func (e *Engine) Once(ctx context.Context) error {
 		for errors.Is(err, errUnconfirmed) && Sleep(held, confirmAgain) {
 			err = p.round(held)
 		}
+		if err != nil && !strings.HasPrefix(err.Error(), p.String()+": ") { // requests name their feed
+			err = fmt.Errorf("%s: %w", p, err)
+		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+			return err
 		}
 		if held.Err() != nil && ctx.Err() == nil {
 			return fmt.Errorf("%s: it went to another process before it had caught up: %w", p, context.Cause(held))
@@ -288,7 +292,11 @@ func Sweep(ctx context.Context, store checkpoint.Store, skew func() (ahead time.
 func SweepNow(store checkpoint.Store, skew func() (ahead time.Duration, known bool), now time.Time, log *slog.Logger) bool {
 	const most = time.Hour
 	ahead, known := skew()
-	if !known || ahead > most {
+	if !known {
+		log.Debug("state is not swept: no service has told the time yet")
+		return false
+	}
+	if ahead > most {
 		log.Warn("state is not swept: the clock of this host cannot be trusted", "ahead", ahead.Round(time.Second).String())
 		return false
 	}

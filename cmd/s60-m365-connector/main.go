@@ -140,7 +140,10 @@ type helpCommand struct {
 	Command []string `arg:"" optional:"" help:"The command to explain."`
 }
 
-func (h helpCommand) Run(parser *kong.Kong) error {
+func (h helpCommand) Run(ctx context.Context, std streams, parser *kong.Kong) error {
+	if len(h.Command) > 0 && h.Command[0] == "simulate" { // which reads its own options
+		return simulateCommand{Args: []string{"--help"}}.Run(ctx, std)
+	}
 	parser.Parse(append(h.Command, "--help")) //nolint:errcheck // it prints the help, and then misses a command
 	return nil
 }

@@ -32,7 +32,14 @@ func (r runCommand) Run(ctx context.Context, std streams) error {
 	endProgress := showCatchUp(ctx, f, bar)
 	defer endProgress()
 	if r.Once {
-		return f.Once(ctx)
+		err := f.Once(ctx)
+		endProgress()
+		out := std.out
+		if s.Output == "-" { // which is for events
+			out = std.err
+		}
+		f.Summary(out)
+		return err
 	}
 	stop, err := web.Serve(f)
 	if err != nil {

@@ -116,7 +116,7 @@ func (l *lines) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 	}
 	<-l.turn
 	l.events.Add(int64(len(events)))
-	l.log.Info(fmt.Sprintf("Forwarded %d events -> %s", len(events), l.kind))
+	l.log.Info(fmt.Sprintf("Forwarded %d events -> %s", len(events), l.kind), batch.from()...)
 	return nil, nil
 }
 

@@ -46,6 +46,14 @@ type Batch struct {
 	Key string
 }
 
+// from says in a log line whose events they are.
+func (b Batch) from() []any {
+	if b.Key == "" {
+		return nil
+	}
+	return []any{"feed", b.Key}
+}
+
 // Refused is an event that the destination will never accept.
 type Refused struct {
 	Index  int // in Events

@@ -112,7 +112,7 @@ func (s *stream) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 		}
 	}
 	if n := len(batch.Events) - len(refused); n > 0 {
-		s.log.Info(fmt.Sprintf("Forwarded %d events -> %s (ack)", n, s.kind))
+		s.log.Info(fmt.Sprintf("Forwarded %d events -> %s (ack)", n, s.kind), batch.from()...)
 	}
 	return refused, nil
 }

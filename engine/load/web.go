@@ -222,7 +222,7 @@ func (w *web) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 	w.tally.add(len(c.refused), true)
 	slices.SortFunc(c.refused, func(a, b Refused) int { return cmp.Compare(a.Index, b.Index) })
 	if c.accepted > 0 {
-		w.log.Info(fmt.Sprintf("Forwarded %d events -> %s (HTTP %d)", c.accepted, w.kind, c.status))
+		w.log.Info(fmt.Sprintf("Forwarded %d events -> %s (HTTP %d)", c.accepted, w.kind, c.status), batch.from()...)
 	}
 	return c.refused, nil
 }

@@ -8,22 +8,24 @@ import (
 	"time"
 )
 
-// withControl puts the control endpoints before the login service:
-//
-//	GET  /_simulator/report   the report, with ?from=&to= (RFC 3339) a part of it
-//	GET  /_simulator/env      the connector's settings, NAME=value lines
-//	POST /_simulator/fault    a Fault, or an array of them
-//	POST /_simulator/clear    ?target=… ends faults
-//	POST /_simulator/publish  ?feed=…&n=…&age=…
-//	POST /_simulator/repeat   ?feed=…&n=…
-//	POST /_simulator/revise   ?feed=…&n=…
-//	POST /_simulator/stop     ends live records
-//	POST /_simulator/licence  ?plan=…
-//	POST /_simulator/roles    ?roles=a,b
-//
-// Durations are text such as "90m". The other hosts do not know these paths. Of several
-// tenants, ?tenant=ID names the one that is meant; without it, it is the first,
-// and report and stop are about all.
+// controlHelp is what the help says of the control endpoints.
+const controlHelp = `
+The login host also takes, at any time:
+  GET  /_simulator/report   what was offered and what arrived; ?from=&to= (RFC 3339): a part of it
+  GET  /_simulator/env      the connector's settings, NAME=value lines
+  POST /_simulator/fault    a fault as JSON, or an array of them: {"target":"graph.signIns","kind":"throttle","count":3}
+  POST /_simulator/clear    ends faults; ?target=…: of that target
+  POST /_simulator/publish  ?feed=…&n=…&age=…: new records
+  POST /_simulator/repeat   ?feed=…&n=…: records that were offered before
+  POST /_simulator/revise   ?feed=…&n=…: sign-ins with other content
+  POST /_simulator/stop     ends live records
+  POST /_simulator/licence  ?plan=Free, P1 or P2
+  POST /_simulator/roles    ?roles=a,b: the permissions that are granted
+Ages are text such as 90m. Of several tenants, ?tenant=ID names the one that is meant.
+`
+
+// withControl puts the control endpoints before the login service, see controlHelp. The other hosts do not
+// know these paths. Of several tenants, without ?tenant= it is the first, and report and stop are about all.
 func (s *Simulator) withControl(serve http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", serve)

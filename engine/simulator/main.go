@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -54,7 +55,17 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	dir := flags.String("tenants-dir", "", "folder for a file of settings of each tenant, which is then printed as TENANTS_DIR")
 	collector := flags.Bool("collector", false, "print the settings for collector mode")
 	volumes := flags.String("volumes", "", `feeds that differ, as "feed=history:per-hour,…"`)
-	if err := flags.Parse(args); err != nil {
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "Usage: simulate [options], until it is told to stop. The options:") //nolint:errcheck // nowhere else to say it
+		flags.PrintDefaults()
+		fmt.Fprint(flags.Output(), controlHelp) //nolint:errcheck // nowhere else to say it
+	}
+	if slices.ContainsFunc(args, func(a string) bool { return a == "-h" || a == "-help" || a == "--help" }) {
+		flags.SetOutput(stdout) // it was asked for
+	}
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
 		return 2
 	}
 	var err error

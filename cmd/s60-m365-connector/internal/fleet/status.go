@@ -105,7 +105,7 @@ func (t *TenantStatus) SumUp(s engine.Status) {
 }
 
 // urgency orders tenants: those that a person must see come first.
-var urgency = map[engine.State]int{Stopped: 0, engine.Failing: 1, engine.Disabled: 3, engine.Gated: 4, engine.Starting: 5, engine.OK: 6, engine.Standby: 7}
+var urgency = map[engine.State]int{Stopped: 0, engine.Failing: 1, engine.Disabled: 3, engine.Gated: 4, engine.NotConsented: 4, engine.Starting: 5, engine.OK: 6, engine.Standby: 7}
 
 // rank is the place of a tenant among the others; the file of one with problems is
 // looked at soon, however well it runs.

@@ -371,6 +371,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 		r.fail("ENABLE_MGMT_ACTIVITY is on, but MS_CLOUD %s has no Management Activity API: leave ENABLE_MGMT_ACTIVITY out, or set MS_MANAGE_BASE", s.Cloud)
 	}
 	s.warnings(env)
+	misspelt := slices.Clone(s.Warnings)
 	r.configDir(s)
 	r.pseudonymKey(s)
 	r.tenant(s, offline)
@@ -391,7 +392,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 		"PSEUDONYM_KEY_FILE": r.text("PSEUDONYM_KEY_FILE"),
 	}
 	if r.problems != nil {
-		return nil, r.problems
+		return nil, append(r.problems, misspelt...) // often the cause of what is missing
 	}
 	return s, nil
 }
