@@ -29,10 +29,11 @@ type contentType struct {
 	mu     sync.Mutex
 	times  timeline
 	asked  bool
-	blobs  []blob // of the schedule, by created; a blob's number is its place
-	extras []blob // published or repeated on top, likewise
-	next   uint64 // first scheduled record that is in no blob yet
-	fresh  uint64 // records published on top so far
+	blobs  []blob          // of the schedule, by created; a blob's number is its place
+	extras []blob          // published or repeated on top, likewise
+	next   uint64          // first scheduled record that is in no blob yet
+	fresh  uint64          // records published on top so far
+	told   map[uint64]told // those of them that belong to an attack
 
 	known     bool // there was a subscription once
 	enabled   bool
@@ -233,6 +234,11 @@ func (c *contentType) record(r *record, b blob, index uint64) {
 	id := recordID{feed: c.feed, class: b.class, index: index}
 	if b.class == repeated {
 		id.class = scheduled
+	}
+	if t, ok := c.told[index]; ok && id.class == published {
+		c.sim.world.begin(r, id, c.sim.guid(id), t.at.UTC())
+		r.user, r.ip, r.place, r.told = t.user, t.ip, t.place, t.is
+		return
 	}
 	h := c.salt(0x1a7e ^ uint64(id.class)<<36 ^ index<<4)
 	u := unit(h)

@@ -30,6 +30,9 @@ func (w *world) audit(dst []byte, c catalogue, r *record, first int) []byte {
 
 // choose picks the kind of a record, and what follows from it.
 func (w *world) choose(c catalogue, r *record) *template {
+	if r.told != nil {
+		return r.told
+	}
 	t := c.pick(mix(r.seed ^ 8))
 	if s, minute := w.storyAt(r.at.Unix()); s != nil {
 		if told := tell(feedNames[r.id.feed], s, minute, r); told != nil {

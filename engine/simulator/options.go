@@ -153,6 +153,8 @@ type Options struct {
 	Hostile   float64       // share of records with terminal escapes, line breaks and markup in what users can choose
 	MissingID float64       // share of STS log-ons without Id
 
+	Calm bool // no attacks among the made-up records, and nothing alarming
+
 	Throttle bool // enforce the documented rate limits
 	NoGzip   bool // never compress
 

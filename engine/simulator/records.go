@@ -3,6 +3,7 @@ package simulator
 import (
 	"embed"
 	"io/fs"
+	"maps"
 
 	"gopkg.in/yaml.v3"
 )
@@ -11,8 +12,19 @@ import (
 var recordFiles embed.FS
 
 // catalogues are the kinds of records of the feeds that have several, and named the
-// records that have a name.
-var catalogues, named = readRecords()
+// records that have a name; parts are what records are put together from.
+var catalogues, named, parts = readRecords()
+
+// calm is put before a feed's name for its kinds without those that are alarming.
+const calm = "calm "
+
+// kindsOf are the kinds of a feed's records in this world.
+func (w *world) kindsOf(feed string) catalogue {
+	if w.calm {
+		return catalogues[calm+feed]
+	}
+	return catalogues[feed]
+}
 
 // catalogue picks kinds by weight.
 type catalogue []*template // each once per unit of its weight
@@ -20,8 +32,8 @@ type catalogue []*template // each once per unit of its weight
 func (c catalogue) pick(h uint64) *template { return c[h%uint64(len(c))] }
 
 // readRecords reads the files of records. What is wrong in them is wrong in the program.
-func readRecords() (map[string]catalogue, map[string]*template) {
-	kinds, records := map[string]catalogue{}, map[string]*template{}
+func readRecords() (kinds map[string]catalogue, records map[string]*template, parts map[string]string) {
+	kinds, records, parts = map[string]catalogue{}, map[string]*template{}, map[string]string{}
 	names, err := fs.Glob(recordFiles, "records/*.yaml")
 	for _, name := range names {
 		var text []byte
@@ -33,12 +45,14 @@ func readRecords() (map[string]catalogue, map[string]*template) {
 			Records map[string]string
 			Kinds   map[string][]struct {
 				Weight       int
+				Alarming     bool // a rule of detections would fire on it
 				Name, Record string
 			}
 		}
 		if err = yaml.Unmarshal(text, &file); err != nil {
 			break
 		}
+		maps.Copy(parts, file.Parts)
 		part := func(part string) string {
 			if file.Parts[part] == "" {
 				panic("simulator: " + name + " has no part " + part)
@@ -56,6 +70,9 @@ func readRecords() (map[string]catalogue, map[string]*template) {
 				}
 				for range kind.Weight {
 					kinds[feed] = append(kinds[feed], t)
+					if !kind.Alarming {
+						kinds[calm+feed] = append(kinds[calm+feed], t)
+					}
 				}
 			}
 		}
@@ -63,7 +80,7 @@ func readRecords() (map[string]catalogue, map[string]*template) {
 	if err != nil {
 		panic("simulator: the files of records: " + err.Error())
 	}
-	return kinds, records
+	return kinds, records, parts
 }
 
 // signInShapes are the forms that sign-ins of one kind take.

@@ -150,6 +150,7 @@ func (s *Simulator) dated(next http.Handler) http.Handler {
 // populate makes the feeds, of what happens in a world.
 func (s *Simulator) populate(w *world) {
 	s.world = w
+	w.calm = s.opts.Calm
 	volumes := s.opts.volumes()
 	times := func(feed uint8, unit time.Duration) timeline {
 		return newTimeline(mix(s.opts.Seed^uint64(feed)<<32), s.start, s.opts.History, s.opts.Quiet, volumes[feed], unit)
@@ -158,7 +159,7 @@ func (s *Simulator) populate(w *world) {
 		feed := uint8(i)
 		switch name {
 		case AuditEntra, AuditExchange, AuditSharePoint, AuditGeneral, DLPAll:
-			s.types = append(s.types, &contentType{name: name, feed: feed, sim: s, kinds: catalogues[name], times: times(feed, time.Nanosecond)})
+			s.types = append(s.types, &contentType{name: name, feed: feed, sim: s, kinds: w.kindsOf(name), times: times(feed, time.Nanosecond)})
 		case SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity:
 			s.streams = append(s.streams, &stream{name: name, feed: feed, sim: s, clock: "createdDateTime", times: times(feed, time.Second)})
 		case Provisioning:

@@ -165,7 +165,7 @@ func (s *stream) append(dst []byte, p place, now int64, beta, policies bool) []b
 	w.begin(&r, id, s.sim.guid(id), time.Unix(0, p.at).UTC())
 	switch s.name {
 	case DirectoryAudits:
-		return catalogues[DirectoryAudits].pick(mix(r.seed^8)).append(dst, &r, 0)
+		return w.kindsOf(DirectoryAudits).pick(mix(r.seed^8)).append(dst, &r, 0)
 	case Provisioning:
 		return named[Provisioning].append(dst, &r, 0)
 	case DeviceAudits:

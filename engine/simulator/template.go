@@ -45,7 +45,8 @@ type record struct {
 	ip      string
 	rank    uint64 // picks within the kind
 	odd     oddity
-	version int // how often a row was rewritten
+	told    *template // of an attack
+	version int       // how often a row was rewritten
 
 	policies  bool // the caller may read policies
 	hidden    bool // the licence does not cover risk

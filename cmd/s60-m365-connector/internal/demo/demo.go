@@ -28,6 +28,7 @@ type Demo struct {
 	Events   int     // records of the tenant's last hours
 	Minutes  float64 // the longest it goes on; 0: until the tenant's records are collected
 	Break    string  // what is broken from the start: one of Breaks; empty: nothing
+	Story    string  // an attack to play: one of simulator.Attacks; empty: none
 	Out, Err io.Writer
 }
 
@@ -47,7 +48,10 @@ func (d Demo) Run(ctx context.Context) error {
 	if err != nil {
 		return program.Exit(program.Usage, err)
 	}
-	o := simulator.Options{Seed: 1, Records: d.Events, History: history, Repeated: 0.03, Odd: 0.01, Throttle: true}
+	o := simulator.Options{Seed: 1, Records: d.Events, History: history, Repeated: 0.03, Odd: 0.01, Throttle: true, Calm: d.Story != ""}
+	if o.Calm {
+		o.Volumes = map[string]simulator.Volume{simulator.RiskDetections: {}} // each is an alarm
+	}
 	if d.Minutes > 0 {
 		o.PerMinute = live
 	}
@@ -66,6 +70,16 @@ func (d Demo) Run(ctx context.Context) error {
 			}
 		}
 	}
+	title := ""
+	show := &showcase{out: d.Out}
+	if d.Story != "" {
+		if title, err = sim.Attack(d.Story, attackBegan); err != nil {
+			return program.Exit(program.Usage, fmt.Errorf("--story %s: write one of %s", d.Story, strings.Join(simulator.Attacks, ", ")))
+		}
+		if show.alarms, err = newAlarms(); err != nil {
+			return err
+		}
+	}
 	state, err := os.MkdirTemp("", program.Name+"-demo-")
 	if err != nil {
 		return err
@@ -76,12 +90,14 @@ func (d Demo) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	show := &showcase{out: d.Out}
 	status, complete, err := d.play(ctx, s, env, show)
 	if err != nil {
 		return err
 	}
 	d.summary(status, sim, complete)
+	if d.Story != "" {
+		show.alarms.print(d.Out, title)
+	}
 	if broken != nil {
 		d.diagnosis(ctx, broken, s)
 	}

@@ -19,16 +19,20 @@ import (
 
 // showcase prints one event in full, and counts beneath it.
 type showcase struct {
-	mu    sync.Mutex
-	out   io.Writer
-	shown bool
-	lines int // of the table on the terminal, to be written over
+	mu     sync.Mutex
+	out    io.Writer
+	shown  bool
+	alarms *alarms // nil: no attack is played
+	lines  int     // of the table on the terminal, to be written over
 }
 
 // event takes an event that was delivered, and shows the first. Heartbeats belong to no feed.
 func (s *showcase) event(feed string, event []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if feed != "" && s.alarms != nil {
+		s.alarms.add(event)
+	}
 	if feed == "" || s.shown {
 		return
 	}
