@@ -235,7 +235,7 @@ func (p *partition) untilTurn(now time.Time) time.Duration {
 		return interval
 	}
 	place := interval * time.Duration(p.place) / time.Duration(len(p.engine.partitions))
-	wait := (place - now.Sub(p.engine.started)%interval + interval) % interval
+	wait := interval - (now.Sub(p.engine.started)-place+interval)%interval // a whole one where its turn is now
 	if wait < interval/2 {
 		wait += interval / 2
 	}

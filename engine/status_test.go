@@ -3,12 +3,16 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
 // A partition that never moved does not hide how far another is behind.
@@ -51,4 +55,61 @@ func TestHoldingIsTriedAgain(t *testing.T) {
 			t.Errorf("it ran for %s and asked %d times", lasted, leases.asked)
 		}
 	})
+}
+
+// A state that cannot be written and a destination that takes nothing are told after a while, and
+// not any more once they work again.
+func TestStalled(t *testing.T) {
+	for name, c := range map[string]struct {
+		hang func(r *rig, until <-chan struct{})
+		want string
+	}{
+		"a commit that does not return": {func(r *rig, until <-chan struct{}) {
+			r.store.fails = func(*checkpoint.Commit) error { <-until; return nil }
+		}, "the state cannot be written since "},
+		"a disk that stays full": {func(r *rig, until <-chan struct{}) {
+			r.store.fails = func(*checkpoint.Commit) error {
+				select {
+				case <-until:
+					return nil
+				default:
+					return checkpoint.ErrDiskFull
+				}
+			}
+		}, "the state cannot be written since "},
+		"a destination that hangs": {func(r *rig, until <-chan struct{}) {
+			r.taker.deliver = func(context.Context, []string) ([]load.Refused, error) { <-until; return nil, nil }
+		}, "the destination has accepted nothing since "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, feedOf("f"), func(c *Config) { c.Heartbeat = time.Hour })
+				r.service.read = func(ctx context.Context, _ extract.Window, sink extract.Sink) error { return page(ctx, sink, "a") }
+				until := make(chan struct{})
+				c.hang(r, until)
+				ended := make(chan error)
+				go func() { ended <- r.round(t.Context()) }()
+				time.Sleep(10 * time.Second)
+				if s := r.engine.Status(); s.Stalled != "" || !s.Healthy() {
+					t.Errorf("told too soon: %q", s.Stalled)
+				}
+				time.Sleep(stalledAfter + time.Second)
+				s := r.engine.Status()
+				if !strings.HasPrefix(s.Stalled, c.want) || s.Healthy() {
+					t.Errorf("after a while: %q, healthy %t", s.Stalled, s.Healthy())
+				}
+				if e := r.engine.HeartbeatEvent(); e["outcome"] != "failure" || e["event_stalled"] != s.Stalled {
+					t.Errorf("the heartbeat has %v", e)
+				}
+				close(until)
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				if s := r.engine.Status(); s.Stalled != "" || !s.Healthy() {
+					t.Errorf("it works again: %q, healthy %t", s.Stalled, s.Healthy())
+				}
+				r.store.Close()
+			})
+		})
+	}
 }

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+// A feed is polled at its own interval, else the connector's. A poll looks back shortly, and over the
+// whole overlap every quarter of an hour.
+func TestPolls(t *testing.T) {
+	type poll struct{ at, back time.Duration }
+	const brief, whole = 10 * time.Minute, 2*time.Hour + 5*time.Minute
+	for name, c := range map[string]struct {
+		interval time.Duration
+		lasts    time.Duration
+		want     []poll
+	}{
+		"the connector's interval": {0, 33 * time.Minute, []poll{
+			{5 * time.Minute, brief}, {10 * time.Minute, brief}, {15 * time.Minute, whole},
+			{20 * time.Minute, brief}, {25 * time.Minute, brief}, {30 * time.Minute, whole}}},
+		"its own": {20 * time.Minute, 50 * time.Minute, []poll{
+			{20 * time.Minute, 2*time.Hour + 20*time.Minute}, {40 * time.Minute, 2*time.Hour + 20*time.Minute}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				feed := feedOf("f")
+				feed.Interval, feed.Window.Overlap = c.interval, 2*time.Hour
+				r := newRig(t, feed)
+				began := time.Now()
+				var polls []poll
+				r.service.read = func(_ context.Context, w extract.Window, _ extract.Sink) error {
+					at := time.Since(began)
+					if at > 0 && (len(polls) == 0 || polls[len(polls)-1].at != at) { // the first window of a later round
+						polls = append(polls, poll{at, time.Since(w.From)})
+					}
+					return nil
+				}
+				ctx, stop := context.WithTimeout(t.Context(), c.lasts)
+				defer stop()
+				if err := r.engine.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if !reflect.DeepEqual(polls, c.want) {
+					t.Errorf("it was polled %v, want %v", polls, c.want)
+				}
+				r.store.Close()
+			})
+		})
+	}
+}
+
+// The polls of all partitions are spread over the interval, and each keeps its place whatever its round
+// takes; it rests half an interval at least.
+func TestSpread(t *testing.T) {
+	e := &Engine{Config: Config{Poll: 4 * time.Minute}, started: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	for place := range 4 {
+		e.partitions = append(e.partitions, &partition{engine: e, place: place, feed: &definition.Feed{}})
+	}
+	hourly := &partition{engine: e, place: 2, feed: &definition.Feed{Interval: time.Hour}}
+	for _, c := range []struct {
+		p         *partition
+		now, want time.Duration // since the start; until the next poll
+	}{
+		{e.partitions[0], 0, 4 * time.Minute},
+		{e.partitions[0], 10 * time.Second, 230 * time.Second},
+		{e.partitions[1], 0, 3 * time.Minute}, // its place, a minute, is too near
+		{e.partitions[1], time.Minute, 4 * time.Minute},
+		{e.partitions[1], 70 * time.Second, 230 * time.Second},
+		{e.partitions[2], 0, 2 * time.Minute},
+		{e.partitions[3], 0, 3 * time.Minute},
+		{e.partitions[3], 41*time.Minute + 30*time.Second, 210 * time.Second}, // after a long round
+		{hourly, 0, 30 * time.Minute},
+		{hourly, 31 * time.Minute, 59 * time.Minute},
+	} {
+		wait := c.p.untilTurn(e.started.Add(c.now))
+		if wait != c.want {
+			t.Errorf("place %d at %s rests %s, want %s", c.p.place, c.now, wait, c.want)
+		}
+	}
+}
+
+// A permission that was never granted is a choice: told once, with the remedy, and no failure of the
+// connector. One that was taken away is.
+func TestNotConsented(t *testing.T) {
+	for name, c := range map[string]struct {
+		roles  string // of the token; "": it says nothing of itself
+		status int
+		before bool // the feed worked before
+		want   State
+		remedy string
+	}{
+		"never granted":       {`["B.Read"]`, 403, false, NotConsented, "A.Read is not granted"},
+		"two of them":         {`[]`, 401, false, NotConsented, "A.Read and B.Read is not granted"},
+		"granted":             {`["A.Read","B.Read"]`, 403, false, Failing, ""},
+		"taken away":          {`["B.Read"]`, 403, true, Failing, ""},
+		"another refusal":     {`["B.Read"]`, 500, false, Failing, ""},
+		"a token that is mum": {"", 403, false, Failing, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				token := "opaque"
+				if c.roles != "" {
+					part := base64.RawURLEncoding.EncodeToString
+					token = part([]byte(`{"alg":"none"}`)) + "." + part(fmt.Appendf(nil, `{"tid":"t","roles":%s}`, c.roles)) + "."
+				}
+				fmt.Fprintf(w, `{"access_token":%q,"expires_in":3600}`, token)
+			}))
+			defer issuer.Close()
+			secret, err := extract.NewCredential(extract.ClientSecret, "s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			feed := feedOf("f")
+			feed.Permissions = []string{"A.Read", "B.Read"}
+			r := newRig(t, feed, func(config *Config) {
+				config.Client = extract.NewClient(extract.ClientOptions{TokenURL: issuer.URL, ClientID: "c", Credential: secret})
+			})
+			if c.before {
+				if err := r.round(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.service.read = func(context.Context, extract.Window, extract.Sink) error {
+				return &extract.StatusError{Method: "GET", URL: "https://service.example/log", Status: c.status}
+			}
+			for range 2 {
+				if err := r.round(t.Context()); (err == nil) != (c.want == NotConsented) {
+					t.Errorf("the round ended with %v", err)
+				}
+			}
+			status := r.engine.Status()
+			if got := status.Feeds[0]; got.State != c.want || !strings.HasPrefix(got.GateReason, c.remedy) || (c.remedy == "") != (got.GateReason == "") {
+				t.Errorf("the feed is %s: %q", got.State, got.GateReason)
+			}
+			heartbeat := r.engine.HeartbeatEvent()
+			if c.want != NotConsented {
+				if status.Healthy() || heartbeat["outcome"] != "failure" || heartbeat["event_feeds_failing"] != 1 {
+					t.Errorf("a failure is not told: %v", heartbeat)
+				}
+				return
+			}
+			if !status.Healthy() || heartbeat["outcome"] != "success" || heartbeat["event_feeds_not_consented"] != 1 || heartbeat["event_feed_f_state"] != "not consented" {
+				t.Errorf("it is told as a failure: %v", heartbeat)
+			}
+			if told := strings.Count(r.lines.String(), "feed not consented"); told != 1 || !strings.Contains(r.lines.String(), c.remedy) {
+				t.Errorf("it is told %d times:\n%s", told, r.lines)
+			}
+			r.service.read = nil
+			if err := r.round(t.Context()); err != nil || r.status.State != OK || r.engine.Status().Feeds[0].GateReason != "" {
+				t.Errorf("once it is granted: %v, %+v", err, r.status)
+			}
+		})
+	}
+}
