@@ -29,13 +29,14 @@ type compiler struct {
 type variable struct {
 	name  string
 	index int
+	fixed ast.Node // what it is, of a let of a constant
 }
 
 // declare makes a variable, known until the scope is cut back.
 func (c *compiler) declare(name string) (index int) {
 	index = c.unit.variables
 	c.unit.variables++
-	c.scope = append(c.scope, variable{name, index})
+	c.scope = append(c.scope, variable{name: name, index: index})
 	return index
 }
 
@@ -154,7 +155,11 @@ func (c *compiler) field(n ast.Node) int {
 
 func (c *compiler) let(n *ast.VariableDeclaratorNode) eval {
 	v := c.eval(n.Value)
+	_, isConstant := c.constant(n.Value)
 	index := c.declare(n.Name)
+	if isConstant {
+		c.scope[len(c.scope)-1].fixed = n.Value
+	}
 	body := c.eval(n.Expr)
 	c.scope = c.scope[:len(c.scope)-1]
 	return func(m *Machine) Value {
@@ -272,11 +277,21 @@ func (c *compiler) call(n *ast.CallNode) eval {
 			return v
 		}
 	}
+	early := !f.takesNil && len(args) > 1 // a first argument that is nil decides: the others are constants
+	for i := 1; i < len(args); i++ {
+		v, ok := c.constant(n.Arguments[i])
+		early = early && ok && v != nil
+	}
 	return func(m *Machine) Value {
 		start, absent := len(m.stack), false
-		for _, arg := range args {
+		for i, arg := range args {
 			v := arg(m)
-			absent = absent || v.kind == nilKind
+			if v.kind == nilKind {
+				if early && i == 0 {
+					return v
+				}
+				absent = true
+			}
 			m.stack = append(m.stack, v)
 		}
 		var v Value
@@ -409,8 +424,11 @@ func (c *compiler) constant(n ast.Node) (any, bool) {
 	case *ast.StringNode:
 		return n.Value, true
 	case *ast.IdentifierNode:
-		if _, declared := c.lookup(n.Value); declared {
-			return nil, false
+		for i, v := range slices.Backward(c.scope) {
+			if v.name == n.Value {
+				outer := compiler{unit: c.unit, scope: c.scope[:i]}
+				return outer.constant(v.fixed)
+			}
 		}
 		v, ok := c.unit.options.Constants[n.Value]
 		return v, ok

@@ -184,11 +184,17 @@ func (c *compiler) inConstant(v eval, list []any) cond {
 
 func (c *compiler) matches(n *ast.BinaryNode) cond {
 	v := c.eval(n.Left)
-	if pattern, ok := n.Right.(*ast.StringNode); ok {
-		re := regexp.MustCompile(pattern.Value) // the checker refuses one that does not compile
-		return func(m *Machine) bool {
-			text, _, ok := m.text(v(m))
-			return ok && re.MatchString(text)
+	if of, ok := c.constant(n.Right); ok {
+		source, isText := of.(string)
+		if re, err := regexp.Compile(source); isText && err == nil {
+			match := re.MatchString
+			if s := shapeOf(source); s != nil {
+				match = s.match
+			}
+			return func(m *Machine) bool {
+				text, _, ok := m.text(v(m))
+				return ok && match(text)
+			}
 		}
 	}
 	pattern := c.eval(n.Right)
