@@ -84,7 +84,7 @@ func TestPackerLingers(t *testing.T) {
 		if len(p.sent) != 0 {
 			t.Error("a batch was sent at once")
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		if len(p.sent) != 1 || p.sent[0] != [2]int{2, 0} {
 			t.Fatalf("after the time to linger: %v", p.sent)

@@ -146,7 +146,6 @@ type mappingFile struct {
 	*mappingText
 	tree   *tree
 	own    bool             // the user's
-	former *mappingFile     // the shipped mapping that it replaces, nil if none
 	tables map[string]*Text // where each of its tables is named
 }
 

@@ -33,7 +33,6 @@ type Machine struct {
 	slots     []slot // by name
 	memos     []slot // calls that are answered once for a record
 	variables []Value
-	scanner   rawjson.Scanner
 
 	arena  []byte      // texts of this record
 	values []Value     // elements of lists and maps: the unit's constants, then those of this record
@@ -93,7 +92,7 @@ func (m *Machine) Begin() {
 	m.times, m.stack = m.times[:0], m.stack[:0]
 }
 
-// SetText, SetNumber, SetBool and SetJSON set a field of the record to what
+// SetText and SetNumber, SetBool and SetJSON set a field of the record to what
 // stands there. Their texts, which must be valid, are read when they are needed,
 // and must not change before the next Begin. raw is the inside of a JSON string.
 func (m *Machine) SetText(i int, raw []byte, escaped bool) {

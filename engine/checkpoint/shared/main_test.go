@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -50,20 +49,6 @@ func openEmbedded(t *testing.T, o checkpoint.Options, dir string) *checkpoint.Em
 
 func benchKey(n int) checkpoint.Key {
 	return checkpoint.KeyOf("bench", binary.BigEndian.AppendUint64(nil, uint64(n)))
-}
-
-// cpu reports the processor time of the process for each operation since it was
-// called, which a busy machine does not distort.
-func cpu(b *testing.B) (report func()) {
-	used := func() time.Duration {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			b.Fatal(err)
-		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	start := used()
-	return func() { b.ReportMetric(float64(used()-start)/float64(b.N), "cpu-ns/op") }
 }
 
 func wantError(t *testing.T, err, is error, texts ...string) {

@@ -110,7 +110,7 @@ type Store struct {
 
 var _ checkpoint.Store = (*Store)(nil)
 
-// ErrHeld: somebody else wrote to the partition meanwhile, so it was not
+// ErrHeld says that somebody else wrote to the partition meanwhile, so it was not
 // claimed. The view will show who owns it.
 var ErrHeld = errors.New("the partition is held by another replica")
 

@@ -150,7 +150,7 @@ type credential struct {
 // https://learn.microsoft.com/office/office-365-management-api/office-365-management-activity-api-reference
 var contentTypes = []string{"Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All"}
 
-// A cloud's login, Management API and Graph bases:
+// CloudBases are a cloud's login, Management API and Graph bases:
 // https://learn.microsoft.com/graph/deployments
 type CloudBases struct{ Login, Manage, Graph string }
 
