@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -73,7 +74,7 @@ type ailment struct {
 }
 
 // ailments are what the doctor finds wrong, each cause once, the gravest first; of equals, what
-// others depend on comes first.
+// somebody can mend comes first, then what affects most.
 func ailments(ctx context.Context, s *settings.Settings) []ailment {
 	ctx, cancel := context.WithTimeout(ctx, checkFor)
 	defer cancel()
@@ -97,7 +98,8 @@ func ailments(ctx context.Context, s *settings.Settings) []ailment {
 	d.All(ctx)
 	slices.SortStableFunc(list, func(a, b ailment) int {
 		grave := func(a ailment) int { return map[doctor.Verdict]int{doctor.Failed: 0, doctor.Warned: 1}[a.Status] }
-		return grave(a) - grave(b)
+		todo := func(a ailment) int { return map[bool]int{true: 0, false: 1}[a.Remedy != ""] }
+		return cmp.Or(grave(a)-grave(b), todo(a)-todo(b), len(b.Feeds)-len(a.Feeds))
 	})
 	return list
 }
@@ -114,5 +116,6 @@ func (d Demo) diagnosis(ctx context.Context, b *breakage, s *settings.Settings) 
 		return
 	}
 	cause, _, _ := strings.Cut(list[0].Cause, "; ")
-	fmt.Fprintf(d.Out, "The one cause: %s.\nWhat to do: %s.\n", wording.Sentence(cause), wording.Sentence(strings.Join(list[0].remedies, "; ")))
+	remedy := cmp.Or(strings.Join(list[0].remedies, "; "), "nothing: it passes by itself")
+	fmt.Fprintf(d.Out, "The one cause: %s.\nWhat to do: %s.\n", wording.Sentence(cause), wording.Sentence(remedy))
 }
