@@ -105,6 +105,10 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 	event["message_text"] = fmt.Sprintf("%s %s: %d feeds%s ok, %d starting, %d failing, %d gated%s; delivery to %s %s",
 		e.Name, e.Version, count[OK], of, count[Starting], count[Failing], count[Gated], apart, status.Destination,
 		map[bool]string{true: "works", false: "fails"}[status.Delivery.OK])
+	if cause := status.Cause(); cause != "" {
+		event["event_cause"] = cause
+		event["message_text"] = fmt.Sprintf("%s %s%s: not collecting: %s", e.Name, e.Version, of, cause)
+	}
 	return event
 }
 

@@ -44,5 +44,5 @@ func explain(err *extract.AuthError) string {
 	if !ok {
 		return err.Error()
 	}
-	return fmt.Sprintf("credentials refused (AADSTS%d): %s. %s", err.Code, r.cause, wording.Sentence(r.remedy))
+	return fmt.Sprintf("%s (AADSTS%d). %s", r.cause, err.Code, wording.Sentence(r.remedy))
 }

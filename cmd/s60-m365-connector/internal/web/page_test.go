@@ -181,6 +181,13 @@ func TestHeadline(t *testing.T) {
 	}
 	refused := feed(engine.OK)
 	refused.Delivery = load.State{LastError: "HTTP 401"}
+	expired := feed(engine.Failing, engine.Failing)
+	expired.CredentialExpires = pageNow.Add(-24 * time.Hour)
+	for i := range expired.Feeds {
+		expired.Feeds[i].LastError = "the client secret has expired (AADSTS7000222). Create a new client secret"
+	}
+	two := feed(engine.Failing, engine.Failing)
+	two.Feeds[0].LastError, two.Feeds[1].LastError = "HTTP 500", "HTTP 404"
 	apart := feed(engine.Standby)
 	apart.Apart = true
 	tests := []struct {
@@ -193,6 +200,8 @@ func TestHeadline(t *testing.T) {
 		{feed(engine.Gated), careful, "Not collecting: 1 gated"},
 		{feed(engine.Starting, engine.OK), quiet, "Catching up: 1 catching up, 1 ok"},
 		{feed(engine.Failing, engine.Starting), bad, "Collecting, but not everything: 1 failing, 1 catching up"},
+		{expired, bad, "Not collecting: the client secret expired on " + expired.CredentialExpires.Format(time.DateOnly) + " (AADSTS7000222)"},
+		{two, bad, "Not collecting: 2 failing"},
 		{feed(engine.Disabled), careful, "No feed is switched on"},
 		{refused, bad, "Not delivering: ingest does not take events"},
 		{feed(engine.Standby), quiet, "Standing by, other replicas collect: 1 standby"},

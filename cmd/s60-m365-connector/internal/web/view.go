@@ -188,6 +188,10 @@ func headline(s engine.Status, states map[engine.State]int) (level, string) {
 		return bad, "Not collecting: " + s.Stalled
 	case !s.Delivery.OK:
 		return bad, "Not delivering: " + s.Destination + " does not take events"
+	case s.Cause() != "":
+		return bad, "Not collecting: " + s.Cause()
+	case states[engine.Failing] > 0 && states[engine.OK]+states[engine.Starting]+states[engine.Standby] == 0:
+		return bad, "Not collecting: " + list
 	case states[engine.Failing] > 0:
 		return bad, "Collecting, but not everything: " + list
 	case states[engine.Starting] > 0:
