@@ -67,7 +67,11 @@ func followPage(t *testing.T, env string) string {
 	writeFile(t, filepath.Join(dir, "deploy/kubernetes/contoso/.env"), env)
 	commands := regexp.MustCompile("(?ms)^```console\n(.*?)^```").FindAllStringSubmatch(readFile(t, replicasPage), -1)
 	for _, block := range commands {
-		script := "docker() { :; }; kubectl() { :; }\n" + regexp.MustCompile(`(?m)^\$ `).ReplaceAllString(block[1], "")
+		// Lines without a prompt are what a command prints.
+		script := "docker() { :; }; kubectl() { :; }; s60-m365-connector() { :; }\n"
+		for _, line := range regexp.MustCompile(`(?m)^\$ (.*)$`).FindAllStringSubmatch(block[1], -1) {
+			script += line[1] + "\n"
+		}
 		cmd := exec.Command("bash", "-euc", script)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
