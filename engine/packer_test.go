@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,11 +21,13 @@ func (b bodies) BatchBytes() int  { return b.bytes }
 // packing is a packer with what it sent.
 type packing struct {
 	*packer
-	out  *outgoing
-	sent [][2]int // events and keys without an event
+	out *outgoing
+	ctx context.Context
+	end context.CancelCauseFunc
+
+	mu   sync.Mutex // a timer sends, too
+	log  [][2]int   // events and keys without an event, of each batch
 	size []int
-	ctx  context.Context
-	end  context.CancelCauseFunc
 }
 
 func newPacking(t *testing.T, l limits, batches int) *packing {
@@ -31,9 +35,18 @@ func newPacking(t *testing.T, l limits, batches int) *packing {
 	p.ctx, p.end = context.WithCancelCause(t.Context())
 	h := &hold{waits: func(bool) {}}
 	p.packer = newPacker(p.ctx, p.end, l, p.out, h, func(b *batch) {
-		p.sent, p.size = append(p.sent, [2]int{len(b.ends), len(b.also)}), append(p.size, b.size())
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.log, p.size = append(p.log, [2]int{len(b.ends), len(b.also)}), append(p.size, b.size())
 	})
 	return p
+}
+
+// sent are the batches so far.
+func (p *packing) sent() [][2]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.log)
 }
 
 func (p *packing) event(t *testing.T, size int) {
@@ -63,12 +76,12 @@ func TestPackerClosesBatches(t *testing.T) {
 			if rest, all := p.finish(); !all || rest != nil && len(rest.ends) > 0 {
 				t.Errorf("the end: %+v, all sent %v", rest, all)
 			}
-			if len(p.sent) != len(c.want) {
-				t.Fatalf("batches of %v events, want %v", p.sent, c.want)
+			if len(p.sent()) != len(c.want) {
+				t.Fatalf("batches of %v events, want %v", p.sent(), c.want)
 			}
 			for i := range c.want {
-				if p.sent[i][0] != c.want[i] || p.size[i] > c.limits.bytes && c.want[i] > 1 {
-					t.Errorf("batch %d has %d events, %d bytes; want %d", i, p.sent[i][0], p.size[i], c.want[i])
+				if p.sent()[i][0] != c.want[i] || p.size[i] > c.limits.bytes && c.want[i] > 1 {
+					t.Errorf("batch %d has %d events, %d bytes; want %d", i, p.sent()[i][0], p.size[i], c.want[i])
 				}
 			}
 		})
@@ -81,34 +94,34 @@ func TestPackerLingers(t *testing.T) {
 		p.event(t, 1)
 		time.Sleep(linger - 1)
 		p.event(t, 1)
-		if len(p.sent) != 0 {
+		if len(p.sent()) != 0 {
 			t.Error("a batch was sent at once")
 		}
 		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
-		if len(p.sent) != 1 || p.sent[0] != [2]int{2, 0} {
-			t.Fatalf("after the time to linger: %v", p.sent)
+		if len(p.sent()) != 1 || p.sent()[0] != [2]int{2, 0} {
+			t.Fatalf("after the time to linger: %v", p.sent())
 		}
 		// The next waits until that one has arrived, and grows meanwhile.
 		p.event(t, 1)
 		time.Sleep(10 * linger)
 		p.event(t, 1)
-		if len(p.sent) != 1 {
-			t.Errorf("a batch overtook the one in flight: %v", p.sent)
+		if len(p.sent()) != 1 {
+			t.Errorf("a batch overtook the one in flight: %v", p.sent())
 		}
 		p.out.arrived(4)
 		time.Sleep(2 * linger)
 		synctest.Wait()
-		if len(p.sent) != 2 || p.sent[1] != [2]int{2, 0} {
-			t.Errorf("once there was room: %v", p.sent)
+		if len(p.sent()) != 2 || p.sent()[1] != [2]int{2, 0} {
+			t.Errorf("once there was room: %v", p.sent())
 		}
 		// Keys alone do not make a batch linger: they wait for the window's end.
 		if err := p.also(p.ctx, nil, checkpoint.Key{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * linger)
-		if rest, all := p.finish(); len(p.sent) != 2 || !all || rest == nil || len(rest.also) != 1 {
-			t.Errorf("keys without events: sent %v, left %+v", p.sent, rest)
+		if rest, all := p.finish(); len(p.sent()) != 2 || !all || rest == nil || len(rest.also) != 1 {
+			t.Errorf("keys without events: sent %v, left %+v", p.sent(), rest)
 		}
 	})
 }
@@ -120,8 +133,8 @@ func TestPackerBoundsKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(p.sent) != 2 || p.sent[0] != [2]int{0, alsoKeys} {
-		t.Errorf("sent %v", p.sent)
+	if len(p.sent()) != 2 || p.sent()[0] != [2]int{0, alsoKeys} {
+		t.Errorf("sent %v", p.sent())
 	}
 }
 
@@ -135,8 +148,8 @@ func TestPackerEnds(t *testing.T) {
 			go func() { errs <- p.add(p.ctx, checkpoint.Key{}, []byte("x"), nil) }()
 		}
 		synctest.Wait()
-		if len(errs) != 0 || len(p.sent) != 1 {
-			t.Fatalf("%d events were taken, %v sent", len(errs), p.sent)
+		if len(errs) != 0 || len(p.sent()) != 1 {
+			t.Fatalf("%d events were taken, %v sent", len(errs), p.sent())
 		}
 		why := errors.New("a batch failed")
 		p.end(why)
