@@ -306,5 +306,8 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	rest, all := packer.finish()
 	courier.link = in.link
 	p.position, err = courier.finish(rest, all, err, started)
-	return err
+	if err != nil {
+		return err
+	}
+	return p.tellDrift(round)
 }

@@ -233,6 +233,9 @@ func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, objec
 	for _, f := range failed {
 		in.p.failedField(f)
 	}
+	if news := s.mapper.Unknown(); len(news) > 0 {
+		in.p.drift.note(news)
+	}
 	as, filtered := s.mapper.Filtered(key[:])
 	at, timed := s.time()
 	in.count(func(c *checkpoint.Counts) {

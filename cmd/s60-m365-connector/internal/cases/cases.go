@@ -163,10 +163,17 @@ func (c *Case) Write(got Expect) error {
 	return os.WriteFile(c.File, b.Bytes(), 0o644)
 }
 
+// isDrift says whether an event tells what no mapping knows: a case that expects none is not held to
+// them, as what is known grows with each release.
+func isDrift(event map[string]any) bool { return event["operation"] == "connector-schema-drift" }
+
 // Compare says how what came differs from what was expected: nothing, where it does not.
 func (c *Case) Compare(got Expect) error {
 	want := c.Expect
 	sortEvents(want.Events)
+	if !slices.ContainsFunc(want.Events, isDrift) {
+		got.Events = slices.DeleteFunc(slices.Clone(got.Events), isDrift)
+	}
 	var differences []string
 	differ := func(what string, want, got any) {
 		if w, g := text(want), text(got); w != g {
