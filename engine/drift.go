@@ -14,7 +14,7 @@ import (
 )
 
 // What the mapping of a feed does not know is told once, by an event of its own: it may be a kind of record
-// that Microsoft has added, for which no rule exists yet. Records that have it are delivered all the same. That
+// that the service has added, for which no rule exists yet. Records that have it are delivered all the same. That
 // it was told is remembered like the key of a record, together with a place among those of the day: a
 // service that changes everything at once makes no storm, and what has no place waits for the next day.
 
