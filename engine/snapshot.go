@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -145,7 +146,7 @@ func (in *intake) takeRemoved(ctx context.Context) error {
 	if l == nil || l.broken {
 		return nil
 	}
-	s := in.Open("").(*source)
+	s := in.Open("", time.Time{}).(*source)
 	for object, err := range in.p.engine.Store.Objects(in.p.feed.Name, in.p.account) {
 		if err != nil {
 			return err

@@ -50,7 +50,7 @@ func (t *Taken) Delta(string) {}
 
 func (t *Taken) Skipped(string, string) {}
 
-func (t *Taken) Open(string) extract.Source { return takenSource{t: t} }
+func (t *Taken) Open(string, time.Time) extract.Source { return takenSource{t: t} }
 
 type takenSource struct{ t *Taken }
 
