@@ -64,7 +64,6 @@ const lastGrace = 9500 * time.Millisecond
 
 func main() {
 	program.Version = version
-	prepareProcess()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
 		stop() // a second signal ends the program at once
@@ -72,6 +71,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, program.Name+": stopped without finishing the work in hand")
 		os.Exit(program.Done)
 	})
+	prepareProcess()
 	os.Exit(Main(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
