@@ -44,7 +44,6 @@ type delivery struct {
 	batch   *batch
 	refused []load.Refused
 	err     error
-	at      time.Time     // when the destination answered
 	over    chan struct{} // closed when refused and err are known
 }
 
@@ -62,7 +61,6 @@ func (c *courier) send(b *batch) {
 	go func() {
 		defer close(d.over)
 		d.refused, d.err = c.deliver(b)
-		d.at = c.p.engine.Now()
 	}()
 	c.sent <- d
 }
@@ -151,9 +149,7 @@ func (c *courier) commit(d *delivery) error {
 	if err != nil {
 		return errors.Join(unkept, err)
 	}
-	latency := b.latency(d.at, d.refused)
 	p.observe(func(s *FeedStatus) {
-		s.Latency.merge(&latency)
 		s.Forwarded = position.Forwarded
 		s.DeadLettered += kept
 		s.Window = *entry
@@ -310,8 +306,5 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	rest, all := packer.finish()
 	courier.link = in.link
 	p.position, err = courier.finish(rest, all, err, started)
-	if err != nil {
-		return err
-	}
-	return p.tellDrift(round)
+	return err
 }

@@ -57,8 +57,7 @@ func compile(t testing.TB, m *definition.Mapping) *transform.Mapping {
 			{Name: "technology_group", Value: "cloud"},
 			{Name: "schema_version", Value: "1.0"},
 		},
-		Now:         func() time.Time { return collected },
-		KnownFields: mappings.ParseNames(mappings.KnownFields).Whole(m.Name),
+		Now: func() time.Time { return collected },
 	})
 	if len(problems) > 0 {
 		var text strings.Builder

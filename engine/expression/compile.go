@@ -2,7 +2,6 @@ package expression
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 
 	"github.com/expr-lang/expr/ast"
@@ -232,10 +231,18 @@ func (c *compiler) member(n *ast.MemberNode) eval {
 		}
 	}
 	of := c.eval(n.Node)
-	return func(m *Machine) Value {
+	e := func(m *Machine) Value {
 		v := of(m)
 		return m.member(v, key(m))
 	}
+	if v, _ := c.constant(n.Property); v != nil {
+		if index, ok := v.(int); ok {
+			if part := c.splitPart(n.Node, index, e); part != nil {
+				return part
+			}
+		}
+	}
+	return e
 }
 
 func (c *compiler) slice(n *ast.SliceNode) eval {
@@ -262,7 +269,18 @@ func (c *compiler) slice(n *ast.SliceNode) eval {
 func (c *compiler) call(n *ast.CallNode) eval {
 	name := n.Callee.(*ast.IdentifierNode).Value
 	f := functions[name]
+	if name == "words" {
+		return c.words(n.Arguments)
+	}
 	args := c.evals(n.Arguments)
+	if part := map[string]int{"first": 0, "last": -1}; len(args) == 1 {
+		if index, ok := part[name]; ok {
+			e := func(m *Machine) Value { return m.member(args[0](m), integer(index)) }
+			if part := c.splitPart(n.Arguments[0], index, e); part != nil {
+				return part
+			}
+		}
+	}
 	if f.one != nil && len(args) == 1 {
 		arg, one := args[0], f.one
 		return func(m *Machine) Value {
@@ -364,119 +382,4 @@ func (r *scopeReader) Visit(n *ast.Node) {
 		_, declared := r.lookup(n.Value)
 		r.reads = r.reads || declared
 	}
-}
-
-// pooled makes a value of a constant. Elements go to the unit's pool.
-func (c *compiler) pooled(v any) Value {
-	var elements []Value
-	kind := listKind
-	switch v := v.(type) {
-	case []any:
-		for _, element := range v {
-			elements = append(elements, c.pooled(element))
-		}
-	case map[string]any:
-		kind = mapKind
-		for _, name := range sorted(v) {
-			elements = append(elements, Constant(name), c.pooled(v[name]))
-		}
-	default:
-		return Constant(v)
-	}
-	from := len(c.unit.pool)
-	c.unit.pool = append(c.unit.pool, elements...)
-	return spanOf(kind, from, len(c.unit.pool))
-}
-
-// rows are those of a constant map; nil if n is none.
-func (c *compiler) rows(n ast.Node) map[string]Value {
-	v, _ := c.constant(n)
-	table, ok := v.(map[string]any)
-	if !ok {
-		return nil
-	}
-	id := reflect.ValueOf(table).Pointer()
-	rows, ok := c.unit.tables[id]
-	if !ok {
-		rows = make(map[string]Value, len(table))
-		for name, row := range table {
-			rows[name] = c.pooled(row)
-		}
-		c.unit.tables[id] = rows
-		c.unit.kept = append(c.unit.kept, table)
-	}
-	return rows
-}
-
-// constant is the value of an expression that is the same on every run: a
-// literal, a list or map of literals, a constant of the options or a member
-// of one.
-func (c *compiler) constant(n ast.Node) (any, bool) {
-	switch n := n.(type) {
-	case *ast.NilNode:
-		return nil, true
-	case *ast.BoolNode:
-		return n.Value, true
-	case *ast.IntegerNode:
-		return n.Value, true
-	case *ast.FloatNode:
-		return n.Value, true
-	case *ast.StringNode:
-		return n.Value, true
-	case *ast.IdentifierNode:
-		for i, v := range slices.Backward(c.scope) {
-			if v.name == n.Value {
-				outer := compiler{unit: c.unit, scope: c.scope[:i]}
-				return outer.constant(v.fixed)
-			}
-		}
-		v, ok := c.unit.options.Constants[n.Value]
-		return v, ok
-	case *ast.ChainNode:
-		return c.constant(n.Node)
-	case *ast.MemberNode:
-		of, ok := c.constant(n.Node)
-		key, isConstant := c.constant(n.Property)
-		members, isMap := of.(map[string]any)
-		name, isText := key.(string)
-		if !ok || !isConstant || !isMap || !isText {
-			return nil, false
-		}
-		return members[name], true
-	case *ast.UnaryNode:
-		v, ok := c.constant(n.Node)
-		if !ok || n.Operator != "-" {
-			return nil, false
-		}
-		switch v := v.(type) {
-		case int:
-			return -v, true
-		case float64:
-			return -v, true
-		}
-	case *ast.ArrayNode:
-		list := make([]any, len(n.Nodes))
-		for i, element := range n.Nodes {
-			v, ok := c.constant(element)
-			if !ok {
-				return nil, false
-			}
-			list[i] = v
-		}
-		return list, true
-	case *ast.MapNode:
-		members := make(map[string]any, len(n.Pairs))
-		for _, pair := range n.Pairs {
-			p := pair.(*ast.PairNode)
-			key, ok := c.constant(p.Key)
-			value, okToo := c.constant(p.Value)
-			name, isText := key.(string)
-			if !ok || !okToo || !isText {
-				return nil, false
-			}
-			members[name] = value
-		}
-		return members, true
-	}
-	return nil, false
 }

@@ -95,6 +95,21 @@ func (c *compiler) equality(n *ast.BinaryNode) cond {
 			return func(m *Machine) bool { return a(m).IsText(want) }
 		case nil:
 			return func(m *Machine) bool { return a(m).kind == nilKind }
+		case bool:
+			wanted := boolean(want).bits
+			return func(m *Machine) bool {
+				v := a(m)
+				return v.kind == boolKind && v.bits == wanted
+			}
+		case int:
+			fixed := integer(want)
+			return func(m *Machine) bool {
+				v := a(m)
+				if v.kind == intKind {
+					return v.bits == fixed.bits
+				}
+				return m.equal(v, fixed)
+			}
 		}
 	}
 	return func(m *Machine) bool {
@@ -127,9 +142,51 @@ func (c *compiler) order(n *ast.BinaryNode, holds func(int) bool) cond {
 // texts is a comparison of two texts, numbers taken as such.
 func (c *compiler) texts(n *ast.BinaryNode, holds func(s, t string) bool) cond {
 	left, right := c.eval(n.Left), c.eval(n.Right)
-	return func(m *Machine) bool {
+	of, _ := c.constant(n.Right)
+	want, isConstant := of.(string)
+	if !isConstant {
+		return func(m *Machine) bool {
+			v := left(m)
+			return m.texts(v, right(m), holds)
+		}
+	}
+	// One closure for each, so that nothing is called for most texts.
+	text := func(m *Machine) (string, bool) {
 		v := left(m)
-		return m.texts(v, right(m), holds)
+		if v.kind == textKind {
+			return v.text, true
+		}
+		s, _, ok := m.text(v)
+		return s, ok
+	}
+	if i := c.field(n.Left); i >= 0 {
+		text = func(m *Machine) (string, bool) {
+			s := &m.slots[i]
+			if s.record != m.record {
+				return "", false
+			}
+			if s.kind == textKind {
+				return s.text, true
+			}
+			text, _, ok := m.text(m.field(i))
+			return text, ok
+		}
+	}
+	switch {
+	case n.Operator == "startsWith":
+		return func(m *Machine) bool {
+			s, ok := text(m)
+			return ok && strings.HasPrefix(s, want)
+		}
+	case n.Operator == "contains" && len(want) == 1:
+		return func(m *Machine) bool {
+			s, ok := text(m)
+			return ok && strings.IndexByte(s, want[0]) >= 0
+		}
+	}
+	return func(m *Machine) bool {
+		s, ok := text(m)
+		return ok && holds(s, want)
 	}
 }
 

@@ -10,7 +10,8 @@
 // [Value], which is passed in registers. A [Machine] holds a record's fields and
 // the texts and lists that are made of them; it reads and decodes what an
 // expression asks for, once for a record, and allocates nothing in the steady
-// state. Operators and functions stand once each: operators.go, functions*.go.
+// state. What is nil without fields that the record lacks is not evaluated at all
+// (absent.go, guess.go). Operators and functions stand once each: operators.go, functions*.go.
 // Feeds evaluate single expressions over maps, with [Program.Eval]. A fuzz test
 // holds all of it to expr's own machine.
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -58,6 +59,7 @@ type Unit struct {
 	slots    map[string]int // by name: the computed names first
 	programs []*Program
 
+	reads     map[int]int    // how many names stand in the unit, by slot
 	uses      map[string]int // how often a call stands in the unit, by its text
 	memos     map[string]int
 	variables int
@@ -73,6 +75,8 @@ type Program struct {
 	cond  cond
 	field int   // the slot of the field that the expression is and nothing else, or notField or isFixed
 	fixed Value // of a constant
+	gives Needs // without these it is nil
+	asks  Needs // without these it does not hold
 
 	source   string
 	syntax   ast.Node
@@ -91,6 +95,7 @@ func NewUnit(options Options) *Unit {
 	u := &Unit{
 		options: options,
 		slots:   make(map[string]int),
+		reads:   make(map[int]int),
 		uses:    make(map[string]int),
 		memos:   make(map[string]int),
 		tables:  make(map[uintptr]map[string]Value),
@@ -150,6 +155,7 @@ func (u *Unit) Parse(source string) (*Program, error) {
 		if _, ok := u.slots[name.Name]; !ok {
 			u.slots[name.Name] = len(u.slots)
 		}
+		u.reads[u.slots[name.Name]]++
 	}
 	u.programs = append(u.programs, p)
 	return p, nil
@@ -168,6 +174,8 @@ func (u *Unit) Link() {
 		if v, ok := c.constant(p.syntax); ok {
 			p.field, p.fixed = isFixed, c.pooled(v)
 		}
+		p.gives = c.need(p.names, func(a *absence) guess { return a.value(p.syntax) }, isNil)
+		p.asks = c.need(p.names, func(a *absence) guess { return a.holds(p.syntax) }, isFalse)
 	}
 }
 
@@ -214,6 +222,27 @@ func (p *Program) String() string { return p.source }
 // place where it stands, without constants.
 func (p *Program) Names() []Name { return p.names }
 
+// Field is the field of the record that the expression is and nothing else.
+func (p *Program) Field() (slot int, ok bool) { return p.field, p.field >= 0 }
+
+// IsNil says that the expression is nil.
+func (p *Program) IsNil() bool { return p.field == isFixed && p.fixed.kind == nilKind }
+
+// Pure says that the expression depends on nothing but the names that it reads.
+func (p *Program) Pure() bool {
+	pure := true
+	ast.Walk(&p.syntax, visit(func(n ast.Node) {
+		if call, ok := n.(*ast.CallNode); ok && call.Callee.String() == "now" {
+			pure = false
+		}
+	}))
+	return pure
+}
+
+type visit func(ast.Node)
+
+func (v visit) Visit(n *ast.Node) { v(*n) }
+
 // Syntax is the expression as parsed. It must not be changed.
 func (p *Program) Syntax() ast.Node { return p.syntax }
 
@@ -226,7 +255,10 @@ func (p *Program) Value(m *Machine) (Value, error) {
 	case p.field == isFixed:
 		return p.fixed, nil
 	}
-	m.run = run{arena: len(m.arena), values: len(m.values)}
+	if p.gives.Lacking(m) {
+		return Value{}, nil
+	}
+	m.run = run{arena: len(m.arena), values: len(m.values), draft: len(m.draft)}
 	v := p.eval(m)
 	if !m.room(0) {
 		m.fail(errTooLong)
@@ -240,7 +272,10 @@ func (p *Program) Value(m *Machine) (Value, error) {
 // Holds evaluates the expression as a condition: nil is false, and any other
 // value that is no boolean is an error.
 func (p *Program) Holds(m *Machine) (bool, error) {
-	m.run = run{arena: len(m.arena), values: len(m.values)}
+	if p.asks.Lacking(m) {
+		return false, nil
+	}
+	m.run = run{arena: len(m.arena), values: len(m.values), draft: len(m.draft)}
 	holds := p.cond(m)
 	return holds && m.run.failure == nil, m.run.failure
 }
@@ -299,6 +334,29 @@ func (p *Program) Questions() []Question {
 	return out
 }
 
+// Compared are the fields of the record that the expression compares with
+// constants.
+func (p *Program) Compared() (slots []int) {
+	c := compiler{unit: p.unit}
+	ast.Walk(&p.syntax, visit(func(n ast.Node) {
+		if b, ok := n.(*ast.BinaryNode); ok && (b.Operator == "==" || b.Operator == "!=" || b.Operator == "in") {
+			slot := c.field(inner(b.Left))
+			if _, isConstant := c.constant(b.Right); slot >= 0 && isConstant && !slices.Contains(slots, slot) {
+				slots = append(slots, slot)
+			}
+		}
+	}))
+	return slots
+}
+
+// inner is x of string(x).
+func inner(n ast.Node) ast.Node {
+	if call, ok := n.(*ast.CallNode); ok && len(call.Arguments) == 1 && call.Callee.String() == "string" {
+		return call.Arguments[0]
+	}
+	return n
+}
+
 func conjuncts(n ast.Node) []ast.Node {
 	if b, ok := n.(*ast.BinaryNode); ok && (b.Operator == "and" || b.Operator == "&&") {
 		return append(conjuncts(b.Left), conjuncts(b.Right)...)
@@ -311,11 +369,7 @@ func (c *compiler) question(n ast.Node) (q Question, ok bool) {
 	if !ok || b.Operator != "==" && b.Operator != "in" {
 		return q, false
 	}
-	field := b.Left
-	if call, ok := field.(*ast.CallNode); ok && len(call.Arguments) == 1 && call.Callee.String() == "string" {
-		field = call.Arguments[0]
-	}
-	q.Slot = c.field(field)
+	q.Slot = c.field(inner(b.Left))
 	of, isConstant := c.constant(b.Right)
 	if q.Slot < 0 || !isConstant {
 		return q, false

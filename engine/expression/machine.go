@@ -29,15 +29,18 @@ type Machine struct {
 	unit    *Unit
 	compute func(i int) Value // of a computed name
 
-	record    uint64 // counts records; what bears another number is of another record
-	slots     []slot // by name
-	memos     []slot // calls that are answered once for a record
+	record    uint64   // counts records; what bears another number is of another record
+	slots     []slot   // by name
+	present   []uint64 // a bit for each slot that was set
+	memos     []slot   // calls that are answered once for a record
 	variables []Value
 
 	arena  []byte      // texts of this record
 	values []Value     // elements of lists and maps: the unit's constants, then those of this record
 	times  []time.Time // of this record
 	stack  []Value     // arguments and elements that are being gathered
+	draft  []byte      // sentences that are being written
+	bad    string      // what is no text in them
 
 	run run
 }
@@ -54,6 +57,7 @@ type run struct {
 	steps   int
 	arena   int // where in the machine's texts and values it began
 	values  int
+	draft   int
 }
 
 // NewMachine makes a machine. compute gives the values of the computed names,
@@ -64,6 +68,7 @@ func (u *Unit) NewMachine(compute func(i int) Value) *Machine {
 		compute:   compute,
 		record:    1,
 		slots:     make([]slot, len(u.slots)),
+		present:   make([]uint64, len(u.slots)/64+1),
 		memos:     make([]slot, len(u.memos)),
 		variables: make([]Value, u.variables),
 		values:    u.pool[:len(u.pool):len(u.pool)],
@@ -80,6 +85,7 @@ const (
 // Begin forgets the record before.
 func (m *Machine) Begin() {
 	m.record++
+	clear(m.present)
 	if m.arena = m.arena[:0]; cap(m.arena) > keepArena {
 		m.arena = nil
 	}
@@ -89,7 +95,10 @@ func (m *Machine) Begin() {
 	if cap(m.stack) > keepValues {
 		m.stack = nil
 	}
-	m.times, m.stack = m.times[:0], m.stack[:0]
+	if cap(m.draft) > keepArena {
+		m.draft = nil
+	}
+	m.times, m.stack, m.draft = m.times[:0], m.stack[:0], m.draft[:0]
 }
 
 // SetText and SetNumber, SetBool and SetJSON set a field of the record to what
@@ -117,7 +126,10 @@ func (m *Machine) SetJSON(i int, raw []byte, compact bool) {
 }
 
 // Set sets a name for this record.
-func (m *Machine) Set(i int, v Value) { m.slots[i] = slot{m.record, v} }
+func (m *Machine) Set(i int, v Value) {
+	m.slots[i] = slot{m.record, v}
+	m.present[i/64] |= 1 << (i % 64)
+}
 
 // Unset takes a field from the record.
 func (m *Machine) Unset(i int) { m.slots[i].record = 0 }

@@ -92,14 +92,16 @@ func appendHost(dst []byte, host string, dotted bool) (out []byte, ok bool) {
 	}
 	start := len(dst)
 	dst = append(dst, host...)
-	for i := start; i < len(dst); i++ {
-		switch c := dst[i]; {
-		case isLower(c), isDigit(c), c == '-', c == '.', c == '_', c >= 0x80:
-		case isUpper(c):
-			dst[i] = c + 'a' - 'A'
-		case !dotted && (c == ':' || c == '[' || c == ']'):
-		default:
+	for i, c := range dst[start:] {
+		switch hostBytes[c] {
+		case 0:
 			return dst[:start], false
+		case 'A':
+			dst[start+i] = c + 'a' - 'A'
+		case ':':
+			if dotted {
+				return dst[:start], false
+			}
 		}
 	}
 	if label := host[strings.LastIndexByte(host, '.')+1:]; dotted && allDigits(label) { // an address
@@ -107,3 +109,19 @@ func appendHost(dst []byte, host string, dotted bool) (out []byte, ok bool) {
 	}
 	return dst, true
 }
+
+// hostBytes says of each byte how it may stand in a host name: a as it is, A in
+// lower case, : only where there may be a port or an IPv6 address, 0 not at all.
+var hostBytes = func() (kinds [256]byte) {
+	for c := range kinds {
+		switch c := byte(c); {
+		case isLower(c), isDigit(c), c == '-', c == '.', c == '_', c >= 0x80:
+			kinds[c] = 'a'
+		case isUpper(c):
+			kinds[c] = 'A'
+		case c == ':', c == '[', c == ']':
+			kinds[c] = ':'
+		}
+	}
+	return kinds
+}()

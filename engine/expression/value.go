@@ -226,6 +226,17 @@ func (m *Machine) Text(v Value) (string, bool) {
 	return text, ok
 }
 
+// Kept is a value that holds beyond the record; ok is false of lists, maps and
+// times.
+func (v Value) Kept() (kept Value, ok bool) {
+	switch v.kind {
+	case listKind, mapKind, timeKind:
+		return Value{}, false
+	}
+	v.text = strings.Clone(v.text)
+	return v, true
+}
+
 // elements are those of a list, or the names and values of a map.
 func (m *Machine) elements(v Value) []Value {
 	from, to := v.span()
@@ -250,69 +261,6 @@ func (m *Machine) members(v Value) []Value {
 		}
 	}
 	return out
-}
-
-// AppendJSON appends a value as compact JSON: map keys sorted, numbers digit for
-// digit, and no character escaped that JSON does not ask to be.
-func (m *Machine) AppendJSON(dst []byte, v Value) ([]byte, error) {
-	var err error
-	switch v.kind {
-	case nilKind:
-		return append(dst, "null"...), nil
-	case textKind:
-		return rawjson.AppendString(dst, v.text), nil
-	case numberKind:
-		return append(dst, v.text...), nil
-	case intKind:
-		return strconv.AppendInt(dst, v.bits, 10), nil
-	case boolKind:
-		return strconv.AppendBool(dst, v.bits != 0), nil
-	case floatKind:
-		f := math.Float64frombits(uint64(v.bits))
-		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return dst, fmt.Errorf("%v is not a number that JSON can hold", f)
-		}
-		return AppendFloat(dst, f), nil
-	case listKind:
-		dst = append(dst, '[')
-		for i, element := range m.elements(v) {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			if dst, err = m.AppendJSON(dst, element); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, ']'), nil
-	case mapKind:
-		dst = append(dst, '{')
-		for i, member := range m.members(v) {
-			if i > 0 {
-				dst = append(dst, ",:"[i%2])
-			}
-			if dst, err = m.AppendJSON(dst, member); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, '}'), nil
-	}
-	text, _, _ := m.text(v)
-	return rawjson.AppendString(dst, text), nil
-}
-
-// AppendScalar appends a value as a field of an event: a list or a map is its
-// JSON as a text.
-func (m *Machine) AppendScalar(dst []byte, v Value) ([]byte, error) {
-	switch {
-	case v.kind == textKind && v.safe:
-		dst = append(dst, '"')
-		dst = append(dst, v.text...)
-		return append(dst, '"'), nil
-	case v.kind != listKind && v.kind != mapKind:
-		return m.AppendJSON(dst, v)
-	}
-	text, err := m.AppendJSON(nil, v)
-	return rawjson.AppendString(dst, view(text)), err
 }
 
 // keep makes a value of what a caller may hold.

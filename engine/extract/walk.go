@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -178,8 +177,7 @@ const largestHeld = 1 << 20
 type records struct {
 	feed   *definition.Feed
 	sink   Sink
-	key    string    // of the item, "" for a page
-	at     time.Time // when the service made the item
+	key    string // of the item, "" for a page
 	source Source
 	add    func(raw []byte) ([]byte, error) // what the item adds; nil: nothing
 
@@ -208,7 +206,7 @@ func (h *records) begin() {
 		return
 	}
 	h.taken = 0
-	h.source = h.sink.Open(h.key, h.at)
+	h.source = h.sink.Open(h.key)
 }
 
 func (h *records) record(ctx context.Context, raw []byte) error {

@@ -1,6 +1,9 @@
 package rawjson
 
-import "unicode/utf8"
+import (
+	"math/bits"
+	"unicode/utf8"
+)
 
 // AppendString appends s as a JSON string in valid UTF-8: what is not UTF-8
 // becomes U+FFFD.
@@ -13,6 +16,16 @@ func AppendEscaped(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	from := 0
 	for i := 0; i < len(s); {
+		for i+8 <= len(s) {
+			if marks := special(word(s, i)); marks != 0 {
+				i += bits.TrailingZeros64(marks) >> 3
+				break
+			}
+			i += 8
+		}
+		if i == len(s) {
+			break
+		}
 		c := s[i]
 		if c < utf8.RuneSelf {
 			if c >= ' ' && c != '"' && c != '\\' {
@@ -44,6 +57,12 @@ func AppendEscaped(dst []byte, s string) []byte {
 		i += size
 	}
 	return append(dst, s[from:]...)
+}
+
+// word are the eight bytes of s from i on.
+func word(s string, i int) uint64 {
+	b := s[i : i+8]
+	return uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
 }
 
 // IsPlain says whether JSON writes s, which is valid UTF-8, as it stands.

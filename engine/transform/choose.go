@@ -74,9 +74,8 @@ func selectors(steps []step) (list []selector, everything set) {
 	return list, everything
 }
 
-// choose finds the rule that applies for each field.
-func (m *Mapper) choose() {
-	copy(m.winner, m.m.base)
+// left finds the steps that the selectors leave.
+func (m *Mapper) left() {
 	copy(m.open, m.m.everything)
 	for i := range m.m.selectors {
 		s := &m.m.selectors[i]
@@ -94,6 +93,12 @@ func (m *Mapper) choose() {
 			m.open[w] &= row[w]
 		}
 	}
+}
+
+// choose finds the rule that applies for each field, without a plan.
+func (m *Mapper) choose() {
+	copy(m.winner, m.m.base)
+	m.left()
 	steps, late := m.m.steps, m.m.late
 	next := 0
 	for w := range m.open {

@@ -22,12 +22,12 @@ type Mapper struct {
 
 	winner []int32 // by field: the rule that applies, or -1
 	open   set     // steps that the selectors leave
+	plan   *plan   // of the record in hand, nil: none
+	planner
 	failed []FieldError
 	stamp  expression.Value // what a rule gave for the timestamp of this event
 
-	scratch []byte                // of Redacted
-	filters []*filter             // the drops and samples that hold for this event
-	judged  []map[string]struct{} // by field of few values: those that were met; nil where it is not told
+	filters []*filter // the drops and samples that hold for this event
 }
 
 // NewMapper makes a mapper whose events carry the given further constants
@@ -42,7 +42,7 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 		open:     make(set, len(m.everything)),
 	}
 	mapper.machine = m.unit.NewMachine(mapper.compute)
-	mapper.slotOf, mapper.pairs, mapper.known = m.unit.Slot, m.pairs, &m.known
+	mapper.slotOf, mapper.pairs = m.unit.Slot, m.pairs
 	if len(m.redact) > 0 {
 		mapper.redact = &redactor{rules: m.redact, key: m.options.PseudonymKey, pseudonyms: make(map[string]string)}
 		for i, rule := range m.redact {
@@ -50,12 +50,6 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 			if len(rule.when) == 0 {
 				mapper.redact.always |= 1 << i
 			}
-		}
-	}
-	mapper.judged = make([]map[string]struct{}, len(m.values))
-	for i, v := range m.values {
-		if mapper.redact == nil || mapper.redact.changes(v.name) == nil {
-			mapper.judged[i] = make(map[string]struct{})
 		}
 	}
 	mapper.forget()
@@ -113,17 +107,19 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 		dst = append(dst, `,"`+prefix+`_value":`...)
 		dst = rawjson.AppendString(dst, text)
 	}
-	m.choose()
-	for field, r := range m.winner {
-		if r >= 0 || m.always[field] {
-			dst = m.appendField(dst, field)
+	if m.plan = m.planned(); m.plan != nil {
+		m.follow(m.plan)
+		dst = m.appendParts(dst, m.plan)
+	} else {
+		m.choose()
+		for field, r := range m.winner {
+			if r >= 0 || m.always[field] {
+				dst = m.appendField(dst, field)
+			}
 		}
 	}
 	if len(m.m.drops)+len(m.m.samples) > 0 {
 		m.filter()
-	}
-	if len(m.m.values) > 0 {
-		m.noteValues()
 	}
 	if len(m.failed) > 0 {
 		dst = m.appendFailures(dst)
@@ -171,6 +167,11 @@ const keepText = 1 << 20
 // compute is the value of a computed field: that of its rule, of the constant of
 // its name, or of its default, the first that is neither nil nor "".
 func (m *Mapper) compute(field int) expression.Value {
+	if m.plan != nil {
+		if i := m.plan.known[field]; i > 0 {
+			return m.plan.values[i-1]
+		}
+	}
 	if r := m.winner[field]; r >= 0 {
 		v, err := m.m.programs[r].Value(m.machine)
 		if err != nil {
@@ -248,20 +249,14 @@ func (m *Mapper) appendField(dst []byte, field int) []byte {
 	} else {
 		v = m.compute(field)
 	}
-	if v.Nothing() {
-		return dst
-	}
-	before := len(dst)
-	dst = append(dst, m.keys[field]...)
-	if field == m.m.message {
+	if field == m.m.message && !v.Nothing() && !v.IsOneLine() {
 		if text, ok := m.machine.Text(v); ok {
-			return rawjson.AppendString(dst, oneLine(text))
+			return rawjson.AppendString(append(dst, m.keys[field]...), oneLine(text))
 		}
 	}
-	dst, err := m.machine.AppendScalar(dst, v)
+	dst, err := m.machine.AppendNamed(dst, m.keys[field], v)
 	if err != nil {
 		m.failed = append(m.failed, FieldError{Field: m.m.fields[field], Cause: err.Error()})
-		return dst[:before]
 	}
 	return dst
 }

@@ -30,9 +30,11 @@
 //
 // One pass over the record validates it, appends its fields to the event and
 // notes those that expressions read (flatten.go, pairs.go); names are learned.
-// What cases ask of a few fields rules out most of them at once (choose.go); the
-// conditions of the others are evaluated. Then the fields are computed, each
-// when the first reads it (mapper.go). compile.go makes all this out of a
+// The few fields that cases ask for most tell kinds of records. For each kind
+// that is met there is a plan: the conditions that are left to ask, and the event
+// with all that is the same for the kind filled in (plan.go, draft.go). Records
+// without one have most cases ruled out at once (choose.go). Then the fields are
+// computed, each when the first reads it (mapper.go). compile.go makes all this out of a
 // mapping, explain.go and coverage.go say what of it was used. In the steady
 // state nothing is allocated; BenchmarkMapping compares this with the obvious
 // design and with a bare scan.
@@ -55,9 +57,6 @@ type Options struct {
 	Now func() time.Time
 	// PseudonymKey is the key of pseudonyms.
 	PseudonymKey []byte
-	// KnownFields are further names of fields that records are known to have, a * at the end standing for
-	// any further characters.
-	KnownFields []string
 }
 
 // Constant is a field with a fixed value: a string, bool, int or float64.
@@ -99,11 +98,10 @@ type Mapping struct {
 	expressions []*compiled
 	selectors   []selector
 	everything  set
+	telling     []int // slots that tell kinds of records
 	redact      []redaction
 	drops       []filter
 	samples     []filter
-	known       knownNames
-	values      []knownValues
 }
 
 // rule is one expression for one field.

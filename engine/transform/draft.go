@@ -1,0 +1,306 @@
+package transform
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/secure60/s60-m365-connector/engine/expression"
+)
+
+// This file makes a plan (plan.go) out of the first record of its kind: what reads
+// only the fields that tell the kind, and what is known because of them, is
+// evaluated on that record.
+
+// drafting is a plan being made, out of the first record of its kind.
+type drafting struct {
+	*Mapper
+	plan   *plan
+	steady map[int]bool // slots that tell the kind
+	open   []bool       // by field: a step of the plan may give it another rule
+	state  []int8       // by field: whether it is known
+}
+
+const (
+	notAsked = iota
+	beingAsked
+	isKnown
+	isOpen
+)
+
+func (m *Mapper) newPlan() *plan {
+	n := len(m.m.fields)
+	d := &drafting{
+		Mapper: m,
+		plan:   &plan{known: make([]int16, n)},
+		steady: make(map[int]bool),
+		open:   make([]bool, n),
+		state:  make([]int8, n),
+	}
+	outer := m.plan
+	m.plan = d.plan
+	for _, slot := range m.m.telling {
+		d.steady[slot] = true
+	}
+	copy(m.winner, m.m.base)
+	m.left()
+	d.steps()
+	d.late()
+	d.plan.winner = append([]int32(nil), m.winner...)
+	d.prune()
+	d.compose()
+	m.plan = outer
+	return d.plan
+}
+
+// steps decides what can be decided of the steps that read no computed fields.
+func (d *drafting) steps() {
+	type group struct{ at, end int }
+	var groups []group // that are not decided
+	next := 0
+	close := func(i int) {
+		for len(groups) > 0 && groups[len(groups)-1].end <= i {
+			g := groups[len(groups)-1]
+			groups = groups[:len(groups)-1]
+			d.plan.steps[g.at].skip = len(d.plan.steps) - g.at - 1
+		}
+	}
+	all := d.m.steps
+	for w := range d.Mapper.open {
+		for word := d.Mapper.open[w]; word != 0; word &= word - 1 {
+			i := w*64 + bits.TrailingZeros64(word)
+			if i < next || i >= len(all) {
+				continue
+			}
+			close(i)
+			s := &all[i]
+			when, holds := d.decide(s.when)
+			switch {
+			case !holds:
+				next = i + 1 + s.skip
+			case len(when) == 0 && len(groups) == 0:
+				d.win(s.rules)
+			default:
+				if s.skip > 0 && len(when) > 0 {
+					groups = append(groups, group{len(d.plan.steps), i + 1 + s.skip})
+				}
+				d.plan.steps = append(d.plan.steps, step{when: when, rules: s.rules})
+				d.opened(s.rules)
+			}
+		}
+	}
+	close(len(all))
+}
+
+// late decides what can be decided of the others, in their order.
+func (d *drafting) late() {
+	for i := range d.m.late {
+		at := len(d.m.steps) + i
+		if d.Mapper.open[at/64]&(1<<(at%64)) == 0 {
+			continue
+		}
+		s := &d.m.late[i]
+		switch when, holds := d.decide(s.when); {
+		case !holds:
+		case len(when) == 0:
+			d.win(s.rules)
+		default:
+			d.plan.steps = append(d.plan.steps, step{when: when, rules: s.rules})
+			d.opened(s.rules)
+		}
+	}
+}
+
+// decide evaluates the conditions that are the same for all records of the kind,
+// and gives the others. holds is false if one does not hold.
+func (d *drafting) decide(all []*compiled) (rest []*compiled, holds bool) {
+	for _, when := range all {
+		if !d.decided(when) {
+			rest = append(rest, when)
+			continue
+		}
+		holds, err := when.program.Holds(d.machine)
+		switch {
+		case err != nil:
+			rest = append(rest, when)
+		case !holds:
+			if len(rest) > 0 && !sure(rest) {
+				return append(rest, when), true // what comes before it may fail, which is told
+			}
+			return nil, false
+		}
+	}
+	return rest, true
+}
+
+// sure says that none of the conditions can fail.
+func sure(list []*compiled) bool {
+	for _, when := range list {
+		if !when.program.Sure() {
+			return false
+		}
+	}
+	return true
+}
+
+// decided says whether an expression is the same for all records of the kind.
+func (d *drafting) decided(e *compiled) bool {
+	if !e.program.Pure() {
+		return false
+	}
+	for _, name := range e.program.Names() {
+		if field, computed := d.m.fieldOf[name.Name]; computed {
+			if !d.isKnown(field) {
+				return false
+			}
+		} else if slot, ok := d.m.unit.Slot(name.Name); !ok || !d.steady[slot] {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *drafting) win(rules []int32) {
+	for _, r := range rules {
+		if field := d.m.targets[r]; r > d.winner[field] {
+			d.winner[field] = r
+		}
+	}
+}
+
+func (d *drafting) opened(rules []int32) {
+	for _, r := range rules {
+		d.open[d.m.targets[r]] = true
+	}
+}
+
+// isKnown says whether a field has the same value in all events of the kind, and
+// keeps it then.
+func (d *drafting) isKnown(field int) bool {
+	if d.state[field] == notAsked {
+		d.state[field] = beingAsked
+		if d.find(field) {
+			d.state[field] = isKnown
+		} else {
+			d.state[field] = isOpen
+		}
+	}
+	return d.state[field] == isKnown
+}
+
+func (d *drafting) find(field int) bool {
+	if d.open[field] || field == d.m.timestamp {
+		return false
+	}
+	var v expression.Value
+	if r := d.winner[field]; r >= 0 {
+		rule := &d.m.rules[r]
+		if !d.decided(rule.expression) {
+			return false
+		}
+		var err error
+		if v, err = rule.expression.program.Value(d.machine); err != nil {
+			return false
+		}
+	}
+	if v.Nothing() {
+		if v = d.fallback[field]; v.Nothing() && d.always[field] {
+			return false
+		}
+	}
+	v, ok := v.Kept()
+	if ok {
+		d.plan.values = append(d.plan.values, v)
+		d.plan.known[field] = int16(len(d.plan.values))
+	}
+	return ok
+}
+
+// prune takes away rules that cannot win, and what is then asked for nothing.
+func (d *drafting) prune() {
+	var kept []step // from the last to the first
+	clear(d.open)
+	after := make([]int, len(d.plan.steps)+1) // how many steps are kept from here on
+	for i := len(d.plan.steps) - 1; i >= 0; i-- {
+		s := d.plan.steps[i]
+		var rules []int32
+		for _, r := range s.rules {
+			if r > d.winner[d.m.targets[r]] {
+				rules = append(rules, r)
+			}
+		}
+		s.rules, s.skip = rules, after[i+1]-after[i+1+s.skip]
+		after[i] = after[i+1]
+		if len(rules) > 0 || s.skip > 0 || !sure(s.when) {
+			kept = append(kept, s)
+			after[i]++
+			d.opened(rules)
+		}
+	}
+	d.plan.steps = d.plan.steps[:0:0]
+	for i := len(kept) - 1; i >= 0; i-- {
+		d.plan.steps = append(d.plan.steps, kept[i])
+	}
+	for field := range d.state { // what was open only for rules that cannot win
+		if d.state[field] == isOpen {
+			d.state[field] = notAsked
+		}
+	}
+}
+
+// compose finds the parts of the event.
+func (d *drafting) compose() {
+	var text []byte // of all parts
+	var ends []int
+	for field, r := range d.winner {
+		if !d.open[field] && r < 0 && !d.always[field] {
+			continue
+		}
+		if d.isKnown(field) {
+			text = d.appendField(text, field)
+			continue
+		}
+		p := part{field: int16(field), slot: -1}
+		if !d.always[field] {
+			p.need = d.needs(field).Word()
+			if slot, ok := d.copies(field); ok {
+				p.slot = int32(slot)
+			}
+		}
+		d.plan.parts = append(d.plan.parts, p)
+		ends = append(ends, len(text))
+	}
+	d.plan.parts = append(d.plan.parts, part{field: -1})
+	d.plan.parts = slices.Clip(d.plan.parts)
+	start, all := 0, string(text)
+	for i, end := range append(ends, len(text)) {
+		d.plan.parts[i].text, start = all[start:end], end
+	}
+}
+
+// copies is the field of the record that a field of the event always is.
+func (d *drafting) copies(field int) (slot int, ok bool) {
+	if r := d.winner[field]; r >= 0 && !d.open[field] && field != d.m.message && field != d.m.timestamp && d.fallback[field].Nothing() {
+		return d.m.programs[r].Field()
+	}
+	return 0, false
+}
+
+// needs are the fields without which none of the rules that may apply gives a
+// value.
+func (d *drafting) needs(field int) (all expression.Needs) {
+	rules := []int32{d.winner[field]}
+	for _, s := range d.plan.steps {
+		rules = append(rules, s.rules...)
+	}
+	for _, r := range rules {
+		if r < 0 || d.m.targets[r] != int32(field) {
+			continue
+		}
+		needs := d.m.programs[r].Needs()
+		if len(needs) == 0 && !d.m.programs[r].IsNil() {
+			return nil
+		}
+		all = all.With(needs)
+	}
+	return all
+}

@@ -1,0 +1,87 @@
+package transform
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+func text(s string) definition.Text { return definition.Text{Value: s} }
+
+// kinds is a mapping of groups within groups, whose conditions read the fields
+// that tell kinds, others, and computed fields, and some of which fail.
+func kinds() *definition.Mapping {
+	when := func(s string, pairs ...string) definition.Case {
+		return definition.Case{When: text(s), Fields: fields(pairs...)}
+	}
+	inner := &definition.Mapping{
+		Name: "inner", When: text(`event_Flag == true`),
+		Fields: fields("x", `"inner"`, "y", `event_Kind + event_User`),
+		Cases:  []definition.Case{when(`event_Kind == "a"`, "z", `"inner a"`), when(`event_Kind == "b"`, "x", `nil`)},
+	}
+	outer := &definition.Mapping{
+		Name: "outer", When: text(`event_Kind in ["a", "b", 7] || event_Flag == true`), Include: []*definition.Mapping{inner},
+		Fields: fields("operation", `"outer-" + event_Kind`, "w", `words(event_Kind, event_User)`),
+		Cases: []definition.Case{
+			when(`event_Kind == "b" && event_User != nil`, "w", `lower(event_User)`, "v", `event_User`),
+			when(`operation == "outer-a"`, "late", `"a"`),
+			when(`operation startsWith "outer-" && event_User == "U"`, "late", `"u"`),
+			when(`event_User`, "v", `"a text is no condition"`),
+		},
+	}
+	return &definition.Mapping{
+		Name: "kinds", Include: []*definition.Mapping{outer},
+		Fields: fields("operation", `event_Kind == 7 ? "seven" : "other"`, "x", `event_User`, "fails", `json(event_List) + 1`, "n", `event_Kind * 2`),
+		Cases: []definition.Case{
+			when(`event_Kind == "c"`, "x", `"c"`, "y", `operation`),
+			when(`event_Kind == "d"`, "x", `upper(event_User)`, "vendor", `"of a case"`),
+			when(`event_Kind not in ["a", "b"] and w == nil`, "late", `x ?? "none"`),
+			when(`outcome == "success" and event_Kind == "a"`, "late", `"of all"`),
+		},
+	}
+}
+
+// TestPlans: events are the same with and without plans, whatever was mapped
+// before.
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	m := compile(t, kinds(), Constant{"vendor", "V"})
+	if len(m.telling) != 2 {
+		t.Fatalf("%d fields tell kinds, want event_Kind and event_Flag", len(m.telling))
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	planned, plain := m.NewMapper(), m.NewMapper()
+	plain.off = true
+	for range 4000 {
+		record := []byte(fmt.Sprintf(`{"Kind":%s,"User":%s,"Flag":%s,"List":%s}`, pick(`"a"`, `"b"`, `"c"`, `"d"`, `"e"`, `7`, `7.0`, `"7"`, `null`, `true`, `""`, `"\u0061"`, `[1, 2]`), pick(`"u"`, `"U"`, `null`, `3`), pick(`true`, `false`, `null`), pick(`null`, `[]`, `["a"]`)))
+		want, failures := plain.Append(nil, record)
+		got, failed := planned.Append(nil, record)
+		if !bytes.Equal(got, want) || len(failed) != len(failures) {
+			t.Fatalf("%s\nwith plans %s %v\nwithout    %s %v", record, got, failed, want, failures)
+		}
+	}
+	if planned.off || len(planned.plans) < 10 || planned.plan == nil {
+		t.Errorf("%d plans, off %v", len(planned.plans), planned.off)
+	}
+}
+
+// TestPlansOfTooManyKinds: a field that tells no kinds makes no plans for ever.
+func TestPlansOfTooManyKinds(t *testing.T) {
+	t.Parallel()
+	m := compile(t, kinds())
+	mapper := m.NewMapper()
+	for i := range 3 * maxPlans {
+		record := []byte(fmt.Sprintf(`{"Kind":"k%d","User":"u"}`, i))
+		want, _ := m.NewMapper().Append(nil, record)
+		if got, _ := mapper.Append(nil, record); !bytes.Equal(got, want) {
+			t.Fatalf("%s\nat first %s\nlater    %s", record, want, got)
+		}
+	}
+	if !mapper.off || mapper.plans != nil {
+		t.Errorf("%d plans are kept, off %v", len(mapper.plans), mapper.off)
+	}
+}
