@@ -14,8 +14,6 @@ require (
 	github.com/joho/godotenv v1.5.1 // .env files
 	github.com/klauspost/compress v1.20.4 // gzip for deliveries; Pebble brings it along
 	github.com/nats-io/nats.go v1.55.0 // the state that replicas share, in JetStream; events to JetStream
-	github.com/prometheus/client_golang v1.25.0 // /metrics; Pebble brings it along
-	github.com/prometheus/common v0.72.0 // the text format of /metrics; client_golang brings it along
 	github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // feeds and mappings against their schemas, which are the one description of both languages
 	github.com/tidwall/gjson v1.20.1 // paths into records and answers
 	github.com/twmb/franz-go v1.22.3 // events to Kafka: idempotent, in pure Go
@@ -32,7 +30,9 @@ require (
 	github.com/nats-io/jwt/v2 v2.8.3 // credentials as an operator of NATS gives them
 	github.com/nats-io/nats-server/v2 v2.15.3 // a real NATS server in the test's process
 	github.com/nats-io/nkeys v0.4.17 // credentials as an operator of NATS gives them
+	github.com/prometheus/client_golang v1.25.0 // what is wrong with /metrics, as Prometheus sees it
 	github.com/prometheus/client_model v0.6.3 // what /metrics says, as values
+	github.com/prometheus/common v0.72.0 // reads /metrics
 	github.com/rogpeppe/go-internal v1.16.0 // testscript: whole sessions of the binary
 	github.com/sebdah/goldie/v2 v2.8.0 // golden files
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // a broker of Kafka in the test's process

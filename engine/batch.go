@@ -50,6 +50,7 @@ type batch struct {
 	arena  []byte // the events, one after the other
 	ends   []int  // where each ends in the arena
 	keys   []checkpoint.Key
+	since  []time.Time      // when each event could be had first; zero: it does not count
 	also   []checkpoint.Key // items read to their end, keys to be remembered longer, and of what is not delivered
 	opened time.Time        // when the first event came
 
@@ -62,6 +63,7 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 // free gives the batch's memory to the next one.
 func (b *batch) free() {
 	b.arena, b.ends, b.keys, b.also = b.arena[:0], b.ends[:0], b.keys[:0], b.also[:0]
+	b.since = b.since[:0]
 	clear(b.objects)
 	b.objects, b.objectBytes = b.objects[:0], 0
 	batches.Put(b)
@@ -85,7 +87,7 @@ func (b *batch) with(object *checkpoint.Object, keys ...checkpoint.Key) {
 // put adds an event to a batch of at most so many bytes. The arena doubles, and
 // ends a little over them: append's own smaller steps would leave several times as much for
 // the garbage collector.
-func (b *batch) put(key checkpoint.Key, event []byte, most int) {
+func (b *batch) put(key checkpoint.Key, event []byte, since time.Time, most int) {
 	const spare = 64 << 10
 	if n := len(event); cap(b.arena)-len(b.arena) < n {
 		b.arena = slices.Grow(b.arena, max(n, min(spare+len(b.arena), spare+most-len(b.arena))))
@@ -93,6 +95,7 @@ func (b *batch) put(key checkpoint.Key, event []byte, most int) {
 	b.arena = append(b.arena, event...)
 	b.ends = append(b.ends, len(b.arena))
 	b.keys = append(b.keys, key)
+	b.since = append(b.since, since)
 }
 
 func (b *batch) events() [][]byte {
@@ -121,4 +124,15 @@ func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
 		}
 	}
 	return keys
+}
+
+// latency is how long the events waited until now, but for the refused ones.
+func (b *batch) latency(now time.Time, refused []load.Refused) Delays {
+	var d Delays
+	for i, since := range b.since {
+		if !since.IsZero() && !slices.ContainsFunc(refused, func(r load.Refused) bool { return r.Index == i }) {
+			d.add(now.Sub(since))
+		}
+	}
+	return d
 }

@@ -44,6 +44,7 @@ type delivery struct {
 	batch   *batch
 	refused []load.Refused
 	err     error
+	at      time.Time     // when the destination answered
 	over    chan struct{} // closed when refused and err are known
 }
 
@@ -61,6 +62,7 @@ func (c *courier) send(b *batch) {
 	go func() {
 		defer close(d.over)
 		d.refused, d.err = c.deliver(b)
+		d.at = c.p.engine.Now()
 	}()
 	c.sent <- d
 }
@@ -149,7 +151,9 @@ func (c *courier) commit(d *delivery) error {
 	if err != nil {
 		return errors.Join(unkept, err)
 	}
+	latency := b.latency(d.at, d.refused)
 	p.observe(func(s *FeedStatus) {
+		s.Latency.merge(&latency)
 		s.Forwarded = position.Forwarded
 		s.DeadLettered += kept
 		s.Window = *entry
@@ -306,5 +310,8 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	rest, all := packer.finish()
 	courier.link = in.link
 	p.position, err = courier.finish(rest, all, err, started)
-	return err
+	if err != nil {
+		return err
+	}
+	return p.tellDrift(round)
 }

@@ -20,7 +20,7 @@ type tally struct {
 	counts   checkpoint.Counts
 	reasons  map[string]int64               // of what was skipped
 	filters  map[string]checkpoint.Filtered // by the name of the rule
-	lateness Lateness
+	lateness Delays
 }
 
 func (t *tally) count(change func(*checkpoint.Counts)) {
@@ -60,7 +60,7 @@ func (t *tally) filter(as string, bytes int) {
 	t.filters[as] = f
 }
 
-func (t *tally) late() Lateness {
+func (t *tally) late() Delays {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.lateness
@@ -151,8 +151,8 @@ func (in *intake) Skipped(item, reason string) {
 }
 
 // Open implements [extract.Sink].
-func (in *intake) Open(item string) extract.Source {
-	s := &source{in: in, item: item, mapper: in.p.mappers.Get().(*transform.Mapper)}
+func (in *intake) Open(item string, at time.Time) extract.Source {
+	s := &source{in: in, item: item, listed: at, mapper: in.p.mappers.Get().(*transform.Mapper)}
 	if item == "" {
 		s.keyless.base = &in.pages
 	}
@@ -169,6 +169,7 @@ func (in *intake) count(change func(*checkpoint.Counts)) {
 type source struct {
 	in      *intake
 	item    string
+	listed  time.Time // when the service made the item; zero for a page
 	mapper  *transform.Mapper
 	keyless occurrences
 	event   []byte
@@ -233,6 +234,9 @@ func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, objec
 	for _, f := range failed {
 		in.p.failedField(f)
 	}
+	if news := s.mapper.Unknown(); len(news) > 0 {
+		in.p.drift.note(news)
+	}
 	as, filtered := s.mapper.Filtered(key[:])
 	at, timed := s.time()
 	in.count(func(c *checkpoint.Counts) {
@@ -248,7 +252,11 @@ func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, objec
 		in.tally.filter(as, len(event))
 		return in.packer.also(ctx, object, append(with, key)...)
 	}
-	return in.packer.add(ctx, key, event, object, with...)
+	since := at
+	if in.live && !s.listed.IsZero() { // the service had it from then on, however old it was
+		since = s.listed
+	}
+	return in.packer.add(ctx, key, event, since, object, with...)
 }
 
 // Damaged implements [extract.Source]. What was kept is remembered by its bytes: the service

@@ -48,8 +48,9 @@ type limits interface {
 	BatchBytes() int
 }
 
-// add puts an event into the batch in hand, and what is committed with it.
-func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte, object *checkpoint.Object, with ...checkpoint.Key) error {
+// add puts an event into the batch in hand, and what is committed with it. since is when it
+// could be had first; zero: that is not known, or long ago.
+func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte, since time.Time, object *checkpoint.Object, with ...checkpoint.Key) error {
 	if err := p.enter(ctx); err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte, obje
 		b.opened = time.Now()
 		p.late.Reset(linger)
 	}
-	b.put(key, event, most)
+	b.put(key, event, since, most)
 	b.with(object, with...)
 	if len(b.ends) >= p.limits.BatchEvents() || b.size() >= most || b.objectBytes >= alsoBytes {
 		p.hand(ctx)

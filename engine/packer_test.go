@@ -51,7 +51,7 @@ func (p *packing) sent() [][2]int {
 
 func (p *packing) event(t *testing.T, size int) {
 	t.Helper()
-	if err := p.add(p.ctx, checkpoint.Key{}, make([]byte, size), nil); err != nil {
+	if err := p.add(p.ctx, checkpoint.Key{}, make([]byte, size), time.Time{}, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -145,7 +145,7 @@ func TestPackerEnds(t *testing.T) {
 		p.event(t, 1) // in flight
 		errs := make(chan error, 3)
 		for range cap(errs) {
-			go func() { errs <- p.add(p.ctx, checkpoint.Key{}, []byte("x"), nil) }()
+			go func() { errs <- p.add(p.ctx, checkpoint.Key{}, []byte("x"), time.Time{}, nil) }()
 		}
 		synctest.Wait()
 		if len(errs) != 0 || len(p.sent()) != 1 {

@@ -29,6 +29,7 @@ type partition struct {
 	mappers sync.Pool // of *transform.Mapper
 	redacts bool      // its mapping does: bytes that are no JSON are not kept
 	claims  *claims   // of records, shared by the partitions of the feed
+	drift   drift
 	log     *slog.Logger
 	hold    hold // what is in hand of it
 

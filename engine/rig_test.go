@@ -121,7 +121,7 @@ func (s *service) Stats() extract.Stats { return extract.Stats{} }
 
 // page hands over records as one page, and items as documents of one record each.
 func page(ctx context.Context, sink extract.Sink, records ...string) error {
-	s := sink.Open("")
+	s := sink.Open("", time.Time{})
 	for _, id := range records {
 		if err := s.Record(ctx, fmt.Appendf(nil, `{"id":%q}`, id)); err != nil {
 			return err
@@ -132,7 +132,7 @@ func page(ctx context.Context, sink extract.Sink, records ...string) error {
 
 // list hands over whole records as one page.
 func list(ctx context.Context, sink extract.Sink, records ...string) error {
-	s := sink.Open("")
+	s := sink.Open("", time.Time{})
 	for _, raw := range records {
 		if err := s.Record(ctx, []byte(raw)); err != nil {
 			return err
@@ -145,7 +145,7 @@ func document(ctx context.Context, sink extract.Sink, item string, records ...st
 	if known, err := sink.Known(item, time.Time{}); err != nil || known {
 		return err
 	}
-	s := sink.Open(item)
+	s := sink.Open(item, time.Time{})
 	for _, id := range records {
 		if err := s.Record(ctx, fmt.Appendf(nil, `{"id":%q}`, id)); err != nil {
 			return err

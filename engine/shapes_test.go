@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func TestSettle(t *testing.T) {
 			return err
 		}
 		fetched++
-		s := sink.Open("x")
+		s := sink.Open("x", made)
 		for _, id := range records {
 			if err := s.Record(ctx, []byte(`{"id":"`+id+`"}`)); err != nil {
 				return err
@@ -179,5 +180,36 @@ func TestJob(t *testing.T) {
 	}
 	if kept, _, _ := r.store.Position("f", ""); kept.Job != "" {
 		t.Errorf("a job that failed is remembered: %+v", kept)
+	}
+}
+
+// TestLatency counts from when the service listed an item; a backlog does not count.
+func TestLatency(t *testing.T) {
+	feed := feedOf("f")
+	feed.Expand = &definition.Expand{}
+	r := newRig(t, feed)
+	now := time.Now()
+	r.engine.Now = func() time.Time { return now }
+	n := 0
+	r.service.read = func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
+		n++
+		item := fmt.Sprint("item", n)
+		if _, err := sink.Known(item, now.Add(-50*time.Second)); err != nil {
+			return err
+		}
+		s := sink.Open(item, now.Add(-50*time.Second))
+		if err := s.Record(ctx, fmt.Appendf(nil, `{"id":"%d"}`, n)); err != nil {
+			return err
+		}
+		return s.End()
+	}
+	for round, want := range []int64{0, 1, 2} {
+		if err := r.window(t.Context(), span(), now, pass{}); err != nil {
+			t.Fatal(err)
+		}
+		d := r.status.Latency
+		if d.Count() != want || want > 0 && (d.Quantile(0.5) != time.Minute || d.Sum != 50*float64(want)) {
+			t.Errorf("after round %d: %+v, median at most %s", round+1, d, d.Quantile(0.5))
+		}
 	}
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -20,7 +20,8 @@ import (
 // A snapshot is a listing that shows a present state. Each object that is listed is compared with
 // what the store holds of it, which is read by key and never loaded as a whole, and what differs makes
 // a record; what the store holds and a listing that ended well does not show was removed. The
-// new state of an object is committed together with the event that tells of it.
+// new state of an object is committed together with the event that tells of it. What is kept of one that a
+// mapping redacts says kept.go.
 
 // What became of an object; the value of the record's member "change".
 const (
@@ -80,22 +81,28 @@ func (s *source) object(ctx context.Context, raw []byte) error {
 		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
 		return nil
 	}
-	former, known, err := in.p.engine.Store.Object(in.p.feed.Name, in.p.account, id)
+	name, former, known, err := s.remembered(ctx, id, raw, in.p.feed.Snapshot.ID)
 	if err != nil {
 		return err
 	}
+	l.list(checkpoint.KeyOf(in.p.feed.Name, "object", name))
+	now := s.keep(id, raw)
+	state := &checkpoint.Object{ID: name, State: now.bytes()}
 	change, record := created, raw
 	if known {
-		changed, before := differences(former, raw, in.p.feed.Snapshot.Ignore)
+		was := s.keptAs(id, former)
+		changed, before := differences(was, now, in.p.feed.Snapshot.Ignore)
 		if len(changed) == 0 {
 			in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+			if in.p.redacts && !bytes.Equal(former, was.bytes()) { // it was kept before the rules were as they are
+				return in.packer.also(ctx, state)
+			}
 			return nil
 		}
 		change, record = updated, told(raw, updated, changed, before)
 	} else {
 		record = told(raw, created, nil, nil)
 	}
-	state := &checkpoint.Object{ID: id, State: bytes.Clone(raw)}
 	if l.baseline {
 		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
 		return in.packer.also(ctx, state)
@@ -112,7 +119,7 @@ func (s *source) changed(ctx context.Context, raw []byte) error {
 		return s.take(ctx, s.keyless.key(in.p.feed.Name, raw), raw, nil)
 	}
 	state := checkpoint.KeyOf(in.p.feed.Name, "row", string(canonical(raw)))
-	former, known, err := in.p.engine.Store.Object(in.p.feed.Name, in.p.account, id)
+	name, former, known, err := s.remembered(ctx, id, raw, in.p.feed.Key)
 	if err != nil {
 		return err
 	}
@@ -120,7 +127,7 @@ func (s *source) changed(ctx context.Context, raw []byte) error {
 		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
 		return nil
 	}
-	return s.take(ctx, becameKey(in.p.feed.Name, id, updated, former, state[:]), raw, &checkpoint.Object{ID: id, State: state[:]})
+	return s.take(ctx, becameKey(in.p.feed.Name, id, updated, former, state[:]), raw, &checkpoint.Object{ID: name, State: state[:]})
 }
 
 // canonical is the same for rows that differ in the order of their members only.
@@ -139,7 +146,7 @@ func (in *intake) takeRemoved(ctx context.Context) error {
 	if l == nil || l.broken {
 		return nil
 	}
-	s := in.Open("").(*source)
+	s := in.Open("", time.Time{}).(*source)
 	for object, err := range in.p.engine.Store.Objects(in.p.feed.Name, in.p.account) {
 		if err != nil {
 			return err
@@ -151,7 +158,7 @@ func (in *intake) takeRemoved(ctx context.Context) error {
 		if l.baseline {
 			err = in.packer.also(ctx, &gone)
 		} else {
-			err = s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, nil), told(object.State, removed, nil, nil), &gone)
+			err = s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, nil), told(s.keptAs(object.ID, object.State).object, removed, nil, nil), &gone)
 		}
 		if err != nil {
 			return err
@@ -217,23 +224,27 @@ func appendText(out []byte, text string) []byte {
 }
 
 // differences are the names of the fields in which two states of an object differ, in order, and
-// the values that they had before. Names are flattened as events have them, without "event_".
-func differences(former, now []byte, ignore []string) (changed []string, before map[string]string) {
-	old, new := flat(former), flat(now)
+// the values that they had before, where they may be told. Names are flattened as events have them, without
+// "event_".
+func differences(former, now kept, ignore []string) (changed []string, before map[string]string) {
+	old, new := flat(former.object), flat(now.object)
 	before = map[string]string{}
-	for name, value := range old {
-		if value != new[name] && !ignored(name, ignore) {
-			changed = append(changed, name)
+	differ := func(name string) {
+		if former.same(&now, name, old[name], new[name]) || ignored(name, ignore) {
+			return
+		}
+		changed = append(changed, name)
+		if value, there := old[name]; there {
 			before[name] = value
 		}
 	}
-	for name := range new {
-		if _, there := old[name]; !there && !ignored(name, ignore) {
-			changed = append(changed, name)
+	for _, fields := range []map[string]string{old, new, former.digests, now.digests} {
+		for name := range fields {
+			differ(name)
 		}
 	}
-	slices.SortFunc(changed, cmp.Compare)
-	return changed, before
+	slices.Sort(changed)
+	return slices.Compact(changed), before
 }
 
 // ignored reports whether a field, or what it is a part of, is not compared.

@@ -95,7 +95,7 @@ func TestSnapshot(t *testing.T) {
 
 // The former values come with a change, the last ones with a removal.
 func TestSnapshotRecords(t *testing.T) {
-	changed, before := differences([]byte(`{"id":"a","c":{"d-e":"x","f":[1, 2]},"n":1}`), []byte(`{"id":"a","c":{"d-e":"y","f":[1,2]},"m":true}`), nil)
+	changed, before := differences(kept{object: []byte(`{"id":"a","c":{"d-e":"x","f":[1, 2]},"n":1}`)}, kept{object: []byte(`{"id":"a","c":{"d-e":"y","f":[1,2]},"m":true}`)}, nil)
 	got := string(told([]byte(` { "id":"a"}`), updated, changed, before))
 	if want := `{"change":"updated","changed":"c_d_e,m,n","before":{"c_d_e":"x","n":1},"id":"a"}`; got != want {
 		t.Errorf("%s\nwant %s", got, want)

@@ -53,7 +53,8 @@ type FeedStatus struct {
 	Requests     extract.Stats     `json:"requests"`
 	FieldErrors  map[string]int64  `json:"field_errors,omitempty"` // by field, since the start
 	Late         int64             `json:"late"`                   // records found by a second look, since the start
-	Lateness     Lateness          `json:"lateness"`               // of new records while polling, since the start
+	Lateness     Delays            `json:"lateness"`               // of new records while polling, since the start: how long after their own time they were first seen
+	Latency      Delays            `json:"latency"`                // of events while polling, since the start: from when the service listed the item (else the record's own time) to the destination's yes
 	Gaps         int64             `json:"gaps"`                   // spans lost since the start
 	LastGap      Gap               `json:"last_gap,omitzero"`
 
@@ -188,6 +189,7 @@ func (s Status) ByFeed() []FeedStatus {
 		sum.Difference += f.Difference
 		sum.Late += f.Late
 		sum.Lateness.merge(&f.Lateness)
+		sum.Latency.merge(&f.Latency)
 		if sum.Gaps += f.Gaps; f.Gaps > 0 {
 			sum.LastGap = f.LastGap
 		}

@@ -206,7 +206,7 @@ func TestStepOver(t *testing.T) {
 		}
 		hits++
 		if w.To.Sub(w.From) == time.Second { // what stands before the record that breaks
-			s := sink.Open("")
+			s := sink.Open("", time.Time{})
 			if err := s.Record(ctx, []byte(`{"id":"before"}`)); err != nil {
 				return err
 			}

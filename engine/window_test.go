@@ -52,7 +52,7 @@ func TestKeysWithoutEventsAreBounded(t *testing.T) {
 	}
 
 	p.reader = readerFunc(func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
-		s := sink.Open("")
+		s := sink.Open("", time.Time{})
 		for i := range records {
 			if err := s.Record(ctx, record(i)); err != nil {
 				return err

@@ -163,7 +163,7 @@ func TestWorkersOfADestinationThatHangs(t *testing.T) {
 				for ctx.Err() == nil {
 					window, end := context.WithCancelCause(ctx)
 					p := newPacker(window, end, many{}, &outgoing{outbox: out}, h, func(*batch) { t.Error("a batch departed") })
-					err := p.add(ctx, checkpoint.Key{}, make([]byte, 1000), nil) // it is full
+					err := p.add(ctx, checkpoint.Key{}, make([]byte, 1000), time.Time{}, nil) // it is full
 					if _, all := p.finish(); err == nil && all {
 						t.Error("a batch was sent")
 					}

@@ -2,6 +2,7 @@ package feeds_test
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -276,12 +277,9 @@ func TestHunting(t *testing.T) {
 	}
 }
 
-// optional are the feeds that run only where FEEDS names them.
-var optional = []string{
-	"entra-provisioning", "entra-risky-serviceprincipals", "entra-serviceprincipal-risk-detections",
-	"hunting-alert-evidence", "hunting-cloud-app-events", "hunting-device-logons", "hunting-email-attachments", "hunting-email-events", "hunting-email-urls", "hunting-identity-logons", "hunting-url-clicks",
-	"intune-audit-events", "message-trace", "security-alerts", "security-incidents",
-}
+// optional are the feeds that run only where FEEDS names them, or a pack that they are in.
+var optional = slices.Concat(append(slices.Collect(maps.Values(packs)),
+	[]string{"entra-provisioning", "entra-risky-serviceprincipals", "entra-serviceprincipal-risk-detections", "intune-audit-events"})...)
 
 func TestEnabled(t *testing.T) {
 	set, settings := load(t)
@@ -311,6 +309,11 @@ var packs = map[string][]string{
 		"hunting-alert-evidence", "hunting-cloud-app-events", "hunting-device-logons", "hunting-email-attachments", "hunting-email-events", "hunting-email-urls", "hunting-identity-logons", "hunting-url-clicks",
 	},
 	"email": {"message-trace"},
+	"posture": {
+		"posture-admin-consent", "posture-app-credentials", "posture-authentication-methods", "posture-conditional-access", "posture-cross-tenant-default",
+		"posture-cross-tenant-partners", "posture-domains", "posture-federation", "posture-named-locations", "posture-permission-grants",
+		"posture-role-assignments", "posture-role-eligibility", "posture-secure-score", "posture-serviceprincipal-credentials",
+	},
 }
 
 func TestPacks(t *testing.T) {
@@ -329,11 +332,17 @@ func TestPacks(t *testing.T) {
 func TestPromise(t *testing.T) {
 	set, _ := load(t)
 	for _, f := range set.Feeds {
-		if f.Window == nil || f.Window.Overlap < 2*time.Hour {
-			t.Errorf("%s: a record that is visible 90 minutes late would be missed: %+v", f.Name, f.Window)
-		}
 		if f.RateLimit == nil || f.Docs == "" || f.Description == "" || len(f.Permissions) == 0 {
 			t.Errorf("%s lacks a rate limit, docs, description or permissions", f.Name)
+		}
+		if f.Snapshot != nil {
+			if f.Snapshot.First != definition.FirstBaseline || f.Interval < time.Hour {
+				t.Errorf("%s: a first inventory is no alarm, and each listing costs: %+v, every %v", f.Name, f.Snapshot, f.Interval)
+			}
+			continue
+		}
+		if f.Window == nil || f.Window.Overlap < 2*time.Hour {
+			t.Errorf("%s: a record that is visible 90 minutes late would be missed: %+v", f.Name, f.Window)
 		}
 		// Where the cursor is the time of the last change, the same id comes again
 		// with other content.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
@@ -59,9 +60,14 @@ func TestProperties(t *testing.T) {
 	for mapping, of := range feeds {
 		known := map[string]bool{}
 		for _, feed := range of {
-			for _, property := range properties[feed] {
+			f := set.Feed(feed)
+			for _, property := range slices.Concat(properties[feed], added(f)) {
 				name, open := flat(property)
 				known[name] = known[name] || open
+				if f.Snapshot != nil {
+					before := "event_before_" + strings.TrimPrefix(name, "event_")
+					known[before] = known[before] || open
+				}
 			}
 		}
 		excused := map[string]bool{} // false: not needed so far
@@ -97,6 +103,19 @@ func TestProperties(t *testing.T) {
 			t.Errorf("fallbacks.txt: no Graph feed has the mapping %s", mapping)
 		}
 	}
+}
+
+// added are what the engine puts into the records of a feed.
+func added(f *definition.Feed) (names []string) {
+	if f.Snapshot != nil {
+		names = append(names, "change", "changed")
+	}
+	if f.Expand != nil {
+		for _, add := range f.Expand.Add {
+			names = append(names, add.Name)
+		}
+	}
+	return names
 }
 
 // isProperty reports whether a field is a property, or within one whose members are not known.

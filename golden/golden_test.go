@@ -57,7 +57,8 @@ func compile(t testing.TB, m *definition.Mapping) *transform.Mapping {
 			{Name: "technology_group", Value: "cloud"},
 			{Name: "schema_version", Value: "1.0"},
 		},
-		Now: func() time.Time { return collected },
+		Now:         func() time.Time { return collected },
+		KnownFields: mappings.ParseNames(mappings.KnownFields).Whole(m.Name),
 	})
 	if len(problems) > 0 {
 		var text strings.Builder

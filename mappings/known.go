@@ -76,6 +76,18 @@ func (n Names) List(mapping string) []string {
 	return slices.Compact(list)
 }
 
+// Whole is the list of a mapping, beginnings with a * behind them; nil if it has none.
+func (n Names) Whole(mapping string) []string {
+	if !n.Of(mapping) {
+		return nil
+	}
+	list := n.List(mapping)
+	for _, before := range n.prefixes[mapping] {
+		list = append(list, before+"*")
+	}
+	return list
+}
+
 // Add notes that records of a mapping have a field.
 func (n Names) Add(mapping, name string) {
 	if n.exact[mapping] == nil {

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/author"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
@@ -22,7 +19,7 @@ import (
 )
 
 type newCommand struct {
-	Feed newFeedCommand `cmd:"" help:"Write a feed, its mapping and golden cases from one answer of an endpoint."`
+	Feed newFeedCommand `cmd:"" help:"Write a feed, its mapping and a golden case from one answer of an endpoint."`
 }
 
 type newFeedCommand struct {
@@ -33,9 +30,6 @@ type newFeedCommand struct {
 }
 
 var feedName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-
-// exampleCases is how many records become golden cases.
-const exampleCases = 3
 
 // Run writes into the folder of definitions. It overwrites nothing.
 func (n newFeedCommand) Run(ctx context.Context, std streams) error {
@@ -54,72 +48,40 @@ func (n newFeedCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	body, err := n.answer(ctx, s)
+	bases := author.Bases{"MS_GRAPH_BASE": s.GraphBase, "MS_MANAGE_BASE": s.ManageBase}
+	body, err := n.answer(ctx, s, bases)
 	if err != nil {
 		return err
 	}
-	answer, err := author.Read(body, n.URL)
+	answer, err := author.Read(body, n.URL, bases)
 	if err != nil {
 		return program.Exit(program.Failed, err)
 	}
-	dir := s.ConfigDir
-	files := []struct{ path, text string }{
-		{filepath.Join(dir, "feeds", n.Name+".yaml"), answer.Feed(n.Name)},
-		{filepath.Join(dir, "mappings", n.Name+".yaml"), answer.Mapping(n.Name)},
+	written, err := answer.Write(s.ConfigDir, n.Name, bases)
+	for _, file := range written {
+		fmt.Fprintln(std.out, "written:", file)
 	}
-	for _, f := range files {
-		if _, err := os.Stat(f.path); err == nil {
-			return program.Exit(program.Usage, fmt.Errorf("%s is there already: remove it, or choose another name", f.path))
-		}
+	if err != nil {
+		return program.Exit(program.Usage, err)
 	}
-	for i, record := range answer.Records[:min(len(answer.Records), exampleCases)] {
-		var text bytes.Buffer
-		if err := json.Indent(&text, record, "", "  "); err != nil {
-			return err
-		}
-		text.WriteByte('\n')
-		files = append(files, struct{ path, text string }{filepath.Join(dir, "golden", n.Name, fmt.Sprintf("example-%d.json", i+1)), text.String()})
-	}
-	for _, f := range files {
-		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(f.path, []byte(f.text), 0o644); err != nil {
-			return err
-		}
-		fmt.Fprintln(std.out, "written:", f.path)
-	}
-	defs, err := definitions.LoadValid(s, dir, std.err)
+	defs, err := definitions.LoadValid(s, s.ConfigDir, std.err)
 	if err != nil {
 		return err
 	}
-	cases, err := author.GoldenCases(filepath.Join(dir, "golden"))
+	example, err := answer.Case(n.Name, filepath.Join(s.ConfigDir, "golden", "feeds", n.Name, "example.yaml"))
+	if err == nil {
+		err = example.Create("# Written by new feed. \"test\" runs it; \"test --update\" writes what is expected anew.\n", defs, s.Names)
+	}
 	if err != nil {
 		return err
 	}
-	mapping, err := author.CompileStill(defs, s, n.Name)
-	if err != nil {
-		return err
-	}
-	for _, c := range cases {
-		if c.Mapping != n.Name {
-			continue
-		}
-		event, err := c.Event(mapping)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(c.Golden, event, 0o644); err != nil {
-			return err
-		}
-		fmt.Fprintln(std.out, "written:", c.Golden)
-	}
+	fmt.Fprintln(std.out, "written:", example.File)
 	fmt.Fprintf(std.out, "Look at what is marked with a question mark, then: %s try %s, and %s test\n", program.Name, n.Name, program.Name)
 	return nil
 }
 
 // answer is that of the file, or of the endpoint.
-func (n newFeedCommand) answer(ctx context.Context, s *settings.Settings) ([]byte, error) {
+func (n newFeedCommand) answer(ctx context.Context, s *settings.Settings, bases author.Bases) ([]byte, error) {
 	if n.From != "" {
 		body, err := os.ReadFile(n.From)
 		if err != nil {
@@ -131,14 +93,8 @@ func (n newFeedCommand) answer(ctx context.Context, s *settings.Settings) ([]byt
 	if err != nil {
 		return nil, program.Exit(program.Usage, err)
 	}
-	scope := author.Scope(n.URL)
-	for _, base := range []string{s.GraphBase, s.ManageBase} {
-		if base != "" && strings.HasPrefix(n.URL, base+"/") {
-			scope = base + "/.default"
-		}
-	}
 	client := extract.NewClient(fleet.ClientOptions(s, credential, slog.New(slog.DiscardHandler)))
-	body, err := client.Get(ctx, scope, n.URL)
+	body, err := client.Get(ctx, author.Scope(n.URL, bases), n.URL)
 	if err != nil {
 		if auth, ok := errors.AsType[*extract.AuthError](err); ok && !auth.Temporary {
 			return nil, program.Exit(program.Credentials, errors.New(doctor.InWords(err)))

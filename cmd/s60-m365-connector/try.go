@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/author"
@@ -23,6 +24,7 @@ type tryCommand struct {
 	Feed      string `arg:"" help:"The feed to try; it may be switched off."`
 	Records   int    `default:"3" help:"How many records to show, with their events."`
 	Partition string `help:"Which value of the feed's for_each; the first, if not given."`
+	Record    string `placeholder:"CASE" help:"Write what came into golden/feeds/FEED/CASE.yaml of the folder of definitions, as a golden case; whatever may identify somebody is replaced."`
 }
 
 // tryPatience is how long a try may take.
@@ -31,6 +33,9 @@ const tryPatience = 2 * time.Minute
 // Run reads the beginning of a feed's newest window with the real credentials, and shows
 // what was asked, what came and what becomes of it. It delivers and remembers nothing.
 func (c tryCommand) Run(ctx context.Context, std streams) error {
+	if c.Record != "" && !feedName.MatchString(c.Record) {
+		return program.Exit(program.Usage, fmt.Errorf("--record %q is no name for a case: write lower-case letters, digits and hyphens", c.Record))
+	}
 	env, err := settings.Environment()
 	if err != nil {
 		return err
@@ -79,6 +84,14 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 	defer cancel()
 	took := &author.Taken{Most: max(c.Records, 0)}
 	window := author.Newest(feed, time.Now())
+	if c.Record != "" { // a case begins with what is subscribed; as if one was just started, so that none is
+		if _, err := reader.Subscribe(ctx, time.Now(), false); err != nil {
+			if _, off := errors.AsType[*extract.SubscribeWait](err); off {
+				err = errors.New("the subscription is not active: let the connector run for a while, which starts it")
+			}
+			return program.Exit(program.Failed, errors.New(doctor.InWords(err)))
+		}
+	}
 	err = reader.Read(ctx, window, took)
 	if errors.Is(err, author.ErrTaken) {
 		err = nil
@@ -103,5 +116,14 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 		event, _ := mapper.Append(nil, record)
 		author.SideBySide(std.out, i+1, record, event)
 	}
+	if c.Record == "" {
+		return nil
+	}
+	recording := &author.Recording{Feed: feed, Partition: value, Settings: s, Window: window, Records: c.Records}
+	file, err := recording.Write(seen, defs, filepath.Join(s.ConfigDir, "golden"), c.Record)
+	if err != nil {
+		return program.Exit(program.Failed, err)
+	}
+	fmt.Fprintf(std.out, "\nwritten: %s\nRead it before you send it to somebody: the names of fields, times and short numbers are as they were.\n", file)
 	return nil
 }

@@ -29,6 +29,10 @@ type Mapping struct {
 	Redact []Redact `key:"redact"`
 	Drop   []Drop   `key:"drop"`
 	Sample []Sample `key:"sample"`
+	// KnownFields are names of fields of the records, a * at the end standing for any
+	// further characters; KnownValues the fields of few values.
+	KnownFields []Text  `key:"known.fields"`
+	KnownValues []Known `key:"known.values"`
 	// Former and FormerTables are the computed fields and tables of a shipped mapping,
 	// and of what it includes, that this one replaces and does not give: others may name
 	// them, and they are nil.
@@ -68,6 +72,13 @@ type Sample struct {
 	As   string  `key:"as"`
 	When Text    `key:"when"` // over the event's fields
 	Keep float64 `key:"keep"` // from 0 to 1
+}
+
+// Known says which values of a field the mapping knows.
+type Known struct {
+	Field Text   `key:"field"`
+	Is    Text   `key:"is"` // over the event's fields, for each value once
+	Kind  string `key:"kind"`
 }
 
 // MappingField is a computed field: its name and the expression of its value.

@@ -98,7 +98,7 @@ func kindOf(file string, data []byte) (kind string, unreadable []Problem) {
 		switch d.root.Content[i].Value {
 		case "request", "records", "paging", "mapping", "window", "cursor", "auth":
 			return "feeds", nil
-		case "fields", "cases", "tables", "flatten", "include", "redact", "drop", "sample":
+		case "fields", "cases", "tables", "flatten", "include", "redact", "drop", "sample", "known":
 			return "mappings", nil
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 // special are the keys that no field of a value has: extends and abstract are gone when a
 // definition is read, expand.url becomes one of two fields, fallback.request goes over the feed's.
-var special = []string{"extends", "abstract", "auth", "flatten", "fallback.request"}
+var special = []string{"extends", "abstract", "auth", "flatten", "known", "fallback.request"}
 
 // TestEveryKeyIsRead compares, both ways, the keys of the schemas with those that the
 // values are decoded from.

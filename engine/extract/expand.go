@@ -27,9 +27,10 @@ const (
 // item is a listed document that is to be fetched.
 type item struct {
 	key  string
-	url  string   // as the list gives it; "" where a template makes it
-	by   *url.URL // the list that names it
-	item any      // its members, for templates; nil where there are none
+	at   time.Time // when the service made it
+	url  string    // as the list gives it; "" where a template makes it
+	by   *url.URL  // the list that names it
+	item any       // its members, for templates; nil where there are none
 }
 
 // readItems reads a list of items, and fetches them meanwhile.
@@ -192,7 +193,8 @@ func (l *lister) record(_ context.Context, raw []byte) error {
 	if l.feed.Cursor != nil && hasKey([]string{l.feed.Cursor.Field}, raw) {
 		l.dated++
 	}
-	known, err := l.sink.Known(it.key, l.time(raw))
+	it.at = l.time(raw)
+	known, err := l.sink.Known(it.key, it.at)
 	if err != nil {
 		return &sinkError{err}
 	}
@@ -258,7 +260,7 @@ func (r *Reader) fetch(ctx context.Context, it item, env map[string]any, sink Si
 			return &foreignHostError{what: "listed item", from: origin(it.by), to: o}
 		}
 	}
-	h := &records{feed: r.feed, sink: sink, key: it.key, pages: true}
+	h := &records{feed: r.feed, sink: sink, key: it.key, at: it.at, pages: true}
 	if h.key == "" { // it has no key, and a source without one is a page
 		id, err := first.id()
 		if err != nil {

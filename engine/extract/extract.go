@@ -55,10 +55,10 @@ type Sink interface {
 	// Skipped reports that a listed item (its key), or a page (an empty key),
 	// was given up for good, and why.
 	Skipped(key, reason string)
-	// Open begins a source of records: a fetched item (its key), or a page (an
-	// empty key). When a body breaks off, the source is abandoned and opened
-	// anew: its records then come again from the first.
-	Open(key string) Source
+	// Open begins a source of records: a fetched item (its key, and its cursor time), or a
+	// page (an empty key, and no time). When a body breaks off, the source is abandoned
+	// and opened anew: its records then come again from the first.
+	Open(key string, at time.Time) Source
 	// Job says that a job was started, which a read goes on with that has its id; it is to be
 	// remembered when it returns.
 	Job(id string) error

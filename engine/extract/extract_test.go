@@ -161,7 +161,7 @@ func (s *sink) Gone(key, reason string) (bool, error) {
 func (s *sink) Job(id string) error { s.job = id; return nil }
 func (s *sink) Delta(p string)      { s.delta = p }
 
-func (s *sink) Open(key string) Source {
+func (s *sink) Open(key string, _ time.Time) Source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.opened++

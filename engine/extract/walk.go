@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -177,7 +178,8 @@ const largestHeld = 1 << 20
 type records struct {
 	feed   *definition.Feed
 	sink   Sink
-	key    string // of the item, "" for a page
+	key    string    // of the item, "" for a page
+	at     time.Time // when the service made the item
 	source Source
 	add    func(raw []byte) ([]byte, error) // what the item adds; nil: nothing
 
@@ -206,7 +208,7 @@ func (h *records) begin() {
 		return
 	}
 	h.taken = 0
-	h.source = h.sink.Open(h.key)
+	h.source = h.sink.Open(h.key, h.at)
 }
 
 func (h *records) record(ctx context.Context, raw []byte) error {

@@ -57,6 +57,14 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 		c.m.programs = append(c.m.programs, r.expression.program)
 		c.m.targets = append(c.m.targets, int32(r.field))
 	}
+	for _, name := range options.KnownFields {
+		c.m.known.add(name)
+	}
+	for _, name := range ofEngine {
+		if c.m.known.exact != nil {
+			c.m.known.add(name)
+		}
+	}
 	all := slices.Concat(c.m.steps, c.m.late)
 	c.m.selectors, c.m.everything = selectors(all)
 	c.m.telling = telling(all)
@@ -221,6 +229,7 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 	c.redact(m, guards, next)
 	c.m.drops = c.filters(c.m.drops, asSamples(m.Drop), guards, next)
 	c.m.samples = c.filters(c.m.samples, m.Sample, guards, next)
+	c.known(m, guards, next)
 }
 
 // redact compiles the rules of a mapping that change fields. Of its guards those

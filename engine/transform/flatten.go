@@ -87,6 +87,9 @@ type flattener struct {
 	decoded []byte // JSON texts of the record that were spread
 
 	redact *redactor // nil: nothing is redacted
+
+	known   *knownNames
+	unknown []Unknown
 }
 
 const prefix = "event"
@@ -220,8 +223,7 @@ func (f *flattener) child(n *node, key string) *node {
 		text = string(rawjson.Unescape(nil, key))
 	}
 	kid := &node{key: key, member: key + `":`, name: n.name + "_" + flatName(text), depth: n.depth + 1}
-	path := strings.TrimPrefix(kid.name, prefix+"_")
-	kid.pairs = f.pairs[path]
+	kid.pairs = f.spreads(kid.name)
 	kid.below = f.redact != nil && f.redact.below(kid.name)
 	if n.kids == nil {
 		n.kids = make(map[string]*node)
@@ -230,6 +232,11 @@ func (f *flattener) child(n *node, key string) *node {
 	f.nodes++
 	f.learned += 2*len(key) + len(kid.name) + 200
 	return kid
+}
+
+// spreads says whether an array of this flat name is spread by the names of its elements.
+func (f *flattener) spreads(name string) bool {
+	return f.pairs[strings.TrimPrefix(name, prefix+"_")] || f.pairs[strings.TrimPrefix(present(name), prefix+"_")]
 }
 
 // flatName keeps ASCII letters, digits and "_" of a name; every other character
@@ -426,6 +433,7 @@ func (f *flattener) leaf(name string) *leaf {
 		if f.redact != nil {
 			l.changes = f.redact.changes(name)
 		}
+		f.noteField(l)
 		f.leaves[name] = l
 		f.learned += 2*len(name) + 150
 	}

@@ -27,7 +27,9 @@ type Mapper struct {
 	failed []FieldError
 	stamp  expression.Value // what a rule gave for the timestamp of this event
 
-	filters []*filter // the drops and samples that hold for this event
+	scratch []byte                // of Redacted
+	filters []*filter             // the drops and samples that hold for this event
+	judged  []map[string]struct{} // by field of few values: those that were met; nil where it is not told
 }
 
 // NewMapper makes a mapper whose events carry the given further constants
@@ -42,7 +44,7 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 		open:     make(set, len(m.everything)),
 	}
 	mapper.machine = m.unit.NewMachine(mapper.compute)
-	mapper.slotOf, mapper.pairs = m.unit.Slot, m.pairs
+	mapper.slotOf, mapper.pairs, mapper.known = m.unit.Slot, m.pairs, &m.known
 	if len(m.redact) > 0 {
 		mapper.redact = &redactor{rules: m.redact, key: m.options.PseudonymKey, pseudonyms: make(map[string]string)}
 		for i, rule := range m.redact {
@@ -50,6 +52,12 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 			if len(rule.when) == 0 {
 				mapper.redact.always |= 1 << i
 			}
+		}
+	}
+	mapper.judged = make([]map[string]struct{}, len(m.values))
+	for i, v := range m.values {
+		if mapper.redact == nil || mapper.redact.changes(v.name) == nil {
+			mapper.judged[i] = make(map[string]struct{})
 		}
 	}
 	mapper.forget()
@@ -120,6 +128,9 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 	}
 	if len(m.m.drops)+len(m.m.samples) > 0 {
 		m.filter()
+	}
+	if len(m.m.values) > 0 {
+		m.noteValues()
 	}
 	if len(m.failed) > 0 {
 		dst = m.appendFailures(dst)

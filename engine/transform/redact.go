@@ -2,16 +2,9 @@ package transform
 
 import (
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base32"
-	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
-	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/expression"
 	"github.com/secure60/s60-m365-connector/engine/rawjson"
 )
@@ -27,6 +20,9 @@ import (
 // instead of fields of its own (too deep, too many, no name) is redacted by the
 // names that its fields would have. A text that looks like JSON and is none is
 // redacted as a whole: better too much than half.
+//
+// What is redacted already stays as it is, so that what a store keeps of a record, which
+// [Mapper.Redacted] gives, may come back as a record.
 
 // maxRedact is how many rules a mapping and what it includes may have.
 const maxRedact = 64
@@ -101,16 +97,29 @@ type change struct {
 	path []string
 }
 
-// changes are those of the rules that name a field.
+// changes are those of the rules that name a field, or the field whose former value it holds.
 func (r *redactor) changes(name string) (list []change) {
+	now := present(name)
 	for i, rule := range r.rules {
 		for _, p := range rule.patterns {
-			if matches(p.name, name) {
+			if matches(p.name, name) || now != name && matches(p.name, now) {
 				list = append(list, change{i, p.path})
 			}
 		}
 	}
 	return list
+}
+
+// former begins the names of the fields with which a snapshot tells what was before.
+const former = prefix + "_before_"
+
+// present is the name of the field of which the field called name holds the former value;
+// name itself where it holds none.
+func present(name string) string {
+	if rest, ok := strings.CutPrefix(name, former); ok {
+		return prefix + "_" + rest
+	}
+	return name
 }
 
 // changed is the value raw of a field, a JSON value, as the active rules leave
@@ -233,71 +242,11 @@ func elementOf(element []byte) string {
 	return flatName(string(rawjson.Unescape(nil, view(name))))
 }
 
-// apply is a JSON value as a rule leaves it.
-func (r *redactor) apply(raw []byte, with string) []byte {
-	text := raw
-	if raw[0] == '"' {
-		text = rawjson.Unescape(nil, view(raw[1:len(raw)-1]))
-	}
-	switch with {
-	case definition.RedactMask:
-		return rawjson.AppendString(nil, mask(string(text)))
-	case definition.RedactPseudonym:
-		known, ok := r.pseudonyms[string(text)]
-		if !ok {
-			if len(r.pseudonyms) == maxPseudonyms {
-				clear(r.pseudonyms)
-			}
-			known = `"` + pseudonym(r.key, text) + `"`
-			r.pseudonyms[string(text)] = known
-		}
-		return []byte(known)
-	}
-	return nil
-}
-
-// pseudonym is the same for the same text, and tells nothing of it to who does
-// not have the key.
-func pseudonym(key, text []byte) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write(text)
-	return "p-" + strings.ToLower(base32.StdEncoding.EncodeToString(mac.Sum(nil))[:26])
-}
-
-// mask keeps the shape of a text: a***@c***.example, 192.0.*.*, 2001:db8:*, else
-// the first character and ***.
-func mask(s string) string {
-	if strings.Trim(s, "0123456789abcdefABCDEF.:") == "" && strings.ContainsAny(s, ".:") {
-		if address, err := netip.ParseAddr(s); err == nil && address.Is4() {
-			parts := strings.SplitN(s, ".", 3)
-			return parts[0] + "." + parts[1] + ".*.*"
-		} else if err == nil {
-			parts := strings.SplitN(address.StringExpanded(), ":", 3)
-			return parts[0] + ":" + parts[1] + ":*"
-		}
-	}
-	if local, domain, ok := strings.Cut(s, "@"); ok && local != "" && strings.LastIndexByte(domain, '.') > 0 && !strings.ContainsAny(s, " \t\n") {
-		return first(local) + "***@" + first(domain) + "***" + domain[strings.LastIndexByte(domain, '.'):]
-	}
-	if s == "" {
-		return ""
-	}
-	return first(s) + "***"
-}
-
-func first(s string) string {
-	_, size := utf8.DecodeRuneInString(s)
-	return s[:size]
-}
-
-// Digest is what may be kept of bytes that are no JSON where a mapping redacts:
-// their length and SHA-256.
-func Digest(raw []byte) string {
-	return fmt.Sprintf("%d bytes that are no JSON, SHA-256 %x", len(raw), sha256.Sum256(raw))
-}
-
 // below says whether rules may name fields whose names begin with name and "_".
 func (r *redactor) below(name string) bool {
+	if now := present(name); now != name && r.below(now) {
+		return true
+	}
 	name += "_"
 	for _, rule := range r.rules {
 		for _, p := range rule.patterns {

@@ -57,6 +57,9 @@ type Options struct {
 	Now func() time.Time
 	// PseudonymKey is the key of pseudonyms.
 	PseudonymKey []byte
+	// KnownFields are further names of fields that records are known to have, a * at the end standing for
+	// any further characters.
+	KnownFields []string
 }
 
 // Constant is a field with a fixed value: a string, bool, int or float64.
@@ -102,6 +105,8 @@ type Mapping struct {
 	redact      []redaction
 	drops       []filter
 	samples     []filter
+	known       knownNames
+	values      []knownValues
 }
 
 // rule is one expression for one field.

@@ -6,11 +6,9 @@ package author
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,17 +29,26 @@ type Answer struct {
 	Key  []string // of a record
 	Time string   // path of a record's time, "" for none
 
-	// URL is that of the endpoint: with ${MS_GRAPH_BASE} for Microsoft Graph's. "" is not known.
-	URL string
+	// URL is that of the endpoint, without its query: with ${MS_GRAPH_BASE} for Microsoft Graph's. "" is not known.
+	URL   string
+	Query []Parameter
+
+	body []byte
 }
 
+// Parameter is one of a URL's query that the feed keeps.
+type Parameter struct{ Name, Value string }
+
+// Bases are the bases of the services whose URLs a feed writes by the setting, by its name.
+type Bases map[string]string
+
 // Read finds out what an answer tells. address is where it came from, "" if that is not known.
-func Read(body []byte, address string) (*Answer, error) {
+func Read(body []byte, address string, bases Bases) (*Answer, error) {
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	if !gjson.ValidBytes(body) {
 		return nil, errors.New("the answer is not JSON")
 	}
-	a := &Answer{}
+	a := &Answer{body: body}
 	root := gjson.ParseBytes(body)
 	var list gjson.Result
 	if a.Path, list = findRecords(root); !list.IsArray() {
@@ -58,7 +65,7 @@ func Read(body []byte, address string) (*Answer, error) {
 	a.paging(root)
 	a.Key = findKey(a.Records)
 	a.Time = findTime(a.Records)
-	a.URL = endpoint(root, address)
+	a.endpoint(root, address, bases)
 	return a, nil
 }
 
@@ -181,7 +188,7 @@ func findKey(records []json.RawMessage) []string {
 // timeNames are the times of records, those that say when it happened first.
 var timeNames = []string{
 	"createdDateTime", "activityDateTime", "eventDateTime", "detectedDateTime", "riskLastUpdatedDateTime", "firstDetectedDateTime", "startDateTime", "sentDateTime", "receivedDateTime",
-	"requestedDateTime", "CreationTime", "CreationDate", "publishedDateTime", "lastModifiedDateTime", "lastUpdatedDateTime", "lastUpdateDateTime", "timestamp", "time", "date", "created_at", "createdAt", "published",
+	"requestedDateTime", "CreationTime", "CreationDate", "publishedDateTime", "lastModifiedDateTime", "lastUpdatedDateTime", "lastUpdateDateTime", "timestamp", "Timestamp", "time", "date", "datetime", "created_at", "createdAt", "occurred_at", "published", "at", "when",
 }
 
 // findTime is when a record happened: a name that all have, with a time in it.
@@ -208,58 +215,10 @@ func findTime(records []json.RawMessage) string {
 	found := ""
 	gjson.ParseBytes(records[0]).ForEach(func(key, v gjson.Result) bool {
 		lower := strings.ToLower(key.Str)
-		if (strings.Contains(lower, "time") || strings.Contains(lower, "date")) && !strings.Contains(lower, "expir") && !strings.Contains(lower, "end") && times(key.Str) {
+		if (strings.Contains(lower, "time") || strings.Contains(lower, "date") || strings.HasSuffix(key.Str, "_at") || strings.HasSuffix(key.Str, "At")) && !strings.Contains(lower, "expir") && !strings.Contains(lower, "end") && times(key.Str) {
 			found = key.Str
 		}
 		return found == ""
 	})
 	return found
-}
-
-var (
-	contextPath = regexp.MustCompile(`^https://[^/]+/(v1\.0|beta)/\$metadata#(.+)$`)
-	selection   = regexp.MustCompile(`\([^()']*\)$`)
-	graphHost   = regexp.MustCompile(`^(dod-)?graph\.microsoft\.(com|us)$|^microsoftgraph\.chinacloudapi\.cn$`)
-	manageHost  = regexp.MustCompile(`^manage(-gcc)?\.office\.com$|^manage\.office365\.us$|^manage\.protection\.apps\.mil$`)
-)
-
-// endpoint is where the answer came from, without its query.
-func endpoint(root gjson.Result, address string) string {
-	if address == "" {
-		address = root.Get(`@odata\.nextLink`).Str
-	}
-	if address == "" {
-		if m := contextPath.FindStringSubmatch(root.Get(`@odata\.context`).Str); m != nil && !strings.HasPrefix(m[2], "Collection(") {
-			path := strings.TrimSuffix(m[2], "/$entity")
-			path = selection.ReplaceAllString(path, "")
-			path = strings.ReplaceAll(strings.ReplaceAll(path, "('", "/"), "')", "")
-			return "${MS_GRAPH_BASE}/" + m[1] + "/" + path
-		}
-		return ""
-	}
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return ""
-	}
-	switch {
-	case graphHost.MatchString(u.Host):
-		return "${MS_GRAPH_BASE}" + u.Path
-	case manageHost.MatchString(u.Host):
-		return "${MS_MANAGE_BASE}" + u.Path
-	}
-	return u.Scheme + "://" + u.Host + u.Path
-}
-
-// Scope is what a token for a URL is asked for.
-func Scope(address string) string {
-	for _, base := range []string{"${MS_GRAPH_BASE}", "${MS_MANAGE_BASE}"} {
-		if strings.HasPrefix(address, base) {
-			return base + "/.default"
-		}
-	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return cmp.Or(u.Scheme, "https") + "://" + u.Host + "/.default"
 }

@@ -50,7 +50,7 @@ func (t *Taken) Delta(string) {}
 
 func (t *Taken) Skipped(string, string) {}
 
-func (t *Taken) Open(string) extract.Source { return takenSource{t: t} }
+func (t *Taken) Open(string, time.Time) extract.Source { return takenSource{t: t} }
 
 type takenSource struct{ t *Taken }
 
@@ -84,6 +84,10 @@ type Exchanges struct {
 
 type exchange struct {
 	request, status string
+	method          string
+	url             *url.URL
+	code            int // 0: there was no answer
+	header          http.Header
 	body            bytes.Buffer // the beginning of the answer
 }
 
@@ -96,9 +100,9 @@ func (e *Exchanges) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.HasPrefix(r.URL.String(), e.Login+"/") {
 		return response, err
 	}
-	x := &exchange{request: r.Method + " " + unescaped(r.URL)}
+	x := &exchange{request: r.Method + " " + unescaped(r.URL), method: r.Method, url: r.URL}
 	if err == nil {
-		x.status = response.Status
+		x.status, x.code, x.header = response.Status, response.StatusCode, response.Header
 		response.Body = whole{io.TeeReader(response.Body, &limited{to: &x.body, left: largestShown}), response.Body}
 	} else {
 		x.status = err.Error()

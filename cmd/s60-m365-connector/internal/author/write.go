@@ -3,6 +3,8 @@ package author
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,34 +13,27 @@ import (
 )
 
 // Feed is the feed of the answer, as YAML.
-func (a *Answer) Feed(name string) string {
+func (a *Answer) Feed(name string, bases Bases) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	address, known := a.URL, a.URL != ""
-	if !known {
-		address = "${MS_GRAPH_BASE}/v1.0/" + name
-	}
+	address := a.address(name)
 	line("# yaml-language-server: $schema=../schemas/feed.schema.json")
 	line("#")
 	line("# Written from one answer of the endpoint. What is marked with a question mark is a guess: look at it,")
 	line("# then try the feed with \"try %s\".", name)
 	line("name: %s", name)
-	line("description: Records of %s", strings.TrimPrefix(strings.TrimPrefix(address, "${MS_GRAPH_BASE}"), "${MS_MANAGE_BASE}"))
-	line("auth: {scope: %q}", Scope(address))
+	line("description: %s", quoted("Records of "+strings.TrimPrefix(strings.TrimPrefix(address, "${MS_GRAPH_BASE}"), "${MS_MANAGE_BASE}")))
+	line("auth: {scope: %q}", Scope(address, bases))
 	line("# permissions: [AuditLog.Read.All]   # ? what the app needs for it: check then tells whether it has that")
 	line("request:")
-	if known {
+	if a.URL != "" {
 		line("  url: %s", quoted(address))
 	} else {
 		line("  url: %s   # ? the answer does not tell where it came from", quoted(address))
 	}
 	present := a.present()
 	window := a.Time != "" && !present
-	if window && a.OData {
-		line("  query:")
-		line("    # ? not every endpoint filters by every property: an HTTP 400 says so; then take this out")
-		line("    $filter: %s ge ${window.from} and %s lt ${window.to}", a.Time, a.Time)
-	}
+	a.query(line, window)
 	switch {
 	case a.OData:
 		line("paging: {style: odata}")
@@ -82,6 +77,36 @@ func (a *Answer) Feed(name string) string {
 	return b.String()
 }
 
+// query writes the parameters of the request: those of the URL, and the window.
+func (a *Answer) query(line func(string, ...any), window bool) {
+	filter, byTime := a.filter()
+	if window && a.OData {
+		span := a.Time + " ge ${window.from} and " + a.Time + " lt ${window.to}"
+		if filter != "" {
+			span = "(" + filter + ") and " + span
+		}
+		line("  query:")
+		line("    # ? not every endpoint filters by every property: an HTTP 400 says so; then take this out")
+		if byTime != "" {
+			line("    # ? the URL had %s, in whose place this is", byTime)
+		}
+		line("    $filter: %s", quoted(span))
+	} else if len(a.Query) > 0 {
+		line("  query:")
+	}
+	bounded := false
+	for _, p := range a.Query {
+		if p.Name != "$filter" || !(window && a.OData) {
+			line("    %s: %s", quoted(p.Name), quoted(p.Value))
+		}
+		bounded = bounded || p.Value == "${window.from}"
+	}
+	if window && !a.OData && !bounded {
+		line("  # ? every poll reads the whole list, unless the service takes times: what does it call them?")
+		line("  # query: {since: \"${window.from}\", until: \"${window.to}\"}")
+	}
+}
+
 // present reports whether the endpoint shows what there is now, and not what happened.
 func (a *Answer) present() bool {
 	return len(a.Key) == 1 && (a.Time == "" || presentState.MatchString(a.URL))
@@ -97,21 +122,23 @@ var tokenWords = regexp.MustCompile(`(?i)^next_?(page_?)?(token|cursor)?$`)
 func tokenParam(name string) string {
 	lower := strings.ToLower(name)
 	switch {
-	case strings.Contains(lower, "cursor"):
+	case strings.Contains(lower, "cursor"), lower == "next":
 		return "cursor"
 	case strings.Contains(lower, "continuation"):
 		return name
 	case tokenWords.MatchString(name) && strings.Contains(lower, "page"):
 		return "pageToken"
+	case tokenWords.MatchString(name):
+		return "token"
 	}
-	return strings.TrimPrefix(name, "next")
+	return name
 }
 
-var plain = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]*$`)
+var plain = regexp.MustCompile(`^[A-Za-z$][A-Za-z0-9_.$-]*$`)
 
 // quoted is a text as a YAML scalar.
 func quoted(s string) string {
-	if plain.MatchString(s) && s != "true" && s != "false" && s != "null" {
+	if plain.MatchString(s) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}, strings.ToLower(s)) {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", "''") + "'"
@@ -172,7 +199,7 @@ func (a *Answer) Mapping(name string) string {
 		line("  pairs: [%s]", strings.Join(pairs, ", "))
 	}
 	line("fields:")
-	if a.Time != "" {
+	if a.Time != "" && !a.present() { // a change of state has the time at which it was seen
 		field("timestamp", "time(event_"+flattened(a.Time)+")", "")
 	}
 	operation := fmt.Sprintf("%q", name)
@@ -197,8 +224,11 @@ func (a *Answer) Mapping(name string) string {
 		}
 	}
 	text := []string{fmt.Sprintf("%q", strings.ReplaceAll(name, "-", " "))}
-	if title := pick(names, []string{"title", "displayName", "activityDisplayName", "description", "subject", "name", "Operation"}, anything); title != "" && title != subject {
-		text = append(text, title)
+	for _, end := range []string{"title", "displayName", "activityDisplayName", "description", "subject", "name", "Operation"} {
+		if title := pick(names, []string{end}, anything); title != "" && title != subject && (!taken[title] || end == "title" || end == "subject") {
+			text = append(text, title)
+			break
+		}
 	}
 	if subject != "" {
 		text = append(text, subject)
@@ -283,4 +313,27 @@ func pick(names map[string]gjson.Result, ends []string, value *regexp.Regexp) st
 		}
 	}
 	return ""
+}
+
+// Write writes feed and mapping into a folder of definitions, and returns what it wrote. It overwrites nothing.
+func (a *Answer) Write(dir, name string, bases Bases) (written []string, err error) {
+	files := [][2]string{
+		{filepath.Join(dir, "feeds", name+".yaml"), a.Feed(name, bases)},
+		{filepath.Join(dir, "mappings", name+".yaml"), a.Mapping(name)},
+	}
+	for _, f := range files {
+		if _, err := os.Stat(f[0]); err == nil {
+			return nil, fmt.Errorf("%s is there already: remove it, or choose another name", f[0])
+		}
+	}
+	for _, f := range files {
+		if err := os.MkdirAll(filepath.Dir(f[0]), 0o755); err != nil {
+			return written, err
+		}
+		if err := os.WriteFile(f[0], []byte(f[1]), 0o644); err != nil {
+			return written, err
+		}
+		written = append(written, f[0])
+	}
+	return written, nil
 }

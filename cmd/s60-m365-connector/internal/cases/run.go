@@ -37,14 +37,14 @@ const tokenURL = "https://login.microsoftonline.com/token"
 // tenant is that of every case.
 const tenant = "11111111-2222-4333-8444-555555555555"
 
-// fixed are the settings that a case does not take from the machine that it runs on.
-var fixed = map[string]any{
+// Fixed are the settings that a case does not take from the machine that it runs on.
+var Fixed = map[string]any{
 	"TENANT_ID": tenant, "CLIENT_ID": "00000000-1111-2222-3333-444444444444", "PUBLISHER_ID": tenant, "MS_CLOUD": "commercial",
 	"MS_LOGIN_BASE": "https://login.microsoftonline.com", "MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
 	"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "FEEDS": []any{}, "ENVIRONMENT": "",
 }
 
-// Run runs the case on definitions, with the settings that expressions see, as far as they are not fixed. What fails the
+// Run runs the case on definitions, with the settings that expressions see, as far as they are not [Fixed]. What fails the
 // case whatever is expected of it is an error: a request that no exchange answers, or an exchange that nobody asked for.
 func (c *Case) Run(defs *definitions.Compiled, settings map[string]any) (got Expect, err error) {
 	feed := defs.Set.Feed(c.Feed)
@@ -74,7 +74,7 @@ func (c *Case) run(feed *definition.Feed, defs *definitions.Compiled, settings m
 	time.Sleep(time.Until(now)) // a bubble's clock begins in the year 2000
 
 	names := maps.Clone(settings)
-	maps.Copy(names, fixed)
+	maps.Copy(names, Fixed)
 	maps.Copy(names, c.Settings)
 	service := &service{c: c, used: make([]bool, len(c.Exchanges))}
 	credential, err := extract.NewCredential(extract.ClientSecret, "of a case")

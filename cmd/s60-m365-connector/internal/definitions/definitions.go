@@ -3,6 +3,7 @@
 package definitions
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/transform"
+	"github.com/secure60/s60-m365-connector/mappings"
 )
 
 // This file loads the feeds and mappings.
@@ -62,12 +64,13 @@ func Constants(environment string) []transform.Constant {
 func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 	set, problems := definition.Load(options(s, dir))
 	compiled := map[string]*transform.Mapping{}
+	known := mappings.ParseNames(mappings.KnownFields)
 	environment := s.Environment
 	if s.TenantsDir != "" {
 		environment = "" // each tenant's engine adds its own
 	}
 	for _, m := range set.Whole {
-		c, found := transform.Compile(m, transform.Options{Constants: Constants(environment), PseudonymKey: s.PseudonymKey})
+		c, found := transform.Compile(m, transform.Options{Constants: Constants(environment), PseudonymKey: s.PseudonymKey, KnownFields: known.Whole(cmp.Or(m.SourceType, m.Name))})
 		if m.Unused {
 			found = ofLibrary(found)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tidwall/gjson"
+	"gopkg.in/yaml.v3"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine/definition"
@@ -40,7 +41,7 @@ func unknownNames(s *settings.Settings, defs *Compiled, dir string) []definition
 	known := mappings.ParseNames(mappings.KnownFields)
 	lists := listsOf(s, defs, known) // before names are added: it asks which mappings have a list
 	for name, m := range defs.Mappings {
-		addGoldenNames(known, name, m, dir)
+		addGoldenNames(known, name, m, defs.Set, dir)
 	}
 	own := map[string]bool{}
 	for _, f := range defs.Set.Own {
@@ -128,8 +129,29 @@ func listsOf(s *settings.Settings, defs *Compiled, known mappings.Names) map[str
 	return lists
 }
 
-// addGoldenNames notes the fields of the golden records of a mapping.
-func addGoldenNames(known mappings.Names, name string, m *transform.Mapping, dir string) {
+// addGoldenNames notes the fields of the golden records of a mapping, and of the events of the cases of its feeds.
+func addGoldenNames(known mappings.Names, name string, m *transform.Mapping, set *definition.Set, dir string) {
+	for _, feed := range set.Feeds {
+		if feed.Mapping != name {
+			continue
+		}
+		files, _ := filepath.Glob(filepath.Join(dir, "golden", "feeds", feed.Name, "*.yaml"))
+		for _, file := range files {
+			var c struct {
+				Expect struct{ Events []map[string]any }
+			}
+			if data, err := os.ReadFile(file); err != nil || yaml.Unmarshal(data, &c) != nil {
+				continue // test says what is wrong with a case
+			}
+			for _, event := range c.Expect.Events {
+				for field := range event {
+					if strings.HasPrefix(field, "event_") {
+						known.Add(name, field)
+					}
+				}
+			}
+		}
+	}
 	files, _ := filepath.Glob(filepath.Join(dir, "golden", name, "*.json"))
 	mapper := m.NewMapper()
 	for _, file := range files {

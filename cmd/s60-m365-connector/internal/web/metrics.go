@@ -12,10 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/common/expfmt"
-
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -209,10 +205,11 @@ type exposition struct {
 	line []byte
 }
 
+// metricPrefix begins the names of the connector's own numbers.
 const metricPrefix = "s60_m365_"
 
 func (x *exposition) head(name, kind, help string) {
-	x.w.WriteString("# HELP " + metricPrefix + name + " " + help + "\n# TYPE " + metricPrefix + name + " " + kind + "\n")
+	x.w.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
 
 var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
@@ -220,7 +217,7 @@ var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 // number writes one line. values may be fewer than labels; the rest has none. A name
 // of a file may hold bytes that are not UTF-8, for which Prometheus would take nothing.
 func (x *exposition) number(name string, value float64, labels, values []string) {
-	line := append(append(x.line[:0], metricPrefix...), name...)
+	line := append(x.line[:0], name...)
 	for i, v := range values {
 		if i == 0 {
 			line = append(line, '{')
@@ -242,20 +239,20 @@ func (x *exposition) number(name string, value float64, labels, values []string)
 func (m *metrics) write(w io.Writer) error {
 	x := &exposition{w: bufio.NewWriterSize(w, 64<<10)}
 	one := func(name, kind, help string, value float64) {
-		x.head(name, kind, help)
-		x.number(name, value, nil, nil)
+		x.head(metricPrefix+name, kind, help)
+		x.number(metricPrefix+name, value, nil, nil)
 	}
-	x.head("build_info", gauge, "1, with the version as a label.")
-	x.number("build_info", 1, []string{"goversion", "version"}, []string{runtime.Version(), program.Version})
+	x.head(metricPrefix+"build_info", gauge, "1, with the version as a label.")
+	x.number(metricPrefix+"build_info", 1, []string{"goversion", "version"}, []string{runtime.Version(), program.Version})
 	tenants := m.tenants()
 	if m.workers != nil {
-		x.head("tenant_healthy", gauge, "1 while no feed of the tenant fails and its destination takes events, 0 else, and while it does not run.")
+		x.head(metricPrefix+"tenant_healthy", gauge, "1 while no feed of the tenant fails and its destination takes events, 0 else, and while it does not run.")
 		for _, t := range tenants {
-			x.number("tenant_healthy", boolean(t.healthy), ofTenant, []string{t.tenant})
+			x.number(metricPrefix+"tenant_healthy", boolean(t.healthy), ofTenant, []string{t.tenant})
 		}
-		x.head("tenant_settings_valid", gauge, "0 while the tenant's file has problems: it runs on as it was, if it ran.")
+		x.head(metricPrefix+"tenant_settings_valid", gauge, "0 while the tenant's file has problems: it runs on as it was, if it ran.")
 		for _, t := range tenants {
-			x.number("tenant_settings_valid", boolean(t.valid), ofTenant, []string{t.tenant})
+			x.number(metricPrefix+"tenant_settings_valid", boolean(t.valid), ofTenant, []string{t.tenant})
 		}
 		s := m.workers()
 		one("workers", gauge, "How many windows of all tenants may be read at once.", float64(s.Slots))
@@ -267,7 +264,8 @@ func (m *metrics) write(w io.Writer) error {
 	for _, f := range families {
 		m.family(x, f, tenants)
 	}
-	m.lateness(x, tenants)
+	m.histograms(x, tenants)
+	x.process()
 	return x.w.Flush()
 }
 
@@ -287,50 +285,63 @@ func (m *metrics) family(x *exposition, f family, tenants []tenantNumbers) {
 		}
 		f.tenant(t, func(value float64, of ...string) {
 			if !headed {
-				x.head(f.name, f.kind, f.help)
+				x.head(metricPrefix+f.name, f.kind, f.help)
 				headed = true
 			}
 			values = append(values[:0], of...)
 			if m.workers != nil {
 				values = append(values, t.tenant)
 			}
-			x.number(f.name, value, labels, values)
+			x.number(metricPrefix+f.name, value, labels, values)
 		})
 	}
 }
 
-// lateness writes the histogram of all tenants, its classes summed up as
-// Prometheus wants them.
-func (m *metrics) lateness(x *exposition, tenants []tenantNumbers) {
-	const name = "feed_record_lateness_seconds"
-	x.head(name, "histogram", "How long after their own time new records were first offered by the service.")
+// delays are the histograms, their classes summed up as Prometheus wants them.
+var delays = []struct {
+	name, help string
+	of         func(*engine.FeedStatus) *engine.Delays
+}{
+	{"feed_event_latency_seconds", "How long after the service listed them (where it lists no items: after their own time) new events were accepted by the destination.",
+		func(f *engine.FeedStatus) *engine.Delays { return &f.Latency }},
+	{"feed_record_lateness_seconds", "How long after their own time new records were first offered by the service.",
+		func(f *engine.FeedStatus) *engine.Delays { return &f.Lateness }},
+}
+
+// histograms writes the delays of all tenants.
+func (m *metrics) histograms(x *exposition, tenants []tenantNumbers) {
 	labels := []string{"feed", "partition", "le"}
 	plain := ofFeed
 	if m.workers != nil {
 		labels, plain = []string{"feed", "partition", "tenant", "le"}, []string{"feed", "partition", "tenant"}
 	}
-	for _, t := range tenants {
-		if t.status == nil {
-			continue
-		}
-		t.each(func(f engine.FeedStatus) {
-			values := []string{f.Feed, f.Partition}
-			if m.workers != nil {
-				values = append(values, t.tenant)
+	for _, histogram := range delays {
+		name := metricPrefix + histogram.name
+		x.head(name, "histogram", histogram.help)
+		for _, t := range tenants {
+			if t.status == nil {
+				continue
 			}
-			bounds := f.Lateness.Bounds()
-			count := int64(0)
-			for i, n := range f.Lateness.Counts {
-				count += n
-				bound := math.Inf(1)
-				if i < len(bounds) {
-					bound = bounds[i]
+			t.each(func(f engine.FeedStatus) {
+				values := []string{f.Feed, f.Partition}
+				if m.workers != nil {
+					values = append(values, t.tenant)
 				}
-				x.number(name+"_bucket", float64(count), labels, append(values, strconv.FormatFloat(bound, 'g', -1, 64)))
-			}
-			x.number(name+"_sum", f.Lateness.Sum, plain, values)
-			x.number(name+"_count", float64(count), plain, values)
-		})
+				d := histogram.of(&f)
+				bounds := d.Bounds()
+				count := int64(0)
+				for i, n := range d.Counts {
+					count += n
+					bound := math.Inf(1)
+					if i < len(bounds) {
+						bound = bounds[i]
+					}
+					x.number(name+"_bucket", float64(count), labels, append(values, strconv.FormatFloat(bound, 'g', -1, 64)))
+				}
+				x.number(name+"_sum", d.Sum, plain, values)
+				x.number(name+"_count", float64(count), plain, values)
+			})
+		}
 	}
 }
 
@@ -339,8 +350,6 @@ const scrapesAtOnce = 4
 
 // handler answers scrapes: the connector's numbers, and those of the process.
 func (m *metrics) handler() http.Handler {
-	process := prometheus.NewRegistry()
-	process.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	busy := make(chan struct{}, scrapesAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -350,12 +359,7 @@ func (m *metrics) handler() http.Handler {
 			http.Error(w, "too many scrapes at once", http.StatusServiceUnavailable)
 			return
 		}
-		list, err := process.Gather()
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		out := io.Writer(w)
 		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			w.Header().Set("Content-Encoding", "gzip")
@@ -363,14 +367,7 @@ func (m *metrics) handler() http.Handler {
 			defer packed.Close()
 			out = packed
 		}
-		if m.write(out) != nil {
-			return // the client has gone
-		}
-		for _, family := range list {
-			if _, err := expfmt.MetricFamilyToText(out, family); err != nil {
-				return
-			}
-		}
+		_ = m.write(out) // it fails when the client has gone
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -46,7 +47,8 @@ func everything() engine.Status {
 				Requests:    extract.Stats{Requests: 9, Retries: 2, Throttled: 1, Waited: 1500 * time.Millisecond},
 				FieldErrors: map[string]int64{"user_name": 7},
 				Filters:     engine.Filters{"noise": {Records: 6, Bytes: 9000}},
-				Lateness:    engine.Lateness{Counts: [9]int64{0: 4, 1: 3, 8: 1}, Sum: 100900},
+				Lateness:    engine.Delays{Counts: [14]int64{3: 4, 5: 3, 13: 1}, Sum: 100900},
+				Latency:     engine.Delays{Counts: [14]int64{0: 2, 4: 1}, Sum: 94},
 			},
 			{Feed: "audits", Partition: "B", State: engine.Starting},
 			{Feed: "risks", State: engine.Gated, Cursor: now, GateUntil: now.Add(time.Hour)},
@@ -156,7 +158,9 @@ func TestMetricValues(t *testing.T) {
 	for _, b := range lateness.GetBucket() {
 		want := uint64(7)
 		switch {
-		case b.GetUpperBound() == 60:
+		case b.GetUpperBound() < 60:
+			want = 0
+		case b.GetUpperBound() < 300:
 			want = 4
 		case math.IsInf(b.GetUpperBound(), 1):
 			want = 8
@@ -164,6 +168,10 @@ func TestMetricValues(t *testing.T) {
 		if b.GetCumulativeCount() != want {
 			t.Errorf("lateness up to %v s: %d records, want %d", b.GetUpperBound(), b.GetCumulativeCount(), want)
 		}
+	}
+	latency := families["s60_m365_feed_event_latency_seconds"].GetMetric()[0].GetHistogram()
+	if latency.GetSampleCount() != 3 || latency.GetSampleSum() != 94 || latency.GetBucket()[0].GetCumulativeCount() != 2 {
+		t.Errorf("latency is %v", latency)
 	}
 	for _, none := range []string{"s60_m365_feed_lag_seconds{feed=audits,partition=B}", "s60_m365_feed_requests_total{feed=off,partition=}"} {
 		if _, ok := got[none]; ok {
@@ -204,6 +212,40 @@ func TestMetricsOfTenants(t *testing.T) {
 		t.Errorf("the process has %d numbers of goroutines", n)
 	}
 }
+
+// TestMetricsOfTheProcess are what they say: each is held to what the process knows by other means.
+func TestMetricsOfTheProcess(t *testing.T) {
+	families := gather(t)
+	value := func(name string) float64 {
+		f := families[name]
+		if f == nil {
+			t.Fatalf("%s is not served", name)
+		}
+		return f.Metric[0].GetGauge().GetValue() + f.Metric[0].GetCounter().GetValue()
+	}
+	for _, c := range []struct {
+		name     string
+		from, to float64
+	}{
+		{"go_goroutines", 1, 10000},
+		{"go_memstats_alloc_bytes", 1 << 18, 1 << 32},
+		{"go_memstats_sys_bytes", value("go_memstats_heap_inuse_bytes"), 1 << 34},
+		{"go_memstats_mallocs_total", value("go_memstats_frees_total"), 1e12},
+		{"process_cpu_seconds_total", 0, time.Since(started).Seconds()*float64(runtime.NumCPU()) + 60},
+		{"process_resident_memory_bytes", value("go_memstats_heap_inuse_bytes") / 2, 1 << 36},
+		{"process_start_time_seconds", float64(time.Now().Add(-time.Hour).Unix()), float64(time.Now().Unix() + 1)},
+		{"process_open_fds", 3, value("process_max_fds")},
+	} {
+		if got := value(c.name); got < c.from || got > c.to {
+			t.Errorf("%s is %v, not between %v and %v", c.name, got, c.from, c.to)
+		}
+	}
+	if n := families["go_gc_duration_seconds"].Metric[0].GetSummary(); n.GetSampleCount() == 0 && n.GetSampleSum() > 0 {
+		t.Errorf("collections are %v", n)
+	}
+}
+
+var started = time.Now()
 
 // TestMetricsAreText: a name of a file with other bytes must not cost Prometheus all numbers.
 func TestMetricsAreText(t *testing.T) {
