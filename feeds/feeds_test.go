@@ -279,7 +279,7 @@ func TestHunting(t *testing.T) {
 
 // optional are the feeds that run only where FEEDS names them, or a pack that they are in.
 var optional = slices.Concat(append(slices.Collect(maps.Values(packs)),
-	[]string{"entra-provisioning", "entra-risky-serviceprincipals", "entra-serviceprincipal-risk-detections", "intune-audit-events"})...)
+	[]string{"intune-audit-events"})...)
 
 func TestEnabled(t *testing.T) {
 	set, settings := load(t)
@@ -309,6 +309,10 @@ var packs = map[string][]string{
 		"hunting-alert-evidence", "hunting-cloud-app-events", "hunting-device-logons", "hunting-email-attachments", "hunting-email-events", "hunting-email-urls", "hunting-identity-logons", "hunting-url-clicks",
 	},
 	"email": {"message-trace"},
+	"identity": {
+		"entra-agent-risk-detections", "entra-custom-attribute-audits", "entra-provisioning", "entra-risky-agents", "entra-risky-serviceprincipals",
+		"entra-risky-user-history", "entra-serviceprincipal-risk-detections", "entra-signups",
+	},
 	"posture": {
 		"posture-admin-consent", "posture-app-credentials", "posture-authentication-methods", "posture-conditional-access", "posture-cross-tenant-default",
 		"posture-cross-tenant-partners", "posture-domains", "posture-federation", "posture-named-locations", "posture-permission-grants",

@@ -68,7 +68,7 @@ var Groups = []Group{
 		{"ENABLE_MGMT_ACTIVITY", "true", "Whether the Office 365 Management Activity API is read."},
 		{"ENABLE_GRAPH", "true", "Whether the feeds of Microsoft Graph are read."},
 		{"MGMT_CONTENT_TYPES", "Audit.AzureActiveDirectory,Audit.Exchange,Audit.SharePoint,Audit.General,DLP.All", "Content types of the Management Activity API, separated by commas."},
-		{"FEEDS", Unset, "Names of further feeds that are shipped switched off, or of packs of them (`email`, `defender`: docs/packs.md), separated by commas; `s60-m365-connector feeds` lists them."},
+		{"FEEDS", Unset, "Names of further feeds that are shipped switched off, or of packs of them (`email`, `defender`, `identity`, `posture`: docs/packs.md), separated by commas; `s60-m365-connector feeds` lists them."},
 		{"POLLING_INTERVAL_MINUTES", "5", "Between two rounds of a feed. Decimals are allowed here and below: `0.1` is six seconds."},
 		{"INITIAL_LOOKBACK_MINUTES", "1440", "How far back a feed begins that never ran. Microsoft keeps 7 days: `10080`."},
 		{"HEARTBEAT_INTERVAL_MINUTES", "15", "Between two `connector-heartbeat` events."},
