@@ -153,7 +153,7 @@ func (c *courier) commit(d *delivery) error {
 	}
 	latency := b.latency(d.at, d.refused)
 	p.observe(func(s *FeedStatus) {
-		s.Latency.merge(&latency)
+		s.Latency.Merge(&latency)
 		s.Forwarded = position.Forwarded
 		s.DeadLettered += kept
 		s.Window = *entry
@@ -227,7 +227,7 @@ func (c *courier) finish(rest *batch, all bool, readErr error, started time.Time
 		s.Cursor = c.position.Cursor
 		s.Total.Add(&entry.Counts)
 		s.Filters = addFilters(s.Filters, entry.Filters)
-		s.Lateness.merge(&late)
+		s.Lateness.Merge(&late)
 		s.Window = checkpoint.Entry{}
 	})
 	return c.position, readErr

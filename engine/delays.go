@@ -30,7 +30,8 @@ func (d *Delays) add(delay time.Duration) {
 	d.Counts[len(delayBounds)]++
 }
 
-func (d *Delays) merge(other *Delays) {
+// Merge adds others.
+func (d *Delays) Merge(other *Delays) {
 	d.Sum += other.Sum
 	for i, n := range other.Counts {
 		d.Counts[i] += n

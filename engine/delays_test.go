@@ -22,8 +22,8 @@ func TestDelays(t *testing.T) {
 		}
 	}
 	var sum Delays
-	sum.merge(&d)
-	sum.merge(&d)
+	sum.Merge(&d)
+	sum.Merge(&d)
 	if sum.Counts[0] != 2 || sum.Sum != 2*d.Sum || sum.Count() != 10 {
 		t.Errorf("merged twice: %v", sum)
 	}

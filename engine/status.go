@@ -188,8 +188,8 @@ func (s Status) ByFeed() []FeedStatus {
 		sum.DeadLettered += f.DeadLettered
 		sum.Difference += f.Difference
 		sum.Late += f.Late
-		sum.Lateness.merge(&f.Lateness)
-		sum.Latency.merge(&f.Latency)
+		sum.Lateness.Merge(&f.Lateness)
+		sum.Latency.Merge(&f.Latency)
 		if sum.Gaps += f.Gaps; f.Gaps > 0 {
 			sum.LastGap = f.LastGap
 		}

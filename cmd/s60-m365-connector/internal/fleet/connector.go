@@ -241,7 +241,11 @@ func (c *Connector) run(ctx context.Context) error {
 	defer beside.Wait()
 	defer stop()
 	beside.Go(func() { c.credential.run(ctx) })
-	beside.Go(func() { c.History.run(ctx, c.Engine.Status) })
+	beside.Go(func() {
+		if err := c.History.run(ctx, historyFile(c.Settings), c.Engine.Status); err != nil {
+			c.Log.Warn("the history of the status page cannot be kept: it begins anew with each start", "error", err)
+		}
+	})
 	return c.Engine.Run(ctx)
 }
 

@@ -3,27 +3,35 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
-// This file remembers the last hours for the plots of the status page.
+// This file remembers a day for the plots of the status page, over restarts too.
 
 const (
-	SampleEvery = 30 * time.Second
-	SampleSpan  = 6 * time.Hour
+	SampleEvery = time.Minute
+	SampleSpan  = 24 * time.Hour
 	// sampleSeldom is for one tenant of many: their samples together must not be the
 	// greater part of what the process holds.
-	sampleSeldom = 5 * time.Minute
+	sampleSeldom = 10 * time.Minute
 	PlotLeast    = 15 * time.Minute // what a plot spans at least, so that a young one is not a wall
+	// keepEvery is how often the samples are written to the disk.
+	keepEvery = 10 * time.Minute
 )
 
 // History is a ring of samples. Its zero value is ready for use, by several
 // goroutines.
 type History struct {
-	every time.Duration // between two samples; 0: sampleEvery
+	every time.Duration // between two samples; 0: SampleEvery
 
 	mu      sync.Mutex
 	samples []Sample
@@ -38,16 +46,24 @@ type Sample struct {
 }
 
 type point struct {
-	Delivered int64         // since the start
+	Delivered int64         // since the start; of one before it, below 0: what was to come until then
 	Lag       time.Duration // below 0: not known
 }
 
-// run samples the status until ctx ends.
-func (h *History) run(ctx context.Context, status func() engine.Status) {
+// run samples the status until ctx ends, and keeps the samples in a file.
+func (h *History) run(ctx context.Context, file string, status func() engine.Status) error {
+	problem := h.load(file, status())
+	kept := time.Now()
 	for {
-		h.Add(SampleOf(status()))
-		if !engine.Sleep(ctx, cmp.Or(h.every, SampleEvery)) {
-			return
+		s := status()
+		h.Add(SampleOf(s))
+		ended := !engine.Sleep(ctx, cmp.Or(h.every, SampleEvery))
+		if ended || time.Since(kept) >= keepEvery {
+			kept = time.Now()
+			problem = h.keep(file, status())
+		}
+		if ended {
+			return problem
 		}
 	}
 }
@@ -94,4 +110,98 @@ func (s Sample) Delivered(feed int) (n int64) {
 		n += p.Delivered
 	}
 	return n
+}
+
+// keptHistory is the file: a column of numbers for each partition.
+type keptHistory struct {
+	At    []int64   `json:"at"` // seconds since 1970
+	Feeds []keptOne `json:"feeds"`
+}
+
+type keptOne struct {
+	Feed      string  `json:"feed"`
+	Partition string  `json:"partition,omitempty"`
+	Delivered []int64 `json:"delivered"`
+	Lag       []int64 `json:"lag"` // seconds; below 0: not known
+}
+
+// historyFile is where the samples of a tenant are kept.
+func historyFile(s *settings.Settings) string {
+	return filepath.Join(filepath.Dir(s.DeadLetters()), "history.json")
+}
+
+// keep writes the samples in place of what was there.
+func (h *History) keep(file string, status engine.Status) error {
+	samples := h.Until(SampleOf(status))
+	kept := keptHistory{Feeds: make([]keptOne, len(status.Feeds))}
+	for i, f := range status.Feeds {
+		kept.Feeds[i] = keptOne{Feed: f.Feed, Partition: f.Partition}
+	}
+	for _, s := range samples {
+		kept.At = append(kept.At, s.At.Unix())
+		for i, p := range s.Feeds {
+			one := &kept.Feeds[i]
+			lag := int64(-1)
+			if p.Lag >= 0 {
+				lag = int64(p.Lag / time.Second)
+			}
+			one.Delivered, one.Lag = append(one.Delivered, p.Delivered), append(one.Lag, lag)
+		}
+	}
+	text, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	fresh := file + ".new"
+	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(fresh, file)
+}
+
+// load takes over what a process before this one kept of the feeds that there are now. What
+// it delivered is counted down to the start of this one.
+func (h *History) load(file string, status engine.Status) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var kept keptHistory
+	if err == nil {
+		err = json.Unmarshal(text, &kept)
+	}
+	if err != nil {
+		return err
+	}
+	columns := make([]*keptOne, len(status.Feeds))
+	for i, f := range status.Feeds {
+		for j := range kept.Feeds {
+			one := &kept.Feeds[j]
+			if one.Feed == f.Feed && one.Partition == f.Partition && len(one.Delivered) == len(kept.At) && len(one.Lag) == len(kept.At) {
+				columns[i] = one
+			}
+		}
+	}
+	last := len(kept.At) - 1
+	for n, at := range kept.At {
+		s := Sample{At: time.Unix(at, 0), Feeds: make([]point, len(columns))}
+		if age := status.Now.Sub(s.At); age < 0 || age > SampleSpan {
+			continue
+		}
+		for i, one := range columns {
+			s.Feeds[i].Lag = -1
+			if one == nil {
+				continue
+			}
+			s.Feeds[i].Delivered = one.Delivered[n] - one.Delivered[last]
+			if one.Lag[n] >= 0 {
+				s.Feeds[i].Lag = time.Duration(one.Lag[n]) * time.Second
+			}
+		}
+		h.Add(s)
+	}
+	return nil
 }

@@ -45,7 +45,7 @@ func browser(t *testing.T) (ctx context.Context, complaints func() []string) {
 	}
 	// Its processes may write for a moment after they were told to end.
 	t.Cleanup(func() { os.RemoveAll(profile) })
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(profile),
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("hide-scrollbars", true))...)
@@ -180,7 +180,7 @@ func TestPagesInABrowser(t *testing.T) {
 	for _, width := range []int64{1280, 900, 390} {
 		for _, scheme := range []string{"light", "dark"} {
 			for page, url := range map[string]string{
-				"status": server.URL, "workbench": server.URL + "/workbench", "tenants": many.URL, "tenant": many.URL + "/tenants/contoso",
+				"status": server.URL, "workbench": server.URL + "/workbench", "feed": server.URL + "/feeds/entra-signins", "tenants": many.URL, "tenant": many.URL + "/tenants/contoso",
 			} {
 				var m measured
 				name := fmt.Sprintf("%s-%d-%s", page, width, scheme)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"html/template"
+	"iter"
 	"net/http"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // This file serves the pages of LISTEN_ADDR: the status of the connector, and
@@ -36,6 +38,7 @@ type pages struct {
 	status  func() engine.Status
 	history *fleet.History
 	defs    *definitions.Compiled
+	ledger  func(prefix string) iter.Seq2[checkpoint.Entry, error]
 	busy    chan struct{} // holds a token for each record that is being tried on the workbench
 }
 
@@ -106,13 +109,17 @@ func (p *pages) showStatus(w http.ResponseWriter, r *http.Request) {
 	render(w, http.StatusOK, "status.html", struct {
 		frame
 		statusView
-	}{f, p.view(status)})
+	}{f, p.view(status, chosenRange(r.FormValue("range")))})
 }
 
 // showStatus is the page of one tenant.
 func (f server) showStatus(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
-	p := &pages{many: f.Many(), tenant: c.Settings.Tenant, status: c.Engine.Status, history: &c.History, defs: c.Defs}
-	p.showStatus(w, r)
+	f.pagesOf(c).showStatus(w, r)
+}
+
+// pagesOf are the pages of one tenant.
+func (f server) pagesOf(c *fleet.Connector) *pages {
+	return &pages{many: f.Many(), tenant: c.Settings.Tenant, status: c.Engine.Status, history: &c.History, defs: c.Defs, ledger: c.Store.Ledger}
 }
 
 // pageTime is how pages show a time.

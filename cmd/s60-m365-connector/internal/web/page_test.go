@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math"
 	"mime/multipart"
 	"net/http"
@@ -104,11 +105,100 @@ func testPages(t *testing.T, status func() engine.Status) http.Handler {
 	if defs == nil {
 		t.Fatal(problems)
 	}
-	p := &pages{status: status, history: pageHistory(status()), defs: defs, busy: make(chan struct{}, atOnce)}
+	p := &pages{status: status, history: pageHistory(status()), defs: defs, busy: make(chan struct{}, atOnce), ledger: pageLedger}
 	mux := http.NewServeMux()
 	p.route(mux)
 	mux.HandleFunc("GET /{$}", p.showStatus)
+	reading := make(chan struct{}, 1)
+	mux.HandleFunc("GET /feeds/{feed}", func(w http.ResponseWriter, r *http.Request) { p.showFeed(reading, w, r) })
 	return mux
+}
+
+// pageLedger is what a store tells of the feeds whose names begin so: a day's total, and windows of five minutes.
+func pageLedger(prefix string) iter.Seq2[checkpoint.Entry, error] {
+	return func(yield func(checkpoint.Entry, error) bool) {
+		entry := func(feed, partition string, to time.Time, n int64) checkpoint.Entry {
+			return checkpoint.Entry{Feed: feed, Partition: partition, From: to.Add(-5 * time.Minute), To: to, Complete: true,
+				Counts: checkpoint.Counts{Listed: n, Fetched: n, Delivered: n - 1, Duplicate: 1}}
+		}
+		total := entry("entra-signins", "", pageNow.Add(-24*time.Hour), 99_999)
+		total.Windows = 288
+		if !yield(total, nil) {
+			return
+		}
+		for n := int64(1); n <= 300; n++ {
+			e := entry("entra-signins", "", pageNow.Add(-time.Duration(301-n)*5*time.Minute), 1000+n)
+			e.Complete = n < 300
+			if n == 299 {
+				e.Skipped, e.Delivered, e.Reasons = 2, e.Delivered-2, map[string]int64{"the service has <lost> it": 2}
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+		yield(entry("entra-signins-noninteractive", "", pageNow, 77_777), nil)
+	}
+}
+
+// TestFeedPage tells of one feed what the status page has no room for.
+func TestFeedPage(t *testing.T) {
+	h := testPages(t, func() engine.Status {
+		s := pageStatus()
+		for i := range s.Feeds {
+			s.Feeds[i].Latency = engine.Delays{Counts: [14]int64{0: 30, 3: 65, 5: 5}, Sum: 3000}
+		}
+		return s
+	})
+	response, body := fetch(h, httptest.NewRequest("GET", "/feeds/entra-signins?range=1h", nil))
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("HTTP %d: %s", response.StatusCode, body)
+	}
+	text := strings.Join(strings.Fields(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(body, " ")), " ")
+	for what, want := range map[string]string{
+		"permissions":       "Permissions: AuditLog.Read.All, Directory.Read.All.",
+		"range":             "Throughput and lag last 1 h",
+		"axis":              "11:00 11:15 11:30 11:45 12:00",
+		"median":            "≤ 1 min 95 of 100 within 1 min",
+		"class":             "up to 5 min 5 0",
+		"window under way":  "2026-03-01 11:50:00 2026-03-01 11:55:00 5 min 1 300 1 299 1 0 0 0 0 under way",
+		"window that lacks": "2 skipped: the service has &lt;lost&gt; it",
+		"older ones":        "Older ones:",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %q is not on the page:\n%s", what, want, text)
+		}
+	}
+	for _, not := range []string{"99 999", "77 777", " 1 259 "} {
+		if strings.Contains(text, not) {
+			t.Errorf("%q is on the page", not)
+		}
+	}
+	if _, status := fetch(h, httptest.NewRequest("GET", "/", nil)); !strings.Contains(status, `title="95 of 100 within 1 min">≤ 1 min</td>`) || !strings.Contains(status, "half arrive ≤ 1 min after they were listed") {
+		t.Error("the status page does not tell the latency")
+	}
+	if n := strings.Count(body, `<tr class="first">`); n != shownWindows {
+		t.Errorf("%d windows, want %d", n, shownWindows)
+	}
+	if _, body := fetch(h, httptest.NewRequest("GET", "/feeds/security-alerts", nil)); !strings.Contains(body, "Switched off") {
+		t.Error("a feed that is off does not say so")
+	}
+	if response, body := fetch(h, httptest.NewRequest("GET", "/feeds/none", nil)); response.StatusCode != http.StatusNotFound || !strings.Contains(body, `no feed "none"`) {
+		t.Errorf("a feed that is none: HTTP %d: %s", response.StatusCode, body)
+	}
+}
+
+// TestRanges: the plots span what was chosen, six hours if nothing was.
+func TestRanges(t *testing.T) {
+	h := testPages(t, pageStatus)
+	for query, want := range map[string]string{"": "last 5 h", "?range=6h": "last 5 h", "?range=1h": "last 1 h", "?range=24h": "last 5 h", "?range=x": "last 5 h"} {
+		_, body := fetch(h, httptest.NewRequest("GET", "/"+query, nil))
+		if !strings.Contains(body, "plots of the "+want) {
+			t.Errorf("%q: the plots are not of the %s", query, want)
+		}
+		if n := strings.Count(body, `aria-current="true"`); n != 1 {
+			t.Errorf("%q: %d ranges are the current one", query, n)
+		}
+	}
 }
 
 func fetch(h http.Handler, r *http.Request) (*http.Response, string) {
@@ -229,7 +319,7 @@ func TestHeadline(t *testing.T) {
 func TestPagesAreSelfContained(t *testing.T) {
 	one, many := testPages(t, pageStatus), testTenantPages(t)
 	inline := regexp.MustCompile(`(?i)<[a-z][^>]*\s(on[a-z]+|style)\s*=|<style|<script(?: defer)?>|javascript:`)
-	for _, path := range []string{"/", "/workbench", "/page/page.css", "/page/page.js", "/page/icon.svg", "/tenants/contoso", "many:/", "many:/workbench"} {
+	for _, path := range []string{"/", "/workbench", "/feeds/entra-signins", "/page/page.css", "/page/page.js", "/page/icon.svg", "/tenants/contoso", "many:/", "many:/workbench"} {
 		h, path := one, path
 		if named, ok := strings.CutPrefix(path, "many:"); ok || strings.HasPrefix(path, "/tenants") {
 			h, path = many, named
@@ -255,6 +345,9 @@ func TestPagesAreSelfContained(t *testing.T) {
 			t.Errorf("%s: inline script or style: %s", path, at)
 		}
 		for _, m := range regexp.MustCompile(`(?:src|href|action)="([^"]*)"`).FindAllStringSubmatch(body, -1) {
+			if strings.HasPrefix(m[1], "?range=") || strings.HasPrefix(m[0], `href="https://learn.microsoft.com/`) { // a link that a person follows
+				continue
+			}
 			if !strings.HasPrefix(m[1], "/") && m[1] != "#main" || strings.HasPrefix(m[1], "//") {
 				t.Errorf("%s: refers to %s", path, m[1])
 			}
@@ -398,14 +491,14 @@ func TestHistory(t *testing.T) {
 		s := fleet.SampleOf(status)
 		s.At = pageNow.Add(time.Duration(i) * fleet.SampleEvery)
 		for f := range s.Feeds {
-			s.Feeds[f].Delivered = int64(i) * 10
+			s.Feeds[f].Delivered = int64(i) * 20
 		}
 		h.Add(s)
 	}
 	now := fleet.SampleOf(status)
 	now.At = pageNow.Add(time.Duration(sampleCount+100) * fleet.SampleEvery)
 	for f := range now.Feeds {
-		now.Feeds[f].Delivered = int64(sampleCount+100) * 10
+		now.Feeds[f].Delivered = int64(sampleCount+100) * 20
 	}
 	list := h.Until(now)
 	if len(list) != sampleCount+1 {
@@ -420,7 +513,7 @@ func TestHistory(t *testing.T) {
 		t.Errorf("%v events a minute, want 20", got)
 	}
 	p := throughputPlot(list, 0)
-	if p.Most != "20" || !strings.Contains(p.Label, "6 h: 20 now, at most 20") {
+	if p.Most != "20" || !strings.Contains(p.Label, "1 d: 20 now, at most 20") {
 		t.Errorf("plot: %s, at most %s", p.Label, p.Most)
 	}
 	for _, p := range []plot{p, throughputPlot(list, -1), lagPlot(list, 0)} {
@@ -479,7 +572,7 @@ func TestTemplatesCallNoMethods(t *testing.T) {
 			}
 		}
 	}
-	for _, of := range []reflect.Type{reflect.TypeFor[statusView](), reflect.TypeFor[workbenchView](), reflect.TypeFor[tenantsView]()} {
+	for _, of := range []reflect.Type{reflect.TypeFor[statusView](), reflect.TypeFor[feedPage](), reflect.TypeFor[workbenchView](), reflect.TypeFor[tenantsView]()} {
 		collect(of)
 	}
 	files, err := fs.Glob(pageFiles, "page/*.html")

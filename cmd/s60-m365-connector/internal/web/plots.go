@@ -24,6 +24,42 @@ func perMinute(samples []fleet.Sample, feed int) float64 {
 	return float64(last.Delivered(feed)-first.Delivered(feed)) / span.Minutes()
 }
 
+// within are the samples of the last so long, and the one before them.
+func within(samples []fleet.Sample, span time.Duration) []fleet.Sample {
+	from := samples[len(samples)-1].At.Add(-span)
+	for len(samples) > 2 && !samples[1].At.After(from) {
+		samples = samples[1:]
+	}
+	return samples
+}
+
+// plotRanges are the spans to choose from; the second is shown if none is chosen.
+var plotRanges = []struct {
+	name string
+	span time.Duration
+}{{"1h", time.Hour}, {"6h", 6 * time.Hour}, {"24h", 24 * time.Hour}}
+
+// chosenRange is the span that a request asks for.
+func chosenRange(name string) time.Duration {
+	for _, r := range plotRanges {
+		if r.name == name {
+			return r.span
+		}
+	}
+	return plotRanges[1].span
+}
+
+// axis are the times below a plot, from its left edge to its right one.
+func axis(samples []fleet.Sample) []string {
+	const marks = 4
+	last, span := samples[len(samples)-1].At.UTC(), plotSpan(samples)
+	var list []string
+	for i := range marks + 1 {
+		list = append(list, last.Add(-span*time.Duration(marks-i)/marks).Format("15:04"))
+	}
+	return list
+}
+
 // plot is a small line chart. Its paths are in a box of plotWidth by plotHeight.
 type plot struct {
 	Line, Area string // the d of SVG paths; empty: there is nothing to show

@@ -175,6 +175,9 @@ func (f server) mux() *http.ServeMux {
 		mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, f.Statuses()) })
 	}
 	reading := make(chan struct{}, ledgersAtOnce)
+	mux.HandleFunc("GET "+of+"/feeds/{feed}", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
+		f.pagesOf(c).showFeed(reading, w, r)
+	}))
 	mux.HandleFunc("GET "+of+"/ledger.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
 		select {
 		case reading <- struct{}{}:

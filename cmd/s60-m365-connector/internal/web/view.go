@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,8 @@ type statusView struct {
 	Traffic    plot
 	Rate       string
 	Span       string // of the plots
+	Ranges     []rangeView
+	Axis       []string // times below the plots
 	Feeds      []feedView
 	Ledger     []ledgerView
 	Total      ledgerView
@@ -54,6 +57,22 @@ type statusView struct {
 	Deliveries []deliveryView
 	Off        []string
 	Problems   []problemView // of the destination
+}
+
+// rangeView is a span of the plots that can be chosen.
+type rangeView struct {
+	Name    string
+	Current bool
+}
+
+// latencyView is how long events took from the service's list to the destination's yes.
+type latencyView struct{ Median, Most string } // "": none were new while polling
+
+func latencyOf(d engine.Delays) latencyView {
+	if d.Count() == 0 {
+		return latencyView{}
+	}
+	return latencyView{"≤ " + wording.Span(d.Quantile(0.5)), "95 of 100 within " + wording.Span(d.Quantile(0.95))}
 }
 
 // fact is one number of the summary.
@@ -70,6 +89,8 @@ type feedView struct {
 	Cursor          time.Time
 	Lag, Rate       string
 	Forwarded       string
+	Page            string // of the feed, below the tenant's
+	Latency         latencyView
 	Throughput      plot
 	LagPlot         plot
 	Problems        []problemView
@@ -109,13 +130,17 @@ type deliveryView struct {
 // deliveryOf is the part of a feed.
 type deliveryOf struct{ Feed, Partition, Events string }
 
-// view is the page's account of a status.
-func (p *pages) view(s engine.Status) statusView {
-	samples := p.history.Until(fleet.SampleOf(s))
+// view is the page's account of a status, with plots of the last span.
+func (p *pages) view(s engine.Status, span time.Duration) statusView {
+	samples := within(p.history.Until(fleet.SampleOf(s)), span)
 	v := statusView{
-		Now: s.Now.UTC(), Began: s.Started.UTC(),
+		Axis: axis(samples),
+		Now:  s.Now.UTC(), Began: s.Started.UTC(),
 		Traffic: throughputPlot(samples, -1), Rate: rate(perMinute(samples, -1)), Span: wording.Span(plotSpan(samples)),
 		Deliveries: deliveries(s, samples), Problems: destinationProblem(s),
+	}
+	for _, r := range plotRanges {
+		v.Ranges = append(v.Ranges, rangeView{r.name, r.span == span})
 	}
 	feeds := map[string]*definition.Feed{}
 	for _, f := range p.defs.Set.Feeds {
@@ -133,18 +158,10 @@ func (p *pages) view(s engine.Status) statusView {
 			continue
 		}
 		states[f.State]++
-		row := feedView{
-			Feed: f.Feed, Partition: f.Partition, First: f.Feed != last,
-			Level: stateLevel[f.State], State: fleet.WithHolder(stateWord[f.State], f), Since: ago(s.Now, f.Since),
-			Cursor: f.Cursor.UTC(), Rate: rate(perMinute(samples, i)), Forwarded: number(f.Forwarded),
-			Throughput: throughputPlot(samples, i), LagPlot: lagPlot(samples, i),
-			Problems: problems(f, feeds[f.Feed]),
-		}
-		if !f.Cursor.IsZero() {
-			row.Lag = wording.Span(f.Lag(s.Now))
-			if f.State != engine.Gated {
-				behind = max(behind, f.Lag(s.Now))
-			}
+		row := feedRow(s, f, i, samples, feeds[f.Feed])
+		row.First = f.Feed != last
+		if !f.Cursor.IsZero() && f.State != engine.Gated {
+			behind = max(behind, f.Lag(s.Now))
 		}
 		last = f.Feed
 		v.Feeds = append(v.Feeds, row)
@@ -167,6 +184,22 @@ func (p *pages) view(s engine.Status) statusView {
 	v.Level, v.Headline = headline(s, states)
 	v.Facts = facts(s, total, behind, difference)
 	return v
+}
+
+// feedRow is the partition at one place of a status.
+func feedRow(s engine.Status, f engine.FeedStatus, at int, samples []fleet.Sample, feed *definition.Feed) feedView {
+	row := feedView{
+		Feed: f.Feed, Partition: f.Partition,
+		Level: stateLevel[f.State], State: fleet.WithHolder(stateWord[f.State], f), Since: ago(s.Now, f.Since),
+		Cursor: f.Cursor.UTC(), Rate: rate(perMinute(samples, at)), Forwarded: number(f.Forwarded),
+		Page: "/feeds/" + url.PathEscape(f.Feed), Latency: latencyOf(f.Latency),
+		Throughput: throughputPlot(samples, at), LagPlot: lagPlot(samples, at),
+		Problems: problems(f, feed),
+	}
+	if !f.Cursor.IsZero() {
+		row.Lag = wording.Span(f.Lag(s.Now))
+	}
+	return row
 }
 
 // headline is the answer to "is it still collecting?".
@@ -206,6 +239,9 @@ func headline(s engine.Status, states map[engine.State]int) (level, string) {
 
 func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, difference int64) []fact {
 	delivery := fact{"Destination", s.Destination, "takes events", good}
+	if n := s.Delivery.Concurrency; n > 0 {
+		delivery.Note = fmt.Sprintf("takes events, %d %s at once", n, wording.Plural(n, "request"))
+	}
 	if !s.Delivery.OK {
 		delivery = fact{"Destination", s.Destination, "does not take events", bad}
 	}
@@ -231,6 +267,13 @@ func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, diffe
 		}
 	}
 	lag := fact{"Furthest behind", wording.Span(behind), "the slowest feed", quiet}
+	var latency engine.Delays
+	for _, f := range s.Feeds {
+		latency.Merge(&f.Latency)
+	}
+	if l := latencyOf(latency); l.Median != "" {
+		lag.Note = "the slowest feed; half arrive " + l.Median + " after they were listed"
+	}
 	return []fact{
 		{"Delivered", number(total.Delivered), "events since start", quiet},
 		lag, delivery, ledger, dead, credential,
