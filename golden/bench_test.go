@@ -92,6 +92,22 @@ func BenchmarkShipped(b *testing.B) {
 	}
 }
 
+// BenchmarkCompile compiles all shipped mappings, as a start does.
+//
+//	go test -run - -bench Compile -cpu 1 ./golden
+func BenchmarkCompile(b *testing.B) {
+	set := shipped(b)
+	names := mapped(b)
+	b.ResetTimer()
+	start := used()
+	for range b.N {
+		for _, name := range names {
+			compile(b, set.Mapping(name))
+		}
+	}
+	b.ReportMetric(float64(used()-start)/float64(b.N)/1e6, "cpu-ms")
+}
+
 // used is the processor time of this process so far.
 func used() time.Duration {
 	var u syscall.Rusage

@@ -115,6 +115,23 @@ func (c *compiler) eval(n ast.Node) eval {
 	return func(m *Machine) Value { return boolean(holds(m)) }
 }
 
+// both compiles a node for its value and as a condition, most of it once.
+func (c *compiler) both(n ast.Node) (eval, cond) {
+	isCondition := false
+	switch n := n.(type) {
+	case *ast.UnaryNode:
+		isCondition = n.Operator == "not" || n.Operator == "!"
+	case *ast.BinaryNode:
+		isCondition = isComparison[n.Operator]
+	}
+	if isCondition {
+		holds := c.cond(n)
+		return func(m *Machine) Value { return boolean(holds(m)) }, holds
+	}
+	v := c.eval(n)
+	return v, func(m *Machine) bool { return m.truth(v(m)) }
+}
+
 func (c *compiler) evals(nodes []ast.Node) []eval {
 	out := make([]eval, len(nodes))
 	for i, n := range nodes {
@@ -273,12 +290,15 @@ func (c *compiler) call(n *ast.CallNode) eval {
 		return c.words(n.Arguments)
 	}
 	args := c.evals(n.Arguments)
-	if part := map[string]int{"first": 0, "last": -1}; len(args) == 1 {
-		if index, ok := part[name]; ok {
-			e := func(m *Machine) Value { return m.member(args[0](m), integer(index)) }
-			if part := c.splitPart(n.Arguments[0], index, e); part != nil {
-				return part
-			}
+	if name == "first" || name == "last" {
+		index := 0
+		if name == "last" {
+			index = -1
+		}
+		list := args[0]
+		e := func(m *Machine) Value { return m.member(list(m), integer(index)) }
+		if part := c.splitPart(n.Arguments[0], index, e); part != nil {
+			return part
 		}
 	}
 	if f.one != nil && len(args) == 1 {
@@ -325,27 +345,17 @@ func (c *compiler) call(n *ast.CallNode) eval {
 	}
 }
 
-// counter counts the calls and lookups in expressions.
-type counter map[string]int
-
-func (c counter) Visit(n *ast.Node) {
-	switch (*n).(type) {
-	case *ast.CallNode, *ast.MemberNode, *ast.BuiltinNode:
-		c[(*n).String()]++
-	}
-}
-
 // memo makes that what stands in the unit several times, or in a loop without
 // reading its element, is computed once for a record.
 func (c *compiler) memo(n ast.Node, e eval) eval {
-	name := n.String()
-	if c.unit.uses[name] < 2 && c.loops == 0 || c.readsScope(n) {
+	if c.unit.same.uses(n) < 2 && c.loops == 0 || c.readsScope(n) {
 		return e
 	}
-	i, ok := c.unit.memos[name]
+	number := c.unit.same.numbers[n]
+	i, ok := c.unit.memos[number]
 	if !ok {
 		i = len(c.unit.memos)
-		c.unit.memos[name] = i
+		c.unit.memos[number] = i
 	}
 	return func(m *Machine) Value {
 		if memo := &m.memos[i]; memo.record == m.record {

@@ -59,9 +59,9 @@ type Unit struct {
 	slots    map[string]int // by name: the computed names first
 	programs []*Program
 
-	reads     map[int]int    // how many names stand in the unit, by slot
-	uses      map[string]int // how often a call stands in the unit, by its text
-	memos     map[string]int
+	reads     map[int]int // how many names stand in the unit, by slot
+	same      *identities
+	memos     map[int32]int // of nodes, by their numbers
 	variables int
 	pool      []Value // elements of constant lists and maps
 	tables    map[uintptr]map[string]Value
@@ -96,8 +96,8 @@ func NewUnit(options Options) *Unit {
 		options: options,
 		slots:   make(map[string]int),
 		reads:   make(map[int]int),
-		uses:    make(map[string]int),
-		memos:   make(map[string]int),
+		same:    &identities{numbers: make(map[ast.Node]int32), known: make(map[string]int32)},
+		memos:   make(map[int32]int),
 		tables:  make(map[uintptr]map[string]Value),
 	}
 	for i, name := range options.Computed {
@@ -164,12 +164,12 @@ func (u *Unit) Parse(source string) (*Program, error) {
 // Link compiles what was parsed. No expression can be added afterwards.
 func (u *Unit) Link() {
 	for _, p := range u.programs {
-		ast.Walk(&p.syntax, counter(u.uses))
+		ast.Walk(&p.syntax, u.same)
 	}
+	u.same.known, u.same.key = nil, nil
 	for _, p := range u.programs {
 		c := compiler{unit: u}
-		p.eval = c.eval(p.syntax)
-		p.cond = c.cond(p.syntax)
+		p.eval, p.cond = c.both(p.syntax)
 		p.field = c.field(p.syntax)
 		if v, ok := c.constant(p.syntax); ok {
 			p.field, p.fixed = isFixed, c.pooled(v)

@@ -72,7 +72,7 @@ func (c *compiler) loop(n *ast.BuiltinNode) eval {
 	if len(n.Arguments) > 1 {
 		body = n.Arguments[1].(*ast.PredicateNode).Node
 	}
-	l.body, l.holds = c.eval(body), c.cond(body)
+	l.body, l.holds = c.both(body)
 	c.loops--
 	c.scope = c.scope[:outer]
 	if len(n.Arguments) > 2 {

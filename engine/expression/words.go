@@ -114,7 +114,7 @@ func (c *compiler) writer(n ast.Node) writer {
 			return c.join(n)
 		}
 	case *ast.CallNode:
-		if n.Callee.String() == "words" && c.unit.uses[n.String()] < 2 && c.loops == 0 {
+		if n.Callee.String() == "words" && c.unit.same.uses(n) < 2 && c.loops == 0 {
 			return c.sentence(n.Arguments)
 		}
 	}

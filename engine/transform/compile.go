@@ -284,7 +284,7 @@ func (c *compiler) rule(rules []int32, m *definition.Mapping, f definition.Mappi
 	if e == nil || !ok {
 		return rules
 	}
-	c.m.rules = append(c.m.rules, rule{field: field, expression: e, origin: Origin{Mapping: m.Name, Pos: f.Expr.Pos(), Source: f.Expr.Value, Case: when}})
+	c.m.rules = append(c.m.rules, rule{field: field, expression: e, mapping: m.Name, when: when})
 	return append(rules, int32(len(c.m.rules)-1))
 }
 

@@ -48,6 +48,11 @@ func (m *Mapper) newPlan() *plan {
 	d.plan.winner = append([]int32(nil), m.winner...)
 	d.prune()
 	d.compose()
+	d.plan.steady = make([]bool, len(m.m.values))
+	for i := range m.m.values {
+		v := &m.m.values[i]
+		d.plan.steady[i] = d.decided(v.value) && !slices.ContainsFunc(v.when, func(when *compiled) bool { return !d.decided(when) })
+	}
 	m.plan = outer
 	return d.plan
 }

@@ -63,7 +63,7 @@ func (m *Mapping) Explain(record []byte, constants ...Constant) []Explanation {
 				e.From = FromConstant
 			}
 			if r := mapper.winner[field]; r >= 0 {
-				e.Origin, e.Failed = m.rules[r].origin, causes[e.Field]
+				e.Origin, e.Failed = m.rules[r].origin(), causes[e.Field]
 				if mapper.gives(r) {
 					e.From = FromRule
 				}
@@ -76,10 +76,15 @@ func (m *Mapping) Explain(record []byte, constants ...Constant) []Explanation {
 	})
 	for field, name := range m.fields {
 		if r := mapper.winner[field]; r >= 0 && !present[name] {
-			out = append(out, Explanation{Field: name, From: FromRule, Origin: m.rules[r].origin, Failed: causes[name]})
+			out = append(out, Explanation{Field: name, From: FromRule, Origin: m.rules[r].origin(), Failed: causes[name]})
 		}
 	}
 	return out
+}
+
+func (r *rule) origin() Origin {
+	text := r.expression.text
+	return Origin{Mapping: r.mapping, Pos: text.Pos(), Source: text.Value, Case: r.when}
 }
 
 // gives says whether a rule gives a value for the record that was mapped last.

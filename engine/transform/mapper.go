@@ -27,9 +27,10 @@ type Mapper struct {
 	failed []FieldError
 	stamp  expression.Value // what a rule gave for the timestamp of this event
 
-	scratch []byte                // of Redacted
-	filters []*filter             // the drops and samples that hold for this event
-	judged  []map[string]struct{} // by field of few values: those that were met; nil where it is not told
+	scratch []byte              // of Redacted
+	filters []*filter           // the drops and samples that hold for this event
+	judged  []map[string]string // by field of few values: those that were met; nil where it is not told
+	last    []string            // of them, the one that was met last
 }
 
 // NewMapper makes a mapper whose events carry the given further constants
@@ -54,10 +55,11 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 			}
 		}
 	}
-	mapper.judged = make([]map[string]struct{}, len(m.values))
+	mapper.judged = make([]map[string]string, len(m.values))
+	mapper.last = make([]string, len(m.values))
 	for i, v := range m.values {
 		if mapper.redact == nil || mapper.redact.changes(v.name) == nil {
-			mapper.judged[i] = make(map[string]struct{})
+			mapper.judged[i] = make(map[string]string)
 		}
 	}
 	mapper.forget()

@@ -37,6 +37,8 @@ type plan struct {
 	parts  []part  // of the event, behind the fields of the record
 	known  []int16 // by field: where its value stands in values, from 1; 0 if it is not known
 	values []expression.Value
+	steady []bool // by field of few values: it has the same in all records
+	judged []bool // the same, once they were judged; nil before
 }
 
 // part is a part of an event: fields that are the same in all events of the
@@ -57,7 +59,7 @@ const (
 // planner holds the plans of a mapper.
 type planner struct {
 	plans   map[string]*plan
-	last    *plan
+	before  *plan
 	lastKey []byte
 	key     []byte // scratch
 	records int    // since the plans were begun
@@ -77,14 +79,14 @@ func (m *Mapper) planned() *plan {
 			return nil
 		}
 	}
-	if p.last != nil && string(p.key) == string(p.lastKey) {
-		return p.last
+	if p.before != nil && string(p.key) == string(p.lastKey) {
+		return p.before
 	}
 	found := p.plans[string(p.key)]
 	if found == nil {
 		if len(p.plans) >= maxPlans {
 			if p.records < maxPlans*leastUses {
-				p.off, p.plans, p.last = true, nil, nil
+				p.off, p.plans, p.before = true, nil, nil
 				return nil
 			}
 			p.plans, p.records = nil, 0
@@ -95,7 +97,7 @@ func (m *Mapper) planned() *plan {
 		found = m.newPlan()
 		p.plans[string(p.key)] = found
 	}
-	p.last, p.lastKey = found, append(p.lastKey[:0], p.key...)
+	p.before, p.lastKey = found, append(p.lastKey[:0], p.key...)
 	return found
 }
 

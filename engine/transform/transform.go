@@ -113,7 +113,8 @@ type Mapping struct {
 type rule struct {
 	field      int
 	expression *compiled
-	origin     Origin
+	mapping    string // that it stands in
+	when       string // the condition of the case it belongs to, empty if none
 }
 
 // Origin is where in a mapping something stands.

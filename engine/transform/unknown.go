@@ -105,12 +105,16 @@ func (f *flattener) noteField(l *leaf) {
 	f.unknown = append(f.unknown, Unknown{Kind: unknownField, Name: l.name})
 }
 
-// noteValues notes values that the mapping does not know.
+// noteValues notes values that the mapping does not know. Those that are the same
+// for all records of a kind are judged with the first.
 func (m *Mapper) noteValues() {
 	for i := range m.m.values {
 		v := &m.m.values[i]
 		if m.judged[i] == nil {
 			continue // it is redacted
+		}
+		if m.plan != nil && m.plan.judged != nil && m.plan.judged[i] {
+			continue
 		}
 		value, err := v.value.program.Value(m.machine)
 		if err != nil || value.Nothing() {
@@ -120,17 +124,27 @@ func (m *Mapper) noteValues() {
 		if !ok {
 			continue
 		}
-		if _, judged := m.judged[i][text]; judged || !m.all(v.when) {
+		if text == m.last[i] {
+			continue
+		}
+		if judged, ok := m.judged[i][text]; ok {
+			m.last[i] = judged
+			continue
+		}
+		if !m.all(v.when) {
 			continue
 		}
 		if len(m.judged[i]) == mostJudged {
 			clear(m.judged[i])
 		}
 		text = strings.Clone(text)
-		m.judged[i][text] = struct{}{}
+		m.judged[i][text], m.last[i] = text, text
 		if known, err := v.is.program.Holds(m.machine); err == nil && !known && told(text) && len(m.unknown) < mostNoted {
 			m.unknown = append(m.unknown, Unknown{v.kind, v.name, text})
 		}
+	}
+	if m.plan != nil && m.plan.judged == nil {
+		m.plan.judged = m.plan.steady
 	}
 }
 
