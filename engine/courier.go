@@ -241,6 +241,8 @@ func (c *courier) advance(entry *checkpoint.Entry, started time.Time) {
 		c.position.Link = c.link
 	}
 	switch {
+	case c.how.archive:
+		p.markRead(&c.position, checkpoint.Span{From: entry.From, To: entry.To})
 	case c.how.keepCursor:
 	case p.feed.Window == nil:
 		c.position.Cursor, c.position.ReadAt = started, started
@@ -288,7 +290,7 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	counts, items, out := &tally{}, newClaims(), &outgoing{outbox: p.engine.outbox}
 	courier := &courier{
 		p: p, how: how, round: round, ctx: ctx, end: end, out: out, tally: counts, items: items, position: p.position,
-		entry: checkpoint.Entry{Feed: p.feed.Name, Partition: p.account, From: w.From, To: w.To},
+		entry: checkpoint.Entry{Feed: p.kept, Partition: p.account, From: w.From, To: w.To},
 	}
 	if how.look {
 		courier.entry.Looked = started

@@ -99,7 +99,8 @@ type Engine struct {
 	outbox     *outbox
 	partitions []*partition
 	disabled   []*definition.Feed
-	holding    sync.Mutex // guards held of the partitions
+	holding    sync.Mutex                                       // guards held of the partitions
+	read       func(feed *definition.Feed, value string) reader // tests play it; nil: a reader of extract
 	licences   licences
 
 	refusal struct { // of the credential, as it was told last
@@ -124,7 +125,7 @@ func New(config Config) (*Engine, error) {
 		if err != nil {
 			return nil, fmt.Errorf("feed %s: enabled: %w", feed.Name, err)
 		}
-		if !enabled {
+		if !enabled || e.standsIn(feed) != nil { // an archive is read by a backfill only
 			e.disabled = append(e.disabled, feed)
 			continue
 		}

@@ -10,13 +10,33 @@ import (
 )
 
 // expires is until when a key committed now is remembered: the retention, the
-// overlap, and a day to spare.
+// overlap, and a day to spare. What is read soon after a start or a gap may have happened before, where an
+// archive lists it: it is remembered as long as that reaches back.
 func (p *partition) expires() time.Time {
-	keep := p.retention() + 24*time.Hour
+	keep := p.retention()
+	if p.keep > 0 {
+		keep = p.keep
+	}
+	now := p.engine.Now()
+	if p.archive != nil && now.Before(p.unbroken().Add(p.retention())) {
+		keep = max(keep, p.archive.Window.Retention)
+	}
+	keep += 24 * time.Hour
 	if p.feed.Window != nil {
 		keep += p.feed.Window.Overlap
 	}
-	return p.engine.Now().Add(keep)
+	return now.Add(keep)
+}
+
+// unbroken is since when the partition has collected without a gap.
+func (p *partition) unbroken() time.Time {
+	since := p.position.Start
+	for _, g := range p.position.Gaps {
+		if g.To.After(since) {
+			since = g.To
+		}
+	}
+	return since
 }
 
 func (p *partition) itemKey(key string) checkpoint.Key {

@@ -21,10 +21,13 @@ const unbounded = 30 * 24 * time.Hour
 type partition struct {
 	engine  *Engine
 	feed    *definition.Feed
-	value   string // of the for_each, "" without
-	place   int    // among the partitions of the engine
-	account string // under which the state keeps it: its value, but for a backfill beside those who collect
-	key     string // of its events, for their order: feed and value
+	value   string           // of the for_each, "" without
+	place   int              // among the partitions of the engine
+	kept    string           // the feed's name in the state: its own, but for an archive
+	account string           // under which the state keeps it: its value, but for a backfill beside those who collect
+	archive *definition.Feed // of the feed; nil: none
+	keep    time.Duration    // how long records may be offered again; 0: as long as the service keeps them
+	key     string           // of its events, for their order: feed and value
 	reader  reader
 	mappers sync.Pool // of *transform.Mapper
 	redacts bool      // its mapping does: bytes that are no JSON are not kept
@@ -55,18 +58,28 @@ type reader interface {
 	Read(ctx context.Context, w extract.Window, sink extract.Sink) error
 	Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, err error)
 	Stats() extract.Stats
+	Pace(begin func(context.Context) error, end func())
+}
+
+// reader is what reads one partition of a feed.
+func (e *Engine) reader(feed *definition.Feed, value string) (reader, error) {
+	if e.read != nil {
+		return e.read(feed, value), nil
+	}
+	return extract.NewReader(e.Client, feed, value, e.Settings)
 }
 
 func newPartition(e *Engine, feed *definition.Feed, value string, mapping *transform.Mapping, shared *claims) (*partition, error) {
-	reader, err := extract.NewReader(e.Client, feed, value, e.Settings)
+	reader, err := e.reader(feed, value)
 	if err != nil {
 		return nil, err
 	}
 	p := &partition{
-		engine: e, feed: feed, value: value, account: value, key: feed.Name, reader: reader, claims: shared,
-		hold:   hold{workers: e.Workers, tenant: e.Tenant},
-		log:    e.Log.With("feed", feed.Name),
-		status: FeedStatus{Feed: feed.Name, Partition: value, State: Starting, Since: e.Now()},
+		engine: e, feed: feed, value: value, kept: feed.Name, account: value, key: feed.Name, reader: reader, claims: shared,
+		archive: e.archived(feed),
+		hold:    hold{workers: e.Workers, tenant: e.Tenant},
+		log:     e.Log.With("feed", feed.Name),
+		status:  FeedStatus{Feed: feed.Name, Partition: value, State: Starting, Since: e.Now()},
 	}
 	if value != "" {
 		p.key += "/" + value
@@ -105,7 +118,7 @@ func (p *partition) load(ctx context.Context, now time.Time) error {
 	if p.loaded {
 		return nil
 	}
-	position, ok, err := p.engine.Store.Position(p.feed.Name, p.account)
+	position, ok, err := p.engine.Store.Position(p.kept, p.account)
 	if err != nil {
 		return err
 	}
@@ -127,7 +140,7 @@ func (p *partition) load(ctx context.Context, now time.Time) error {
 // commit writes c for this partition, and tries until the connector stops: a
 // full disk must not make it forget, and hence repeat, what it delivered.
 func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
-	c.Feed, c.Partition = p.feed.Name, p.account
+	c.Feed, c.Partition = p.kept, p.account
 	p.observe(func(s *FeedStatus) { s.writingSince = time.Now() })
 	defer p.observe(func(s *FeedStatus) { s.writingSince = time.Time{} })
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {

@@ -119,6 +119,8 @@ func (s *service) Probe(_ context.Context, w extract.Window) (int, error) {
 
 func (s *service) Stats() extract.Stats { return extract.Stats{} }
 
+func (s *service) Pace(func(context.Context) error, func()) {}
+
 // page hands over records as one page, and items as documents of one record each.
 func page(ctx context.Context, sink extract.Sink, records ...string) error {
 	s := sink.Open("", time.Time{})

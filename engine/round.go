@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -98,6 +99,7 @@ func (p *partition) catchUp(ctx context.Context) error {
 			return err
 		}
 		p.position.Cursor = from
+		p.position.Gaps = joined(append(slices.Clip(p.position.Gaps), checkpoint.Span{From: from.Add(-lost), To: from}))
 	}
 	if p.position.Cursor.After(started.Add(ahead)) {
 		if err := p.backFromTheFuture(ctx, from, target, started); err != nil {
@@ -185,14 +187,22 @@ func (p *partition) subscribe(ctx context.Context) error {
 	attempted, err := p.reader.Subscribe(ctx, p.position.SubscribedAt, p.lost)
 	if !attempted.IsZero() && !attempted.Equal(p.position.SubscribedAt) {
 		p.position.SubscribedAt = attempted
+		lost := checkpoint.Span{From: p.position.Cursor, To: p.now().Truncate(time.Second)}
+		first := p.position.ReadAt.IsZero()
+		if first { // of the time before its first subscription the service has collected nothing
+			lost.From = lost.To.Add(-p.retention())
+		}
+		if err == nil && p.archive != nil {
+			p.position.Gaps = joined(append(slices.Clip(p.position.Gaps), lost))
+		}
 		position := p.position
 		if err := p.commit(ctx, &checkpoint.Commit{Position: &position}); err != nil {
 			return err
 		}
 		if err == nil {
 			p.log.Info("subscription started")
-			if !p.position.ReadAt.IsZero() { // somebody had stopped it
-				err = p.gap(ctx, p.position.Cursor, p.now().Truncate(time.Second), gapSubscription)
+			if !first { // somebody had stopped it
+				err = p.gap(ctx, lost.From, lost.To, gapSubscription)
 			}
 		}
 	}

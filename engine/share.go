@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
-	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 // This file is for several processes that share the partitions of a tenant.
@@ -17,7 +16,7 @@ func (p *partition) lease(ctx context.Context, wait bool) (_ context.Context, re
 		return ctx, func() {}, nil
 	}
 	p.observe(func(s *FeedStatus) { s.become(Standby, p.engine.Now()) })
-	held, giveBack, err := leases.Hold(ctx, p.engine.leased(p.feed), p.account, wait)
+	held, giveBack, err := leases.Hold(ctx, p.engine.leased(p.kept), p.account, wait)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -39,18 +38,18 @@ func (p *partition) lease(ctx context.Context, wait bool) (_ context.Context, re
 }
 
 // leased is what the leases call a feed: its name in the store of all tenants.
-func (e *Engine) leased(feed *definition.Feed) string {
+func (e *Engine) leased(feed string) string {
 	if e.Tenant == "" {
-		return feed.Name
+		return feed
 	}
-	return checkpoint.ScopedFeed(e.Tenant, feed.Name)
+	return checkpoint.ScopedFeed(e.Tenant, feed)
 }
 
 // elsewhere tells of a partition that another process runs what the shared state does.
 func (p *partition) elsewhere(s *FeedStatus) {
-	s.Holder = p.engine.Leases.Holder(p.engine.leased(p.feed), p.account)
+	s.Holder = p.engine.Leases.Holder(p.engine.leased(p.kept), p.account)
 	// A state that cannot be read is reported by those who work with it.
-	if position, ok, err := p.engine.Store.Position(p.feed.Name, p.account); err == nil && ok {
+	if position, ok, err := p.engine.Store.Position(p.kept, p.account); err == nil && ok {
 		s.Cursor, s.Forwarded, s.LastSuccess = position.Cursor, position.Forwarded, position.LastSuccess
 	}
 }

@@ -360,7 +360,7 @@ func (p *partition) remember() {
 		return
 	}
 	position := p.position
-	if err := p.engine.Store.Commit(&checkpoint.Commit{Feed: p.feed.Name, Partition: p.account, Position: &position}); err != nil {
+	if err := p.engine.Store.Commit(&checkpoint.Commit{Feed: p.kept, Partition: p.account, Position: &position}); err != nil {
 		p.log.Error("state could not be written", "error", err)
 	}
 }

@@ -35,7 +35,7 @@ type stuck struct {
 // walk reads [from, target) window by window, as far as that goes:
 //
 //	cannot finish      halved; the smallest is stepped over after some rounds
-//	must begin anew    so it does, a few times
+//	must begin anew    so it does, a few times, and so does a job of an archive that failed
 //	begins too early   moved forward to where the service's records begin
 //	a few items fail   left for the next round, and what comes after is read
 //	not subscribed     subscribed, once
@@ -56,6 +56,11 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 				return errors.Join(incomplete, err)
 			}
 			moved = true
+			continue
+		}
+		if how.archive && is[*extract.JobFailed](err) && begun < resets {
+			begun++
+			p.log.Warn("the window is asked for anew", "from", from, "to", to, "cause", err)
 			continue
 		}
 		narrow := is[*extract.Narrow](err)
@@ -210,7 +215,7 @@ func (p *partition) tooEarly(ctx context.Context, from, target time.Time, early 
 			return from, err
 		}
 	}
-	p.position.Start = begins
+	p.position.Start = begins // what is before it was told, and no gap since
 	if begins.After(p.position.Cursor) {
 		p.position.Cursor = begins
 	}

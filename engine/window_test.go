@@ -105,4 +105,5 @@ func (readerFunc) Subscribe(_ context.Context, last time.Time, _ bool) (time.Tim
 
 func (readerFunc) Probe(context.Context, extract.Window) (int, error) { return 0, nil }
 
-func (readerFunc) Stats() extract.Stats { return extract.Stats{} }
+func (readerFunc) Stats() extract.Stats                     { return extract.Stats{} }
+func (readerFunc) Pace(func(context.Context) error, func()) {}

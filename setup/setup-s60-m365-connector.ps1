@@ -27,6 +27,8 @@ Also ask for provisioning logs.
 .PARAMETER SecurityAlerts
 Also ask for Defender alerts and incidents.
 
+.PARAMETER Archive
+Also ask for audit records older than seven days, for backfill.
 .PARAMETER Intune
 Also ask for Intune audit events.
 
@@ -106,6 +108,7 @@ param(
 
     [Parameter(ParameterSetName = 'Secret')]
     [Parameter(ParameterSetName = 'Certificate')]
+    [switch]$Archive,
     [switch]$Intune,
 
     [Parameter(ParameterSetName = 'Secret')]
@@ -163,6 +166,7 @@ $Permissions = @(
     [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityAlert.Read.All'; Id = '472e4a4d-bb4a-4026-98d1-0b0d74cb74a5' }
     [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityIncident.Read.All'; Id = '45cc0394-e837-488b-a098-1918f48d186c' }
     [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ThreatHunting.Read.All'; Id = 'dd98c7f5-2d42-42d3-a0e4-633161547251' }
+    [pscustomobject]@{ Set = 'archive'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'AuditLogsQuery.Read.All'; Id = '5e1e9171-754d-478c-812c-f1755a9a4c2d' }
     [pscustomobject]@{ Set = 'intune'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'DeviceManagementApps.Read.All'; Id = '7a6ee1e7-141e-4cec-ae74-d9db155731ff' }
 )
 # </permissions>
@@ -300,6 +304,7 @@ if ($DlpDetail) { $sets += 'dlp-detail' }
 if ($WorkloadIdentities) { $sets += 'workload-identities' }
 if ($Provisioning) { $sets += 'provisioning' }
 if ($SecurityAlerts) { $sets += 'security-alerts' }
+if ($Archive) { $sets += 'archive' }
 if ($Intune) { $sets += 'intune' }
 $wanted = @($Permissions | Where-Object { $sets -contains $_.Set })
 

@@ -19,6 +19,7 @@ Permissions beyond the core (audit records, sign-ins, directory audits):
   --workload-identities   risky service principals (Workload Identities Premium)
   --provisioning          provisioning logs
   --security-alerts       Defender alerts and incidents
+  --archive               audit records older than seven days, for backfill
   --intune                Intune audit events
 
 Credential, a secret unless a certificate is given:
@@ -58,6 +59,7 @@ provisioning 00000003-0000-0000-c000-000000000000 ProvisioningLog.Read.All 09193
 security-alerts 00000003-0000-0000-c000-000000000000 SecurityAlert.Read.All 472e4a4d-bb4a-4026-98d1-0b0d74cb74a5
 security-alerts 00000003-0000-0000-c000-000000000000 SecurityIncident.Read.All 45cc0394-e837-488b-a098-1918f48d186c
 security-alerts 00000003-0000-0000-c000-000000000000 ThreatHunting.Read.All dd98c7f5-2d42-42d3-a0e4-633161547251
+archive 00000003-0000-0000-c000-000000000000 AuditLogsQuery.Read.All 5e1e9171-754d-478c-812c-f1755a9a4c2d
 intune 00000003-0000-0000-c000-000000000000 DeviceManagementApps.Read.All 7a6ee1e7-141e-4cec-ae74-d9db155731ff'
 # </permissions>
 
@@ -82,7 +84,7 @@ while [ $# -gt 0 ]; do
 		;;
 	esac
 	case $1 in
-	--identity-protection | --dlp-detail | --workload-identities | --provisioning | --security-alerts | --intune)
+	--identity-protection | --dlp-detail | --workload-identities | --provisioning | --security-alerts | --archive | --intune)
 		sets="$sets${1#--} " ;;
 	--secret-months) secret_months=$2; shift ;;
 	--certificate-path) certificate_path=$2; shift ;;

@@ -75,6 +75,8 @@ type Position struct {
 	JobFor Span      `json:"job_for,omitzero"` // what it was asked for; zero for a feed without windows
 
 	Unreadable []Span `json:"unreadable,omitempty"` // told as gaps, and not asked for again
+	Gaps       []Span `json:"gaps,omitempty"`       // what was lost, or never collected, since Start
+	Read       []Span `json:"read,omitempty"`       // of an archive: what was read to its end
 
 	Forwarded   int64     `json:"forwarded"` // events delivered, ever
 	LastSuccess time.Time `json:"last_success,omitzero"`

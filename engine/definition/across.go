@@ -253,21 +253,42 @@ func (l *loader) references() {
 				f.tree.report(at, "the mapping %q is abstract: name one that extends it", f.Mapping)
 			}
 		}
-		if f.Archive == "" {
-			continue
-		}
-		_, at := f.tree.get("archive")
-		i := slices.IndexFunc(l.feeds, func(other *feedFile) bool { return other.Name == f.Archive })
-		switch {
-		case i < 0 && !slices.Contains(feeds, f.Archive):
-			f.tree.report(at, "there is no feed %q%s", f.Archive, choose(f.Archive, others(feeds, f.Name)))
-		case i < 0: // it has problems of its own
-		case l.feeds[i].Job != nil && l.feeds[i].Window != nil && l.feeds[i] != f:
-		case l.feeds[i].own && !f.own: // replaced by one that is no archive
-			f.Archive = ""
-		default:
-			f.tree.report(at, "the feed %q is no archive: it has no job, or no window", f.Archive)
-		}
+		l.archive(f, feeds)
+	}
+}
+
+// archive checks the archive that a feed names.
+func (l *loader) archive(f *feedFile, feeds []string) {
+	if f.Archive == "" {
+		return
+	}
+	_, at := f.tree.get("archive")
+	if at == nil {
+		return
+	}
+	i := slices.IndexFunc(l.feeds, func(other *feedFile) bool { return other.Name == f.Archive })
+	problem := ""
+	switch {
+	case i < 0 && !slices.Contains(feeds, f.Archive):
+		problem = fmt.Sprintf("there is no feed %q%s", f.Archive, choose(f.Archive, others(feeds, f.Name)))
+	case i < 0: // it has problems of its own
+	case l.feeds[i] == f:
+		problem = "a feed cannot be its own archive"
+	case f.Window == nil:
+		problem = "only a feed with a window has an archive: every poll of this one reads all of it"
+	case l.feeds[i].Job == nil || l.feeds[i].Window == nil:
+		problem = fmt.Sprintf("the feed %q is no archive: it has no job, or no window", f.Archive)
+	case l.feeds[i].ForEach != nil:
+		problem = fmt.Sprintf("the feed %q is no archive: it has for_each, but an archive is read once for all", f.Archive)
+	case l.feeds[i].Enabled != nil && l.feeds[i].Enabled.String() != "false":
+		problem = fmt.Sprintf(`the feed %q is no archive: an archive runs for backfill only, so it says enabled: "false"`, f.Archive)
+	}
+	switch {
+	case problem == "":
+	case i >= 0 && l.feeds[i].own && !f.own: // replaced by one that is no archive
+		f.Archive = ""
+	default:
+		f.tree.report(at, "%s", problem)
 	}
 }
 

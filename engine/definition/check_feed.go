@@ -11,21 +11,6 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// pending are keys that the languages have and that nothing implements yet: they are
-// refused, never passed over. Who implements one takes out its line.
-var pending = []string{
-	"archive",
-}
-
-// refusePending reports keys that are pending.
-func (t *tree) refusePending() {
-	for _, path := range pending {
-		if key, _ := t.get(path); key != nil {
-			t.report(key, "%q is not implemented yet", key.Value)
-		}
-	}
-}
-
 // feedCheck checks what the schema of feeds cannot say.
 type feedCheck struct {
 	*tree
@@ -34,7 +19,6 @@ type feedCheck struct {
 }
 
 func (c *feedCheck) all() {
-	c.refusePending()
 	c.evaluated()
 	c.times()
 	c.rules()

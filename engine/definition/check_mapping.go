@@ -14,7 +14,6 @@ import (
 
 // check checks what the schema of mappings cannot say of one file.
 func (m *mappingFile) check(settings map[string]any) {
-	m.tree.refusePending()
 	for i, r := range m.Redact {
 		_, node := m.tree.get(fmt.Sprintf("redact.%d.with", i))
 		if key, _ := settings["PSEUDONYM_KEY_FILE"].(string); r.With == RedactPseudonym && settings != nil && key == "" && node != nil {

@@ -36,16 +36,19 @@ type Feed struct {
 	// RecordsOptional says that a body may lack the records ("value?"): it then
 	// has none.
 	RecordsOptional bool
-	Expand          *Expand     `key:"expand" over:"item"`
-	Cursor          *Cursor     `key:"cursor"`    // nil: no notion of time, every round reads all
-	Window          *Window     `key:"window"`    // nil: every round reads all
-	Reconcile       *Reconcile  `key:"reconcile"` // nil: none
-	Snapshot        *Snapshot   `key:"snapshot"`  // nil: what is listed is a history
-	Key             []string    `key:"key"`       // gjson paths whose values together name a record; none with Snapshot
-	RateLimit       *RateLimit  `key:"rate_limit"`
-	Errors          []ErrorRule `key:"errors" over:"answer,bool"`
+	// Unwrap are gjson paths in an element of the records, of which the first that leads to an
+	// object is the record itself; none: the element is.
+	Unwrap    []string    `key:"unwrap"`
+	Expand    *Expand     `key:"expand" over:"item"`
+	Cursor    *Cursor     `key:"cursor"`    // nil: no notion of time, every round reads all
+	Window    *Window     `key:"window"`    // nil: every round reads all
+	Reconcile *Reconcile  `key:"reconcile"` // nil: none
+	Snapshot  *Snapshot   `key:"snapshot"`  // nil: what is listed is a history
+	Key       []string    `key:"key"`       // gjson paths whose values together name a record; none with Snapshot
+	RateLimit *RateLimit  `key:"rate_limit"`
+	Errors    []ErrorRule `key:"errors" over:"answer,bool"`
 	// Archive names a feed that reads the same records further back, "" if there
-	// is none. That feed has a Job and a Window.
+	// is none. That feed has a Job and a Window, and is never enabled.
 	Archive string `key:"archive"`
 	Mapping string `key:"mapping"`
 }

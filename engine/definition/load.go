@@ -61,6 +61,15 @@ func (s *Set) Feed(name string) *Feed {
 	return s.Feeds[i]
 }
 
+// ArchiveOf is the feed whose archive the feed of that name is, nil if it is none.
+func (s *Set) ArchiveOf(name string) *Feed {
+	i := slices.IndexFunc(s.Feeds, func(f *Feed) bool { return f.Archive == name })
+	if i < 0 {
+		return nil
+	}
+	return s.Feeds[i]
+}
+
 // Mapping is the mapping of that name, nil if there is none.
 func (s *Set) Mapping(name string) *Mapping {
 	i := slices.IndexFunc(s.Mappings, func(m *Mapping) bool { return m.Name == name })

@@ -212,6 +212,7 @@ func (h *records) begin() {
 }
 
 func (h *records) record(ctx context.Context, raw []byte) error {
+	raw = inner(raw, h.feed.Unwrap)
 	if h.keyed {
 		return h.hand(ctx, raw)
 	}

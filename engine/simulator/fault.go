@@ -107,12 +107,13 @@ const (
 	WidePartial  Kind = "wide-partial"  // a listing wider than 24 h is silently partial
 	Disable      Kind = "disable"       // an administrator disables the subscription named by Match, at once
 	Unsubscribe  Kind = "unsubscribe"   // the subscription named by Match is gone, at once
+	SearchFails  Kind = "search-fails"  // audit searches that are not done yet fail
 	RevokeTokens Kind = "revoke-tokens" // tokens issued so far are refused, at once
 )
 
 var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Redirect, Flood, Slow, Stall, GzipBreak, AF429, SelfLink, ForeignNext, ForeignLink,
 	EmptyPage, ExpireToken, OddHeader, NoStatus, Unlicensed, Forbidden, Expired, SecretExpired, SecretWrong, AppMissing, Blocked,
-	NoRoles, Busy, AcceptReset, Poison, Refuse, TooLarge, AuditLogOff, WidePartial, Disable, Unsubscribe, RevokeTokens}
+	NoRoles, Busy, AcceptReset, Poison, Refuse, TooLarge, AuditLogOff, WidePartial, Disable, Unsubscribe, SearchFails, RevokeTokens}
 
 // faultTargets are all targets of faults.
 func faultTargets() []string {

@@ -56,6 +56,8 @@ var endpoints = []endpoint{
 		top: 50, maxTop: 50, table: Incidents},
 	{path: "deviceManagement/auditEvents", entity: "auditEvent", roles: []string{"DeviceManagementApps.Read.All"}, denied: "protection", budget: "directory",
 		top: 1000, maxTop: 1000, orderBy: []string{"activityDateTime"}, streams: []string{DeviceAudits}},
+	{path: "security/auditLog/queries", method: http.MethodPost, roles: []string{"AuditLogsQuery.Read.All"}, denied: "audit", budget: "security", serve: (*Simulator).createAuditQuery},
+	{path: "security/auditLog/queries/", roles: []string{"AuditLogsQuery.Read.All"}, denied: "audit", budget: "security", serve: (*Simulator).auditQueries},
 	{path: "subscribedSkus", roles: []string{"LicenseAssignment.Read.All", "Directory.Read.All", "Organization.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).subscribedSkus},
 	{path: "organization", roles: []string{"Organization.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).organization},
 	{path: "applications", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).applications},

@@ -144,6 +144,9 @@ type Options struct {
 	MaxWalk    int
 	PartialFor time.Duration // how long a new blob holds only its first half; default 0
 
+	SearchTakes time.Duration // how long an audit search runs; default 1 s
+	SearchLimit int           // records of one audit search; default 1,000,000
+
 	Late      float64       // share of blobs and rows that become visible late
 	LateBy    time.Duration // at most this late; default 90 m
 	Repeated  float64       // share of records repeated within or across blobs, also days apart, with other key order
@@ -177,7 +180,7 @@ var DefaultRoles = []string{
 	"AuditLog.Read.All", "Directory.Read.All",
 	"IdentityRiskEvent.Read.All", "IdentityRiskyUser.Read.All", "IdentityRiskyServicePrincipal.Read.All",
 	"SecurityAlert.Read.All", "SecurityIncident.Read.All", "DeviceManagementApps.Read.All",
-	"ProvisioningLog.Read.All",
+	"ProvisioningLog.Read.All", "AuditLogsQuery.Read.All",
 }
 
 func (o Options) withDefaults() Options {
@@ -215,9 +218,11 @@ func (o Options) withDefaults() Options {
 	span(&o.SkipTokenLives, 10*time.Minute)
 	span(&o.LateBy, 90*time.Minute)
 	span(&o.RevisedBy, 2*time.Hour)
+	span(&o.SearchTakes, time.Second)
 	span(&o.BlobEvery, 20*time.Second)
 	number(&o.Records, 5000)
 	number(&o.ListPage, 100)
+	number(&o.SearchLimit, 1_000_000)
 	number(&o.BlobMin, 1)
 	number(&o.BlobMax, max(40, o.BlobMin))
 	if o.MaxBody == 0 {

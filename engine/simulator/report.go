@@ -3,6 +3,7 @@ package simulator
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -260,6 +261,9 @@ func (s *Simulator) naming(id recordID, at time.Time) func() string {
 }
 
 func (c *contentType) report(from, to, now time.Time) FeedReport {
+	c.sim.searches.mu.Lock() // before c.mu, as a search takes them
+	searched := slices.Clone(c.sim.searches.read)
+	c.sim.searches.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.extend(now)
@@ -271,12 +275,23 @@ func (c *contentType) report(from, to, now time.Time) FeedReport {
 	// expired since was.
 	earliest := max(from.UnixMilli(), c.sim.start.Add(-retention).UnixMilli())
 	weighed := int64(0)
+	f.Asked = f.Asked || len(searched) > 0
 	for _, list := range [][]blob{c.blobs, c.extras} {
 		for _, b := range list {
-			if b.class == repeated || b.created < earliest || b.created >= to.UnixMilli() || b.visible > now.UnixMilli() || now.UnixMilli() < c.firstList || !c.subscribed(b) {
+			if b.class == repeated || b.created >= to.UnixMilli() || b.visible > now.UnixMilli() {
+				continue
+			}
+			listed := b.created >= earliest && now.UnixMilli() >= c.firstList && c.subscribed(b)
+			if !listed && len(searched) == 0 {
 				continue
 			}
 			for i := range uint64(b.n) {
+				if !listed {
+					at := c.happenedAt(b, b.first+i)
+					if !slices.ContainsFunc(searched, func(s span) bool { return at >= s.from && at < s.to }) {
+						continue
+					}
+				}
 				id := recordID{feed: c.feed, class: b.class, index: b.first + i}
 				n := t.of(id)
 				if n > 0 {

@@ -33,6 +33,8 @@ type Simulator struct {
 	faults  faults
 	tokens  skipTokens
 
+	searches auditSearches
+
 	signing  []byte
 	revoked  atomic.Int64 // tokens issued until then are refused
 	requests atomic.Int64

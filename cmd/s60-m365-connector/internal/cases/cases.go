@@ -37,9 +37,16 @@ type Case struct {
 	Now         time.Time      `yaml:"now,omitempty"`      // when the first round begins
 	Lookback    string         `yaml:"lookback,omitempty"` // how far back the feed begins; 1h
 	Rounds      int            `yaml:"rounds,omitempty"`   // how often it is polled, five minutes apart; 1
+	Backfill    *Period        `yaml:"backfill,omitempty"` // is read instead of rounds: of an archive, by the feed that it is the archive of
 	Settings    map[string]any `yaml:"settings,omitempty"` // beside the defaults
 	Exchanges   []Exchange     `yaml:"exchanges"`
 	Expect      Expect         `yaml:"expect"`
+}
+
+// Period is what a backfill reads.
+type Period struct {
+	From time.Time `yaml:"from"`
+	To   time.Time `yaml:"to"`
 }
 
 // Exchange is a request, and what the service answers.

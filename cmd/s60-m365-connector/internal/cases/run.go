@@ -58,11 +58,22 @@ func (c *Case) Run(defs *definitions.Compiled, settings map[string]any) (got Exp
 			err = fmt.Errorf("the case came to no end: %v", p)
 		}
 	}()
-	synctest.Test(new(testing.T), func(*testing.T) { got, err = c.run(feed.With(true), defs, settings) })
+	feeds := []*definition.Feed{feed.With(true)}
+	for _, f := range defs.Set.Feeds {
+		switch {
+		case c.Backfill == nil:
+		case f.Archive == feed.Name:
+			feeds[0] = f.With(true) // which the archive is read by
+			fallthrough
+		case f.Name == feed.Archive:
+			feeds = append(feeds, defs.Set.Feed(feeds[0].Archive))
+		}
+	}
+	synctest.Test(new(testing.T), func(*testing.T) { got, err = c.run(feeds, defs, settings) })
 	return got, err
 }
 
-func (c *Case) run(feed *definition.Feed, defs *definitions.Compiled, settings map[string]any) (got Expect, err error) {
+func (c *Case) run(feeds []*definition.Feed, defs *definitions.Compiled, settings map[string]any) (got Expect, err error) {
 	lookback, err := time.ParseDuration(cmp.Or(c.Lookback, "1h"))
 	if err != nil {
 		return got, fmt.Errorf("lookback: %w", err)
@@ -96,7 +107,7 @@ func (c *Case) run(feed *definition.Feed, defs *definitions.Compiled, settings m
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	e, err := engine.New(engine.Config{
-		Name: "case", Version: "1", Feeds: []*definition.Feed{feed}, Mappings: defs.Mappings, Settings: names, Constants: definitions.Constants(""),
+		Name: "case", Version: "1", Feeds: feeds, Mappings: defs.Mappings, Settings: names, Constants: definitions.Constants(""),
 		Client: extract.NewClient(extract.ClientOptions{
 			UserAgent: "case/1", TokenURL: tokenURL, ClientID: "case", Credential: credential, Transport: service,
 		}),
@@ -107,6 +118,10 @@ func (c *Case) run(feed *definition.Feed, defs *definitions.Compiled, settings m
 		return got, err
 	}
 	var failed error
+	if b := c.Backfill; b != nil {
+		failed = e.Backfill(context.Background(), feeds[0].Name, b.From, b.To, false, nil)
+		c.Rounds = 0
+	}
 	for round := range c.Rounds {
 		if round > 0 {
 			time.Sleep(poll)
@@ -121,7 +136,7 @@ func (c *Case) run(feed *definition.Feed, defs *definitions.Compiled, settings m
 	}
 	got.Events = service.events
 	sortEvents(got.Events)
-	err = got.read(store, feed.Name)
+	err = got.read(store, c.Feed)
 	return got, err
 }
 
@@ -133,7 +148,7 @@ func (x *Expect) read(store checkpoint.Store, feed string) error {
 		return err
 	}
 	for of, p := range positions {
-		if of[0] == feed {
+		if of[0] == feed && !p.Cursor.IsZero() { // an archive has none
 			cursors[of[1]] = p.Cursor.UTC().Format(time.RFC3339)
 		}
 	}

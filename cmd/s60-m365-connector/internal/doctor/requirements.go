@@ -46,6 +46,7 @@ func (d *Doctor) checkTenantServices(ctx context.Context) {
 		d.checkTokens()
 		d.checkTenant()
 		d.checkPermissions()
+		d.checkArchives(ctx)
 		for _, t := range d.targets {
 			d.checkFeed(ctx, t)
 		}

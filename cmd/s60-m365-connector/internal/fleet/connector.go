@@ -72,7 +72,8 @@ type Connector struct {
 	credential *credentialWatch
 	config     engine.Config // of the engine
 	replaying  sync.Mutex
-	History    History // of the status page
+	backfills  sync.Map // of feeds, under way
+	History    History  // of the status page
 }
 
 func NewLogger(s *settings.Settings, w io.Writer) *slog.Logger {
@@ -122,6 +123,9 @@ func OpenProcess(ctx context.Context, s *settings.Settings, o Options) (_ *Proce
 		for _, name := range o.Only {
 			if p.Defs.Set.Feed(name) == nil {
 				return nil, program.Exit(program.Usage, errors.New("--feed: "+noFeed(name, p.Defs.Set)))
+			}
+			if of := p.Defs.Set.ArchiveOf(name); of != nil {
+				return nil, program.Exit(program.Usage, fmt.Errorf("--feed: %s is the archive of %s, and is read by a backfill of that feed only", name, of.Name))
 			}
 		}
 	}
@@ -203,23 +207,22 @@ func (c *Connector) Backfill(ctx context.Context, feed string, from, to time.Tim
 		return program.Exit(program.Usage, errors.New(noFeed(feed, c.Defs.Set)))
 	}
 	if on, err := known.Enabled.Bool(c.Settings.Names); err == nil && !on {
+		if of := c.Defs.Set.ArchiveOf(feed); of != nil {
+			return program.Exit(program.Usage, fmt.Errorf("feed %s is the archive of %s: backfill that feed, and what lies further back is read from here", feed, of.Name))
+		}
 		return program.Exit(program.Usage, fmt.Errorf("feed %s is off: switch it on by what its file says, enabled: %s", feed, known.Enabled))
 	}
+	if _, busy := c.backfills.LoadOrStore(feed, true); busy {
+		return fmt.Errorf("a backfill of %s is under way already: wait until it has ended", feed)
+	}
+	defer c.backfills.Delete(feed)
 	config := c.config
 	config.Beside = beside
 	e, err := engine.New(config)
 	if err != nil {
 		return err
 	}
-	return e.Backfill(ctx, feed, from, to, again, func(done float64, _ int64) {
-		var events int64 // of all partitions
-		for _, f := range e.Status().Feeds {
-			if f.Feed == feed {
-				events += f.Delivered()
-			}
-		}
-		hear(done, events)
-	})
+	return e.Backfill(ctx, feed, from, to, again, hear)
 }
 
 // errBusy says that one replay at a time is enough.
