@@ -40,7 +40,7 @@ func feedOf(name string) *definition.Feed {
 }
 
 // newRig makes an engine of one feed.
-func newRig(t *testing.T, feed *definition.Feed, change ...func(*Config)) *rig {
+func newRig(t testing.TB, feed *definition.Feed, change ...func(*Config)) *rig {
 	t.Helper()
 	mapping, problems := transform.Compile(&definition.Mapping{Name: "m"}, transform.Options{})
 	if len(problems) > 0 {
@@ -266,7 +266,7 @@ func (l *locked) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-func mustExpression(t *testing.T, source string) *expression.Program {
+func mustExpression(t testing.TB, source string) *expression.Program {
 	t.Helper()
 	p, err := expression.Compile(source, expression.Options{})
 	if err != nil {
@@ -275,7 +275,7 @@ func mustExpression(t *testing.T, source string) *expression.Program {
 	return p
 }
 
-func mustTemplate(t *testing.T, source string) *definition.Template {
+func mustTemplate(t testing.TB, source string) *definition.Template {
 	t.Helper()
 	p, err := definition.NewTemplate(source)
 	if err != nil {

@@ -46,6 +46,7 @@ func Run(t *testing.T, place func(t *testing.T) Open) {
 		{"a sweep forgets totals of days after a good year", forgetDays},
 		{"objects are set, listed and taken away with what they stand for", objects},
 		{"many objects in one commit", manyObjects},
+		{"a job, a delta link and what an archive has read are committed with what they stand for", stands},
 		{"closing ends a sweep", closeDuringSweep},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, place(t)) })
@@ -584,6 +585,39 @@ func objects(t *testing.T, open Open) {
 		must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Objects: []checkpoint.Object{{ID: o.ID}}}))
 	}
 	wantObjects(t, s, "feed", "a", map[string]string{})
+}
+
+// stands commits what reads of other shapes remember: each commit holds all of it, and the next replaces it.
+func stands(t *testing.T, open Open) {
+	s := opened(t, open)
+	span := func(hour int) checkpoint.Span {
+		return checkpoint.Span{From: noon.Add(time.Duration(hour) * time.Hour), To: noon.Add(time.Duration(hour+1) * time.Hour)}
+	}
+	for i, p := range []checkpoint.Position{
+		{Job: "j1", JobAt: noon, JobFor: span(1)},
+		{Job: "j1", JobAt: noon, JobFor: span(1), Forwarded: 2},
+		{Read: []checkpoint.Span{span(1)}, Forwarded: 3},
+		{Link: "https://api.example/delta?token=1", Gaps: []checkpoint.Span{span(1), span(4)}, Unreadable: []checkpoint.Span{span(2)}},
+		{Link: "https://api.example/delta?token=2", Gaps: []checkpoint.Span{span(4)}},
+	} {
+		c := &checkpoint.Commit{Feed: "feed", Partition: "a b", Position: &p, Keys: []checkpoint.Key{key(100 + i)}, Expires: noon.Add(200 * 24 * time.Hour),
+			Objects: []checkpoint.Object{{ID: "state", State: fmt.Append(nil, i)}}}
+		must(t, s.Commit(c))
+		must(t, s.Commit(c)) // as after an answer that was lost
+		must(t, s.Close())
+		s = opened(t, open)
+		got, ok, err := s.Position("feed", "a b")
+		if err != nil || !ok || fmt.Sprint(got) != fmt.Sprint(p) {
+			t.Errorf("commit %d: %v %v\n%+v, want\n%+v", i, ok, err, got, p)
+		}
+		wantSeen(t, s, key(100+i), true)
+		wantObjects(t, s, "feed", "a b", map[string]string{"state": fmt.Sprint(i)})
+	}
+	must(t, s.Sweep(noon.Add(30*24*time.Hour))) // what is remembered for an archive outlasts it
+	wantSeen(t, s, key(100), true)
+	if _, ok, err := s.Position("feed", "a"); ok || err != nil {
+		t.Errorf("another partition has a position: %v", err)
+	}
 }
 
 // manyObjects commits more than fits one buffer or message, and again after

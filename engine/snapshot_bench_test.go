@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
+)
+
+// listObjects plays a listing of n objects, of which every hundredth has another value in each round.
+func listObjects(n, round int, peak *uint64) func(context.Context, extract.Window, extract.Sink) error {
+	return func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
+		s := sink.Open("", time.Time{})
+		var raw []byte
+		for i := range n {
+			changed := 0
+			if i%100 == 0 {
+				changed = round
+			}
+			raw = fmt.Appendf(raw[:0], `{"id":"%08d-0000-4000-8000-000000000000","displayName":"Application %d","appId":"%08x","changed":%d,"keyCredentials":[{"keyId":"%d","endDateTime":"2027-01-01T00:00:00Z","type":"AsymmetricX509Cert","usage":"Verify"}],"tags":["a","b"]}`, i, i, i, changed, i)
+			if err := s.Record(ctx, raw); err != nil {
+				return err
+			}
+			if i%20_000 == 0 {
+				*peak = max(*peak, heap())
+			}
+		}
+		return s.End()
+	}
+}
+
+// heap is what is reachable.
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// A snapshot holds little of its objects: what it knows of them is read by key.
+func TestSnapshotIsFlat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("100,000 objects, three times")
+	}
+	const objects, most = 100_000, 24 << 20
+	r := newRig(t, snapshotOf(definition.FirstBaseline))
+	r.taker.deliver = nil
+	var before, peak uint64
+	before = heap()
+	for round := range 3 {
+		r.service.read = listObjects(objects, round, &peak)
+		r.taker.got = nil
+		if err := r.window(t.Context(), extract.Window{}, time.Now(), pass{}); err != nil {
+			t.Fatal(err)
+		}
+		if want := objects / 100 * min(round, 1); len(r.taker.ids()) != want {
+			t.Errorf("round %d told of %d changes, want %d", round, len(r.taker.ids()), want)
+		}
+		r.store.commits = nil // that the test notes
+	}
+	t.Logf("%d objects: at most %d kB beside the %d kB at rest", objects, (int64(peak)-int64(before))/1024, before/1024)
+	if grown := int64(peak) - int64(before); grown > most {
+		t.Errorf("it held %d MB, more than %d", grown>>20, most>>20)
+	}
+}
+
+// BenchmarkSnapshot is a round over objects that were seen before: one in a hundred has changed.
+func BenchmarkSnapshot(b *testing.B) {
+	for _, objects := range []int{1_000, 100_000} {
+		b.Run(fmt.Sprint(objects), func(b *testing.B) {
+			var peak uint64
+			r := newRig(b, snapshotOf(definition.FirstBaseline))
+			round := 0
+			read := func() {
+				r.service.read = listObjects(objects, round, &peak)
+				r.taker.got, r.store.commits = nil, nil
+				if err := r.window(b.Context(), extract.Window{}, time.Now(), pass{}); err != nil {
+					b.Fatal(err)
+				}
+				round++
+			}
+			read()
+			for b.Loop() {
+				read()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(objects), "ns/object")
+			b.ReportMetric(float64(peak>>20), "peak-MB")
+		})
+	}
+}
