@@ -152,6 +152,20 @@ const measure = `(() => {
   return {wide: document.documentElement.scrollWidth > innerWidth, contrast, worst, nameless};
 })()`
 
+// accessible is what the rules of axe-core find on a page, where AXE names its script; see .ci/run.
+func accessible(t *testing.T) chromedp.Action[string] {
+	file := os.Getenv("AXE")
+	if file == "" {
+		return chromedp.Evaluate[string](`""`)
+	}
+	script, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chromedp.Evaluate[string](string(script)+`;axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations.map((v) =>
+		v.id + ": " + v.help + " (" + v.nodes.map((n) => n.html.slice(0, 120)).slice(0, 3).join(", ") + ")").join("\n"))`, chromedp.EvalAwaitPromise)
+}
+
 func TestPagesInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts a browser")
@@ -183,10 +197,17 @@ func TestPagesInABrowser(t *testing.T) {
 				"status": server.URL, "workbench": server.URL + "/workbench", "feed": server.URL + "/feeds/entra-signins", "tenants": many.URL, "tenant": many.URL + "/tenants/contoso",
 			} {
 				var m measured
+				var found string
 				name := fmt.Sprintf("%s-%d-%s", page, width, scheme)
 				err := chromedp.Do(ctx, look(width, scheme), chromedp.Navigate(url), chromedp.WaitReady(chromedp.CSS("footer")), into(&m, chromedp.Evaluate[measured](measure)), shoot(name))
+				if err == nil && width != 900 {
+					err = chromedp.Do(ctx, into(&found, accessible(t)))
+				}
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
+				}
+				if found != "" {
+					t.Errorf("%s: %s", name, found)
 				}
 				if m.Wide || m.Contrast < 4.5 || len(m.Nameless) > 0 {
 					t.Errorf("%s: wider than the window: %v; least contrast %.2f (%s), want 4.5; controls without a name: %q", name, m.Wide, m.Contrast, m.Worst, m.Nameless)
