@@ -8,6 +8,7 @@
 # image  build the container image for both platforms and check what is in it
 # docker run it with a Docker engine, as README and deploy/ say
 # size   what each dependency costs in the binary
+# release  what is handed out beside the image, in dist/: the set-up scripts, under the names of their version
 # ci     all checks, as before a merge
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -15,7 +16,7 @@ BINARY  := bin/s60-m365-connector
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
-.PHONY: build test lint golden bench demo chaos replicas simulate-years image docker size ci
+.PHONY: build test lint golden bench demo chaos replicas simulate-years image docker release size ci
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) ./cmd/s60-m365-connector
@@ -65,6 +66,14 @@ image:
 
 docker:
 	.ci/docker
+
+# The version is the one that the script's help names.
+SETUP         := setup-s60-m365-connector
+SETUP_VERSION  = $(shell sed -n 's/^Version \([0-9.]*\)$$/\1/p' setup/$(SETUP).ps1)
+
+release:
+	mkdir -p dist
+	for kind in ps1 sh; do cp -p setup/$(SETUP).$$kind dist/$(SETUP)-$(SETUP_VERSION).$$kind; done
 
 size:
 	go run .ci/size.go ./cmd/s60-m365-connector

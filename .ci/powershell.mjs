@@ -3,7 +3,7 @@
 // PowerShell 5.1 would misread, and on a command, parameter or variable that
 // the script does not define and that is not known to exist.
 //
-//   node powershell.mjs MODULES SCRIPT...     MODULES: where npm installed web-tree-sitter and tree-sitter-powershell
+//   node --liftoff-only powershell.mjs MODULES SCRIPT...     MODULES: where npm installed web-tree-sitter and tree-sitter-powershell
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 

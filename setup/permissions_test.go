@@ -4,14 +4,16 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io/fs"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"gopkg.in/yaml.v3"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/feeds"
+	"github.com/secure60/s60-m365-connector/mappings"
 )
 
 var update = flag.Bool("update", false, "write the permission table into the scripts")
@@ -19,186 +21,226 @@ var update = flag.Bool("update", false, "write the permission table into the scr
 const (
 	shellScript      = "setup-s60-m365-connector.sh"
 	powershellScript = "setup-s60-m365-connector.ps1"
+
+	graphScope  = "https://graph.microsoft.com/.default"
+	manageScope = "https://manage.office.com/.default"
 )
 
-type permission struct {
-	Resource string
-	Name     string
-	ID       string
-}
-
-type permissionSet struct {
-	Name        string
-	For         string
-	Permissions []permission
-}
-
+// permissionTable is what permissions.json adds to what the feeds declare.
 type permissionTable struct {
 	Resources map[string]string
-	Sets      []permissionSet
-	// ByHand are permissions that the scripts do not grant.
-	ByHand []struct{ Resource, Name, Why string }
+	Plans     map[string]map[string]string // by licence, as feeds name it: service plans that include it
+	OnRequest map[string]string            // permissions of default feeds that are asked for by switch only, and why
+	Sets      map[string][]string          // the switches
 }
 
 func readTable(t *testing.T) permissionTable {
 	t.Helper()
-	data, err := os.ReadFile("permissions.json")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var table permissionTable
-	if err := json.Unmarshal(data, &table); err != nil {
+	if err := json.Unmarshal([]byte(readFile(t, "permissions.json")), &table); err != nil {
 		t.Fatalf("permissions.json: %v", err)
 	}
 	return table
 }
 
-// feedPermissions gives, for each permission that a shipped feed declares, the
-// feeds that do.
-func feedPermissions(t *testing.T) map[string][]string {
+// row is one permission of a set: a pack, a switch, or the default.
+type row struct {
+	set, resource, name string
+	licence             string // without it the permission is of no use
+	plans               string // the ids of service plans that include it
+}
+
+var packName = regexp.MustCompile(`"([a-z-]+)" in FEEDS`)
+
+// rows are what the scripts carry, made from the shipped feeds.
+func rows(t *testing.T) []row {
 	t.Helper()
-	files, err := fs.Glob(os.DirFS("../feeds"), "*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no feeds found: %v", err)
+	table := readTable(t)
+	settings := map[string]any{
+		"TENANT_ID": "11111111-2222-4333-8444-555555555555", "PUBLISHER_ID": "11111111-2222-4333-8444-555555555555",
+		"MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
+		"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "MGMT_CONTENT_TYPES": []any{"Audit.General", "DLP.All"}, "FEEDS": []any{},
 	}
-	declared := map[string][]string{}
-	for _, file := range files {
-		data, err := os.ReadFile("../feeds/" + file)
+	set, problems := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: settings})
+	for _, p := range problems {
+		t.Error(p)
+	}
+	resources := map[string]string{} // by permission
+	for _, feed := range set.Feeds {
+		scope, err := feed.Scope.Expand(settings)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var feed struct {
-			Permissions []string
-			Extends     string
-			Abstract    bool
-		}
-		if err := yaml.Unmarshal(data, &feed); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		if len(feed.Permissions) == 0 && feed.Extends == "" && !feed.Abstract {
-			t.Errorf("%s declares no permissions", file)
-		}
 		for _, name := range feed.Permissions {
-			declared[name] = append(declared[name], file)
-		}
-	}
-	return declared
-}
-
-func TestTableCoversFeeds(t *testing.T) {
-	table, declared := readTable(t), feedPermissions(t)
-	listed := map[string]string{} // permission -> set
-	for _, set := range table.Sets {
-		for _, p := range set.Permissions {
-			listed[p.Name] = set.Name
-			// The core is granted to everybody: nothing in it may be idle.
-			if set.Name == "core" && declared[p.Name] == nil {
-				t.Errorf("permissions.json: core asks for %s, which no feed declares", p.Name)
+			resources[name] = map[string]string{graphScope: "Microsoft Graph", manageScope: "Office 365 Management APIs"}[scope]
+			if resources[name] == "" {
+				t.Fatalf("%s: permissions.json lists no service for the scope %s", feed.Name, scope)
 			}
 		}
 	}
-	for _, p := range table.ByHand {
-		if p.Why == "" || table.Resources[p.Resource] == "" || listed[p.Name] != "" || declared[p.Name] == nil {
-			t.Errorf("permissions.json: %s has no reason or resource, is granted after all, or no feed declares it", p.Name)
+	var made []row
+	add := func(set, licence, name string) {
+		of := row{set: set, resource: table.Resources[resources[name]], name: name}
+		if plans := table.Plans[licence]; set == "default" && plans != nil {
+			of.licence, of.plans = licence, strings.Join(slices.Sorted(maps.Values(plans)), ",")
 		}
-		listed[p.Name] = "by hand"
-	}
-	for name, files := range declared {
-		if listed[name] == "" {
-			t.Errorf("feeds/%s declares %s, which permissions.json does not list", files[0], name)
-		}
-	}
-}
-
-func TestTableIsSound(t *testing.T) {
-	table := readTable(t)
-	guid := regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-	seen := map[string]bool{}
-	for resource, id := range table.Resources {
-		if !guid.MatchString(id) {
-			t.Errorf("resource %s: %q is no id", resource, id)
+		i := slices.IndexFunc(made, func(r row) bool { return r.set == set && r.name == name })
+		switch {
+		case i < 0:
+			made = append(made, of)
+		case made[i].licence != of.licence:
+			made[i].licence, made[i].plans = "", "" // some feed of the set can use it without
 		}
 	}
-	for _, set := range table.Sets {
-		if set.For == "" || len(set.Permissions) == 0 {
-			t.Errorf("set %s says not what it is for, or is empty", set.Name)
+	licence := func(feed *definition.Feed) string {
+		if feed.Licence == nil {
+			return ""
 		}
-		for _, p := range set.Permissions {
-			if !guid.MatchString(p.ID) || seen[p.ID] || seen[p.Name] {
-				t.Errorf("%s %s: the id is none, or one of them stands twice", p.Name, p.ID)
-			}
-			seen[p.ID], seen[p.Name] = true, true
-			if table.Resources[p.Resource] == "" {
-				t.Errorf("%s is of resource %q, which is not listed", p.Name, p.Resource)
-			}
-			if !strings.Contains(p.Name, ".Read") || strings.Contains(p.Name, "Write") {
-				t.Errorf("%s: the connector only reads", p.Name)
+		return feed.Licence.Requires
+	}
+	packs := map[string][]*definition.Feed{}
+	for _, feed := range set.Feeds {
+		on, err := feed.Enabled.Bool(settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pack := range packName.FindAllStringSubmatch(feed.Enabled.String(), -1) {
+			if set.Feed(pack[1]) == nil {
+				packs[pack[1]] = append(packs[pack[1]], feed)
 			}
 		}
-	}
-}
-
-// The scripts offer one switch for each set beyond the core.
-func TestScriptsOfferEachSet(t *testing.T) {
-	shell, powershell := readFile(t, shellScript), readFile(t, powershellScript)
-	for _, set := range readTable(t).Sets {
-		if set.Name == "core" {
+		if !on {
 			continue
 		}
-		if !strings.Contains(shell, "--"+set.Name+" ") {
-			t.Errorf("%s has no option --%s", shellScript, set.Name)
+		for _, name := range feed.Permissions {
+			if table.OnRequest[name] == "" {
+				add("default", licence(feed), name)
+			}
 		}
-		if parameter := "[switch]$" + pascal(set.Name); !strings.Contains(powershell, parameter) {
+	}
+	for _, set := range slices.Sorted(maps.Keys(table.Sets)) {
+		for _, name := range table.Sets[set] {
+			if resources[name] == "" {
+				t.Errorf("permissions.json: %s asks for %s, which no feed declares", set, name)
+			}
+			add(set, "", name)
+		}
+	}
+	for _, pack := range slices.Sorted(maps.Keys(packs)) {
+		for _, feed := range packs[pack] {
+			for _, name := range feed.Permissions {
+				add(pack, "", name)
+			}
+		}
+	}
+	for name := range resources {
+		if !slices.ContainsFunc(made, func(r row) bool { return r.name == name }) {
+			t.Errorf("feeds declare %s, and no set of permissions.json, no pack and no default feed asks for it", name)
+		}
+	}
+	return made
+}
+
+// packNames are the packs among the sets of the rows.
+func packNames(t *testing.T, all []row) []string {
+	var names []string
+	table := readTable(t)
+	for _, r := range all {
+		if r.set != "default" && table.Sets[r.set] == nil && !slices.Contains(names, r.set) {
+			names = append(names, r.set)
+		}
+	}
+	return names
+}
+
+// What everybody grants is of use to everybody, and nothing writes.
+func TestTableIsSound(t *testing.T) {
+	table, all := readTable(t), rows(t)
+	guid := regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	for name, id := range table.Resources {
+		if !guid.MatchString(id) {
+			t.Errorf("resource %s: %q is no id", name, id)
+		}
+	}
+	for licence, plans := range table.Plans {
+		for plan, id := range plans {
+			if !guid.MatchString(id) {
+				t.Errorf("plan %s of %s: %q is no id", plan, licence, id)
+			}
+		}
+	}
+	for _, r := range all {
+		if !strings.Contains(r.name, ".Read") || strings.Contains(r.name, "Write") {
+			t.Errorf("%s: the connector only reads", r.name)
+		}
+	}
+	var always, licensed []string
+	for _, r := range all {
+		switch {
+		case r.set != "default":
+		case r.plans == "":
+			always = append(always, r.name)
+		default:
+			licensed = append(licensed, r.name)
+		}
+	}
+	slices.Sort(always)
+	slices.Sort(licensed)
+	if !slices.Equal(always, core) || !slices.Equal(licensed, risk) {
+		t.Errorf("always asked for are %v, by licence %v; want %v and %v", always, licensed, core, risk)
+	}
+}
+
+// The scripts offer one switch for each set.
+func TestScriptsOfferEachSet(t *testing.T) {
+	shell, powershell := readFile(t, shellScript), readFile(t, powershellScript)
+	for set := range readTable(t).Sets {
+		if !strings.Contains(shell, "--"+set+" ") {
+			t.Errorf("%s has no option --%s", shellScript, set)
+		}
+		if parameter := "[switch]$" + pascal(set); !strings.Contains(powershell, parameter) {
 			t.Errorf("%s has no parameter %s", powershellScript, parameter)
 		}
 	}
 }
 
 func TestScriptsCarryTable(t *testing.T) {
-	table := readTable(t)
-	for _, script := range []struct {
-		file, before, line, after string
-	}{
-		{shellScript, "permissions='", "%[1]s %[2]s %[3]s %[4]s", "'"},
-		{powershellScript, "$Permissions = @(", "    [pscustomobject]@{ Set = '%[1]s'; Resource = '%[2]s'; Name = '%[3]s'; Id = '%[4]s' }", ")"},
-	} {
-		var lines []string
-		for _, set := range table.Sets {
-			for _, p := range set.Permissions {
-				lines = append(lines, fmt.Sprintf(script.line, set.Name, table.Resources[p.Resource], p.Name, p.ID))
-			}
+	all := rows(t)
+	packs := packNames(t, all)
+	var shell, powershell []string
+	for _, r := range all {
+		plans := r.plans
+		if plans == "" {
+			plans = "-"
 		}
-		separator := "\n"
-		if script.file == shellScript {
-			lines[0] = script.before + lines[0]
-			lines[len(lines)-1] += script.after
-		} else {
-			lines = slices.Concat([]string{script.before}, lines, []string{script.after})
-		}
-		want := strings.Join(lines, separator) + "\n"
+		shell = append(shell, strings.TrimSpace(strings.Join([]string{r.set, r.resource, r.name, plans, r.licence}, " ")))
+		powershell = append(powershell, fmt.Sprintf("    [pscustomobject]@{ Set = '%s'; Resource = '%s'; Name = '%s'; Plans = '%s'; Licence = '%s' }", r.set, r.resource, r.name, r.plans, r.licence))
+	}
+	carry(t, shellScript, "permissions='"+strings.Join(shell, "\n")+"'\npack_names='"+strings.Join(packs, " ")+"'\n")
+	carry(t, powershellScript, "$Permissions = @(\n"+strings.Join(powershell, "\n")+"\n)\n$PackNames = @('"+strings.Join(packs, "', '")+"')\n")
+}
 
-		text := readFile(t, script.file)
-		newline := "\n"
-		start := strings.Index(text, "# <permissions>")
-		end := strings.Index(text, "# </permissions>")
-		if start < 0 || end < start {
-			t.Fatalf("%s has no place for the table, between # <permissions> and # </permissions>", script.file)
-		}
-		start += strings.Index(text[start:], newline) + len(newline)
-		if text[start:end] == want {
-			continue
-		}
-		if !*update {
-			t.Errorf("%s does not carry the table of permissions.json; run: go generate ./setup", script.file)
-			continue
-		}
-		info, err := os.Stat(script.file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(script.file, []byte(text[:start]+want+text[end:]), info.Mode()); err != nil {
-			t.Fatal(err)
-		}
+// carry holds the table in the file to what is wanted, or writes it there.
+func carry(t *testing.T, file, want string) {
+	text := readFile(t, file)
+	start, end := strings.Index(text, "# <permissions>"), strings.Index(text, "# </permissions>")
+	if start < 0 || end < start {
+		t.Fatalf("%s has no place for the table, between # <permissions> and # </permissions>", file)
+	}
+	start += strings.Index(text[start:], "\n") + 1
+	if text[start:end] == want {
+		return
+	}
+	if !*update {
+		t.Errorf("%s does not carry the permissions of the feeds; run: go generate ./setup", file)
+		return
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text[:start]+want+text[end:]), info.Mode()); err != nil {
+		t.Fatal(err)
 	}
 }
 

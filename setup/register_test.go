@@ -115,7 +115,10 @@ func (w *workplace) write(name, text string) string {
 	return file
 }
 
-var core = []string{"ActivityFeed.Read", "AuditLog.Read.All", "Directory.Read.All"}
+var (
+	core = []string{"ActivityFeed.Read", "AuditLog.Read.All", "Directory.Read.All"}
+	risk = []string{"IdentityRiskEvent.Read.All", "IdentityRiskyUser.Read.All"}
+)
 
 func TestRegisterFromNothing(t *testing.T) {
 	w := newWorkplace(t)
@@ -186,6 +189,47 @@ func TestRegisterAddsPermissionsLater(t *testing.T) {
 	}
 	if len(w.tenant.secrets) != 1 {
 		t.Errorf("%d secrets were made, want 1", len(w.tenant.secrets))
+	}
+}
+
+// What is asked for is what the licences make of use, and what somebody asks for.
+func TestLicencesAndPacks(t *testing.T) {
+	w := newWorkplace(t)
+	got := w.mustRun()
+	app := w.tenant.apps[0]
+	if granted := w.tenant.granted(app.AppID); !slices.Equal(granted, core) || !strings.Contains(got.stderr, "IdentityRiskyUser.Read.All: the tenant has no Entra ID P2") {
+		t.Errorf("without licences granted %v, want %v:\n%s", granted, core, got.stderr)
+	}
+	w.tenant.plans = []string{planP2}
+	w.write(".env", "FEEDS=message-trace\n")
+	w.mustRun("--write-env", "--pack", "email,defender", "--permission", "DeviceManagementApps.Read.All,Nonsense.Read.All")
+	granted := w.tenant.granted(app.AppID)
+	for _, name := range slices.Concat(core, risk, []string{"ExchangeMessageTrace.Read.All", "ThreatHunting.Read.All", "SecurityAlert.Read.All", "DeviceManagementApps.Read.All"}) {
+		if !slices.Contains(granted, name) {
+			t.Errorf("%s is not granted: %v", name, granted)
+		}
+	}
+	if w.tenant.principal(func(p *principal) bool { return p.AppID == "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373" }) == nil {
+		t.Error("message trace has no service principal")
+	}
+	if env := w.read(".env"); !strings.Contains(env, "FEEDS=message-trace,email,defender\n") {
+		t.Errorf(".env does not switch the packs on:\n%s", env)
+	}
+}
+
+func TestLicencesUnreadable(t *testing.T) {
+	w := newWorkplace(t)
+	w.tenant.noLicences = true
+	w.tenant.withoutService = managementApp
+	w.env = append(w.env, "SETUP_RETRY_SECONDS=60") // nothing is waited for
+	got := w.mustRun("--cloud", "china", "--use-device-code")
+	if granted := w.tenant.granted(w.tenant.apps[0].AppID); !slices.Equal(granted, slices.Concat(core[1:], risk)) {
+		t.Errorf("granted %v, want the core of Graph and the risk records", granted)
+	}
+	for _, want := range []string{"licences could not be read", "does not offer ActivityFeed.Read:", "block the device code flow by Conditional Access"} {
+		if !strings.Contains(got.stderr, want) {
+			t.Errorf("does not say %q:\n%s", want, got.stderr)
+		}
 	}
 }
 
@@ -375,6 +419,7 @@ func TestRefusals(t *testing.T) {
 		{"months in words", nil, []string{"--secret-months", "one"}, 2, "from 1 to 24"},
 		{"name that JSON would take apart", nil, []string{"--display-name", `a","b`}, 2, "--display-name may hold"},
 		{"client id that a filter would take apart", nil, []string{"--client-id", "x' or 1"}, 2, "are ids"},
+		{"unknown pack", nil, []string{"--pack", "email,nonsense"}, 2, "there is no pack nonsense; there are: "},
 		{"rotate a certificate", nil, []string{"--rotate-secret", "--certificate-path", "x"}, 2, "exclude each other"},
 		{"remove and write", nil, []string{"--remove", "--write-env"}, 2, "--remove goes with no other"},
 		{"rotate nothing", nil, []string{"--rotate-secret"}, 1, "there is no app s60-m365-connector to rotate"},

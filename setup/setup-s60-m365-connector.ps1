@@ -4,16 +4,32 @@
 Registers the Secure60 Microsoft 365 connector in Microsoft Entra ID.
 
 .DESCRIPTION
-Makes an app of this tenant only, with the application permissions that the connector's feeds need, grants
-consent, and makes a client secret or uploads a certificate. Run again it adds what is missing and changes
-nothing else.
+Makes an app of this tenant only, grants it the application permissions that the connector's feeds can use with
+the tenant's licences, and makes a client secret or uploads a certificate. Run again it adds what is missing and
+changes nothing else. What is not granted is no fault: the connector shows those feeds as "not consented".
 
-Runs in Windows PowerShell 5.1 and PowerShell 7, on Windows, macOS and Linux. Needs the module
-Microsoft.Graph.Authentication (a part of Microsoft.Graph) and an administrator who may grant application
-permissions: Global Administrator or Privileged Role Administrator.
+Runs in Windows PowerShell 5.1 and PowerShell 7, on Windows, macOS and Linux. Needs an administrator who may
+grant application permissions (Global Administrator or Privileged Role Administrator) and version 2 of the module
+Microsoft.Graph.Authentication, a part of Microsoft.Graph:
+
+    Install-Module Microsoft.Graph.Authentication -Scope CurrentUser
+
+Windows marks what was downloaded, and by its execution policy runs no script that is marked. For this file alone,
+and for this window alone:
+
+    Unblock-File .\setup-s60-m365-connector.ps1
+    Set-ExecutionPolicy -Scope Process -ExecutionPolicy RemoteSigned
+
+.PARAMETER Pack
+Also ask for what these packs of feeds need (email, defender and the others of docs/packs.md), and put them into
+FEEDS, which switches them on.
+
+.PARAMETER Permission
+Also ask for these application permissions, by name, as "check" of the connector prints them.
 
 .PARAMETER IdentityProtection
-Also ask for risk detections and risky users (needs Entra ID P2).
+Also ask for risk detections and risky users, whatever the licences say. Without it they are asked for where the
+tenant has Entra ID P2.
 
 .PARAMETER DlpDetail
 Also ask for what DLP rules matched, sensitive content included.
@@ -29,6 +45,7 @@ Also ask for Defender alerts and incidents.
 
 .PARAMETER Archive
 Also ask for audit records older than seven days, for backfill.
+
 .PARAMETER Intune
 Also ask for Intune audit events.
 
@@ -55,7 +72,8 @@ Sign in to this tenant.
 The cloud: Global, GCC, USGov (GCC High), USGovDoD, China.
 
 .PARAMETER UseDeviceCode
-Sign in with a code, on a machine without a browser.
+Sign in with a code, on a machine without a browser. Many tenants block this flow by Conditional Access, as it is
+a way to phish: run the script on a machine with a browser then, instead of taking the policy away.
 
 .PARAMETER DisplayName
 The name of the app.
@@ -67,9 +85,14 @@ Use this existing app, whatever its name.
 Delete the app. Asks before it does; -Confirm:$false does not.
 
 .EXAMPLE
-.\setup-s60-m365-connector.ps1 -IdentityProtection -WriteEnv
+.\setup-s60-m365-connector.ps1 -WriteEnv
 
-Registers the connector with the permissions for risk detections too, and writes .env.
+Registers the connector with what the tenant's licences let it use, and writes .env.
+
+.EXAMPLE
+.\setup-s60-m365-connector.ps1 -Pack email,defender -WriteEnv
+
+Registers it with the permissions of two packs, too.
 
 .EXAMPLE
 .\setup-s60-m365-connector.ps1 -RotateSecret -WriteEnv
@@ -81,11 +104,23 @@ Makes a new secret and puts it into .env.
 
 Registers the connector in GCC High, with a certificate.
 
+.NOTES
+Version 1.1
+
 .LINK
 https://github.com/secure60/s60-m365-connector
 #>
 [CmdletBinding(DefaultParameterSetName = 'Secret', SupportsShouldProcess = $true, ConfirmImpact = 'High')]
 param(
+    [Parameter(ParameterSetName = 'Secret')]
+    [Parameter(ParameterSetName = 'Certificate')]
+    [string[]]$Pack = @(),
+
+    [Parameter(ParameterSetName = 'Secret')]
+    [Parameter(ParameterSetName = 'Certificate')]
+    [ValidatePattern('^[A-Za-z0-9.,-]+$')]
+    [string[]]$Permission = @(),
+
     [Parameter(ParameterSetName = 'Secret')]
     [Parameter(ParameterSetName = 'Certificate')]
     [switch]$IdentityProtection,
@@ -109,6 +144,9 @@ param(
     [Parameter(ParameterSetName = 'Secret')]
     [Parameter(ParameterSetName = 'Certificate')]
     [switch]$Archive,
+
+    [Parameter(ParameterSetName = 'Secret')]
+    [Parameter(ParameterSetName = 'Certificate')]
     [switch]$Intune,
 
     [Parameter(ParameterSetName = 'Secret')]
@@ -155,24 +193,48 @@ if ($WhatIfPreference -and -not $Remove) { throw '-WhatIf goes with -Remove only
 
 # <permissions> written by: go generate ./setup
 $Permissions = @(
-    [pscustomobject]@{ Set = 'core'; Resource = 'c5393580-f805-4401-95e8-94b7a6ef2fc2'; Name = 'ActivityFeed.Read'; Id = '594c1fb6-4f81-4475-ae41-0c394909246c' }
-    [pscustomobject]@{ Set = 'core'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'AuditLog.Read.All'; Id = 'b0afded3-3588-46d8-8b3d-9842eff778da' }
-    [pscustomobject]@{ Set = 'core'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'Directory.Read.All'; Id = '7ab1d382-f21e-4acd-a863-ba3e13f7da61' }
-    [pscustomobject]@{ Set = 'identity-protection'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskEvent.Read.All'; Id = '6e472fd1-ad78-48da-a0f0-97ab2c6b769e' }
-    [pscustomobject]@{ Set = 'identity-protection'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyUser.Read.All'; Id = 'dc5007c0-2d7d-4c42-879c-2dab87571379' }
-    [pscustomobject]@{ Set = 'dlp-detail'; Resource = 'c5393580-f805-4401-95e8-94b7a6ef2fc2'; Name = 'ActivityFeed.ReadDlp'; Id = '4807a72c-ad38-4250-94c9-4eabfe26cd55' }
-    [pscustomobject]@{ Set = 'workload-identities'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyServicePrincipal.Read.All'; Id = '607c7344-0eed-41e5-823a-9695ebe1b7b0' }
-    [pscustomobject]@{ Set = 'provisioning'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ProvisioningLog.Read.All'; Id = '091937d3-3e38-47a1-8649-b2f99d3035f1' }
-    [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityAlert.Read.All'; Id = '472e4a4d-bb4a-4026-98d1-0b0d74cb74a5' }
-    [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityIncident.Read.All'; Id = '45cc0394-e837-488b-a098-1918f48d186c' }
-    [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ThreatHunting.Read.All'; Id = 'dd98c7f5-2d42-42d3-a0e4-633161547251' }
-    [pscustomobject]@{ Set = 'archive'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'AuditLogsQuery.Read.All'; Id = '5e1e9171-754d-478c-812c-f1755a9a4c2d' }
-    [pscustomobject]@{ Set = 'intune'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'DeviceManagementApps.Read.All'; Id = '7a6ee1e7-141e-4cec-ae74-d9db155731ff' }
+    [pscustomobject]@{ Set = 'default'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'AuditLog.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'default'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'Directory.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'default'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskEvent.Read.All'; Plans = 'eec0eb4f-6444-4f95-aba0-50c24d67f998'; Licence = 'Entra ID P2' }
+    [pscustomobject]@{ Set = 'default'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyUser.Read.All'; Plans = 'eec0eb4f-6444-4f95-aba0-50c24d67f998'; Licence = 'Entra ID P2' }
+    [pscustomobject]@{ Set = 'default'; Resource = 'c5393580-f805-4401-95e8-94b7a6ef2fc2'; Name = 'ActivityFeed.Read'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'archive'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'AuditLogsQuery.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'dlp-detail'; Resource = 'c5393580-f805-4401-95e8-94b7a6ef2fc2'; Name = 'ActivityFeed.ReadDlp'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity-protection'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskEvent.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity-protection'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyUser.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'intune'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'DeviceManagementApps.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'provisioning'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ProvisioningLog.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityAlert.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityIncident.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ThreatHunting.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'workload-identities'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyServicePrincipal.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'defender'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ThreatHunting.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'defender'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityAlert.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'defender'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityIncident.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'email'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ExchangeMessageTrace.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyAgent.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'CustomSecAttributeAuditLogs.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ProvisioningLog.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'AuditLog.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'Directory.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyServicePrincipal.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyUser.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'identity'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskEvent.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'posture'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'Policy.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'posture'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'Application.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'posture'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'AuditLog.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'posture'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'Domain.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'posture'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'Directory.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'posture'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'RoleManagement.Read.Directory'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'posture'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'RoleEligibilitySchedule.Read.Directory'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'posture'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityEvents.Read.All'; Plans = ''; Licence = '' }
 )
+$PackNames = @('defender', 'email', 'identity', 'posture')
 # </permissions>
 
 $GraphApp = '00000003-0000-0000-c000-000000000000'
 $ManagementApp = 'c5393580-f805-4401-95e8-94b7a6ef2fc2'
+$MessageTraceApp = '8bd644d1-64a1-4d4b-ae52-2e0cbf64e373'
 $SecretName = 's60-m365-connector'
 $Clouds = @{
     Global   = @{ Connect = 'Global'; Setting = 'commercial'; Login = 'https://login.microsoftonline.com' }
@@ -186,6 +248,15 @@ $Cloud = $Clouds[$Environment]
 # What is only said to the reader goes to the host; the values themselves go to the output.
 function Write-Step([string]$What, [string]$Detail) {
     Write-Host ('  {0,-9} {1}' -f $What, $Detail)
+}
+
+# A day and a time as the service writes them, whatever the calendar and the separators of this machine.
+function Format-Day($Date) {
+    return ([datetime]$Date).ToUniversalTime().ToString('yyyy-MM-dd', [Globalization.CultureInfo]::InvariantCulture)
+}
+
+function Format-Time($Date) {
+    return ([datetime]$Date).ToUniversalTime().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", [Globalization.CultureInfo]::InvariantCulture)
 }
 
 # What the service said: the body of its answer, where the module kept it.
@@ -220,10 +291,28 @@ function Invoke-Graph {
     }
 }
 
+# --- what is asked for ---
+
+$switched = @()
+if ($IdentityProtection) { $switched += 'identity-protection' }
+if ($DlpDetail) { $switched += 'dlp-detail' }
+if ($WorkloadIdentities) { $switched += 'workload-identities' }
+if ($Provisioning) { $switched += 'provisioning' }
+if ($SecurityAlerts) { $switched += 'security-alerts' }
+if ($Archive) { $switched += 'archive' }
+if ($Intune) { $switched += 'intune' }
+$packs = @($Pack | ForEach-Object { $_ -split ',' } | Where-Object { $_ })
+foreach ($name in $packs) {
+    if ($PackNames -notcontains $name) { throw "There is no pack $name; there are: $($PackNames -join ', ')." }
+}
+
 # --- sign in ---
 
-if (-not (Get-Command -Name Connect-MgGraph -ErrorAction SilentlyContinue)) {
-    throw 'The module Microsoft.Graph.Authentication is missing. Install it and run this again: Install-Module Microsoft.Graph.Authentication -Scope CurrentUser'
+$install = 'Install-Module Microsoft.Graph.Authentication -Scope CurrentUser'
+$module = Get-Command -Name Connect-MgGraph -ErrorAction SilentlyContinue
+if (-not $module) { throw "The module Microsoft.Graph.Authentication is missing. Install it and run this again: $install" }
+if ($module.Version.Major -lt 2) {
+    throw "The module Microsoft.Graph.Authentication is of version $($module.Version); it takes 2.0 or later. Install that, open a new window, and run this again: $install -Force"
 }
 
 $certificate = $null
@@ -237,17 +326,20 @@ if ($CertificatePath) {
     }
     # A key that the file may hold is read no further: what follows has the certificate alone.
     $certificate = New-Object -TypeName Security.Cryptography.X509Certificates.X509Certificate2 -ArgumentList (, $bytes)
-    if ($certificate.NotAfter -lt (Get-Date)) { throw "The certificate in $file has expired on $($certificate.NotAfter.ToString('yyyy-MM-dd'))." }
+    if ($certificate.NotAfter -lt (Get-Date)) { throw "The certificate in $file has expired on $(Format-Day $certificate.NotAfter)." }
 }
 
 $connect = @{
-    Scopes       = @('Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All')
+    Scopes       = @('Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All', 'LicenseAssignment.Read.All')
     Environment  = $Cloud.Connect
     ContextScope = 'Process'
     NoWelcome    = $true
 }
 if ($TenantId) { $connect.TenantId = $TenantId }
-if ($UseDeviceCode) { $connect.UseDeviceCode = $true }
+if ($UseDeviceCode) {
+    $connect.UseDeviceCode = $true
+    Write-Warning 'Many tenants block the device code flow by Conditional Access. If the sign-in is refused, run this without -UseDeviceCode on a machine with a browser. Enter a code only if you asked for it yourself.'
+}
 Connect-MgGraph @connect
 # A tenant may be given by its domain; what counts from here is its id.
 $TenantId = (Get-MgContext).TenantId
@@ -298,39 +390,110 @@ else {
 # --- permissions and consent; a rotation leaves them alone ---
 
 $consentRefused = $false
-$sets = @('core')
-if ($IdentityProtection) { $sets += 'identity-protection' }
-if ($DlpDetail) { $sets += 'dlp-detail' }
-if ($WorkloadIdentities) { $sets += 'workload-identities' }
-if ($Provisioning) { $sets += 'provisioning' }
-if ($SecurityAlerts) { $sets += 'security-alerts' }
-if ($Archive) { $sets += 'archive' }
-if ($Intune) { $sets += 'intune' }
-$wanted = @($Permissions | Where-Object { $sets -contains $_.Set })
 
 # The service principal of an app; it is made where the tenant lacks it, as some do that of the Office 365
-# Management APIs.
-function Get-ServicePrincipal([string]$AppId) {
+# Management APIs. A service that this cloud does not have is nothing.
+function Get-ServicePrincipal([string]$AppId, [switch]$Patient) {
     $filter = [Uri]::EscapeDataString("appId eq '$AppId'")
-    $there = @((Invoke-Graph -Method GET -Path ('/servicePrincipals?$filter={0}&$select=id,appRoles' -f $filter)).value)
+    $there = @((Invoke-Graph -Method GET -Path ('/servicePrincipals?$filter={0}&$select=id,appId,appRoles' -f $filter)).value)
     if ($there.Count -gt 0) { return $there[0] }
-    return Invoke-Graph -Method POST -Path '/servicePrincipals' -Body @{ appId = $AppId } -Patient
+    try {
+        return Invoke-Graph -Method POST -Path '/servicePrincipals' -Body @{ appId = $AppId } -Patient:$Patient
+    }
+    catch {
+        # Its own app was made just now, that of a service is there or is not.
+        if ($Patient -or (Get-Answer $_) -notmatch 'NoBackingApplicationObject|does not reference a valid application|Request_ResourceNotFound') { throw }
+        return $null
+    }
+}
+
+# The ids of the service plans that the tenant has: of subscriptions that are not over, where the plan is not
+# switched off. Nothing if they cannot be read.
+function Get-Plan {
+    try {
+        $skus = @((Invoke-Graph -Method GET -Path '/subscribedSkus?$select=capabilityStatus,servicePlans').value)
+    }
+    catch {
+        Write-Warning "The tenant's licences could not be read, so the permissions of all feeds that are on by default are asked for. The service said: $(Get-Answer $_)"
+        return
+    }
+    $plans = @('none')
+    foreach ($sku in $skus) {
+        if ($sku.capabilityStatus -ne 'Enabled' -and $sku.capabilityStatus -ne 'Warning') { continue }
+        foreach ($plan in @($sku.servicePlans)) {
+            if ($plan.provisioningStatus -ne 'Disabled') { $plans += $plan.servicePlanId }
+        }
+    }
+    return $plans
+}
+
+# What is asked for: names and services, each once. What nobody asked for is left out where its licence is missing.
+function Get-Wanted([string[]]$Sets, [string[]]$Names) {
+    $plans = @(Get-Plan)
+    $wanted = @()
+    $left = @()
+    foreach ($row in $Permissions) {
+        if ($Sets -notcontains $row.Set) { continue }
+        if (@($wanted | Where-Object { $_.Name -eq $row.Name }).Count -gt 0) { continue }
+        if ($row.Set -eq 'default' -and $row.Plans -and $plans.Count -gt 0) {
+            if (@($row.Plans -split ',' | Where-Object { $plans -contains $_ }).Count -eq 0) {
+                $left += $row
+                continue
+            }
+        }
+        $wanted += [pscustomobject]@{ Name = $row.Name; Resource = $row.Resource }
+    }
+    foreach ($name in $Names) {
+        if (@($wanted | Where-Object { $_.Name -eq $name }).Count -gt 0) { continue }
+        # One of a feed of your own may be of either service.
+        $known = @($Permissions | Where-Object { $_.Name -eq $name })
+        $resource = ''
+        if ($known.Count -gt 0) { $resource = $known[0].Resource }
+        $wanted += [pscustomobject]@{ Name = $name; Resource = $resource }
+    }
+    foreach ($row in $left) {
+        if (@($wanted | Where-Object { $_.Name -eq $row.Name }).Count -gt 0) { continue }
+        Write-Step 'left out' "$($row.Name): the tenant has no $($row.Licence). Its feeds show as not consented; -Permission $($row.Name) grants it all the same"
+    }
+    return $wanted
+}
+
+# Finds the roles asked for among those that the services of this cloud offer: their ids are looked up by name.
+function Find-Role($Wanted, $Services) {
+    $roles = @()
+    foreach ($permission in $Wanted) {
+        $role = $null
+        foreach ($service in $Services) {
+            if ($permission.Resource -and $permission.Resource -ne $service.appId) { continue }
+            foreach ($offered in @($service.appRoles)) {
+                if ($offered.value -eq $permission.Name) {
+                    $role = [pscustomobject]@{ Name = $permission.Name; Id = $offered.id; AppId = $service.appId; ServiceId = $service.id }
+                }
+            }
+        }
+        if ($role) { $roles += $role }
+        else { Write-Warning "This cloud does not offer $($permission.Name): the feeds that need it stay off." }
+    }
+    return $roles
 }
 
 # Adds what is missing to the permissions that the app asks for, as the portal shows them; what else it asks
 # for stays.
-function Add-RequiredAccess {
+function Add-RequiredAccess($Roles) {
     $now = @((Invoke-Graph -Method GET -Path ('/applications/{0}?$select=requiredResourceAccess' -f $app.id) -Patient).requiredResourceAccess)
     $list = @($now | Where-Object { $_.resourceAppId -ne $ManagementApp -and $_.resourceAppId -ne $GraphApp })
     $added = $false
     foreach ($resource in @($ManagementApp, $GraphApp)) {
-        $access = @($now | Where-Object { $_.resourceAppId -eq $resource } | ForEach-Object { $_.resourceAccess })
-        foreach ($permission in @($wanted | Where-Object { $_.Resource -eq $resource })) {
-            if (@($access | Where-Object { $_.id -eq $permission.Id }).Count -gt 0) { continue }
-            $access += [pscustomobject]@{ id = $permission.Id; type = 'Role' }
+        $access = @()
+        foreach ($entry in @($now | Where-Object { $_.resourceAppId -eq $resource })) {
+            foreach ($one in @($entry.resourceAccess)) { $access += @{ id = $one.id; type = $one.type } }
+        }
+        foreach ($role in @($Roles | Where-Object { $_.AppId -eq $resource })) {
+            if (@($access | Where-Object { $_.id -eq $role.Id }).Count -gt 0) { continue }
+            $access += @{ id = $role.Id; type = 'Role' }
             $added = $true
         }
-        $list += [pscustomobject]@{ resourceAppId = $resource; resourceAccess = $access }
+        if ($access.Count -gt 0) { $list += @{ resourceAppId = $resource; resourceAccess = $access } }
     }
     if ($added) {
         Invoke-Graph -Method PATCH -Path "/applications/$($app.id)" -Body @{ requiredResourceAccess = $list } -Patient | Out-Null
@@ -338,38 +501,30 @@ function Add-RequiredAccess {
 }
 
 # Gives the app the roles asked for, which is what the portal calls admin consent. Says whether it was refused.
-function Grant-Consent {
+function Grant-Consent($Roles) {
     $refused = $false
-    $principal = Get-ServicePrincipal $app.appId
+    $principal = Get-ServicePrincipal $app.appId -Patient
     $granted = @((Invoke-Graph -Method GET -Path ('/servicePrincipals/{0}/appRoleAssignments?$top=999' -f $principal.id) -Patient).value | ForEach-Object { $_.appRoleId })
-    foreach ($resource in @($ManagementApp, $GraphApp)) {
-        $service = Get-ServicePrincipal $resource
-        $offered = @($service.appRoles | ForEach-Object { $_.id })
-        foreach ($permission in @($wanted | Where-Object { $_.Resource -eq $resource })) {
-            if ($granted -contains $permission.Id) {
-                Write-Step 'granted' "$($permission.Name) (before)"
-                continue
+    foreach ($role in $Roles) {
+        if ($granted -contains $role.Id) {
+            Write-Step 'granted' "$($role.Name) (before)"
+            continue
+        }
+        $body = @{ principalId = $principal.id; resourceId = $role.ServiceId; appRoleId = $role.Id }
+        try {
+            Invoke-Graph -Method POST -Path "/servicePrincipals/$($principal.id)/appRoleAssignments" -Body $body -Patient | Out-Null
+            Write-Step 'granted' $role.Name
+        }
+        catch {
+            if ((Get-Answer $_) -match 'already exists') {
+                Write-Step 'granted' "$($role.Name) (before)"
             }
-            if ($offered -notcontains $permission.Id) {
-                Write-Warning "This cloud does not offer $($permission.Name): the feeds that need it stay off."
-                continue
+            elseif (Test-Refused $_) {
+                $refused = $true
+                Write-Step 'REFUSED' $role.Name
             }
-            $body = @{ principalId = $principal.id; resourceId = $service.id; appRoleId = $permission.Id }
-            try {
-                Invoke-Graph -Method POST -Path "/servicePrincipals/$($principal.id)/appRoleAssignments" -Body $body -Patient | Out-Null
-                Write-Step 'granted' $permission.Name
-            }
-            catch {
-                if ((Get-Answer $_) -match 'already exists') {
-                    Write-Step 'granted' "$($permission.Name) (before)"
-                }
-                elseif (Test-Refused $_) {
-                    $refused = $true
-                    Write-Step 'REFUSED' $permission.Name
-                }
-                else {
-                    throw "Granting $($permission.Name) failed: $(Get-Answer $_)"
-                }
+            else {
+                throw "Granting $($role.Name) failed: $(Get-Answer $_)"
             }
         }
     }
@@ -377,8 +532,20 @@ function Grant-Consent {
 }
 
 if (-not $RotateSecret) {
-    Add-RequiredAccess
-    $consentRefused = Grant-Consent
+    $names = @($Permission | ForEach-Object { $_ -split ',' } | Where-Object { $_ })
+    $wanted = @(Get-Wanted (@('default') + $switched + $packs) $names)
+    $services = @()
+    foreach ($resource in @($ManagementApp, $GraphApp)) {
+        $service = Get-ServicePrincipal $resource
+        if ($service) { $services += $service }
+    }
+    $roles = @(Find-Role $wanted $services)
+    Add-RequiredAccess $roles
+    $consentRefused = Grant-Consent $roles
+    if (@($roles | Where-Object { $_.Name -eq 'ExchangeMessageTrace.Read.All' }).Count -gt 0) {
+        # The service behind message trace answers only where the tenant has its service principal.
+        if (-not (Get-ServicePrincipal $MessageTraceApp)) { Write-Warning 'This cloud has no message trace: its feed stays off.' }
+    }
 }
 
 # --- the credential ---
@@ -392,10 +559,21 @@ function Add-Certificate {
         Write-Step 'found' 'the certificate, uploaded before'
         return
     }
-    # The list is replaced as a whole: those that are there go with it.
-    $list = $now + [pscustomobject]@{ type = 'AsymmetricX509Cert'; usage = 'Verify'; displayName = $SecretName; key = $key }
-    Invoke-Graph -Method PATCH -Path "/applications/$($app.id)" -Body @{ keyCredentials = @($list) } -Patient | Out-Null
-    Write-Step 'uploaded' "the certificate, valid until $($certificate.NotAfter.ToString('yyyy-MM-dd'))"
+    # The list is replaced as a whole: those that are there go with it, their times as text, since Windows
+    # PowerShell 5.1 would write them in a form of its own.
+    $list = @()
+    foreach ($old in $now) {
+        $copy = @{}
+        foreach ($property in $old.PSObject.Properties) {
+            if ($null -eq $property.Value) { continue }
+            if ($property.Value -is [datetime]) { $copy[$property.Name] = Format-Time $property.Value }
+            else { $copy[$property.Name] = $property.Value }
+        }
+        $list += $copy
+    }
+    $list += @{ type = 'AsymmetricX509Cert'; usage = 'Verify'; displayName = $SecretName; key = $key }
+    Invoke-Graph -Method PATCH -Path "/applications/$($app.id)" -Body @{ keyCredentials = $list } -Patient | Out-Null
+    Write-Step 'uploaded' "the certificate, valid until $(Format-Day $certificate.NotAfter)"
 }
 
 # Adds a secret where there is no valid one of ours, or to rotate. After a rotation the newest former one
@@ -407,11 +585,11 @@ function Add-Secret {
             Sort-Object -Property { ([datetime]$_.startDateTime).ToUniversalTime() } -Descending)
     $valid = @($ours | Where-Object { ([datetime]$_.endDateTime).ToUniversalTime() -gt $now })
     if ($valid.Count -gt 0 -and -not $RotateSecret) {
-        Write-Step 'found' ('a secret, valid until {0:yyyy-MM-dd}' -f ([datetime]$valid[0].endDateTime))
+        Write-Step 'found' "a secret, valid until $(Format-Day $valid[0].endDateTime)"
         return
     }
     $expires = $now.AddMonths($SecretMonths)
-    $body = @{ passwordCredential = @{ displayName = $SecretName; endDateTime = $expires.ToString('yyyy-MM-ddTHH:mm:ssZ') } }
+    $body = @{ passwordCredential = @{ displayName = $SecretName; endDateTime = (Format-Time $expires) } }
     try {
         $made = Invoke-Graph -Method POST -Path "/applications/$($app.id)/addPassword" -Body $body -Patient
     }
@@ -421,16 +599,16 @@ function Add-Secret {
         }
         throw "Making the secret failed: $(Get-Answer $_)"
     }
-    Write-Step 'created' ('a secret, valid until {0:yyyy-MM-dd}' -f $expires)
+    Write-Step 'created' "a secret, valid until $(Format-Day $expires)"
     $kept = $false
     foreach ($old in $ours) {
         if (-not $kept -and ([datetime]$old.endDateTime).ToUniversalTime() -gt $now) {
             $kept = $true
-            Write-Step 'kept' ('the former secret of {0:yyyy-MM-dd}, until it expires or the next rotation' -f ([datetime]$old.startDateTime))
+            Write-Step 'kept' "the former secret of $(Format-Day $old.startDateTime), until it expires or the next rotation"
             continue
         }
         Invoke-Graph -Method POST -Path "/applications/$($app.id)/removePassword" -Body @{ keyId = $old.keyId } | Out-Null
-        Write-Step 'removed' ('the secret of {0:yyyy-MM-dd}' -f ([datetime]$old.startDateTime))
+        Write-Step 'removed' "the secret of $(Format-Day $old.startDateTime)"
     }
     return $made.secretText
 }
@@ -495,6 +673,10 @@ if ($secret) {
 if ($certificate) {
     $lines = Set-Line $lines 'CLIENT_CERTIFICATE_FILE' $CertificatePath
 }
+if ($packs.Count -gt 0) {
+    $feeds = @((Get-Line $lines 'FEEDS') -split ',' | Where-Object { $_ })
+    $lines = Set-Line $lines 'FEEDS' (($feeds + @($packs | Where-Object { $feeds -notcontains $_ })) -join ',')
+}
 if ($Environment -ne 'Global' -or (Get-Line $lines 'MS_CLOUD')) { $lines = Set-Line $lines 'MS_CLOUD' $Cloud.Setting }
 
 if ($WriteEnv) {
@@ -528,6 +710,6 @@ if ($consentRefused) {
     Write-Host "  $($Cloud.Login)/$TenantId/adminconsent?client_id=$($app.appId)"
     exit 1
 }
-Write-Host 'Done. Put the Secure60 destination into .env, start the connector, and let it look for itself:'
+Write-Host 'Done. Put the Secure60 destination into .env, let the connector look for itself, and start it:'
+Write-Host '  docker compose run --rm s60-m365-connector check'
 Write-Host '  docker compose up -d'
-Write-Host '  docker compose exec s60-m365-connector /s60-m365-connector check'

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Registers the connector in Microsoft Entra ID with the Azure CLI: one app of
-# this tenant only, with the application permissions its feeds need, consent, a
-# secret or a certificate. Run again it adds what is missing and changes nothing
-# else. Runs in bash 3.2 and later (macOS, Linux, Azure Cloud Shell).
+# this tenant only, with the application permissions that its feeds can use with
+# the tenant's licences, consent, a secret or a certificate. Run again it adds
+# what is missing and changes nothing else. Runs in bash 3.2 and later (macOS, Linux, Azure Cloud Shell).
 set -euo pipefail
 
 usage() {
@@ -13,8 +13,13 @@ Registers the Secure60 Microsoft 365 connector in your tenant. Needs the Azure
 CLI (az) and an administrator who may grant application permissions: Global
 Administrator or Privileged Role Administrator.
 
-Permissions beyond the core (audit records, sign-ins, directory audits):
-  --identity-protection   risk detections and risky users (needs Entra ID P2)
+It asks for the permissions that the feeds can use that are on by default, with
+the licences of the tenant. What is not granted is no fault: the connector shows
+those feeds as "not consented". Beyond that:
+  --pack NAME[,NAME]      what packs of feeds need (email, defender, ... of
+                          docs/packs.md), and put them into FEEDS
+  --permission NAME[,NAME] application permissions by name, as check prints them
+  --identity-protection   risk detections and risky users, whatever the licences
   --dlp-detail            what DLP rules matched, sensitive content included
   --workload-identities   risky service principals (Workload Identities Premium)
   --provisioning          provisioning logs
@@ -34,7 +39,8 @@ Result:
 Where:
   --tenant-id ID          sign in to this tenant
   --cloud NAME            commercial (default), gcc, gcchigh, dod, china
-  --use-device-code       sign in with a code, on a machine without a browser
+  --use-device-code       sign in with a code, on a machine without a browser;
+                          many tenants block that by Conditional Access
   --display-name NAME     name of the app, default s60-m365-connector
   --client-id ID          use this existing app, whatever its name
 
@@ -42,29 +48,54 @@ Where:
   --help                  this text
 
 Examples:
-  setup-s60-m365-connector.sh --identity-protection --write-env
+  setup-s60-m365-connector.sh --write-env
+  setup-s60-m365-connector.sh --pack email,defender --write-env
   setup-s60-m365-connector.sh --rotate-secret --write-env
 USAGE
 }
 
-# <permissions> set, resource, name, id; written by: go generate ./setup
-permissions='core c5393580-f805-4401-95e8-94b7a6ef2fc2 ActivityFeed.Read 594c1fb6-4f81-4475-ae41-0c394909246c
-core 00000003-0000-0000-c000-000000000000 AuditLog.Read.All b0afded3-3588-46d8-8b3d-9842eff778da
-core 00000003-0000-0000-c000-000000000000 Directory.Read.All 7ab1d382-f21e-4acd-a863-ba3e13f7da61
-identity-protection 00000003-0000-0000-c000-000000000000 IdentityRiskEvent.Read.All 6e472fd1-ad78-48da-a0f0-97ab2c6b769e
-identity-protection 00000003-0000-0000-c000-000000000000 IdentityRiskyUser.Read.All dc5007c0-2d7d-4c42-879c-2dab87571379
-dlp-detail c5393580-f805-4401-95e8-94b7a6ef2fc2 ActivityFeed.ReadDlp 4807a72c-ad38-4250-94c9-4eabfe26cd55
-workload-identities 00000003-0000-0000-c000-000000000000 IdentityRiskyServicePrincipal.Read.All 607c7344-0eed-41e5-823a-9695ebe1b7b0
-provisioning 00000003-0000-0000-c000-000000000000 ProvisioningLog.Read.All 091937d3-3e38-47a1-8649-b2f99d3035f1
-security-alerts 00000003-0000-0000-c000-000000000000 SecurityAlert.Read.All 472e4a4d-bb4a-4026-98d1-0b0d74cb74a5
-security-alerts 00000003-0000-0000-c000-000000000000 SecurityIncident.Read.All 45cc0394-e837-488b-a098-1918f48d186c
-security-alerts 00000003-0000-0000-c000-000000000000 ThreatHunting.Read.All dd98c7f5-2d42-42d3-a0e4-633161547251
-archive 00000003-0000-0000-c000-000000000000 AuditLogsQuery.Read.All 5e1e9171-754d-478c-812c-f1755a9a4c2d
-intune 00000003-0000-0000-c000-000000000000 DeviceManagementApps.Read.All 7a6ee1e7-141e-4cec-ae74-d9db155731ff'
+# <permissions> set, resource, name, plans that include it, licence; written by: go generate ./setup
+permissions='default 00000003-0000-0000-c000-000000000000 AuditLog.Read.All -
+default 00000003-0000-0000-c000-000000000000 Directory.Read.All -
+default 00000003-0000-0000-c000-000000000000 IdentityRiskEvent.Read.All eec0eb4f-6444-4f95-aba0-50c24d67f998 Entra ID P2
+default 00000003-0000-0000-c000-000000000000 IdentityRiskyUser.Read.All eec0eb4f-6444-4f95-aba0-50c24d67f998 Entra ID P2
+default c5393580-f805-4401-95e8-94b7a6ef2fc2 ActivityFeed.Read -
+archive 00000003-0000-0000-c000-000000000000 AuditLogsQuery.Read.All -
+dlp-detail c5393580-f805-4401-95e8-94b7a6ef2fc2 ActivityFeed.ReadDlp -
+identity-protection 00000003-0000-0000-c000-000000000000 IdentityRiskEvent.Read.All -
+identity-protection 00000003-0000-0000-c000-000000000000 IdentityRiskyUser.Read.All -
+intune 00000003-0000-0000-c000-000000000000 DeviceManagementApps.Read.All -
+provisioning 00000003-0000-0000-c000-000000000000 ProvisioningLog.Read.All -
+security-alerts 00000003-0000-0000-c000-000000000000 SecurityAlert.Read.All -
+security-alerts 00000003-0000-0000-c000-000000000000 SecurityIncident.Read.All -
+security-alerts 00000003-0000-0000-c000-000000000000 ThreatHunting.Read.All -
+workload-identities 00000003-0000-0000-c000-000000000000 IdentityRiskyServicePrincipal.Read.All -
+defender 00000003-0000-0000-c000-000000000000 ThreatHunting.Read.All -
+defender 00000003-0000-0000-c000-000000000000 SecurityAlert.Read.All -
+defender 00000003-0000-0000-c000-000000000000 SecurityIncident.Read.All -
+email 00000003-0000-0000-c000-000000000000 ExchangeMessageTrace.Read.All -
+identity 00000003-0000-0000-c000-000000000000 IdentityRiskyAgent.Read.All -
+identity 00000003-0000-0000-c000-000000000000 CustomSecAttributeAuditLogs.Read.All -
+identity 00000003-0000-0000-c000-000000000000 ProvisioningLog.Read.All -
+identity 00000003-0000-0000-c000-000000000000 AuditLog.Read.All -
+identity 00000003-0000-0000-c000-000000000000 Directory.Read.All -
+identity 00000003-0000-0000-c000-000000000000 IdentityRiskyServicePrincipal.Read.All -
+identity 00000003-0000-0000-c000-000000000000 IdentityRiskyUser.Read.All -
+identity 00000003-0000-0000-c000-000000000000 IdentityRiskEvent.Read.All -
+posture 00000003-0000-0000-c000-000000000000 Policy.Read.All -
+posture 00000003-0000-0000-c000-000000000000 Application.Read.All -
+posture 00000003-0000-0000-c000-000000000000 AuditLog.Read.All -
+posture 00000003-0000-0000-c000-000000000000 Domain.Read.All -
+posture 00000003-0000-0000-c000-000000000000 Directory.Read.All -
+posture 00000003-0000-0000-c000-000000000000 RoleManagement.Read.Directory -
+posture 00000003-0000-0000-c000-000000000000 RoleEligibilitySchedule.Read.Directory -
+posture 00000003-0000-0000-c000-000000000000 SecurityEvents.Read.All -'
+pack_names='defender email identity posture'
 # </permissions>
 
 graph_app=00000003-0000-0000-c000-000000000000
 management_app=c5393580-f805-4401-95e8-94b7a6ef2fc2
+message_trace_app=8bd644d1-64a1-4d4b-ae52-2e0cbf64e373
 secret_name=s60-m365-connector
 
 say() { printf '%s\n' "$*" >&2; }
@@ -73,19 +104,21 @@ warn() { printf 'warning: %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 bad_usage() { printf 'error: %s\nTry --help.\n' "$*" >&2; exit 2; }
 
-sets=" core "
+sets=" default " packs='' names=''
 secret_months=12 certificate_path='' rotate=no write_env=no env_path=.env
 tenant='' cloud=commercial device_code=no display_name=s60-m365-connector client_id='' remove=no yes=no
 
 while [ $# -gt 0 ]; do
 	case $1 in
-	--secret-months | --certificate-path | --env-path | --tenant-id | --cloud | --display-name | --client-id)
+	--pack | --permission | --secret-months | --certificate-path | --env-path | --tenant-id | --cloud | --display-name | --client-id)
 		[ $# -ge 2 ] && [ -n "$2" ] || bad_usage "$1 needs a value"
 		;;
 	esac
 	case $1 in
 	--identity-protection | --dlp-detail | --workload-identities | --provisioning | --security-alerts | --archive | --intune)
 		sets="$sets${1#--} " ;;
+	--pack) packs="$packs ${2//,/ }"; shift ;;
+	--permission) names="$names ${2//,/ }"; shift ;;
 	--secret-months) secret_months=$2; shift ;;
 	--certificate-path) certificate_path=$2; shift ;;
 	--rotate-secret) rotate=yes ;;
@@ -106,6 +139,10 @@ done
 
 case $secret_months in '' | *[!0-9]*) bad_usage "--secret-months is a number from 1 to 24, not $secret_months" ;; esac
 [ "$secret_months" -ge 1 ] && [ "$secret_months" -le 24 ] || bad_usage "--secret-months is a number from 1 to 24, not $secret_months"
+case $names in *[!A-Za-z0-9.\ -]*) bad_usage "--permission takes names such as AuditLog.Read.All, not$names" ;; esac
+for name in $packs; do
+	case " $pack_names " in *" $name "*) sets="$sets$name " ;; *) bad_usage "there is no pack $name; there are: $pack_names" ;; esac
+done
 case $display_name in *[!A-Za-z0-9\ ._-]*) bad_usage "--display-name may hold letters, digits, space, dot, - and _" ;; esac
 case $tenant$client_id in *[!A-Za-z0-9.-]*) bad_usage "--tenant-id and --client-id are ids as the portal shows them" ;; esac
 [ "$rotate" = no ] || [ -z "$certificate_path" ] || bad_usage "--rotate-secret and --certificate-path exclude each other"
@@ -175,7 +212,10 @@ signed_in=$(az account show --query tenantId --output tsv --only-show-errors 2>/
 if [ -z "$signed_in" ] || { [ -n "$tenant" ] && [ "$signed_in" != "$tenant" ]; }; then
 	set -- --allow-no-subscriptions --output none --only-show-errors
 	[ -z "$tenant" ] || set -- "$@" --tenant "$tenant"
-	[ "$device_code" = no ] || set -- "$@" --use-device-code
+	if [ "$device_code" = yes ]; then
+		set -- "$@" --use-device-code
+		warn 'many tenants block the device code flow by Conditional Access. If the sign-in is refused, run this without --use-device-code on a machine with a browser. Enter a code only if you asked for it yourself.'
+	fi
 	say 'Signing in to Microsoft...'
 	az login "$@" || die 'the sign-in failed'
 	signed_in=$(az account show --query tenantId --output tsv --only-show-errors) || die 'az is signed in but names no tenant'
@@ -226,27 +266,84 @@ fi
 
 consent_refused=no
 
-# wanted RESOURCE prints name and id of each permission asked for there.
-wanted() {
-	local set resource name id
-	while read -r set resource name id; do
-		case $sets in *" $set "*) [ "$resource" != "$1" ] || printf '%s %s\n' "$name" "$id" ;; esac
-	done <<<"$permissions"
-}
-
-# service_principal APPID prints its object id; it is made where the tenant
-# lacks it, as some do that of the Office 365 Management APIs.
+# service_principal APPID [new] prints its object id; it is made where the tenant
+# lacks it, as some do that of the Office 365 Management APIs. Its own app was
+# made just now (new); a service is there or is not: then it prints nothing.
 service_principal() {
 	local id
 	id=$(graph get "/servicePrincipals?\$filter=appId%20eq%20'$1'&\$select=id" 'value[0].id') || return 1
-	[ -n "$id" ] || id=$(patiently graph post /servicePrincipals id "{\"appId\": \"$1\"}") || return 1
+	if [ -z "$id" ] && [ "${2:-}" = new ]; then
+		id=$(patiently graph post /servicePrincipals id "{\"appId\": \"$1\"}") || return 1
+	elif [ -z "$id" ]; then
+		id=$(graph post /servicePrincipals id "{\"appId\": \"$1\"}") ||
+			grep -Eq 'NoBackingApplicationObject|does not reference a valid application|Request_ResourceNotFound' "$scratch/error" || return 1
+	fi
 	printf '%s' "$id"
+}
+
+# find_permissions writes what is asked for to $scratch/wanted, a line each: name
+# and the service it is of, - where it may be of either. What nobody asked for is
+# left out where its licence is missing.
+find_permissions() {
+	local plans='' known=yes set resource name of licence plan has
+	# Of subscriptions that are not over, the plans that are not switched off.
+	plans=$(graph get '/subscribedSkus?$select=capabilityStatus,servicePlans' \
+		"value[?capabilityStatus=='Enabled' || capabilityStatus=='Warning'].servicePlans[] | [?provisioningStatus!='Disabled'].[servicePlanId]") || {
+		known=no
+		warn "the tenant's licences could not be read, so the permissions of all feeds that are on by default are asked for. The service said: $(tail -c 600 "$scratch/error")"
+	}
+	: >"$scratch/wanted"
+	: >"$scratch/left"
+	while read -r set resource name of licence; do
+		case $sets in *" $set "*) ;; *) continue ;; esac
+		if [ "$set" = default ] && [ "$of" != - ] && [ "$known" = yes ]; then
+			has=no
+			for plan in ${of//,/ }; do
+				case $plans in *"$plan"*) has=yes ;; esac
+			done
+			if [ "$has" = no ]; then
+				printf '%s %s\n' "$name" "$licence" >>"$scratch/left"
+				continue
+			fi
+		fi
+		grep -q "^$name " "$scratch/wanted" || printf '%s %s\n' "$name" "$resource" >>"$scratch/wanted"
+	done <<<"$permissions"
+	for name in $names; do
+		grep -q "^$name " "$scratch/wanted" && continue
+		resource=$(printf '%s\n' "$permissions" | awk -v name="$name" '$3 == name {print $2; exit}')
+		printf '%s %s\n' "$name" "${resource:--}" >>"$scratch/wanted"
+	done
+	while read -r name licence; do
+		grep -q "^$name " "$scratch/wanted" ||
+			step 'left out' "$name: the tenant has no $licence. Its feeds show as not consented; --permission $name grants it all the same"
+	done <"$scratch/left"
+}
+
+# find_roles writes to $scratch/roles, a line each, name, id, app and object id of
+# the service, for what is asked for: ids are looked up among the roles that the
+# services of this cloud offer.
+find_roles() {
+	local resource service offered name of id
+	: >"$scratch/roles"
+	for resource in "$management_app" "$graph_app"; do
+		service=$(service_principal "$resource") || graph_failed "looking up the service $resource"
+		[ -n "$service" ] || continue
+		offered=$(graph get "/servicePrincipals/$service?\$select=appRoles" 'appRoles[].[value,id]') || graph_failed "reading the roles of $resource"
+		while read -r name of; do
+			[ "$of" = "$resource" ] || [ "$of" = - ] || continue
+			id=$(printf '%s\n' "$offered" | awk -F '\t' -v name="$name" '$1 == name {print $2; exit}')
+			[ -z "$id" ] || printf '%s %s %s %s\n' "$name" "$id" "$resource" "$service" >>"$scratch/roles"
+		done <"$scratch/wanted"
+	done
+	while read -r name of; do
+		grep -q "^$name " "$scratch/roles" || warn "this cloud does not offer $name: the feeds that need it stay off"
+	done <"$scratch/wanted"
 }
 
 # declare_permissions adds what is missing to the permissions that the app asks
 # for, as the portal shows them; what else it asks for stays.
 declare_permissions() {
-	local at="/applications/$app?\$select=requiredResourceAccess" resource name id role type now access list added=no
+	local at="/applications/$app?\$select=requiredResourceAccess" resource service name id role type now access list added=no
 	list=$(output=json graph get "$at" "requiredResourceAccess[?resourceAppId!='$management_app' && resourceAppId!='$graph_app']") ||
 		graph_failed 'reading what the app asks for'
 	list=$(printf '%s' "$list" | tr -d '\n' | sed 's/^ *\[//; s/\] *$//; s/^ *$//')
@@ -257,12 +354,13 @@ declare_permissions() {
 		while IFS=$'\t' read -r role type; do
 			[ -z "$role" ] || access="${access:+$access, }{\"id\": \"$role\", \"type\": \"$type\"}"
 		done <<<"$now"
-		while read -r name id; do
+		while read -r name id role service; do
+			[ "$role" = "$resource" ] || continue
 			case $now in *"$id"*) continue ;; esac
 			access="${access:+$access, }{\"id\": \"$id\", \"type\": \"Role\"}"
 			added=yes
-		done <<<"$(wanted "$resource")"
-		list="${list:+$list, }{\"resourceAppId\": \"$resource\", \"resourceAccess\": [$access]}"
+		done <"$scratch/roles"
+		[ -z "$access" ] || list="${list:+$list, }{\"resourceAppId\": \"$resource\", \"resourceAccess\": [$access]}"
 	done
 	[ "$added" = yes ] || return 0
 	graph patch "/applications/$app" '' "{\"requiredResourceAccess\": [$list]}" || graph_failed 'setting what the app asks for'
@@ -271,35 +369,36 @@ declare_permissions() {
 # grant gives the app the roles asked for, which is what the portal calls admin
 # consent.
 grant() {
-	local principal resource service roles granted name id
-	principal=$(service_principal "$client_id") || graph_failed "making the app's service principal"
+	local principal resource service granted name id
+	principal=$(service_principal "$client_id" new) || graph_failed "making the app's service principal"
 	granted=$(patiently graph get "/servicePrincipals/$principal/appRoleAssignments?\$top=999" 'value[].[appRoleId]') ||
 		graph_failed 'reading the granted permissions'
-	for resource in "$management_app" "$graph_app"; do
-		service=$(service_principal "$resource") || graph_failed "looking up the service $resource"
-		roles=$(graph get "/servicePrincipals/$service?\$select=appRoles" 'appRoles[].[id,value]') || graph_failed "reading the roles of $resource"
-		while read -r name id; do
-			[ -n "$id" ] || continue
-			case $granted in *"$id"*) step granted "$name (before)"; continue ;; esac
-			case $roles in *"$id"*) ;; *) warn "this cloud does not offer $name: the feeds that need it stay off"; continue ;; esac
-			if patiently graph post "/servicePrincipals/$principal/appRoleAssignments" id \
-				"{\"principalId\": \"$principal\", \"resourceId\": \"$service\", \"appRoleId\": \"$id\"}" >/dev/null; then
-				step granted "$name"
-			elif grep -q 'already exists' "$scratch/error"; then
-				step granted "$name (before)"
-			elif refused; then
-				consent_refused=yes
-				step REFUSED "$name"
-			else
-				graph_failed "granting $name"
-			fi
-		done <<<"$(wanted "$resource")"
-	done
+	while read -r name id resource service; do
+		case $granted in *"$id"*) step granted "$name (before)"; continue ;; esac
+		if patiently graph post "/servicePrincipals/$principal/appRoleAssignments" id \
+			"{\"principalId\": \"$principal\", \"resourceId\": \"$service\", \"appRoleId\": \"$id\"}" >/dev/null; then
+			step granted "$name"
+		elif grep -q 'already exists' "$scratch/error"; then
+			step granted "$name (before)"
+		elif refused; then
+			consent_refused=yes
+			step REFUSED "$name"
+		else
+			graph_failed "granting $name"
+		fi
+	done <"$scratch/roles"
 }
 
 if [ "$rotate" = no ]; then
+	find_permissions
+	find_roles
 	declare_permissions
 	grant
+	if grep -q '^ExchangeMessageTrace.Read.All ' "$scratch/roles"; then
+		# The service behind message trace answers only where the tenant has its service principal.
+		trace=$(service_principal "$message_trace_app") || graph_failed 'making the service principal of message trace'
+		[ -n "$trace" ] || warn 'this cloud has no message trace: its feed stays off'
+	fi
 fi
 
 # --- the credential ---
@@ -399,6 +498,11 @@ values() {
 	elif [ -n "$(get_env CLIENT_CERTIFICATE_FILE)" ] && [ -n "$secret" ]; then
 		set_env CLIENT_CERTIFICATE_FILE ''
 	fi
+	for name in $packs; do
+		case ",$(get_env FEEDS)," in *",$name,"*) continue ;; esac
+		feeds=$(get_env FEEDS)
+		set_env FEEDS "${feeds:+$feeds,}$name"
+	done
 	if [ "$cloud" != commercial ] || [ -n "$(get_env MS_CLOUD)" ]; then set_env MS_CLOUD "$cloud"; fi
 }
 
@@ -437,5 +541,6 @@ if [ "$consent_refused" = yes ]; then
 	exit 1
 fi
 say
-say 'Done. Put the Secure60 destination into .env, start the connector, and let it look for itself:'
-say '  docker compose up -d && docker compose exec s60-m365-connector /s60-m365-connector check'
+say 'Done. Put the Secure60 destination into .env, let the connector look for itself, and start it:'
+say '  docker compose run --rm s60-m365-connector check'
+say '  docker compose up -d'

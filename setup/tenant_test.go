@@ -11,6 +11,12 @@ import (
 	"time"
 )
 
+const (
+	graphApp      = "00000003-0000-0000-c000-000000000000"
+	managementApp = "c5393580-f805-4401-95e8-94b7a6ef2fc2"
+	planP2        = "eec0eb4f-6444-4f95-aba0-50c24d67f998" // https://learn.microsoft.com/entra/identity/users/licensing-service-plan-reference
+)
+
 // tenant is a directory as Microsoft Graph shows it: the part of it that the
 // registration needs, with the refusals that it meets in the field.
 type tenant struct {
@@ -26,7 +32,10 @@ type tenant struct {
 	refuseConsent  bool
 	notYet         int // so many calls about a new service principal are not found
 	refusePassword string
-	withoutRole    string // no service offers it
+	withoutRole    string   // no service offers it
+	withoutService string   // no service principal can be made of it
+	plans          []string // service plans of the tenant
+	noLicences     bool     // who asks may not read them
 }
 
 type application struct {
@@ -66,7 +75,7 @@ type assignment struct {
 func newTenant(t *testing.T) *tenant {
 	t.Helper()
 	made := &tenant{}
-	made.addPrincipal(readTable(t), "00000003-0000-0000-c000-000000000000")
+	made.addPrincipal(rows(t), graphApp)
 	return made
 }
 
@@ -75,13 +84,15 @@ func (n *tenant) id() string {
 	return fmt.Sprintf("%08d-aaaa-4bbb-8ccc-000000000000", n.nextID)
 }
 
-func (n *tenant) addPrincipal(table permissionTable, appID string) *principal {
+// A service principal of a service offers what feeds need of it, under ids that
+// only it knows.
+func (n *tenant) addPrincipal(offered []row, appID string) *principal {
 	made := &principal{ID: n.id(), AppID: appID, AppRoles: []map[string]string{}}
-	for _, set := range table.Sets {
-		for _, p := range set.Permissions {
-			if table.Resources[p.Resource] == appID && p.Name != n.withoutRole {
-				made.AppRoles = append(made.AppRoles, map[string]string{"id": p.ID, "value": p.Name})
-			}
+	seen := map[string]bool{}
+	for _, r := range offered {
+		if r.resource == appID && r.name != n.withoutRole && !seen[r.name] {
+			seen[r.name] = true
+			made.AppRoles = append(made.AppRoles, map[string]string{"id": n.id(), "value": r.name})
 		}
 	}
 	n.principals = append(n.principals, made)
@@ -147,8 +158,25 @@ func answer(w http.ResponseWriter, status int, body any) {
 }
 
 func (n *tenant) handler(t *testing.T) http.Handler {
-	table := readTable(t)
+	offered := rows(t)
 	mux := http.NewServeMux()
+
+	mux.HandleFunc("GET /v1.0/subscribedSkus", func(w http.ResponseWriter, r *http.Request) {
+		if n.noLicences {
+			refuse(w, 403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+			return
+		}
+		var plans []map[string]string
+		for _, id := range n.plans {
+			plans = append(plans, map[string]string{"servicePlanId": id, "servicePlanName": "X", "provisioningStatus": "Success"})
+		}
+		// One that is over, and a plan that is switched off, give nothing.
+		answer(w, 200, map[string]any{"value": []any{
+			map[string]any{"capabilityStatus": "Suspended", "servicePlans": []any{map[string]string{"servicePlanId": planP2, "provisioningStatus": "Success"}}},
+			map[string]any{"capabilityStatus": "Enabled", "servicePlans": []any{map[string]string{"servicePlanId": planP2, "provisioningStatus": "Disabled"}}},
+			map[string]any{"capabilityStatus": "Warning", "servicePlans": append([]map[string]string{}, plans...)},
+		}})
+	})
 
 	mux.HandleFunc("GET /v1.0/applications", func(w http.ResponseWriter, r *http.Request) {
 		value := []*application{}
@@ -215,14 +243,18 @@ func (n *tenant) handler(t *testing.T) http.Handler {
 		answer(w, 200, map[string]any{"value": value})
 	})
 	mux.HandleFunc("POST /v1.0/servicePrincipals", func(w http.ResponseWriter, r *http.Request) {
-		if n.notYet > 0 {
+		if n.notYet > 0 && n.principal(func(p *principal) bool { return p.AppID == managementApp }) != nil {
 			n.notYet--
 			refuse(w, 400, "Request_BadRequest", "The appId '…' of the service principal does not reference a valid application object: NoBackingApplicationObject")
 			return
 		}
 		var body struct{ AppID string }
 		decode(t, r, &body)
-		answer(w, 201, n.addPrincipal(table, body.AppID))
+		if body.AppID == n.withoutService {
+			refuse(w, 400, "Request_BadRequest", "The appId '…' of the service principal does not reference a valid application object.")
+			return
+		}
+		answer(w, 201, n.addPrincipal(offered, body.AppID))
 	})
 	mux.HandleFunc("GET /v1.0/servicePrincipals/{id}", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, 200, n.principal(func(p *principal) bool { return p.ID == r.PathValue("id") }))

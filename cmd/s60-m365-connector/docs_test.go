@@ -96,7 +96,7 @@ func cloudsTable(*testing.T) string {
 		c := settings.Clouds[name]
 		manage := "`" + c.Manage + "`"
 		if c.Manage == "" {
-			manage = "none: write `ENABLE_MGMT_ACTIVITY=false`"
+			manage = "none: the Management feed is off by itself"
 		}
 		fmt.Fprintf(&b, "| `%s` | `%s` | %s | `%s` |\n", name, c.Login, manage, c.Graph)
 	}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
@@ -100,5 +101,19 @@ func TestPermissions(t *testing.T) {
 				t.Errorf("got  %q, %d\nwant %q, %d", got, d.Code, test.want, test.code)
 			}
 		})
+	}
+}
+
+// What is missing is given by one command, which the scripts of setup/ take as it stands.
+func TestGrantIsACommand(t *testing.T) {
+	for cloud, want := range map[string][2]string{
+		"commercial": {"--client-id app --permission A.Read,B.Read (", "-ClientId app -Permission A.Read,B.Read)"},
+		"gcchigh":    {"--client-id app --permission A.Read,B.Read --cloud gcchigh (", "-ClientId app -Permission A.Read,B.Read -Environment USGov)"},
+	} {
+		d := &Doctor{Settings: &settings.Settings{ClientID: "app", Cloud: cloud, GraphBase: "https://graph"}}
+		got := d.grant("https://graph/.default", "A.Read", "B.Read")
+		if !strings.Contains(got, want[0]) || !strings.Contains(got, want[1]) {
+			t.Errorf("%s: %s\nwant %q", cloud, got, want)
+		}
 	}
 }

@@ -215,9 +215,21 @@ func (d *Doctor) api(scope string) string {
 	return scope
 }
 
-// grant says how a permission is given.
+// scriptClouds are the names that the PowerShell script has for clouds: those of Connect-MgGraph.
+var scriptClouds = map[string]string{"gcc": "GCC", "gcchigh": "USGov", "dod": "USGovDoD", "china": "China"}
+
+// grant says how a permission is given: the command that does it, and the way by hand.
 func (d *Doctor) grant(scope string, permissions ...string) string {
-	return fmt.Sprintf("add the application permission %s of %s to the app registration and grant admin consent", strings.Join(permissions, " and "), d.api(scope))
+	byHand := fmt.Sprintf("add the application permission %s of %s to the app registration and grant admin consent", strings.Join(permissions, " and "), d.api(scope))
+	if d.api(scope) == scope {
+		return byHand // the scripts know the two services alone
+	}
+	list, sh, ps := strings.Join(permissions, ","), "", ""
+	if cloud := scriptClouds[d.Settings.Cloud]; cloud != "" {
+		sh, ps = " --cloud "+d.Settings.Cloud, " -Environment "+cloud
+	}
+	return fmt.Sprintf("run setup/setup-s60-m365-connector.sh --client-id %[1]s --permission %[2]s%[3]s (PowerShell: setup-s60-m365-connector.ps1 -ClientId %[1]s -Permission %[2]s%[4]s); or %[5]s",
+		d.Settings.ClientID, list, sh, ps, byHand)
 }
 
 // missing is the first permission that a feed cannot work without and does not
