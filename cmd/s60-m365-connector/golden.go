@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/author"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/cases"
@@ -56,7 +57,7 @@ func (t testCommand) Run(std streams) error {
 		return err
 	}
 	compiled := map[string]*transform.Mapping{}
-	passed, wrong, written := 0, 0, 0
+	passed, wrong, written := 0, 0, []string{}
 	for _, c := range ofMappings {
 		var event []byte
 		mapping, err := c.Compile(defs, s, compiled)
@@ -65,7 +66,7 @@ func (t testCommand) Run(std streams) error {
 		}
 		if err == nil && t.Update {
 			err = os.WriteFile(c.Golden, event, 0o644)
-			written++
+			written = append(written, c.Golden)
 		} else if err == nil {
 			fields, _ := author.EventFields(event) // it was just encoded
 			err = c.Compare(event)
@@ -75,7 +76,7 @@ func (t testCommand) Run(std streams) error {
 		}
 		if err != nil {
 			wrong++
-			fmt.Fprintf(std.out, "FAIL %s/%s\n%s\n", c.Mapping, c.Name, author.Indent(wording.Visible(err.Error())))
+			fmt.Fprintf(std.out, "FAIL %s\n%s\n", c.Golden, author.Indent(wording.Visible(err.Error())))
 			continue
 		}
 		passed++
@@ -84,13 +85,13 @@ func (t testCommand) Run(std streams) error {
 		got, err := c.Run(defs, s.Names)
 		if err == nil && t.Update {
 			err = c.Write(got)
-			written++
+			written = append(written, c.File)
 		} else if err == nil {
 			err = errors.Join(c.Compare(got), cases.HoldToSchema(got.Events...))
 		}
 		if err != nil {
 			wrong++
-			fmt.Fprintf(std.out, "FAIL feeds/%s/%s\n%s\n", c.Feed, c.Name, author.Indent(wording.Visible(err.Error())))
+			fmt.Fprintf(std.out, "FAIL %s\n%s\n", c.File, author.Indent(wording.Visible(err.Error())))
 			continue
 		}
 		passed++
@@ -100,7 +101,7 @@ func (t testCommand) Run(std streams) error {
 		fmt.Fprintf(std.out, "%d passed, %d failed\n", passed, wrong)
 		return program.Exit(program.Failed, nil)
 	case t.Update:
-		fmt.Fprintf(std.out, "%d golden files written\n", written)
+		fmt.Fprintf(std.out, "%s\n%d golden files written\n", strings.Join(written, "\n"), len(written))
 	default:
 		fmt.Fprintf(std.out, "%d passed, 0 failed\n", passed)
 	}
