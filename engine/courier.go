@@ -135,7 +135,7 @@ func (c *courier) commit(d *delivery) error {
 			keys, objects, kept = b.accepted(d.refused), nil, 0
 		} else {
 			// The reason stays with the event: a destination may quote the event in it.
-			p.log.Error("the destination refused events for good; they are kept as dead letters, with the reason",
+			p.log.Error("the destination refused events for good; they are kept as dead letters, with the reason: mend it, then replay",
 				"events", len(d.refused), "status", d.refused[0].Status)
 		}
 	}

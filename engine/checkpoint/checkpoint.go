@@ -143,8 +143,8 @@ func (c *Counts) Add(d *Counts) {
 type Entry struct {
 	Feed      string    `json:"feed"`
 	Partition string    `json:"partition"`
-	From      time.Time `json:"from"`
-	To        time.Time `json:"to"`
+	From      time.Time `json:"from,omitzero"` // zero: of no window yet
+	To        time.Time `json:"to,omitzero"`
 	Complete  bool      `json:"complete"`          // the window was read to its end
 	Windows   int64     `json:"windows,omitempty"` // how many windows a daily total sums; 0 for a single window
 	Looked    time.Time `json:"looked,omitzero"`   // when a second look read it; zero: it is no second look

@@ -84,8 +84,8 @@ type Source interface {
 // Stats are the requests of a feed's partition since the start, for metrics
 // and the status of a feed.
 type Stats struct {
-	Requests  int64
-	Retries   int64
-	Throttled int64
-	Waited    time.Duration // for throttling, in total
+	Requests  int64         `json:"requests"`
+	Retries   int64         `json:"retries"`
+	Throttled int64         `json:"throttled"`
+	Waited    time.Duration `json:"waited_nanoseconds"` // for throttling, in total
 }

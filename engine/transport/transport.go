@@ -17,9 +17,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,24 +71,26 @@ func New(options Options) *Transport {
 	dialer := &net.Dialer{Timeout: patience, KeepAlive: 30 * time.Second}
 	idle := cmp.Or(options.Idle, 64)
 	strict := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		ForceAttemptHTTP2:     true,
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-		TLSClientConfig:       secure(),
-		TLSHandshakeTimeout:   patience,
-		ResponseHeaderTimeout: options.HeaderTimeout,
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConns:          max(100, 2*idle),
-		MaxIdleConnsPerHost:   idle,
-		IdleConnTimeout:       45 * time.Second, // load balancers drop idle connections after a minute: be first
-		DisableCompression:    options.Uncompressed,
+		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: proxyAnswered,
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+		TLSClientConfig:        secure(),
+		TLSHandshakeTimeout:    patience,
+		ResponseHeaderTimeout:  options.HeaderTimeout,
+		ExpectContinueTimeout:  time.Second,
+		MaxIdleConns:           max(100, 2*idle),
+		MaxIdleConnsPerHost:    idle,
+		IdleConnTimeout:        45 * time.Second, // load balancers drop idle connections after a minute: be first
+		DisableCompression:     options.Uncompressed,
 		// What a service says beside its body is not held beyond reason.
 		MaxResponseHeaderBytes: 1 << 20,
 		WriteBufferSize:        SmallBody + 4<<10,
 	}
 	mending := &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
+		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: proxyAnswered,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return mend(dialer.DialContext(ctx, network, address))
 		},
@@ -104,6 +108,19 @@ func New(options Options) *Transport {
 		t.lanes[i].transport.Store(strict.Clone())
 	}
 	return t
+}
+
+// proxyAnswered tells a refusal of the proxy's own from one of the service: by itself it
+// would read as a bare "Forbidden".
+func proxyAnswered(_ context.Context, proxy *url.URL, connect *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	remedy := "let it pass"
+	if answer.StatusCode == http.StatusProxyAuthRequired {
+		remedy = "write user and password into HTTPS_PROXY"
+	}
+	return fmt.Errorf("the proxy %s does not connect to %s: HTTP %s; %s", proxy.Host, connect.Host, answer.Status, remedy)
 }
 
 // mendFor is how long a host whose header lines had to be mended is spoken to in that

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -210,5 +211,20 @@ func TestLanes(t *testing.T) {
 	get(t, client, s.URL)
 	if len(from) != 5 {
 		t.Errorf("%d connections after all were left behind, want a fifth", len(from))
+	}
+}
+
+// A refusal of the proxy's own is not taken for one of the service.
+func TestProxyRefuses(t *testing.T) {
+	for status, want := range map[int]string{http.StatusForbidden: "HTTP 403 Forbidden; let it pass", http.StatusProxyAuthRequired: "write user and password into HTTPS_PROXY"} {
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) }))
+		defer proxy.Close()
+		address, _ := url.Parse(proxy.URL)
+		strict := New(Options{}).lanes[0].transport.Load()
+		strict.Proxy = http.ProxyURL(address)
+		_, err := (&http.Client{Transport: strict}).Get("https://login.example/token")
+		if err == nil || !strings.Contains(err.Error(), "the proxy "+address.Host+" does not connect to login.example:443: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d: %v", status, err)
+		}
 	}
 }
