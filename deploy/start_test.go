@@ -316,6 +316,7 @@ func (c *cluster) loseConnector() {
 	c.of(c.connectors[0]).kill()
 	c.publish()
 	c.delivered("what came after a connector was killed")
+	c.t.Logf("twice came %d", c.tenant.report().Duplicated)
 	c.of(c.connectors[0]).start(c.t)
 	c.eventually(40*time.Second, "it is back", func() error { return c.network.isHealthy(c.of(c.connectors[0])) })
 }
@@ -331,6 +332,7 @@ func (c *cluster) loseServers() {
 		c.of(server).kill()
 		c.publish()
 		c.delivered(fmt.Sprintf("what came after server %s, %s, was killed", server.name, what))
+		c.t.Logf("twice came %d", c.tenant.report().Duplicated)
 		c.of(server).start(c.t)
 		c.eventually(30*time.Second, "all servers have the state", func() error {
 			info := c.stateStream()
@@ -349,8 +351,11 @@ func (c *cluster) stop() {
 	for _, x := range slices.Concat(c.connectors, c.servers) {
 		c.of(x).stop(c.t, 15*time.Second)
 	}
-	// One connector was killed: a batch of 100 may have come twice.
-	if r := c.tenant.report(); r.Lost > 0 || r.Unexpected > 0 || r.Duplicated > 100 {
+	// One connector was killed, and may repeat what it had in flight: a request for each event, up to 256 at
+	// once, makes three batches of 200. A server's death repeats nothing: who lost its session by it
+	// commits what was delivered as soon as there is a leader.
+	const inFlight = 3 * 200
+	if r := c.tenant.report(); r.Lost > 0 || r.Unexpected > 0 || r.Duplicated > inFlight {
 		c.t.Errorf("of %d records %d were lost, %d came twice, %d are none of the tenant's", r.Offered, r.Lost, r.Duplicated, r.Unexpected)
 	}
 }

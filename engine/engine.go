@@ -73,6 +73,9 @@ type Config struct {
 	// OnEvent sees each event that was delivered, from several goroutines; it
 	// must not keep the bytes. May be nil.
 	OnEvent func(feed string, event []byte)
+	// Restored says that the state was lost, and what was done about it; "": it was not.
+	// The destination is told once.
+	Restored string
 	// CredentialExpires is when the credential ends, the zero time where that
 	// is not known. May be nil.
 	CredentialExpires func() time.Time
@@ -82,11 +85,16 @@ type Config struct {
 // Implementations may be called from several goroutines.
 type Leases interface {
 	// Hold waits until the partition is held here. held ends when it must not be
-	// worked on any more, or with ctx; release gives it back. Without wait, one that
-	// another process runs is an error that names it. One that [StoreError] knows ends all work.
-	Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, release func(), err error)
-	// Holder names the process that holds a partition, "" where that is not known.
-	Holder(feed, partition string) string
+	// worked on any more, or with ctx; release gives it back. rest is for how long the requests of who had
+	// it before still count, by what its release was given; below 0 where that is not known.
+	// Without wait, one that another process runs is an error that names it. One that [StoreError]
+	// knows ends all work.
+	Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, rest time.Duration, release func(rest time.Duration), err error)
+	// Holder names the process that holds a partition, "" where that is not known, and says since when
+	// that, or the last one, had it.
+	Holder(feed, partition string) (name string, since time.Time)
+	// Replicas are the names of the processes that take part, and of this one.
+	Replicas() (all []string, here string)
 	// Joined reports whether this process takes part now: not while the others
 	// are out of reach.
 	Joined() bool
@@ -132,8 +140,8 @@ func New(config Config) (*Engine, error) {
 		if err := e.add(feed); err != nil {
 			return nil, fmt.Errorf("feed %s: %w", feed.Name, err)
 		}
-		if e.Leases != nil {
-			e.Client.Share(feed, 0) // until a partition is held
+		if e.Leases != nil && !e.Beside {
+			e.Client.Share(feed, 0, 0) // until a partition is held
 		}
 	}
 	return e, nil
@@ -186,6 +194,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.Tenant == "" {
 		go Sweep(ctx, e.Store, e.Client.Skew, e.Now, e.Log)
 	}
+	go e.tellRestored(ctx)
 	if len(e.partitions) == 0 { // every feed is switched off; the heartbeat says so
 		e.beat(ctx)
 		<-ctx.Done()

@@ -92,6 +92,7 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 	if e.Leases != nil {
 		event["event_feeds_standby"] = count[Standby]
 		event["event_replica_joined"] = !status.Apart
+		status.replicaFields(event)
 		apart = fmt.Sprintf(", %d standby", count[Standby])
 	}
 	if status.Apart {

@@ -46,7 +46,8 @@ type partition struct {
 	stuck      stuck               // where no window is small enough
 	licence    licence             // what its rounds learn of it
 
-	held bool // run by this process; guarded by Engine.holding, see Engine.share
+	held bool            // run by this process; guarded by Engine.holding, see Engine.share
+	run  context.Context // of the commits, where they outlast that of the round; see lease
 
 	mu     sync.Mutex
 	status FeedStatus
@@ -138,20 +139,28 @@ func (p *partition) load(ctx context.Context, now time.Time) error {
 }
 
 // commit writes c for this partition, and tries until the connector stops: a
-// full disk must not make it forget, and hence repeat, what it delivered.
+// full disk must not make it forget, and hence repeat, what it delivered. Neither must a shared
+// state that has no leader for longer than a session lasts: the partition is lost then, but
+// as long as nobody else has claimed it, which the state tells, what was delivered can be committed.
 func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 	c.Feed, c.Partition = p.kept, p.account
 	p.observe(func(s *FeedStatus) { s.writingSince = time.Now() })
 	defer p.observe(func(s *FeedStatus) { s.writingSince = time.Time{} })
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
+	stop, lost := ctx.Done(), (<-chan struct{})(nil)
+	if p.run != nil {
+		stop, lost = p.run.Done(), ctx.Done()
+	}
+	for wait, most := 100*time.Millisecond, 30*time.Second; ; wait = min(2*wait, most) {
 		err := p.engine.Store.Commit(c)
 		if err == nil || fatalError(err) != nil || errors.Is(err, checkpoint.ErrFenced) {
 			return err
 		}
 		p.log.Error("state could not be written, trying again", "error", err, "wait", wait)
 		select {
-		case <-ctx.Done():
+		case <-stop:
 			return err
+		case <-lost:
+			lost, wait, most = nil, 50*time.Millisecond, time.Second
 		case <-time.After(wait):
 		}
 	}

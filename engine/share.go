@@ -2,11 +2,16 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
 // This file is for several processes that share the partitions of a tenant.
+
+// outlast is how long a partition that this process is to leave still has to commit what
+// was delivered.
+const outlast = time.Minute
 
 // lease waits until this process runs the partition; see [Leases]. What the
 // partition knew of its state is read again: another process may have changed it.
@@ -16,24 +21,29 @@ func (p *partition) lease(ctx context.Context, wait bool) (_ context.Context, re
 		return ctx, func() {}, nil
 	}
 	p.observe(func(s *FeedStatus) { s.become(Standby, p.engine.Now()) })
-	held, giveBack, err := leases.Hold(ctx, p.engine.leased(p.kept), p.account, wait)
+	held, rest, giveBack, err := leases.Hold(ctx, p.engine.leased(p.kept), p.account, wait)
 	if err != nil {
 		return nil, nil, err
 	}
 	p.loaded, p.subscribed = false, false
+	var over context.CancelFunc
+	p.run, over = context.WithCancel(ctx)
+	context.AfterFunc(held, func() { time.AfterFunc(outlast, over) })
 	p.observe(func(s *FeedStatus) { s.become(Starting, p.engine.Now()) })
 	if p.account == p.value { // the share of a backfill stays the same, see Engine.Backfill
-		p.engine.share(p, true)
+		p.engine.share(p, true, rest)
 	}
 	return held, func() {
+		defer over()
+		rest := time.Duration(-1)
 		if p.account == p.value {
-			p.engine.share(p, false)
+			rest = p.engine.share(p, false, 0)
 		}
 		p.observe(func(s *FeedStatus) {
 			s.become(Standby, p.engine.Now())
 			s.LastError, s.GateReason = "", ""
 		})
-		giveBack()
+		giveBack(rest)
 	}, nil
 }
 
@@ -47,7 +57,7 @@ func (e *Engine) leased(feed string) string {
 
 // elsewhere tells of a partition that another process runs what the shared state does.
 func (p *partition) elsewhere(s *FeedStatus) {
-	s.Holder = p.engine.Leases.Holder(p.engine.leased(p.kept), p.account)
+	s.Holder, _ = p.engine.Leases.Holder(p.engine.leased(p.kept), p.account)
 	// A state that cannot be read is reported by those who work with it.
 	if position, ok, err := p.engine.Store.Position(p.kept, p.account); err == nil && ok {
 		s.Cursor, s.Forwarded, s.LastSuccess = position.Cursor, position.Forwarded, position.LastSuccess
@@ -56,8 +66,9 @@ func (p *partition) elsewhere(s *FeedStatus) {
 
 // share gives the budgets of requests their new shares: of a budget that several
 // partitions draw on, this process has the part that belongs to the partitions that it
-// holds. So all processes together stay within it, whoever holds what.
-func (e *Engine) share(p *partition, held bool) {
+// holds. So all processes together stay within it, whoever holds what. rest is, of a partition
+// that comes, for how long its part is still in use, and given back of one that leaves.
+func (e *Engine) share(p *partition, held bool, rest time.Duration) time.Duration {
 	e.holding.Lock()
 	defer e.holding.Unlock()
 	p.held = held
@@ -71,5 +82,5 @@ func (e *Engine) share(p *partition, held bool) {
 			here++
 		}
 	}
-	e.Client.Share(p.feed, here/all)
+	return e.Client.Share(p.feed, here/all, rest)
 }

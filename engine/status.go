@@ -132,6 +132,11 @@ type Status struct {
 	Stalled           string       `json:"stalled,omitempty"` // why nothing can be committed or delivered for a while; empty: it can
 	Apart             bool         `json:"apart,omitempty"`   // it shares the work with others, and they are out of reach: nothing is collected here
 	Feeds             []FeedStatus `json:"feeds"`             // one for each partition, in feed order
+
+	// Of processes that share the work.
+	Replica  string          `json:"replica,omitempty"` // this one
+	Replicas []ReplicaStatus `json:"replicas,omitempty"`
+	HandOver HandOver        `json:"hand_over,omitzero"` // the last
 }
 
 // Status is a snapshot. It may be taken at any time, by any goroutine.
@@ -157,6 +162,7 @@ func (e *Engine) Status() Status {
 		status.Requests = p.reader.Stats()
 		s.Feeds = append(s.Feeds, status)
 	}
+	e.replicas(&s)
 	for _, feed := range e.disabled {
 		s.Feeds = append(s.Feeds, FeedStatus{Feed: feed.Name, State: Disabled})
 	}

@@ -32,12 +32,13 @@ func TestLagOfAFeedWithAnEmptyCursor(t *testing.T) {
 // failing leases refuse for a reason that passes.
 type failing struct{ asked int }
 
-func (l *failing) Hold(context.Context, string, string, bool) (context.Context, func(), error) {
+func (l *failing) Hold(context.Context, string, string, bool) (context.Context, time.Duration, func(time.Duration), error) {
 	l.asked++
-	return nil, nil, syscall.EMFILE
+	return nil, 0, nil, syscall.EMFILE
 }
-func (l *failing) Holder(string, string) string { return "" }
-func (l *failing) Joined() bool                 { return true }
+func (l *failing) Holder(string, string) (string, time.Time) { return "", time.Time{} }
+func (l *failing) Replicas() ([]string, string)              { return nil, "" }
+func (l *failing) Joined() bool                              { return true }
 
 // What keeps a partition from being held is tried again, for as long as the program runs.
 func TestHoldingIsTriedAgain(t *testing.T) {

@@ -50,6 +50,13 @@ type ClientOptions struct {
 	Budget *Budget
 	Tenant *Budget
 
+	// UsageDir is a folder where what was sent of each bucket's limit is kept, so that the
+	// next process counts it; "": nowhere. See [Budget.Keep], too.
+	UsageDir string
+	// May reports whether requests may be sent now, where that may change while one waits: not
+	// by a process that was paused for so long that others have its work. nil: always.
+	May func() bool
+
 	// Transport carries the requests; nil: one of the client's own. Clients of several
 	// tenants share one, see [NewTransport]; what it holds of HeaderTimeout is in force.
 	Transport http.RoundTripper

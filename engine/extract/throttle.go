@@ -2,6 +2,8 @@ package extract
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -24,6 +26,10 @@ func NewBudget(requests int, per time.Duration) *Budget {
 	return b
 }
 
+// Keep has what is sent of the budget kept in a file of the folder, so that the next process counts
+// it; see [ClientOptions.UsageDir].
+func (b *Budget) Keep(dir, name string, log *slog.Logger) { b.limit.keep(dir, name, log) }
+
 // limit is at most requests in any span of per.
 //
 // A list of the last grants, rather than tokens that refill, because a full
@@ -36,13 +42,8 @@ type limit struct {
 	per      time.Duration
 	granted  []time.Time // the last ones, oldest first
 	places   int         // reserved, and not granted yet
-	shares   []share     // how much of it is this process's; none: all
-}
-
-// share is the part of a limit that this process may use from a time on.
-type share struct {
-	from     time.Time
-	fraction float64
+	shares   *shares     // how much of it is this process's; nil: all
+	usage    *usage      // where the grants are kept for the next process; nil: nowhere
 }
 
 // set sets the limit. Of two that are set, the stricter holds.
@@ -96,14 +97,14 @@ func (l *limit) place(now time.Time) time.Duration {
 	granted := l.within(now, per)
 	switch beyond := len(granted) + l.places - requests; {
 	case requests == 0:
-		return l.span() // the share may have grown by then
+		return l.shares.grows(now, l.span()) // it has by then
 	case beyond < 0:
 		l.places++
 		return 0
 	case beyond >= len(granted):
 		return min(l.per, placesTurnOver)
 	default:
-		return min(granted[beyond].Add(per).Sub(now), l.per)
+		return l.shares.grows(now, min(granted[beyond].Add(per).Sub(now), l.per))
 	}
 }
 
@@ -140,61 +141,17 @@ func (l *limit) grant(now time.Time) bool {
 			return false
 		}
 		l.granted = append(l.granted, now)
+		l.usage.add(now)
 	}
 	l.places--
 	return true
-}
-
-// own is this process's part of the limit: the smallest share that it had within
-// the last span, see [Client.Share]. Less than one request in a span is one in a longer span.
-func (l *limit) own(now time.Time) (requests int, per time.Duration) {
-	if len(l.shares) == 0 {
-		return l.requests, l.per
-	}
-	span := l.span()
-	for len(l.shares) > 1 && !l.shares[1].from.Add(span).After(now) {
-		l.shares = l.shares[1:]
-	}
-	whole := float64(l.requests) * float64(span) / float64(l.per)
-	part := whole
-	for _, s := range l.shares {
-		part = min(part, whole*s.fraction)
-	}
-	switch {
-	case part <= 0:
-		return 0, span
-	case part < 1:
-		return 1, time.Duration(min(float64(span)/part, float64(longestSpan)))
-	}
-	return int(part), span
-}
-
-// span is what a limit with shares is cut into, so that a share that moves is soon in force:
-// the shortest, of a second at least, that has several requests for each replica. Whoever keeps
-// to so many in each of them keeps to the limit.
-func (l *limit) span() time.Duration {
-	const several = 16
-	cuts := min(int(l.per/time.Second), l.requests/several)
-	return l.per / time.Duration(max(cuts, 1))
-}
-
-// longestSpan is how long a process with a very small share waits for a request.
-const longestSpan = 24 * time.Hour
-
-// share changes the process's part.
-func (l *limit) share(now time.Time, fraction float64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := len(l.shares); n > 0 && l.shares[n-1].fraction == fraction {
-		return
-	}
-	l.shares = append(l.shares, share{now, fraction})
 }
 
 // bucket is a limit that the feeds share which name it, and a pause while the service
 // throttles. Above it stand the limits of the tenant and of the application.
 type bucket struct {
 	name  string
+	may   func() bool // nil: always
 	limit limit
 	above []*limit // the nearest first
 
@@ -214,30 +171,16 @@ func (c *Client) bucket(feed *definition.Feed) *bucket {
 	b := c.buckets[name]
 	if b == nil {
 		b = newBucket(name, c.above...)
+		b.may = c.options.May
 		c.buckets[name] = b
 	}
 	if feed.RateLimit != nil {
 		b.limit.set(feed.RateLimit.Requests, feed.RateLimit.Per)
+		if c.options.UsageDir != "" {
+			b.limit.keep(c.options.UsageDir, name, c.log)
+		}
 	}
 	return b
-}
-
-// Share says which part, 0 to 1, of the requests of the feed's bucket this
-// process may use, where several processes share a tenant: together they keep to the
-// limit as long as their shares never add up to more than 1. Until it is called, all of
-// it is this process's; one that joins others begins with 0.
-//
-// A limit of many requests is cut into short spans, of a second or so, with a part of the requests
-// in each. In force is the smallest share within the last span: one that shrinks does at
-// once, one that grows does a span later. So in any span each process sends at most its
-// share, as it was at the span's beginning, of the limit, and all together at most the
-// limit. (A share that grew little by little from the beginning would break that: who had
-// the requests before may have sent them all in the moment before.)
-//
-// A share of less than one request in a span is one request in a longer span:
-// n such shares keep to the limit over time, but in a single span may send up to n requests.
-func (c *Client) Share(feed *definition.Feed, fraction float64) {
-	c.bucket(feed).limit.share(time.Now(), min(max(fraction, 0), 1))
 }
 
 // wait blocks until a request may be sent, and takes it from the budgets. What
@@ -293,6 +236,10 @@ func (b *bucket) ascend(ctx context.Context, begin func(context.Context) error, 
 	if err := begin(ctx); err != nil {
 		return false, err
 	}
+	if b.may != nil && !b.may() {
+		end()
+		return false, errMayNot
+	}
 	now := time.Now()
 	if b.pausedFor(now) > 0 || !b.limit.grant(now) {
 		end()
@@ -303,6 +250,9 @@ func (b *bucket) ascend(ctx context.Context, begin func(context.Context) error, 
 	}
 	return true, nil
 }
+
+// errMayNot ends what is about to be cancelled anyhow.
+var errMayNot = errors.New("this process was paused, or cut off from the others that share its work, for too long: others may do it by now")
 
 func (b *bucket) pausedFor(now time.Time) time.Duration {
 	b.mu.Lock()

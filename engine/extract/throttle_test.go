@@ -54,11 +54,11 @@ func TestShares(t *testing.T) {
 			held := make([]int, c.processes)
 			for i := range limits {
 				limits[i] = &NewBudget(c.requests, per).limit
-				limits[i].share(start, 0)
+				limits[i].share(start, 0, 0)
 			}
 			span := limits[0].per
 			held[0] = c.parts
-			limits[0].share(start, 1)
+			limits[0].share(start, 1, 0)
 			var all []time.Time
 			const steps = 200 // in a span
 			for now := start; now.Before(start.Add(40 * per)); now = now.Add(per / steps) {
@@ -67,9 +67,11 @@ func TestShares(t *testing.T) {
 					if held[from] > 0 && from != to {
 						n := 1 + random.IntN(held[from])
 						held[from], held[to] = held[from]-n, held[to]+n
-						for _, i := range []int{from, to} {
-							limits[i].share(now, float64(held[i])/float64(c.parts))
+						rest := limits[from].share(now, float64(held[from])/float64(c.parts), 0)
+						if random.IntN(3) == 0 {
+							rest = -1 // it is not known
 						}
+						limits[to].share(now, float64(held[to])/float64(c.parts), rest)
 					}
 				}
 				for _, i := range random.Perm(c.processes) {
@@ -117,7 +119,7 @@ func TestShareSteps(t *testing.T) {
 	} {
 		now := start.Add(s.at)
 		if s.share >= 0 {
-			l.share(now, s.share)
+			l.share(now, s.share, -1)
 		}
 		l.mu.Lock()
 		requests, per := l.own(now)
@@ -126,8 +128,8 @@ func TestShareSteps(t *testing.T) {
 			t.Errorf("after %v: %d requests in %v, want %d in %v", s.at, requests, per, s.requests, s.per)
 		}
 	}
-	if got := len(l.shares); got > 3 {
-		t.Errorf("%d shares are remembered", got)
+	if got := len(l.shares.pending); got > 0 {
+		t.Errorf("%d growths are remembered", got)
 	}
 }
 
@@ -146,13 +148,13 @@ func TestShare(t *testing.T) {
 			client := NewClient(ClientOptions{})
 			b := client.bucket(&definition.Feed{Name: "f", RateLimit: rate})
 			other := &definition.Feed{Name: "g", RateLimit: rate}
-			client.Share(other, -1) // none
+			client.Share(other, -1, 0) // none
 			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 			defer cancel()
 			if _, err := pass(ctx, b, 0); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("a request was let through without a share: %v", err)
 			}
-			client.Share(other, 0.5)
+			client.Share(other, 0.5, -1)
 			grown := time.Now()
 			_, err := pass(t.Context(), b, 0)
 			if took := time.Since(grown); err != nil || took < c.want || took > c.want+c.want/5 {

@@ -4,16 +4,18 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
 // Hold waits until this replica holds the partition. held ends when it must not
 // work on it any more, or with ctx; release is to be called once the work on it
-// has ended, and lets others have it.
+// has ended, and lets others have it. rest is what the former holder gave its release, less
+// the time since; below 0 where that is not known.
 //
 // Without wait, a partition that another replica runs, or is about to, is
 // ErrElsewhere, with its name. Other errors are those of ctx, and of claims that can no longer be used.
-func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, release func(), err error) {
+func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, rest time.Duration, release func(rest time.Duration), err error) {
 	p, w := Partition{feed, partition}, &want{wait: wait, answer: make(chan answer, 1)}
 	r.mu.Lock()
 	r.wanted[p] = w
@@ -23,17 +25,17 @@ func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (
 		select {
 		case <-ctx.Done():
 			r.unwant(p)
-			return nil, nil, ctx.Err()
+			return nil, 0, nil, ctx.Err()
 		case <-r.Claims.Done(): // perhaps with no session, hence no claim, that would tell
 			r.unwant(p)
-			return nil, nil, r.Claims.Err()
+			return nil, 0, nil, r.Claims.Err()
 		case a := <-w.answer:
 			if a.elsewhere != "" {
 				r.unwant(p)
-				return nil, nil, fmt.Errorf("%w: %s", ErrElsewhere, a.elsewhere)
+				return nil, 0, nil, fmt.Errorf("%w: %s", ErrElsewhere, a.elsewhere)
 			}
 			if held, release = r.claim(ctx, p, w, a.owner); held != nil {
-				return held, release, nil
+				return held, r.Claims.Rest(feed, partition), release, nil
 			}
 		}
 	}
@@ -47,7 +49,7 @@ func (r *Replica) unwant(p Partition) {
 
 // claim claims the partition for as long as the session lasts. held is nil where that
 // fails: somebody else was quicker, or the log is out of reach.
-func (r *Replica) claim(ctx context.Context, p Partition, w *want, owner string) (held context.Context, release func()) {
+func (r *Replica) claim(ctx context.Context, p Partition, w *want, owner string) (held context.Context, release func(rest time.Duration)) {
 	r.mu.Lock()
 	s := r.session
 	r.mu.Unlock()
@@ -72,21 +74,21 @@ func (r *Replica) claim(ctx context.Context, p Partition, w *want, owner string)
 	w.giveUp = giveUp
 	r.mu.Unlock()
 	r.Log.Info("replica: runs this partition", "partition", p.String(), "replica", r.Name)
-	return held, func() {
+	return held, func(rest time.Duration) {
 		detach()
 		cause := context.Cause(held)
 		giveUp(context.Canceled)
-		r.release(ctx, p, s)
+		r.release(ctx, p, s, rest)
 		r.unwant(p)
 		r.Log.Info("replica: no longer runs this partition", "partition", p.String(), "replica", r.Name, "cause", cmp.Or(cause, errDone))
 	}
 }
 
 // release gives the partition back. Where that fails, only the end of the session does it.
-func (r *Replica) release(ctx context.Context, p Partition, s *session) {
+func (r *Replica) release(ctx context.Context, p Partition, s *session, rest time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(r.tick(), time.Second))
 	defer cancel()
-	if err := r.Claims.Release(ctx, p.Feed, p.Value); err != nil {
+	if err := r.Claims.Release(ctx, p.Feed, p.Value, rest); err != nil {
 		r.Log.Debug("replica: releasing a partition", "partition", p.String(), "error", err)
 		s.lose(errUnknown)
 	}
@@ -101,19 +103,24 @@ func (r *Replica) name(session string) string {
 }
 
 // Holder names the replica that holds a partition, "" if none that lives does,
-// as far as this one knows.
-func (r *Replica) Holder(feed, partition string) string {
-	owner := r.Claims.Owner(feed, partition)
+// as far as this one knows; and when it was claimed last.
+func (r *Replica) Holder(feed, partition string) (name string, since time.Time) {
+	owner, since := r.Claims.Owner(feed, partition), r.Claims.Claimed(feed, partition)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.names[owner]
+	return r.names[owner], since
 }
 
-// Replicas is how many replicas take part; 0 while that is not known.
-func (r *Replica) Replicas() int {
+// Replicas are the names of the replicas that take part, in order, and of this one; none while that is
+// not known.
+func (r *Replica) Replicas() (all []string, here string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.members)
+	for _, id := range r.members {
+		all = append(all, r.name(id))
+	}
+	slices.Sort(all)
+	return all, r.Name
 }
 
 // Joined reports whether this replica takes part now. It does not while the shared

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,6 +39,9 @@ const (
 	// patience is for how many ticks in a row a partition must be another's part
 	// before it is given up: replicas do not see each other's claims at the same moment.
 	patience = 2
+	// windUp is for how many TTLs the work of a session that was lost may wind up before there is
+	// another one. It does in a moment, but while the servers have no leader.
+	windUp = 4
 )
 
 // ErrElsewhere says that another replica, which lives, holds the partition or is about to.
@@ -49,12 +53,17 @@ type Claims interface {
 	// Claim makes the session the holder after owner. It returns once the state of every
 	// earlier holder is known here, and fails where the owner is another by now.
 	Claim(ctx context.Context, feed, partition, owner, session string) error
-	// Release ends the claim.
-	Release(ctx context.Context, feed, partition string) error
+	// Release ends the claim. rest is for the next one's Rest.
+	Release(ctx context.Context, feed, partition string, rest time.Duration) error
+	// Rest is for how long after the last claim what an earlier holder did still counts, by what it
+	// said when it released; below 0: not known.
+	Rest(feed, partition string) time.Duration
 	// Forget ends all claims of this process, for itself alone.
 	Forget()
 	// Owner is the session that claimed last and has not released; "" for none.
 	Owner(feed, partition string) string
+	// Claimed is when the last claim was made; the zero time where that is not known.
+	Claimed(feed, partition string) time.Time
 	// Weight of a partition, 1 at least, by how much work it was; the same for all who know the same
 	// of the log.
 	Weight(feed, partition string) int
@@ -100,6 +109,8 @@ type session struct {
 	id    string
 	ended context.Context
 	lose  context.CancelCauseFunc
+
+	renewed atomic.Pointer[time.Time] // when that was begun
 }
 
 // want is a partition that somebody here waits for, or holds.

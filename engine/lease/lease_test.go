@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -69,12 +70,12 @@ func (r *replicas) join(name string, observer bool) *worker {
 		p := fmt.Sprint(i)
 		w.done.Go(func() {
 			for {
-				held, release, err := w.Hold(ctx, "feed", p, true)
+				held, _, release, err := w.Hold(ctx, "feed", p, true)
 				if err != nil {
 					return
 				}
 				r.workOn(w, name, p, held, store)
-				release()
+				release(-1)
 			}
 		})
 	}
@@ -139,11 +140,11 @@ func TestReplicasShare(t *testing.T) {
 	r.until("a and b hold halves", 10*time.Second, func() bool { return a.holds() == 4 && b.holds() == 3 })
 	c := r.join("c", false)
 	r.until("a, b and c hold thirds", 10*time.Second, func() bool { return a.holds()+b.holds()+c.holds() == parts && c.holds() >= 2 })
-	if name := c.Holder("feed", "0"); name != "a" && name != "b" && name != "c" {
-		t.Errorf("partition 0 is held by %q", name)
+	if name, since := c.Holder("feed", "0"); name != "a" && name != "b" && name != "c" || since.IsZero() {
+		t.Errorf("partition 0 is held by %q since %v", name, since)
 	}
-	if c.Replicas() != 3 {
-		t.Errorf("c knows of %d replicas", c.Replicas())
+	if all, here := c.Replicas(); !slices.Equal(all, []string{"a", "b", "c"}) || here != "c" {
+		t.Errorf("%s knows of %q", here, all)
 	}
 	a.leave()
 	took := r.until("b and c hold all once a has left", ttl, func() bool { return b.holds()+c.holds() == parts })
@@ -157,9 +158,9 @@ type lateClaims struct {
 	late sync.Map
 }
 
-func (c *lateClaims) Release(ctx context.Context, feed, partition string) error {
+func (c *lateClaims) Release(ctx context.Context, feed, partition string, rest time.Duration) error {
 	session := c.Owner(feed, partition)
-	if err := c.Claims.Release(ctx, feed, partition); err != nil {
+	if err := c.Claims.Release(ctx, feed, partition, rest); err != nil {
 		return err
 	}
 	if _, again := c.late.LoadOrStore(partition, true); again {
@@ -205,17 +206,17 @@ func TestObserver(t *testing.T) {
 	look := r.join("look", true)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, _, err := look.Hold(ctx, "feed", "0", false); !errors.Is(err, lease.ErrElsewhere) || err.Error() != lease.ErrElsewhere.Error()+": a" {
+	if _, _, _, err := look.Hold(ctx, "feed", "0", false); !errors.Is(err, lease.ErrElsewhere) || err.Error() != lease.ErrElsewhere.Error()+": a" {
 		t.Errorf("holding what a holds: %v, want that a runs it", err)
 	}
 	if err := lease.Try(ctx, a.Sessions); err != nil {
 		t.Errorf("beginning a session on trial: %v", err)
 	}
-	_, release, err := look.Hold(ctx, "feed", "of its own", false)
+	_, _, release, err := look.Hold(ctx, "feed", "of its own", false)
 	if err != nil {
 		t.Fatalf("an observer cannot hold what nobody does: %v", err)
 	}
-	release()
+	release(-1)
 	time.Sleep(ttl)
 	if a.holds() != parts {
 		t.Errorf("a holds %d of %d partitions: an observer takes part", a.holds(), parts)
@@ -237,7 +238,7 @@ func TestStateGone(t *testing.T) {
 	defer a.Leave()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	held, release, err := a.Hold(ctx, "feed", "0", true)
+	held, _, release, err := a.Hold(ctx, "feed", "0", true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,8 +257,8 @@ func TestStateGone(t *testing.T) {
 		}
 	}
 	<-held.Done()
-	release()
-	if _, _, err := a.Hold(ctx, "feed", "0", true); !errors.Is(err, checkpoint.ErrStopped) {
+	release(-1)
+	if _, _, _, err := a.Hold(ctx, "feed", "0", true); !errors.Is(err, checkpoint.ErrStopped) {
 		t.Errorf("waiting for a partition of a state that was deleted: %v, want %v", err, checkpoint.ErrStopped)
 	}
 }

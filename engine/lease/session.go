@@ -47,12 +47,14 @@ func (r *Replica) live(ctx context.Context) {
 	r.Log.Info("replica: session begins", "replica", r.Name, "session", id)
 	// Whatever holds up the loop below, a pause of the whole process too: half a TTL
 	// after the last renewal the work of the session ends.
+	s.renewed.Store(&renewed)
 	deadline := time.AfterFunc(r.TTL/2-time.Since(renewed), func() { s.lose(errLost) })
 	defer deadline.Stop()
 	r.look(ctx)
 	for sleep(ctx, r.tick()) && s.ended.Err() == nil {
 		renewed, err := put()
 		if err == nil && deadline.Stop() {
+			s.renewed.Store(&renewed)
 			deadline.Reset(r.TTL/2 - time.Since(renewed))
 			r.look(ctx)
 		} else if err != nil && ctx.Err() == nil {
@@ -63,12 +65,40 @@ func (r *Replica) live(ctx context.Context) {
 		r.Log.Error("replica: the session is over; the work on all partitions ends, and begins again with the next session", "session", id, "cause", context.Cause(s.ended))
 	}
 	s.lose(context.Canceled)
-	// The work has its moment to end before the claims are forgotten. A log refuses
-	// it anyhow once another has claimed.
-	for last := time.Now().Add(r.TTL / 2); r.holding() && time.Now().Before(last); {
-		time.Sleep(r.tick() / 8)
-	}
+	r.wind(ctx)
 	r.forget(context.WithoutCancel(ctx), id)
+}
+
+// wind waits until the work of a session that is over has ended, before its claims are
+// forgotten: what was delivered while the servers had no leader can be committed once they have
+// one. The log refuses it when another replica has claimed.
+func (r *Replica) wind(ctx context.Context) {
+	look := time.NewTicker(r.tick() / 8)
+	defer look.Stop()
+	stop, over := ctx.Done(), time.After(windUp*r.TTL)
+	for r.holding() {
+		select {
+		case <-look.C:
+		case <-stop:
+			stop, over = nil, time.After(r.TTL/2)
+		case <-over:
+			return
+		}
+	}
+}
+
+// MayWork reports whether this replica may still work on what it holds. That ends by itself, too; but a
+// process that was paused may go on in any place, before what ends it does.
+func (r *Replica) MayWork() bool {
+	r.mu.Lock()
+	s := r.session
+	r.mu.Unlock()
+	if s == nil || s.ended.Err() != nil {
+		return false
+	}
+	renewed, now := *s.renewed.Load(), time.Now()
+	// By the wall clock, too: the other one may stand still while the host sleeps.
+	return now.Sub(renewed) < r.TTL/2 && now.Round(0).Sub(renewed.Round(0)) < r.TTL/2
 }
 
 // Try begins a session that takes no part, and ends it, to see whether that is allowed.

@@ -101,8 +101,9 @@ func (s *Store) Claim(ctx context.Context, feed, partition, owner, session strin
 }
 
 // Release gives a partition up, for others to see at once. After it Commit is
-// [checkpoint.ErrFenced], also where Release failed. A partition that is not held stays as it is.
-func (s *Store) Release(ctx context.Context, feed, partition string) error {
+// [checkpoint.ErrFenced], also where Release failed. A partition that is not held stays as it is. rest is
+// what [Store.Rest] tells the next holder, less the time until then; below 0: it is not known.
+func (s *Store) Release(ctx context.Context, feed, partition string, rest time.Duration) error {
 	end, err := s.begin()
 	if err != nil {
 		return err
@@ -116,7 +117,11 @@ func (s *Store) Release(ctx context.Context, feed, partition string) error {
 	err = s.lock(ctx, n, h)
 	s.drop(n, h)
 	if err == nil {
-		err = s.publish(ctx, h, &message{Kind: kindRelease, Feed: feed, Partition: partition}, true)
+		m := message{Kind: kindRelease, Feed: feed, Partition: partition}
+		if rest >= 0 {
+			m.Rest = &rest
+		}
+		err = s.publish(ctx, h, &m, true)
 		h.unlock()
 	}
 	if err == nil {
@@ -150,6 +155,23 @@ func (s *Store) Weight(feed, partition string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return max(s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].Weight, 1<<7)
+}
+
+// Claimed is when a partition was claimed last, by the servers' clock; the zero time where that is not
+// known.
+func (s *Store) Claimed(feed, partition string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].Claimed
+}
+
+// Rest is for how long after its last claim the requests that an earlier holder of a partition had sent
+// still count, where the service allows so many in a span of time; below 0 where that is not
+// known, as of a holder that ended without a word.
+func (s *Store) Rest(feed, partition string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].rest
 }
 
 // Changed is closed at the next change of an owner. Get it before you look at the

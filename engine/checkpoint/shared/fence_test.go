@@ -133,14 +133,14 @@ func TestSharedFences(t *testing.T) {
 	wantShared(t, b, "a", 6)
 
 	// A partition given up is nobody's; one that is forgotten still shows its owner.
-	if err := a.Release(t.Context(), "feed", "a"); err != nil {
+	if err := a.Release(t.Context(), "feed", "a", -1); err != nil {
 		t.Fatal(err)
 	}
 	wantOwner(t, b, "a", "")
 	if err := a.Commit(storetest.Numbered("a", 6)); !errors.Is(err, checkpoint.ErrFenced) {
 		t.Fatalf("a commit after the release: %v, want checkpoint.ErrFenced", err)
 	}
-	if err := a.Release(t.Context(), "feed", "a"); err != nil {
+	if err := a.Release(t.Context(), "feed", "a", -1); err != nil {
 		t.Errorf("a second release: %v", err)
 	}
 	claim(t, a, "a", "one")

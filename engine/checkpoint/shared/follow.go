@@ -31,7 +31,8 @@ type delivered struct {
 	subject string
 	bytes   int
 	seq     uint64
-	pending uint64 // messages behind it
+	at      time.Time // it was stored
+	pending uint64    // messages behind it
 }
 
 // follow keeps the view at the end of the log until the store is closed.
@@ -78,7 +79,7 @@ func (s *Store) apply(first delivered, incoming <-chan delivered) (next *deliver
 			before = s.subjects[d.subject]
 			s.mu.Unlock()
 		}
-		b.subjects[d.subject] = before.next(d.msg, d.seq)
+		b.subjects[d.subject] = before.next(d.msg, d.seq, d.at)
 		if d.msg == nil {
 			return nil
 		}
@@ -208,7 +209,7 @@ func (s *Store) readOn(ctx context.Context, last *uint64, out chan<- delivered) 
 		if about.Sequence.Consumer != count {
 			return fmt.Errorf("message %d came as the consumer's %d, not as its %d", about.Sequence.Stream, about.Sequence.Consumer, count)
 		}
-		d := delivered{subject: msg.Subject(), bytes: len(msg.Data()), seq: about.Sequence.Stream, pending: about.NumPending}
+		d := delivered{subject: msg.Subject(), bytes: len(msg.Data()), seq: about.Sequence.Stream, at: about.Timestamp, pending: about.NumPending}
 		d.msg, err = decodeMessage(s.opts.Name, msg.Subject(), msg.Data())
 		if errors.Is(err, errNewer) {
 			return err

@@ -37,7 +37,7 @@ func (s *Store) Import(ctx context.Context, exported iter.Seq2[*checkpoint.Commi
 			return fmt.Errorf("taking over %s %s: %w", c.Feed, c.Partition, err)
 		}
 	}
-	return s.Release(ctx, importFeed, s.writer)
+	return s.Release(ctx, importFeed, s.writer, -1)
 }
 
 func (s *Store) importOne(ctx context.Context, session string, c *checkpoint.Commit) (err error) {
@@ -57,7 +57,7 @@ func (s *Store) importOne(ctx context.Context, session string, c *checkpoint.Com
 				if c.Feed == importFeed {
 					return nil // more of it will follow
 				}
-				return s.Release(ctx, c.Feed, c.Partition)
+				return s.Release(ctx, c.Feed, c.Partition, -1)
 			}
 		}
 		if !errors.Is(err, ErrHeld) && !errors.Is(err, checkpoint.ErrFenced) {
@@ -83,12 +83,14 @@ func (s *Store) takeOver(ctx context.Context, dir string) error {
 	}
 	if report := former.SetAside(); report != nil {
 		s.rebuild = true
+		s.restored = "the shared state was lost, and so was what this replica knew of it; everything is read again from as far back as the services keep it, and records may be delivered again"
 		s.log.Error("shared state: it was lost, and so was what this replica knew of it; everything is read again from as far back as the services keep it, so records may be delivered again", "reason", report.Reason)
 	} else {
 		s.log.Warn("shared state: it was lost, or lost messages; it is restored from the view that this replica had of it")
 		if err := s.Import(ctx, former.Export()); err != nil {
 			return errors.Join(fmt.Errorf("shared state: restoring it from the former view in %s; it is tried again at the next start: %w", dir, err), former.Close())
 		}
+		s.restored = "the shared state was lost, or lost messages; it is restored from the view that this replica had of it, and what other replicas had delivered since then may be delivered again"
 		s.log.Warn("shared state: restored; what other replicas had delivered since this one last saw the log may be delivered again", "took", time.Since(began).Round(time.Millisecond).String())
 	}
 	if err := former.Close(); err != nil {
@@ -100,6 +102,10 @@ func (s *Store) takeOver(ctx context.Context, dir string) error {
 // Rebuild reports that the state was lost with all that was known of it here: every feed must be
 // read again from as far back as its source keeps records.
 func (s *Store) Rebuild() bool { return s.rebuild }
+
+// Restored says what happened where the state was lost and this replica took over what its view knew, or
+// must begin anew; "" else.
+func (s *Store) Restored() string { return s.restored }
 
 // Export is what the view shows of the state; see [checkpoint.Embedded.Export].
 func (s *Store) Export() iter.Seq2[*checkpoint.Commit, error] { return s.view.Export() }

@@ -59,6 +59,9 @@ type message struct {
 	Days      []checkpoint.Entry   `json:"days,omitempty"`
 	Before    time.Time            `json:"before,omitzero"`
 	Forget    time.Time            `json:"forget,omitzero"` // days that end before it leave
+	// Rest, of a release, is how long from then on the requests that its holder has just sent still
+	// count, see Store.Rest. nil: not known.
+	Rest *time.Duration `json:"rest,omitempty"`
 
 	Objects []checkpoint.Object `json:"objects,omitempty"`
 	Part    int                 `json:"part,omitempty"` // of a part its number, from 1; of a commit how many it has

@@ -195,7 +195,7 @@ func TestSharedPermissions(t *testing.T) {
 	if err := a.Sweep(noon.AddDate(0, 1, 0)); err != nil {
 		t.Error(err)
 	}
-	if err := a.Release(t.Context(), "feed", "a"); err != nil {
+	if err := a.Release(t.Context(), "feed", "a", -1); err != nil {
 		t.Error(err)
 	}
 	var log bytes.Buffer

@@ -75,17 +75,18 @@ type Options struct {
 // A commit that is larger than a message goes in several. Keys may be written without the rest where
 // it is interrupted, as they are of records that were delivered; all else is written whole.
 type Store struct {
-	opts    Options
-	servers servers
-	log     *slog.Logger
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	stream  jetstream.Stream
-	bucket  jetstream.KeyValue
-	created time.Time // the stream's identity
-	writer  string    // this store in the ids of its messages
-	view    *checkpoint.Embedded
-	rebuild bool // see Rebuild
+	opts     Options
+	servers  servers
+	log      *slog.Logger
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	stream   jetstream.Stream
+	bucket   jetstream.KeyValue
+	created  time.Time // the stream's identity
+	writer   string    // this store in the ids of its messages
+	view     *checkpoint.Embedded
+	rebuild  bool   // see Rebuild
+	restored string // see Restored
 
 	ctx    context.Context // ends with Close, or when the store can no longer be used
 	cancel context.CancelFunc

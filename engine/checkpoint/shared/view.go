@@ -42,10 +42,16 @@ type subject struct {
 	Begun   uint64    `json:"begun,omitempty"`   // the first message of a fold that is not complete
 	Since   int       `json:"since,omitempty"`   // messages since the last fold
 	Weight  int       `json:"weight,omitempty"`  // see Store.Weight
+	Free    time.Time `json:"free,omitzero"`     // from when on the requests of the last holder do not count any more; by the servers' clock
+	Claimed time.Time `json:"claimed,omitzero"`  // when the last claim was made, by the servers' clock
+
+	rest time.Duration // see Store.Rest
 }
 
-// next is the subject after one more message, nil for one that is not ours.
-func (s subject) next(m *message, seq uint64) subject {
+// next is the subject after one more message, nil for one that is not ours, that was stored at a
+// time of the servers' clock.
+func (s subject) next(m *message, seq uint64, at time.Time) subject {
+	first := s.Last == 0
 	s.Last = seq
 	s.Since++
 	if m == nil {
@@ -53,6 +59,17 @@ func (s subject) next(m *message, seq uint64) subject {
 	}
 	begun := s.Begun
 	s.Begun = 0
+	if m.Kind == kindClaim {
+		switch {
+		case first:
+			s.rest = 0
+		case s.Session != "" || s.Free.IsZero():
+			s.rest = -1
+		default:
+			s.rest = max(s.Free.Sub(at), 0)
+		}
+		s.Free, s.Claimed = time.Time{}, at
+	}
 	s.Session = m.Session // nobody but the owner can write
 	if m.Position != nil {
 		s.Weight = weigh(m.Position)
@@ -60,6 +77,9 @@ func (s subject) next(m *message, seq uint64) subject {
 	switch {
 	case m.Kind == kindRelease:
 		s.Session = ""
+		if m.Rest != nil {
+			s.Free = at.Add(*m.Rest)
+		}
 	case m.Kind == kindFold:
 		if begun == 0 {
 			begun = seq

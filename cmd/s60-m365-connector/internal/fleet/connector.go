@@ -47,7 +47,9 @@ type Process struct {
 	inFlight *engine.InFlight
 	Defs     *definitions.Compiled
 	store    checkpoint.Store
+	opened   time.Time
 	rebuild  bool           // all feeds must be read again: the state could not be used
+	restored string         // what was done where the state was lost
 	replica  *lease.Replica // nil: it works alone
 
 	// Of several tenants; nil where there is one.
@@ -115,6 +117,9 @@ func OpenProcess(ctx context.Context, s *settings.Settings, o Options) (_ *Proce
 	for _, warning := range s.Warnings {
 		p.Log.Warn(warning)
 	}
+	if p.appBudget != nil {
+		p.appBudget.Keep(s.StateDir, "app", p.Log)
+	}
 	if len(o.Only) > 0 {
 		p.only = map[string]bool{}
 		for _, f := range p.Defs.Set.Feeds {
@@ -129,9 +134,10 @@ func OpenProcess(ctx context.Context, s *settings.Settings, o Options) (_ *Proce
 			}
 		}
 	}
-	if p.store, p.replica, p.rebuild, err = openStore(ctx, s, p.Log); err != nil {
+	if p.store, p.replica, p.rebuild, p.restored, err = openStore(ctx, s, p.Log); err != nil {
 		return nil, err
 	}
+	p.opened = time.Now()
 	if s.TenantsDir != "" {
 		p.out = &inTurn{out: p.out}
 		p.Workers, p.inFlight = engine.NewWorkers(s.Workers), engine.NewInFlight(engine.InFlightBytes)
@@ -169,7 +175,13 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 		return nil, program.Exit(program.Usage, err)
 	}
 	options := ClientOptions(s, credential, c.Log)
-	options.Transport, options.Budget, options.Tenant = p.requests, p.appBudget, budget(s.TenantRate)
+	options.Transport, options.Budget, options.Tenant, options.UsageDir = p.requests, p.appBudget, budget(s.TenantRate), s.StateFolder()
+	if options.Tenant != nil {
+		options.Tenant.Keep(options.UsageDir, "tenant", c.Log)
+	}
+	if p.replica != nil {
+		options.May = p.replica.MayWork
+	}
 	c.client = extract.NewClient(options)
 	c.credential = &credentialWatch{Expiry: Expiry{s, credential, c.client}, c: c}
 	lookback := s.Lookback
@@ -194,10 +206,16 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	if p.replica != nil {
 		config.Leases = p.replica
 	}
+	if time.Since(p.opened) < tellLost { // not to tenants that come later
+		config.Restored = p.restored
+	}
 	c.config = config
 	c.Engine, err = engine.New(config)
 	return c, err
 }
+
+// tellLost is how long after the start tenants are told that the state had been lost.
+const tellLost = 10 * time.Minute
 
 // Backfill reads a period of a feed again, as [engine.Engine.Backfill] does. beside: while
 // the connector runs.
@@ -276,24 +294,25 @@ func (t *inTurn) Write(p []byte) (int, error) {
 // openStore opens the state; with STATE_URL, one that replicas share, and joins
 // them. With rebuild, what there was could not be used, and all feeds must be read
 // again.
-func openStore(ctx context.Context, s *settings.Settings, log *slog.Logger) (_ checkpoint.Store, replica *lease.Replica, rebuild bool, err error) {
+func openStore(ctx context.Context, s *settings.Settings, log *slog.Logger) (_ checkpoint.Store, replica *lease.Replica, rebuild bool, restored string, err error) {
 	if s.Shared.URL != "" {
 		store, replica, err := openShared(ctx, s, log)
 		if err != nil {
-			return nil, nil, false, err // not a store that holds a nil
+			return nil, nil, false, "", err // not a store that holds a nil
 		}
-		return store, replica, store.Rebuild(), nil
+		return store, replica, store.Rebuild(), store.Restored(), nil
 	}
 	store, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log})
 	if err != nil {
-		return nil, nil, false, fmt.Errorf("STATE_DIR: %w", err)
+		return nil, nil, false, "", fmt.Errorf("STATE_DIR: %w", err)
 	}
 	report := store.SetAside()
 	if report != nil {
+		restored = "the state could not be used and was set aside; it is rebuilt from what the services keep, and records may be delivered again"
 		log.Error("the state was set aside and is rebuilt from what the services keep; events of that time may be delivered again",
 			"report", report.String())
 	}
-	return store, nil, report != nil, nil
+	return store, nil, report != nil, restored, nil
 }
 
 func NewCredential(s *settings.Settings) (extract.Credential, error) {

@@ -40,11 +40,14 @@ func Load(offline bool, configDir string) (*Settings, map[string]string, error) 
 }
 
 // DeadLetters is the folder of refused events.
-func (s *Settings) DeadLetters() string {
+func (s *Settings) DeadLetters() string { return filepath.Join(s.StateFolder(), "deadletter") }
+
+// StateFolder is the folder of what is kept of the tenant beside the state.
+func (s *Settings) StateFolder() string {
 	if s.Tenant != "" {
-		return filepath.Join(s.StateDir, "tenants", s.Tenant, "deadletter")
+		return filepath.Join(s.StateDir, "tenants", s.Tenant)
 	}
-	return filepath.Join(s.StateDir, "deadletter")
+	return s.StateDir
 }
 
 // IngestToken is the token of the ingest service; a token file is read each

@@ -179,6 +179,12 @@ var families = []family{
 		}},
 	perFeed("feed_throttle_wait_seconds_total", counter, "Time spent waiting because the service throttles.",
 		func(f engine.FeedStatus) float64 { return f.Requests.Waited.Seconds() }),
+	{"hand_over_timestamp_seconds", gauge, "When a partition last went from one replica to another, or to the first; not served without replicas.", nil,
+		func(t tenantNumbers, put put) {
+			if at := t.status.HandOver.At; !at.IsZero() {
+				put(float64(at.UnixMilli()) / 1000)
+			}
+		}},
 	{"mapping_field_errors_total", counter, "Records on which the expression of a mapping's field failed; the events were sent without that field.",
 		[]string{"feed", "field", "mapping", "partition"},
 		func(t tenantNumbers, put put) {
@@ -187,6 +193,12 @@ var families = []family{
 					put(float64(n), f.Feed, field, t.mappings[f.Feed], f.Partition)
 				}
 			})
+		}},
+	{"replica_partitions", gauge, "How many partitions of feeds each replica holds, as this one knows; not served without replicas.", []string{"replica"},
+		func(t tenantNumbers, put put) {
+			for _, r := range t.status.Replicas {
+				put(float64(len(r.Held)), r.Name)
+			}
 		}},
 }
 

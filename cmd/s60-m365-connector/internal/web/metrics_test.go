@@ -54,6 +54,8 @@ func everything() engine.Status {
 			{Feed: "risks", State: engine.Gated, Cursor: now, GateUntil: now.Add(time.Hour)},
 			{Feed: "off", State: engine.Disabled},
 		},
+		Replica: "a", Replicas: []engine.ReplicaStatus{{Name: "a", Here: true, Held: []string{"audits A", "audits B"}}, {Name: "b", Held: []string{"risks"}}},
+		HandOver: engine.HandOver{Feed: "risks", To: "b", At: now.Add(-time.Minute)},
 	}
 }
 

@@ -57,6 +57,16 @@ type statusView struct {
 	Deliveries []deliveryView
 	Off        []string
 	Problems   []problemView // of the destination
+	Replicas   []replicaView
+	HandOver   string // the last
+	HandOverAt time.Time
+}
+
+type replicaView struct {
+	Name string
+	Here bool
+	Held int
+	What string // it holds
 }
 
 // rangeView is a span of the plots that can be chosen.
@@ -183,6 +193,12 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 	v.Total = ledgerOf(total, late, difference, requests, retries, waited)
 	v.Level, v.Headline = headline(s, states)
 	v.Facts = facts(s, total, behind, difference)
+	for _, r := range s.Replicas {
+		v.Replicas = append(v.Replicas, replicaView{r.Name, r.Here, len(r.Held), strings.Join(r.Held, ", ")})
+	}
+	if h := s.HandOver; !h.At.IsZero() {
+		v.HandOver, v.HandOverAt = strings.TrimSpace(h.Feed+" "+h.Partition)+" to "+wording.OrDash(h.To), h.At.UTC()
+	}
 	return v
 }
 

@@ -1,0 +1,157 @@
+package extract
+
+import (
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// This file is for several processes that share the budgets of one tenant.
+
+// shares is which part of a limit this process may use.
+type shares struct {
+	whole   float64  // the part that it was given; of that is
+	pending []growth // not in force yet, the earliest first
+}
+
+// growth is a part of a limit that is this process's from a time on.
+type growth struct {
+	at   time.Time
+	part float64
+}
+
+// ripen puts in force what is due, and says how much is.
+func (s *shares) ripen(now time.Time) float64 {
+	for len(s.pending) > 0 && !s.pending[0].at.After(now) {
+		s.pending = s.pending[1:]
+	}
+	part := s.whole
+	for _, g := range s.pending {
+		part -= g.part
+	}
+	return part
+}
+
+// grows is when to look whether there is more: after so long, or when the share grows before that.
+func (s *shares) grows(now time.Time, otherwise time.Duration) time.Duration {
+	if s != nil && len(s.pending) > 0 {
+		return min(otherwise, s.pending[0].at.Sub(now))
+	}
+	return otherwise
+}
+
+// shrink takes away a part, first of what is not in force yet. It says when that would have been.
+func (s *shares) shrink(part float64) (pending time.Time) {
+	s.whole -= part
+	for n := len(s.pending) - 1; n >= 0 && part > negligible; n-- {
+		g := &s.pending[n]
+		if pending.IsZero() {
+			pending = g.at
+		}
+		taken := min(part, g.part)
+		part -= taken
+		if g.part -= taken; g.part <= negligible {
+			s.pending = s.pending[:n]
+		}
+	}
+	return pending
+}
+
+// negligible is less of a limit than counts; sums of parts are not exact.
+const negligible = 1e-9
+
+// own is this process's part of the limit, see [Client.Share]. Less than one request in a span
+// is one in a longer span.
+func (l *limit) own(now time.Time) (requests int, per time.Duration) {
+	if l.shares == nil {
+		return l.requests, l.per
+	}
+	span := l.span()
+	part := float64(l.requests) * float64(span) / float64(l.per) * l.shares.ripen(now)
+	switch {
+	case part <= negligible:
+		return 0, span
+	case part < 1-negligible:
+		return 1, time.Duration(min(float64(span)/part, float64(longestSpan)))
+	}
+	return int(part + negligible), span
+}
+
+// span is what a limit with shares is cut into, so that a share that moves is soon in force:
+// the shortest, of a second at least, that has several requests for each replica. Whoever keeps
+// to so many in each of them keeps to the limit.
+func (l *limit) span() time.Duration {
+	const several = 16
+	cuts := min(int(l.per/time.Second), l.requests/several)
+	return l.per / time.Duration(max(cuts, 1))
+}
+
+// longestSpan is how long a process with a very small share waits for a request.
+const longestSpan = 24 * time.Hour
+
+// share changes the process's part. One that grows is in force after rest, or a span where that is below
+// 0; of one that shrinks it says after how long another process may use what it leaves.
+func (l *limit) share(now time.Time, fraction float64, rest time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shares == nil {
+		l.shares = &shares{whole: 1}
+	}
+	s, span := l.shares, l.span()
+	s.ripen(now)
+	change := fraction - s.whole
+	if change >= 0 {
+		if s.whole = fraction; change > negligible && rest != 0 {
+			if rest < 0 || rest > span {
+				rest = span
+			}
+			s.insert(growth{now.Add(rest), change})
+		}
+		return 0
+	}
+	pending := s.shrink(-change)
+	s.whole = fraction
+	if l.requests == 0 {
+		return 0
+	}
+	free := max(pending.Sub(now), 0)
+	requests, per := l.own(now)
+	if granted := l.within(now, per); len(granted) > requests {
+		free = max(free, min(granted[len(granted)-1-requests].Add(per).Sub(now), span))
+	}
+	return free
+}
+
+func (s *shares) insert(g growth) {
+	i := len(s.pending)
+	for i > 0 && s.pending[i-1].at.After(g.at) {
+		i--
+	}
+	s.pending = append(s.pending[:i], append([]growth{g}, s.pending[i:]...)...)
+}
+
+// Share says which part, 0 to 1, of the requests of the feed's bucket this
+// process may use, where several processes share a tenant: together they keep to the
+// limit as long as their shares never add up to more than 1. Until it is called, all of
+// it is this process's; one that joins others begins with 0.
+//
+// A limit of many requests is cut into short spans, of a second or so, with a part of the requests
+// in each, for all processes. A share that shrinks does at once, and Share says after how long what
+// this process has sent leaves room for another one to use the difference. One that grows
+// does after rest, what Share has said to who had the difference before, less the time since;
+// below 0 where that is not known: a span later. So in any span all together
+// send at most the limit.
+//
+// A share of less than one request in a span is one request in a longer span:
+// n such shares keep to the limit over time, but in a single span may send up to n requests.
+func (c *Client) Share(feed *definition.Feed, fraction float64, rest time.Duration) (free time.Duration) {
+	return c.bucket(feed).limit.share(time.Now(), min(max(fraction, 0), 1), rest)
+}
+
+// Idle reports whether this process has no share of the feed's bucket.
+func (c *Client) Idle(feed *definition.Feed) bool {
+	l := &c.bucket(feed).limit
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shares != nil && l.shares.whole <= negligible
+}

@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ReplicaStatus is one of the processes that share the work, and what it holds.
+type ReplicaStatus struct {
+	Name string   `json:"name"`
+	Here bool     `json:"here,omitempty"` // this one
+	Held []string `json:"held"`           // feeds and partitions
+}
+
+// HandOver is when a partition went to the process that has it.
+type HandOver struct {
+	Feed      string    `json:"feed"`
+	Partition string    `json:"partition,omitempty"`
+	To        string    `json:"to,omitempty"`
+	At        time.Time `json:"at"`
+}
+
+// replicas fills in who shares the work, and who holds what.
+func (e *Engine) replicas(s *Status) {
+	if e.Leases == nil {
+		return
+	}
+	all, here := e.Leases.Replicas()
+	s.Replica = here
+	for _, name := range slices.Compact(all) {
+		s.Replicas = append(s.Replicas, ReplicaStatus{Name: name, Here: name == here})
+	}
+	for i, p := range e.partitions {
+		holder, since := e.Leases.Holder(e.leased(p.kept), p.account)
+		if s.Feeds[i].State != Standby {
+			holder = here
+		}
+		if since.After(s.HandOver.At) {
+			s.HandOver = HandOver{Feed: p.feed.Name, Partition: p.value, To: holder, At: since}
+		}
+		for j := range s.Replicas {
+			if s.Replicas[j].Name == holder {
+				s.Replicas[j].Held = append(s.Replicas[j].Held, strings.TrimSpace(p.feed.Name+" "+p.value))
+			}
+		}
+	}
+}
+
+// replicaFields are what the heartbeat says of them.
+func (s *Status) replicaFields(event map[string]any) {
+	if s.Replica == "" {
+		return
+	}
+	event["event_replica_name"], event["event_replicas"] = s.Replica, len(s.Replicas)
+	for _, r := range s.Replicas {
+		if event["event_replica_"+fieldName(r.Name)+"_partitions"] = len(r.Held); r.Here {
+			event["event_replica_partitions"] = len(r.Held)
+		}
+	}
+	if h := s.HandOver; !h.At.IsZero() {
+		event["event_hand_over_at"] = h.At.UTC().Format(time.RFC3339)
+		event["event_hand_over"] = strings.TrimSpace(h.Feed+" "+h.Partition) + " to " + h.To
+	}
+}
+
+// tellRestored tells the destination that the state was lost, and what was done about it, until that
+// was accepted.
+func (e *Engine) tellRestored(ctx context.Context) {
+	if e.Restored == "" || e.Heartbeat <= 0 {
+		return
+	}
+	event := e.ownEvent("connector-state-restored", e.Now())
+	event["outcome"] = "failure"
+	event["source_severity"] = "medium"
+	event["event_state_cause"] = e.Restored
+	event["message_text"] = fmt.Sprintf("%s: %s", e.Name, e.Restored)
+	text, err := json.Marshal(event)
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		if err == nil {
+			err = e.sendOwn(ctx, text)
+		}
+		if err == nil || !Sleep(ctx, wait) {
+			return
+		}
+		e.Log.Warn("that the state was restored could not be told to the destination, trying again", "error", err)
+		err = nil
+	}
+}
