@@ -97,6 +97,9 @@ func TestStreamsOverTLS(t *testing.T) {
 	config := &tls.Config{Certificates: web.TLS.Certificates, MinVersion: tls.VersionTLS12}
 	n := newNATS(t, func(o *natsd.Options) { o.TLSConfig = config })
 	k := newKafka(t, kfake.TLS(config))
+	both := newKafka(t, kfake.TLS(config), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "writer", testToken))
+	login := both.address()
+	login.User, login.Password = "writer", testToken
 
 	trusted := inOwnProcess(t, "SSL_CERT_FILE="+authority)
 	if trusted {
@@ -111,6 +114,7 @@ func TestStreamsOverTLS(t *testing.T) {
 		{"nats with TLS", n.open, n.address(), ""},
 		{"nats without, which the server does not take", n.open, n.address(), ""},
 		{"kafka with TLS", k.open, k.address(), ""},
+		{"kafka and a password with TLS", both.open, login, ""},
 		{"kafka without", k.open, k.address(), "wants TLS (kafka+tls://)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
