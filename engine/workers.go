@@ -12,6 +12,8 @@ import (
 const (
 	// stillAfter is how long a window stands still before it lends its slot.
 	stillAfter = 10 * time.Second
+	// lone is for how many tenants to each slot the only window may stand still and lend its slot.
+	lone = 4
 	// lookEvery is how often somebody looks for windows that stand still, while others wait.
 	lookEvery = time.Second
 )
@@ -30,7 +32,8 @@ const (
 // that memory stays bounded. When it moves again, it counts again. Once that many have lent theirs,
 // windows that stand still are asked to give up: those do whose batch
 // waits behind another one of the tenant, and of which no event has been sent. So a tenant whose
-// destination takes nothing keeps one slot, and not one for each of its feeds.
+// destination takes nothing keeps one slot, and not one for each of its feeds. Of these, which have
+// one batch in hand, several times as many lend theirs as there are slots.
 //
 // The methods may be called from several goroutines, and of a nil *Workers, which bounds nothing.
 type Workers struct {
@@ -255,7 +258,7 @@ func (w *Workers) look() {
 				s.still = false
 				w.still--
 			}
-		case !s.still && now.Sub(s.since) >= stillAfter && w.still < w.slots:
+		case !s.still && now.Sub(s.since) >= stillAfter && (w.still < w.slots || s.lane.used == 1 && w.still < lone*w.slots):
 			s.still = true
 			w.still++
 		}

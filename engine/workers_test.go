@@ -98,7 +98,7 @@ func TestWorkersStill(t *testing.T) {
 		var moves [6]atomic.Int64
 		var stuck []*slot
 		for i := range moves {
-			stuck = append(stuck, w.enter(fmt.Sprintf("stuck %d", i), moves[i].Load))
+			stuck = append(stuck, w.enter("stuck", moves[i].Load))
 		}
 		check := func(when string, want WorkersStatus) {
 			t.Helper()
@@ -191,6 +191,32 @@ func TestWorkersOfADestinationThatHangs(t *testing.T) {
 		}
 		stop()
 		windows.Wait()
+	})
+}
+
+// TestWorkersOfManyDestinationsThatHang: twice as many as there are slots, and more, do not keep another
+// tenant from getting one.
+func TestWorkersOfManyDestinationsThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slots = 3
+		w := NewWorkers(slots)
+		still := func() int64 { return 0 }
+		var dead []*slot
+		for i := range lone * slots {
+			dead = append(dead, w.enter(fmt.Sprint("dead ", i), still))
+		}
+		other := w.enter("other", still)
+		select {
+		case <-other.ready:
+		case <-time.After(time.Minute + lone*slots*stillAfter):
+			t.Fatalf("another tenant waits: %+v", w.Status())
+		}
+		for _, s := range append(dead, other) {
+			w.leave(s)
+		}
+		if s := w.Status(); s.Busy != 0 || s.Still != 0 || s.Waiting != 0 {
+			t.Errorf("left is %+v", s)
+		}
 	})
 }
 
