@@ -114,7 +114,7 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 	mapper := defs.Mappings[feed.Mapping].NewMapper(transform.Constant{Name: "source_name", Value: feed.Name})
 	for i, record := range took.Records {
 		event, _ := mapper.Append(nil, record)
-		author.SideBySide(std.out, i+1, record, event)
+		author.SideBySide(std.out, i+1, mapper.Redacted(record), event)
 	}
 	if c.Record == "" {
 		return nil
