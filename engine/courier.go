@@ -151,6 +151,7 @@ func (c *courier) commit(d *delivery) error {
 	if err != nil {
 		return errors.Join(unkept, err)
 	}
+	p.engine.weights.add(p.engine.Now(), events, d.refused)
 	latency := b.latency(d.at, d.refused)
 	p.observe(func(s *FeedStatus) {
 		s.Latency.Merge(&latency)

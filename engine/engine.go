@@ -110,6 +110,7 @@ type Engine struct {
 	holding    sync.Mutex                                       // guards held of the partitions
 	read       func(feed *definition.Feed, value string) reader // tests play it; nil: a reader of extract
 	licences   licences
+	weights    weights
 
 	refusal struct { // of the credential, as it was told last
 		sync.Mutex

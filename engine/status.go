@@ -132,6 +132,7 @@ type Status struct {
 	Stalled           string       `json:"stalled,omitempty"` // why nothing can be committed or delivered for a while; empty: it can
 	Apart             bool         `json:"apart,omitempty"`   // it shares the work with others, and they are out of reach: nothing is collected here
 	Feeds             []FeedStatus `json:"feeds"`             // one for each partition, in feed order
+	Operations        []Weight     `json:"operations"`        // delivered in the last day, or since the start, the heaviest first
 
 	// Of processes that share the work.
 	Replica  string          `json:"replica,omitempty"` // this one
@@ -144,7 +145,7 @@ func (e *Engine) Status() Status {
 	s := Status{
 		Name: e.Name, Version: e.Version, Started: e.started, Now: e.Now(),
 		Destination: e.Destination.Name(), Delivery: e.Destination.State(),
-		DeadLetters: int64(e.DeadLetters.Count()),
+		DeadLetters: int64(e.DeadLetters.Count()), Operations: e.weights.lastDay(e.Now()),
 	}
 	s.Apart = e.Leases != nil && s.Now.Sub(e.started) > joining && !e.Leases.Joined()
 	s.Stalled = e.stalled()

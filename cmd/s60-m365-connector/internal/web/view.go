@@ -55,6 +55,8 @@ type statusView struct {
 	Total      ledgerView
 	Gaps       []gapView
 	Deliveries []deliveryView
+	Weights    []weightView
+	More       int // operations that are not among them
 	Off        []string
 	Problems   []problemView // of the destination
 	Replicas   []replicaView
@@ -190,6 +192,7 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 				f.LastGap.From.UTC(), f.LastGap.To.UTC(), f.Gaps})
 		}
 	}
+	v.Weights, v.More = weightsOf(s.Operations)
 	v.Total = ledgerOf(total, late, difference, requests, retries, waited)
 	v.Level, v.Headline = headline(s, states)
 	v.Facts = facts(s, total, behind, difference)
