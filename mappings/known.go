@@ -4,6 +4,7 @@ import (
 	_ "embed" // the list of known names
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 )
@@ -50,6 +51,20 @@ func (n Names) Has(mapping, name string) bool {
 	return n.exact[mapping][name] ||
 		slices.ContainsFunc(n.prefixes[mapping], func(p string) bool { return strings.HasPrefix(name, p) }) ||
 		n.exact[mapping][withoutCount(name)]
+}
+
+// Like says whether records of a mapping are known to have a field whose name a pattern stands for, in
+// which * is any run of characters.
+func (n Names) Like(mapping, pattern string) bool {
+	for name := range n.exact[mapping] {
+		if like, _ := path.Match(pattern, name); like {
+			return true
+		}
+	}
+	literal, _, _ := strings.Cut(pattern, "*")
+	return slices.ContainsFunc(n.prefixes[mapping], func(p string) bool {
+		return strings.HasPrefix(p, literal) || strings.HasPrefix(literal, p)
+	})
 }
 
 // withoutCount is the name without the _2 of a field whose name another had

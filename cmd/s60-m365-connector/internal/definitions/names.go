@@ -61,7 +61,31 @@ func unknownNames(s *settings.Settings, defs *Compiled, dir string) []definition
 			}
 		}
 	}
+	for _, m := range defs.Set.Mappings {
+		for _, rule := range m.Redact {
+			for _, field := range rule.Fields {
+				p := field.Problem(0, 0, unredacted(known, m.Name, lists[m.Name], field.Value))
+				if p.Warning = true; p.Message != "" && own[p.File] {
+					problems = append(problems, p)
+				}
+			}
+		}
+	}
 	return problems
+}
+
+// unredacted is what to say of a field that a rule redacts, "" if records have it or may well: a
+// misspelt one is shown in clear, and nothing else would tell.
+func unredacted(known mappings.Names, mapping, section, pattern string) string {
+	name, _, _ := strings.Cut(pattern, ".") // the path into its JSON follows
+	if !strings.Contains(name, "*") {
+		message := unknownName(known, mapping, section, name)
+		return strings.Replace(message, "so it is nil", "so nothing is redacted by that", 1)
+	}
+	if section == "" || known.Like(section, name) || known.Like(mapping, name) {
+		return ""
+	}
+	return fmt.Sprintf("no known record of %s has a field like %s, so nothing is redacted by that", section, name)
 }
 
 // unknownName is what to say of a name, "" if it is known or may well be.
