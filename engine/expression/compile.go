@@ -348,14 +348,9 @@ func (c *compiler) call(n *ast.CallNode) eval {
 // memo makes that what stands in the unit several times, or in a loop without
 // reading its element, is computed once for a record.
 func (c *compiler) memo(n ast.Node, e eval) eval {
-	if c.unit.same.uses(n) < 2 && c.loops == 0 || c.readsScope(n) {
-		return e
-	}
-	number := c.unit.same.numbers[n]
-	i, ok := c.unit.memos[number]
+	i, ok := c.memoOf(n)
 	if !ok {
-		i = len(c.unit.memos)
-		c.unit.memos[number] = i
+		return e
 	}
 	return func(m *Machine) Value {
 		if memo := &m.memos[i]; memo.record == m.record {
@@ -367,6 +362,38 @@ func (c *compiler) memo(n ast.Node, e eval) eval {
 		}
 		return v
 	}
+}
+
+// memoCond is memo for a condition.
+func (c *compiler) memoCond(n ast.Node, holds cond) cond {
+	i, ok := c.memoOf(n)
+	if !ok {
+		return holds
+	}
+	return func(m *Machine) bool {
+		if memo := &m.memos[i]; memo.record == m.record {
+			return memo.bits != 0
+		}
+		answer := holds(m)
+		if m.run.failure == nil {
+			m.memos[i] = slot{m.record, boolean(answer)}
+		}
+		return answer
+	}
+}
+
+// memoOf is where the machine keeps what a node gave; ok is false if that does not
+// pay, or may not be kept.
+func (c *compiler) memoOf(n ast.Node) (i int, ok bool) {
+	if c.unit.same.uses(n) < 2 && c.loops == 0 || c.readsScope(n) {
+		return 0, false
+	}
+	number := c.unit.same.numbers[n]
+	if i, ok = c.unit.memos[number]; !ok {
+		i = len(c.unit.memos)
+		c.unit.memos[number] = i
+	}
+	return i, true
 }
 
 // readsScope says whether a node depends on a variable of let or a loop.

@@ -61,7 +61,7 @@ func (c *compiler) comparison(n *ast.BinaryNode) cond {
 	case "in":
 		return c.in(n)
 	case "matches":
-		return c.matches(n)
+		return c.memoCond(n, c.matches(n))
 	case "<":
 		return c.order(n, func(order int) bool { return order < 0 })
 	case "<=":
@@ -71,7 +71,7 @@ func (c *compiler) comparison(n *ast.BinaryNode) cond {
 	case ">=":
 		return c.order(n, func(order int) bool { return order >= 0 })
 	case "contains":
-		return c.texts(n, strings.Contains)
+		return c.memoCond(n, c.texts(n, strings.Contains))
 	case "startsWith":
 		return c.texts(n, strings.HasPrefix)
 	case "endsWith":
