@@ -279,7 +279,7 @@ func TestHunting(t *testing.T) {
 
 // optional are the feeds that run only where FEEDS names them, or a pack that they are in.
 var optional = slices.Concat(append(slices.Collect(maps.Values(packs)),
-	[]string{"intune-audit-events"})...)
+	[]string{"intune-audit-events", "message-trace-details"})...)
 
 func TestEnabled(t *testing.T) {
 	set, settings := load(t)
@@ -305,7 +305,7 @@ func TestEnabled(t *testing.T) {
 // packs are the names in FEEDS that stand for several feeds.
 var packs = map[string][]string{
 	"defender": {
-		"security-alerts", "security-incidents",
+		"defender-machine-actions", "security-alerts", "security-incidents",
 		"hunting-alert-evidence", "hunting-cloud-app-events", "hunting-device-logons", "hunting-email-attachments", "hunting-email-events", "hunting-email-urls", "hunting-identity-logons", "hunting-url-clicks",
 	},
 	"email": {"message-trace"},

@@ -72,7 +72,7 @@ func rows(t *testing.T) []row {
 			t.Fatal(err)
 		}
 		for _, name := range feed.Permissions {
-			resources[name] = map[string]string{graphScope: "Microsoft Graph", manageScope: "Office 365 Management APIs"}[scope]
+			resources[name] = map[string]string{graphScope: "Microsoft Graph", manageScope: "Office 365 Management APIs", "https://api.securitycenter.microsoft.com/.default": "WindowsDefenderATP"}[scope]
 			if resources[name] == "" {
 				t.Fatalf("%s: permissions.json lists no service for the scope %s", feed.Name, scope)
 			}

@@ -208,6 +208,7 @@ $Permissions = @(
     [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityIncident.Read.All'; Plans = ''; Licence = '' }
     [pscustomobject]@{ Set = 'security-alerts'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ThreatHunting.Read.All'; Plans = ''; Licence = '' }
     [pscustomobject]@{ Set = 'workload-identities'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'IdentityRiskyServicePrincipal.Read.All'; Plans = ''; Licence = '' }
+    [pscustomobject]@{ Set = 'defender'; Resource = 'fc780465-2017-40d4-a0c5-307022471b92'; Name = 'Machine.Read.All'; Plans = ''; Licence = '' }
     [pscustomobject]@{ Set = 'defender'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'ThreatHunting.Read.All'; Plans = ''; Licence = '' }
     [pscustomobject]@{ Set = 'defender'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityAlert.Read.All'; Plans = ''; Licence = '' }
     [pscustomobject]@{ Set = 'defender'; Resource = '00000003-0000-0000-c000-000000000000'; Name = 'SecurityIncident.Read.All'; Plans = ''; Licence = '' }

@@ -70,6 +70,7 @@ security-alerts 00000003-0000-0000-c000-000000000000 SecurityAlert.Read.All -
 security-alerts 00000003-0000-0000-c000-000000000000 SecurityIncident.Read.All -
 security-alerts 00000003-0000-0000-c000-000000000000 ThreatHunting.Read.All -
 workload-identities 00000003-0000-0000-c000-000000000000 IdentityRiskyServicePrincipal.Read.All -
+defender fc780465-2017-40d4-a0c5-307022471b92 Machine.Read.All -
 defender 00000003-0000-0000-c000-000000000000 ThreatHunting.Read.All -
 defender 00000003-0000-0000-c000-000000000000 SecurityAlert.Read.All -
 defender 00000003-0000-0000-c000-000000000000 SecurityIncident.Read.All -

@@ -101,5 +101,10 @@ func (s *Simulator) applications(w http.ResponseWriter, r *http.Request) {
 			value = []any{}
 		}
 	}
+	if !r.URL.Query().Has("$filter") {
+		for _, other := range s.standing("applications") {
+			value = append(value, other)
+		}
+	}
 	writeJSON(w, 200, map[string]any{"@odata.context": context, "value": value})
 }

@@ -61,6 +61,25 @@ var endpoints = []endpoint{
 	{path: "subscribedSkus", roles: []string{"LicenseAssignment.Read.All", "Directory.Read.All", "Organization.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).subscribedSkus},
 	{path: "organization", roles: []string{"Organization.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).organization},
 	{path: "applications", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).applications},
+	// Lists that are data alone: objects.go.
+	{path: "identity/conditionalAccess/policies", roles: []string{"Policy.Read.All"}, denied: "protection", licence: P1, budget: "protection", serve: (*Simulator).objects},
+	{path: "identity/conditionalAccess/namedLocations", roles: []string{"Policy.Read.All"}, denied: "protection", licence: P1, budget: "protection", serve: (*Simulator).objects},
+	{path: "servicePrincipals", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "roleManagement/directory/roleAssignments", roles: []string{"RoleManagement.Read.Directory", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "roleManagement/directory/roleEligibilitySchedules", roles: []string{"RoleEligibilitySchedule.Read.Directory"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "oauth2PermissionGrants", roles: []string{"Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "domains", roles: []string{"Domain.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "domains/", roles: []string{"Domain.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "reports/authenticationMethods/userRegistrationDetails", roles: []string{"AuditLog.Read.All"}, denied: "audit", licence: P1, budget: "reports", serve: (*Simulator).objects},
+	{path: "security/secureScores", roles: []string{"SecurityEvents.Read.All"}, denied: "protection", budget: "security", serve: (*Simulator).objects},
+	{path: "policies/crossTenantAccessPolicy/default", roles: []string{"Policy.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "policies/crossTenantAccessPolicy/partners", roles: []string{"Policy.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "policies/adminConsentRequestPolicy", roles: []string{"Policy.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
+	{path: "identityProtection/riskyUsers/", roles: []string{"IdentityRiskyUser.Read.All"}, denied: "protection", licence: P2, budget: "protection", serve: (*Simulator).objects},
+	{path: "identityProtection/riskyAgents", roles: []string{"IdentityRiskyAgent.Read.All"}, denied: "protection", licence: P2, budget: "protection", serve: (*Simulator).objects},
+	{path: "identityProtection/agentRiskDetections", roles: []string{"IdentityRiskyAgent.Read.All"}, denied: "protection", licence: P2, budget: "protection", serve: (*Simulator).objects},
+	{path: "auditLogs/customSecurityAttributeAudits", roles: []string{"CustomSecAttributeAuditLogs.Read.All"}, denied: "audit", budget: "reports", serve: (*Simulator).objects},
+	{path: "auditLogs/signUps", roles: []string{"AuditLog.Read.All", "Directory.Read.All"}, denied: "audit", budget: "reports", serve: (*Simulator).objects},
 }
 
 // graphErrorBody is the error envelope, its members in the order Graph writes

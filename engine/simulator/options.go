@@ -181,6 +181,8 @@ var DefaultRoles = []string{
 	"IdentityRiskEvent.Read.All", "IdentityRiskyUser.Read.All", "IdentityRiskyServicePrincipal.Read.All",
 	"SecurityAlert.Read.All", "SecurityIncident.Read.All", "DeviceManagementApps.Read.All",
 	"ProvisioningLog.Read.All", "AuditLogsQuery.Read.All",
+	"Application.Read.All", "Domain.Read.All", "Policy.Read.All", "RoleManagement.Read.Directory", "RoleEligibilitySchedule.Read.Directory", "SecurityEvents.Read.All",
+	"IdentityRiskyAgent.Read.All", "CustomSecAttributeAuditLogs.Read.All",
 }
 
 func (o Options) withDefaults() Options {

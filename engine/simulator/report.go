@@ -120,6 +120,10 @@ func (s *Simulator) judge(k eventKeys) {
 func (s *Simulator) unexpected(id []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.objectIDs[string(id)] {
+		s.other["object"]++
+		return
+	}
 	s.strangers++
 	if s.strangers <= maxListed {
 		s.log.Warn("an event names no record on offer", "id", string(id))

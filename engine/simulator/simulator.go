@@ -48,6 +48,7 @@ type Simulator struct {
 	violations map[string]int
 	other      map[string]int64
 	strangers  int64
+	objectIDs  map[string]bool // of lists that are data alone, as far as they were served
 	events     [][]byte
 
 	listeners map[string]net.Listener
@@ -116,7 +117,7 @@ func newTenant(o Options, start time.Time) *Simulator {
 		tallies: make([]tally, len(feedNames)),
 		signing: appendHex(nil, mix(o.Seed^0x519), 16),
 		roles:   o.Roles,
-		known:   map[string]map[string]bool{}, limits: map[string]*slidingWindow{}, violations: map[string]int{}, other: map[string]int64{},
+		known:   map[string]map[string]bool{}, objectIDs: map[string]bool{}, limits: map[string]*slidingWindow{}, violations: map[string]int{}, other: map[string]int64{},
 	}
 	s.faults.seed, s.faults.hits = o.Seed, map[Kind]int64{}
 	s.plan.Store(o.Licence)

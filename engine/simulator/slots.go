@@ -105,6 +105,20 @@ var parametric = map[string]func(arg string, key uint64) filler{
 			return r.at.Add(-time.Duration(mix(r.seed^key)%(n+1))*time.Second).AppendFormat(dst, "2006-01-02T15:04:05")
 		}
 	},
+	// Of objects, whose record has now as its time, and the start as that of its activity:
+	"turn": func(arg string, _ uint64) filler { // 2h:a|b: each so long, from the start
+		every, values, _ := strings.Cut(arg, ":")
+		d, choices := lengthOf(every), strings.Split(values, "|")
+		return func(dst []byte, r *record) []byte {
+			return append(dst, choices[int(max(r.at.Sub(r.activity), 0)/d)%len(choices)]...)
+		}
+	},
+	"past": func(arg string, _ uint64) filler { // so long before the start
+		d := lengthOf(arg)
+		return func(dst []byte, r *record) []byte {
+			return r.activity.Add(-d).AppendFormat(dst, "2006-01-02T15:04:05Z")
+		}
+	},
 	"base64": func(arg string, key uint64) filler {
 		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 		n, _ := strconv.Atoi(arg)
@@ -119,6 +133,14 @@ var parametric = map[string]func(arg string, key uint64) filler{
 			return dst
 		}
 	},
+}
+
+func lengthOf(text string) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		panic(fmt.Sprintf("simulator: %q is no length of time", text))
+	}
+	return d
 }
 
 // state is what a row has become after so many rewritings.

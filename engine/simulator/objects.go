@@ -1,0 +1,104 @@
+package simulator
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// This file is the lists of Graph that are data alone: present states, such as policies and
+// role assignments, and short logs. records/objects.yaml has what they hold, by their paths.
+
+// object is one of a list: there from some time after the start until another.
+type object struct {
+	Record      string
+	From, Until time.Duration
+	row         *template
+}
+
+var objects = readObjects()
+
+func readObjects() map[string][]object {
+	var file struct{ Objects map[string][]object }
+	text, err := recordFiles.ReadFile("records/objects.yaml")
+	if err == nil {
+		err = yaml.Unmarshal(text, &file)
+	}
+	if err != nil {
+		panic("simulator: the file of objects: " + err.Error())
+	}
+	for path, list := range file.Objects {
+		for i := range list {
+			list[i].row = compile(list[i].Record, func(part string) string { panic("simulator: " + path + " has no part " + part) })
+		}
+	}
+	return file.Objects
+}
+
+// standing are the objects of a path as they are now.
+func (s *Simulator) standing(path string) (rows []json.RawMessage) {
+	now := s.now().UTC()
+	for i, o := range objects[path] {
+		if since := now.Sub(s.start); since < o.From || o.Until > 0 && since >= o.Until {
+			continue
+		}
+		var r record
+		s.world.begin(&r, recordID{feed: 0xff, index: textHash(path) ^ uint64(i)}, [36]byte{}, now)
+		r.activity = s.start.UTC() // what slots of time count from
+		rows = append(rows, o.row.append(nil, &r, 0))
+	}
+	return rows
+}
+
+// objects serves a list of records/objects.yaml, or the one object of a path that ends in "=".
+func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
+	version, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	context, _ := json.Marshal(s.GraphBase() + "/" + version + "/$metadata#" + path)
+	if one := s.standing(path + "="); len(one) > 0 {
+		writeJSON(w, 200, json.RawMessage(slices.Concat([]byte(`{"@odata.context":`), context, []byte(","), bytes.TrimPrefix(one[0], []byte("{")))))
+		return
+	}
+	if objects[path] == nil { // below a path: the same of each
+		first, _, _ := strings.Cut(path, "/")
+		second, last := path[:strings.LastIndexByte(path, '/')], path[strings.LastIndexByte(path, '/')+1:]
+		if i := strings.LastIndexByte(second, '/'); i > 0 {
+			first = second[:i]
+		}
+		path = first + "/*/" + last
+	}
+	q := r.URL.Query()
+	kept := []json.RawMessage{}
+	for _, row := range s.standing(path) {
+		var members map[string]any
+		if err := json.Unmarshal(row, &members); err != nil {
+			panic("simulator: an object of " + path + " is not JSON: " + err.Error())
+		}
+		if text := option(q, "filter"); text != "" {
+			where, err := parseFilter(text, func(path []string) error {
+				if _, ok := members[path[0]]; !ok {
+					return badFilter("Could not find a property named '%s'.", path[0])
+				}
+				return nil
+			})
+			if err != nil {
+				s.graphError(w, r, 400, "BadRequest", "%s", err.Error())
+				return
+			}
+			if !where.holds(func(path []string) any { return property(members, path) }) {
+				continue
+			}
+		}
+		if id, ok := members["id"].(string); ok {
+			s.mu.Lock()
+			s.objectIDs[id] = true
+			s.mu.Unlock()
+		}
+		kept = append(kept, s.shaped(row, option(q, "select"), nil))
+	}
+	writeJSON(w, 200, map[string]any{"@odata.context": json.RawMessage(context), "value": kept})
+}
