@@ -22,7 +22,7 @@ var mayImport = map[string][]string{
 	"fleet":       {"definitions", "program", "settings", "wording"},
 	"author":      {"cases", "definitions", "program", "settings", "wording"},
 	"doctor":      {"definitions", "fleet", "program", "settings", "wording"},
-	"web":         {"definitions", "fleet", "program", "settings", "wording"},
+	"web":         {"author", "definitions", "fleet", "program", "settings", "wording"},
 	"cases":       {"definitions"},
 	"demo":        {"doctor", "fleet", "program", "settings", "web", "wording"},
 	"testkit":     nil,

@@ -66,13 +66,16 @@ func CompileStill(defs *definitions.Compiled, s *settings.Settings, name string)
 	if m == nil {
 		return nil, fmt.Errorf("there is no mapping %q", name)
 	}
-	compiled, problems := transform.Compile(m, transform.Options{
-		Constants: definitions.Constants(s.Environment), Now: func() time.Time { return goldenTime }, PseudonymKey: s.PseudonymKey,
-	})
+	compiled, problems := transform.Compile(m, Still(s))
 	if definition.Invalid(problems) {
 		return nil, errors.New(problems[0].String())
 	}
 	return compiled, nil
+}
+
+// Still are the options of a mapping for which time stands still.
+func Still(s *settings.Settings) transform.Options {
+	return transform.Options{Constants: definitions.Constants(s.Environment), Now: func() time.Time { return goldenTime }, PseudonymKey: s.PseudonymKey}
 }
 
 // Event is what the record of the case becomes, as golden files hold it: of one that a rule
@@ -85,7 +88,12 @@ func (c goldenCase) Event(mapping *transform.Mapping) ([]byte, error) {
 	if !json.Valid(record) {
 		return nil, fmt.Errorf("%s is not JSON", c.record)
 	}
-	mapper := mapping.NewMapper(transform.Constant{Name: "source_name", Value: c.Mapping})
+	return GoldenEvent(mapping, c.Mapping, record)
+}
+
+// GoldenEvent is the event of a record as golden files hold it.
+func GoldenEvent(mapping *transform.Mapping, name string, record []byte) ([]byte, error) {
+	mapper := mapping.NewMapper(transform.Constant{Name: "source_name", Value: name})
 	raw, _ := mapper.Append(nil, record)
 	if as, filtered := mapper.Filtered(record); filtered {
 		return fmt.Appendf(nil, "{\n  \"not_delivered\": %q\n}\n", as), nil

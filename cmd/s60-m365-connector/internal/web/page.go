@@ -11,6 +11,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
@@ -39,7 +40,8 @@ type pages struct {
 	history *fleet.History
 	defs    *definitions.Compiled
 	ledger  func(prefix string) iter.Seq2[checkpoint.Entry, error]
-	busy    chan struct{} // holds a token for each record that is being tried on the workbench
+	set     *settings.Settings // of the process
+	busy    chan struct{}      // holds a token for each record that is being tried on the workbench
 }
 
 // atOnce is how many requests of the workbench are worked on at once: it must
@@ -53,7 +55,7 @@ func (p *pages) route(mux *http.ServeMux) {
 	// A form of another site must not make this host work for it.
 	mux.Handle("POST /workbench", http.NewCrossOriginProtection().Handler(http.HandlerFunc(p.tryRecord)))
 	assets := http.FileServerFS(pageFiles)
-	for _, name := range []string{"page.css", "page.js", "icon.svg"} {
+	for _, name := range []string{"page.css", "page.js", "workbench.js", "icon.svg"} {
 		mux.HandleFunc("GET /page/"+name, func(w http.ResponseWriter, r *http.Request) {
 			protect(w.Header())
 			assets.ServeHTTP(w, r)

@@ -105,7 +105,7 @@ func testPages(t *testing.T, status func() engine.Status) http.Handler {
 	if defs == nil {
 		t.Fatal(problems)
 	}
-	p := &pages{status: status, history: pageHistory(status()), defs: defs, busy: make(chan struct{}, atOnce), ledger: pageLedger}
+	p := &pages{status: status, history: pageHistory(status()), defs: defs, set: s, busy: make(chan struct{}, atOnce), ledger: pageLedger}
 	mux := http.NewServeMux()
 	p.route(mux)
 	mux.HandleFunc("GET /{$}", p.showStatus)
@@ -593,6 +593,16 @@ func TestTemplatesCallNoMethods(t *testing.T) {
 			}
 		}
 	}
+}
+
+// processSettings are those of a process with nothing set.
+func processSettings(t *testing.T) *settings.Settings {
+	t.Helper()
+	s, err := settings.Read(map[string]string{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // shippedDefinitions are those of a process without an overlay.

@@ -160,7 +160,7 @@ func (f server) mux() *http.ServeMux {
 	// cannot collect is not mended by a restart, so that is asked elsewhere.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /metrics", f.metricsHandler())
-	p := &pages{many: f.Many(), defs: f.Defs, busy: make(chan struct{}, atOnce)}
+	p := &pages{many: f.Many(), defs: f.Defs, set: f.Settings, busy: make(chan struct{}, atOnce)}
 	p.route(mux)
 	of := base(f.Fleet)
 	if !f.Many() {

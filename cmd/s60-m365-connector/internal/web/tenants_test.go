@@ -32,7 +32,7 @@ func tenantStatuses() []fleet.TenantStatus {
 func testTenantPages(t *testing.T) http.Handler {
 	t.Helper()
 	p := &pages{many: true, tenant: "contoso", status: pageStatus, history: pageHistory(pageStatus()), defs: shippedDefinitions(), busy: make(chan struct{}, atOnce)}
-	all := &pages{many: true, defs: p.defs, busy: p.busy}
+	all := &pages{many: true, defs: p.defs, set: processSettings(t), busy: p.busy}
 	mux := http.NewServeMux()
 	all.route(mux)
 	mux.HandleFunc("GET /{$}", all.showTenants(tenantStatuses, func() error { return errors.New("open t: permission denied") }))

@@ -1,8 +1,6 @@
 package web
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,68 +11,81 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
-	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
 // This file is the mapping workbench: a record in, its event out, with where
-// each field comes from. The record is held in memory for the time of the
-// request, and goes nowhere.
+// each field comes from; and the mapping beside it, as one may change it. All of it is one form,
+// which is whole without JavaScript. What is pasted or typed is held in memory for the time of the
+// request, and goes nowhere: what is worth keeping is downloaded.
 
 const (
-	workbenchBytes   = 1 << 20 // of a request
-	workbenchRecords = 20      // shown of a list
+	workbenchBytes   = 1 << 20  // of a request
+	workbenchYAML    = 64 << 10 // of a mapping that is being changed
+	workbenchRecords = 20       // shown of a list
 )
 
 type workbenchView struct {
 	frame
 	Mappings []string
-	Mapping  string
+	Mapping  string // chosen; "" to guess
+	Guessed  bool
+	Of       string // the mapping that the record is shown with, and that YAML is of
+	Examples []exampleView
 	Record   string
-	Problem  string
+	YAML     string
+	Whole    bool // YAML is the user's own file
+	Case     string
+
+	Problem  string // with the request
+	Note     string // how well the record fits
+	Problems []faultView
+	Changed  bool   // YAML is not what the page gave
+	Base     string // what the events are compared with
 	Events   []eventView
 	More     bool // there were further records
 }
 
-// eventView is one event, its fields in groups.
-type eventView struct {
-	N      int
-	Text   string // message_text
-	Groups []groupView
-	JSON   string
+type exampleView struct {
+	Value, Name string
+	Own         bool
 }
 
-type groupView struct {
-	Name   string
-	Open   bool
-	Fields []fieldView
+// what a button of the form asks for.
+const (
+	doExample = "example" // take the chosen example for the record
+	doCase    = "case"    // download a golden case
+)
+
+// offered are the mappings to choose from: libraries, which compute no field, are none.
+func (p *pages) offered() []string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(p.defs.Mappings)) {
+		if m := p.defs.Set.Mapping(name); m != nil && (!m.Unused || len(m.Fields)+len(m.Cases) > 0) {
+			list = append(list, name)
+		}
+	}
+	return list
 }
 
-type fieldView struct {
-	Name, Value string
-	Empty       bool   // the expression gave nothing, the event lacks the field
-	Place       string // file:line:col of the expression
-	Source      string // the expression
-	When        string // the condition of its case
-	Note        string // where it comes from, if no expression gave it
-	Failed      string
-}
-
-func (p *pages) workbench(mapping string) workbenchView {
-	v := workbenchView{frame: p.frame("workbench"), Mappings: slices.Sorted(maps.Keys(p.defs.Mappings)), Mapping: mapping}
-	if v.Mapping == "" && len(v.Mappings) > 0 {
-		v.Mapping = v.Mappings[0]
-		for _, f := range p.defs.Set.Feeds { // that of the first feed is more to the point than the first by name
-			if p.defs.Mappings[f.Mapping] != nil {
-				v.Mapping = f.Mapping
-				break
-			}
+// workbench is the page for a mapping, "" for that of the record.
+func (p *pages) workbench(mapping, record string) workbenchView {
+	v := workbenchView{frame: p.frame("workbench"), Mappings: p.offered(), Mapping: mapping, Record: record, Case: "example"}
+	for _, name := range v.Mappings { // until one is known, a few of each
+		list := p.examples(name)
+		for _, e := range list[:min(len(list), 3)] {
+			e.Name = name + ": " + e.Name
+			v.Examples = append(v.Examples, e)
 		}
 	}
 	return v
 }
 
 func (p *pages) showWorkbench(w http.ResponseWriter, r *http.Request) {
-	render(w, http.StatusOK, "workbench.html", p.workbench(r.URL.Query().Get("mapping")))
+	v := p.workbench(r.URL.Query().Get("mapping"), "")
+	if v.Mapping != "" && p.defs.Mappings[v.Mapping] != nil {
+		p.turnTo(&v, v.Mapping)
+	}
+	render(w, http.StatusOK, "workbench.html", v)
 }
 
 // tryRecord maps the records of the form.
@@ -82,7 +93,7 @@ func (p *pages) tryRecord(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, workbenchBytes)
 	// The bound is that of the body, so that nothing of it goes to a file.
 	if err := r.ParseMultipartForm(workbenchBytes); err != nil && !errors.Is(err, http.ErrNotMultipart) {
-		v, code := p.workbench(""), http.StatusBadRequest
+		v, code := p.workbench("", ""), http.StatusBadRequest
 		v.Problem = "The form could not be read: " + err.Error()
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
 			code, v.Problem = http.StatusRequestEntityTooLarge, "That is more than 1 MiB: paste fewer records, or use “"+program.Name+" map --explain”, which has no bound."
@@ -90,18 +101,28 @@ func (p *pages) tryRecord(w http.ResponseWriter, r *http.Request) {
 		render(w, code, "workbench.html", v)
 		return
 	}
-	v := p.workbench(r.PostFormValue("mapping"))
-	v.Record = r.PostFormValue("record")
+	v := p.workbench(r.PostFormValue("mapping"), r.PostFormValue("record"))
+	if name := r.PostFormValue("case"); name != "" {
+		v.Case = name
+	}
 	select {
 	case p.busy <- struct{}{}:
 		defer func() { <-p.busy }()
 	default:
+		v.Of, v.YAML = r.PostFormValue("of"), r.PostFormValue("yaml")
 		v.Problem = "The workbench is busy: try again in a moment."
 		render(w, http.StatusServiceUnavailable, "workbench.html", v)
 		return
 	}
 	code := http.StatusOK
-	if err := p.try(&v); err != nil {
+	tried, err := p.try(&v, r)
+	switch {
+	case err != nil:
+		code, v.Problem = http.StatusUnprocessableEntity, wording.Sentence(err.Error())
+	case r.PostFormValue("do") == doCase:
+		if err = p.download(w, &v, tried); err == nil {
+			return
+		}
 		code, v.Problem = http.StatusUnprocessableEntity, wording.Sentence(err.Error())
 	}
 	render(w, code, "workbench.html", v)
@@ -110,82 +131,76 @@ func (p *pages) tryRecord(w http.ResponseWriter, r *http.Request) {
 // errEnough ends reading a list of which enough is shown.
 var errEnough = errors.New("enough records")
 
-func (p *pages) try(v *workbenchView) error {
-	mapping := p.defs.Mappings[v.Mapping]
-	if mapping == nil {
-		return fmt.Errorf("there is no mapping %q: choose one of the list", v.Mapping)
+// try works on the form: which mapping it is about, its text, and the events of its records.
+func (p *pages) try(v *workbenchView, r *http.Request) (*trial, error) {
+	if v.Mapping != "" && p.defs.Mappings[v.Mapping] == nil {
+		return nil, fmt.Errorf("there is no mapping %q: choose one of the list", v.Mapping)
 	}
-	if strings.TrimSpace(v.Record) == "" {
-		return errors.New("there is no record: paste one as JSON; an array, one object a line, and an answer of Microsoft Graph are fine, too")
+	text, of := strings.ReplaceAll(r.PostFormValue("yaml"), "\r\n", "\n"), r.PostFormValue("of")
+	if len(text) > workbenchYAML {
+		return nil, fmt.Errorf("the mapping is longer than %d KiB: use %s map --config, which has no bound", workbenchYAML>>10, program.Name)
 	}
-	source := transform.Constant{Name: "source_name", Value: p.defs.SourceName(v.Mapping)}
-	mapper := mapping.NewMapper(source)
-	err := definitions.EachRecord(strings.NewReader(v.Record), func(n int, record []byte) error {
+	if p.defs.Mappings[of] == nil {
+		of = ""
+	}
+	changed := of != "" && strings.TrimSpace(text) != "" && strings.TrimSpace(text) != strings.TrimSpace(p.text(of))
+	if r.PostFormValue("do") == doExample {
+		v.Record = p.example(r.PostFormValue("example"))
+	}
+	records, more, err := readRecords(v.Record)
+	v.More = more
+	switch {
+	case err == nil && len(records) == 0:
+		err = errors.New("there is no record: paste one as JSON, or take an example; an array, one object a line, and an answer of Microsoft Graph are fine, too")
+	case err == nil && v.Mapping == "" && changed:
+		p.turnTo(v, of) // what was typed is not lost for another record
+	case err == nil && v.Mapping == "":
+		err = p.guess(v, records[0])
+	}
+	if v.Mapping != "" {
+		p.turnTo(v, v.Mapping)
+	}
+	if v.Of == "" && of != "" {
+		p.turnTo(v, of)
+	}
+	if changed && v.Of == of {
+		v.YAML, v.Changed = text, true
+	}
+	if err != nil {
+		return nil, err
+	}
+	if v.Note == "" && v.Mapping != "" {
+		p.doubt(v, records[0])
+	}
+	return p.compare(v, records)
+}
+
+// turnTo makes the page one about a mapping.
+func (p *pages) turnTo(v *workbenchView, mapping string) {
+	v.Of, v.YAML, v.Whole = mapping, p.text(mapping), definitions.OwnText(p.defs, p.set.ConfigDir, mapping) != ""
+	v.Examples = p.examples(mapping)
+}
+
+// text is what a mapping's file in CONFIG_DIR holds, or the beginning of one.
+func (p *pages) text(mapping string) string {
+	if own := definitions.OwnText(p.defs, p.set.ConfigDir, mapping); own != "" {
+		return own
+	}
+	return "name: " + mapping + "\nextends: " + mapping + "\n# fields:\n#   user_name: lower(event_userPrincipalName)\n"
+}
+
+// readRecords reads the records of the form, as many as are shown.
+func readRecords(text string) (records [][]byte, more bool, err error) {
+	err = definitions.EachRecord(strings.NewReader(text), func(n int, record []byte) error {
 		if n > workbenchRecords {
-			v.More = true
+			more = true
 			return errEnough
 		}
-		event, _ := mapper.Append(nil, record)
-		v.Events = append(v.Events, describeEvent(n, event, mapping.Explain(record, source)))
+		records = append(records, slices.Clone(record))
 		return nil
 	}, "the text")
 	if errors.Is(err, errEnough) {
-		return nil
+		err = nil
 	}
-	return err
-}
-
-// describeEvent puts the fields of an event into groups: what the mapping
-// computed comes first, for it is what a person looks for.
-func describeEvent(n int, event []byte, fields []transform.Explanation) eventView {
-	v := eventView{N: n}
-	groups := []groupView{
-		{Name: "Computed by the mapping", Open: true},
-		{Name: "Constants and defaults", Open: true},
-		{Name: "Left out: the expression gave nothing"},
-		{Name: "Fields of the record"},
-	}
-	for _, f := range fields {
-		field := fieldView{Name: f.Field, Value: fieldText(f.Value), Failed: f.Failed}
-		if f.Origin.Source != "" {
-			field.Place, field.Source, field.When = f.Origin.Pos.String(), f.Origin.Source, f.Origin.Case
-		}
-		if f.Field == "message_text" {
-			v.Text = field.Value
-		}
-		group := 1
-		switch {
-		case f.Value == nil:
-			group, field.Empty = 2, true
-		case f.From == transform.FromRule || f.From == transform.FromEngine:
-			group = 0
-		case f.From == transform.FromRecord:
-			group = 3
-		default:
-			field.Note = f.From
-		}
-		if f.From == transform.FromEngine {
-			field.Note = "what failed in the mapping"
-		}
-		groups[group].Fields = append(groups[group].Fields, field)
-	}
-	for _, g := range groups {
-		if len(g.Fields) > 0 {
-			v.Groups = append(v.Groups, g)
-		}
-	}
-	var text bytes.Buffer
-	if json.Indent(&text, event, "", "  ") == nil {
-		v.JSON = text.String()
-	}
-	return v
-}
-
-// fieldText is a value as a person reads it: a text without its quotes.
-func fieldText(raw json.RawMessage) string {
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		return text
-	}
-	return string(raw)
+	return records, more, err
 }

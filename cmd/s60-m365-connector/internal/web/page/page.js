@@ -46,12 +46,4 @@
     setTimeout(loop, every);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   }
-
-  // Ctrl + Enter in the workbench is the button.
-  const record = document.getElementById("record");
-  if (record) {
-    record.addEventListener("keydown", (e) => {
-      if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) { e.preventDefault(); record.form.requestSubmit(); }
-    });
-  }
 })();

@@ -1,0 +1,194 @@
+package web
+
+import (
+	"archive/zip"
+	"bytes"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/testkit"
+	"github.com/secure60/s60-m365-connector/mappings"
+)
+
+// bench serves the workbench over a folder of definitions.
+func bench(t *testing.T, files map[string]string) (h http.Handler, dir string) {
+	t.Helper()
+	dir = testkit.Folder(t, files)
+	s, err := settings.Read(map[string]string{"CONFIG_DIR": dir}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defs, problems := definitions.Load(s, dir)
+	if defs == nil {
+		t.Fatal(problems)
+	}
+	p := &pages{status: pageStatus, defs: defs, set: s, busy: make(chan struct{}, atOnce)}
+	mux := http.NewServeMux()
+	p.route(mux)
+	return mux, dir
+}
+
+// filled is the form with these fields.
+func filled(fields map[string]string) *http.Request {
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	for name, value := range fields {
+		w.WriteField(name, value) //nolint:errcheck // it writes to memory
+	}
+	w.Close()
+	r := httptest.NewRequest("POST", "http://127.0.0.1:8080/workbench", &body)
+	r.Header.Set("Content-Type", w.FormDataContentType())
+	return r
+}
+
+const doors = `name: door-log
+fields:
+  timestamp: time(event_opened_at)
+  operation: '"door-open"'
+  user_name: lower(event_badge_owner)
+  message_text: words(user_name, "opened", event_door_label)
+`
+
+func TestWorkbenchAsAnEditor(t *testing.T) {
+	h, _ := bench(t, map[string]string{
+		"mappings/door-log.yaml":          doors,
+		"mappings/colours.yaml":           "name: colours\ntables:\n  of: {a: b}\n",
+		"golden/door-log/open-vault.json": `{"opened_at": "2026-03-01T10:00:00Z", "door_label": "vault", "badge_owner": "Ann"}`,
+		"mappings/entra-signin.yaml":      "name: entra-signin\nextends: entra-signin\nfields: {source_severity: '\"high\"'}\n",
+	})
+	edit := "name: entra-risky-user\nextends: entra-risky-user\nfields: {user_name: '\"somebody\"'}\n"
+	risky := `{"id": "c2", "riskLevel": "medium", "riskState": "atRisk", "riskDetail": "none", "riskLastUpdatedDateTime": "2026-03-01T01:02:03Z", "userDisplayName": "Al", "userPrincipalName": "Al@fabrikam.example"}`
+	for name, test := range map[string]struct {
+		fields map[string]string
+		code   int
+		want   []string
+		not    []string
+	}{
+		"guessed": {map[string]string{"record": signin}, 200, []string{"By its fields a record of entra-signin", `id="of" value="entra-signin"`, "extends: entra-signin", `<option value="" selected>`,
+			"What differs from the shipped mapping", `<td class="got is">high</td>`, `<th scope="row">source_name</th>`, `entra-signins</td>`}, nil},
+		"one's own is guessed": {map[string]string{"record": `{"opened_at": "2026-03-01T10:00:00Z", "door_label": "vault", "badge_owner": "Ann", "x": 1}`}, 200,
+			[]string{"By its fields a record of door-log", "ann opened vault", `<option value="door-log/own/open-vault">open-vault (yours)`}, []string{"What differs", ">colours<"}},
+		"fits none":          {map[string]string{"record": `{"zig": 1, "zag": {"x": 2}}`}, 422, []string{"The record fits none of the mappings", "new feed"}, []string{`class="panel event"`}},
+		"looks like another": {map[string]string{"record": risky, "mapping": "intune-audit"}, 200, []string{"does not look like one of intune-audit", "It looks like one of entra-risky-user"}, nil},
+		"changed": {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": edit}, 200,
+			[]string{"What differs from the shipped mapping", `<th scope="row">user_name</th><td class="got was">al@fabrikam.example</td><td class="got is">somebody</td>`, "mappings/entra-risky-user.yaml:3:22"}, nil},
+		"the same": {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": edit[:strings.Index(edit, "fields")] + "# nothing yet\n"}, 200, []string{"As the shipped mapping gives it."}, []string{"What differs"}},
+		"what was typed stays for another record": {map[string]string{"record": signin, "of": "entra-risky-user", "yaml": edit}, 200, []string{"somebody"}, nil},
+		"another mapping is chosen":               {map[string]string{"record": signin, "of": "entra-risky-user", "mapping": "entra-signin", "yaml": edit}, 200, []string{`id="of" value="entra-signin"`}, []string{"somebody"}},
+		"wrong": {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": "name: entra-risky-user\nextends: entra-risky-user\nfields:\n  user_name: lowr(event_userPrincipalName)\nfeilds: {}\n"}, 200,
+			[]string{`data-line="4" data-column="14"`, "unknown function lowr", "^^^^", `data-line="5" data-column="1"`}, []string{`class="panel event"`}},
+		"nearly a name": {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": "name: entra-risky-user\nextends: entra-risky-user\nfields: {user_name: event_userPrincipalname}\n"}, 200,
+			[]string{"did you mean event_userPrincipalName", "problem careful", `class="panel event"`}, nil},
+		"an example":        {map[string]string{"do": "example", "example": "entra-risky-user/shipped/" + mappings.Examples("entra-risky-user")[0].Name}, 200, []string{`id="of" value="entra-risky-user"`, "riskLastUpdatedDateTime"}, nil},
+		"one's own example": {map[string]string{"do": "example", "example": "door-log/own/open-vault", "mapping": "door-log"}, 200, []string{"ann opened vault"}, nil},
+		"no such example":   {map[string]string{"do": "example", "example": "door-log/own/../../mappings/door-log"}, 422, []string{"There is no record"}, nil},
+		"too long":          {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": strings.Repeat("#", workbenchYAML+1)}, 422, []string{"is longer than"}, nil},
+		"held back":         {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": "name: entra-risky-user\nextends: entra-risky-user\ndrop: [{as: all-of-it, when: 'true'}]\n"}, 200, []string{"the rule all-of-it holds it back"}, nil},
+		"hostile": {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": "name: entra-risky-user\n</textarea><script>alert(1)</script>: 1\n", "case": `"><b>x`}, 200,
+			[]string{"&lt;/textarea&gt;&lt;script&gt;"}, []string{"<script>alert", `"><b>x`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			response, body := fetch(h, filled(test.fields))
+			if response.StatusCode != test.code {
+				t.Errorf("HTTP %d, want %d", response.StatusCode, test.code)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(body, want) {
+					t.Errorf("%q is not on the page", want)
+				}
+			}
+			for _, not := range test.not {
+				if strings.Contains(body, not) {
+					t.Errorf("%q is on the page", not)
+				}
+			}
+			if t.Failed() {
+				t.Log(body)
+			}
+		})
+	}
+	_, body := fetch(h, httptest.NewRequest("GET", "/workbench?mapping=door-log", nil))
+	if _, first := fetch(h, httptest.NewRequest("GET", "/workbench", nil)); !strings.Contains(first, `<option value="entra-signin/shipped/`) {
+		t.Errorf("no example can be taken before there is a record:\n%s", first)
+	}
+	if strings.Contains(body, "<option>colours</option>") || !strings.Contains(body, "<option selected>door-log</option>") || !strings.Contains(body, "time(event_opened_at)") {
+		t.Errorf("a library is offered, or the text of one's own is not there:\n%s", body)
+	}
+}
+
+// What is downloaded passes test, unpacked in the folder of definitions.
+func TestWorkbenchCase(t *testing.T) {
+	h, dir := bench(t, nil)
+	record := `{"id": "c2", "riskLevel": "medium", "riskState": "atRisk", "riskDetail": "none", "userDisplayName": "Al", "userPrincipalName": "Al@fabrikam.example"}`
+	edit := "name: entra-risky-user\nextends: entra-risky-user\nfields: {user_name: '\"somebody\"'}\n"
+	response, body := fetch(h, filled(map[string]string{"record": record + record, "of": "entra-risky-user", "yaml": edit, "case": "no-time", "do": "case"}))
+	if response.StatusCode != 200 || response.Header.Get("Content-Disposition") != `attachment; filename="entra-risky-user-no-time.zip"` {
+		t.Fatalf("HTTP %d %v", response.StatusCode, response.Header)
+	}
+	archive, err := zip.NewReader(strings.NewReader(body), int64(len(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range archive.File {
+		names = append(names, f.Name)
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, f.Name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(names, " "); got != "golden/entra-risky-user/no-time.json golden/entra-risky-user/no-time.golden.json golden/entra-risky-user/no-time-2.json golden/entra-risky-user/no-time-2.golden.json mappings/entra-risky-user.yaml" {
+		t.Errorf("it holds %s", got)
+	}
+	event, err := os.ReadFile(filepath.Join(dir, "golden/entra-risky-user/no-time.golden.json"))
+	if err != nil || !bytes.Contains(event, []byte(`"user_name": "somebody"`)) || !bytes.Contains(event, []byte(`"timestamp": "2026-03-01T12:00:00Z"`)) {
+		t.Errorf("%v\n%s", err, event)
+	}
+	for fields, want := range map[string]string{"../x": "is no name for a case", "ok": "has problems"} {
+		form := map[string]string{"record": record, "of": "entra-risky-user", "yaml": edit + "wrong: 1\n", "case": fields, "do": "case"}
+		if fields != "ok" {
+			form["yaml"] = edit
+		}
+		if response, body := fetch(h, filled(form)); response.StatusCode != 422 || !strings.Contains(body, want) {
+			t.Errorf("%s: HTTP %d\n%s", fields, response.StatusCode, body)
+		}
+	}
+}
+
+// Expressions that take for ever end: each is bounded, and so is a request.
+func TestWorkbenchIsBounded(t *testing.T) {
+	h, _ := bench(t, nil)
+	slow := "name: entra-risky-user\nextends: entra-risky-user\nfields:\n"
+	for i := range 5 {
+		slow += "  x_" + strings.Repeat("y", i+1) + ": 'any(1..100000, any(1..100000, # == -1))'\n"
+	}
+	begun := time.Now()
+	response, body := fetch(h, filled(map[string]string{"record": strings.Repeat(`{"id": "1"}`, workbenchRecords), "of": "entra-risky-user", "yaml": slow}))
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if !regexp.MustCompile("takes more than|error_mapping").MatchString(body) {
+		t.Errorf("HTTP %d\n%s", response.StatusCode, body)
+	}
+}
