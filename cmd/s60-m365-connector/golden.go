@@ -53,7 +53,7 @@ func (t testCommand) Run(std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := definitions.PrintUnknownNames(s, defs, overlay, std.err); err != nil {
+	if err := definitions.PrintUnknownNames(defs, overlay, std.err); err != nil {
 		return err
 	}
 	compiled := map[string]*transform.Mapping{}

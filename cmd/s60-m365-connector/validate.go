@@ -37,7 +37,7 @@ func (v validateCommand) Run(std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := definitions.PrintUnknownNames(s, defs, dir, std.err); err != nil {
+	if err := definitions.PrintUnknownNames(defs, dir, std.err); err != nil {
 		return err
 	}
 	if err := definition.Print(std.err, definitions.Blinding(defs)); err != nil {

@@ -161,7 +161,7 @@ func TestNewFeed(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := definitions.PrintUnknownNames(s, defs, dir, &said); err != nil || said.Len() > 0 {
+	if err := definitions.PrintUnknownNames(defs, dir, &said); err != nil || said.Len() > 0 {
 		t.Errorf("%v\n%s", err, said.String())
 	}
 	all, err := cases.Find(filepath.Join(dir, "golden"))

@@ -3,6 +3,7 @@ package definitions
 import (
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 	"testing/fstest"
 
@@ -15,9 +16,11 @@ import (
 // those under dir. The problems are those of that text. The mapping is nil where there are any but warnings, and where the
 // text makes a library of it.
 func Edit(s *settings.Settings, dir, name, text string, o transform.Options) (*transform.Mapping, []definition.Problem) {
-	file := path.Join("mappings", name+".yaml")
+	const shown = "CONFIG_DIR" // before the name of the file, whose shipped one is called the same
 	option := options(s, dir)
-	option.Overlay, option.OverlayName = edited(option.Overlay, name, file, text), ""
+	option.Feeds = nil // the user's mapping stands for itself: none is needed, and a page waits
+	option.Overlay, option.OverlayName = edited(option.Overlay, name, path.Join("mappings", name+".yaml"), text), shown
+	file := path.Join(shown, "mappings", name+".yaml")
 	set, problems := definition.Load(option)
 	var of []definition.Problem
 	for _, p := range problems {
@@ -37,7 +40,7 @@ func Edit(s *settings.Settings, dir, name, text string, o transform.Options) (*t
 		definition.Sort(of)
 		return nil, of
 	}
-	of = append(of, unknownNames(s, &Compiled{Set: set, Mappings: map[string]*transform.Mapping{name: compiled}}, dir)...)
+	of = append(of, unknownNames(&Compiled{Set: set, Mappings: map[string]*transform.Mapping{name: compiled}}, dir)...)
 	definition.Sort(of)
 	return compiled, of
 }
@@ -48,23 +51,26 @@ func edited(files fs.FS, name, file, text string) fs.FS {
 	if files == nil {
 		return all
 	}
-	for _, dir := range []string{".", "feeds", "mappings"} {
+	for _, dir := range []string{".", "mappings"} {
 		entries, err := fs.ReadDir(files, dir)
 		if err != nil {
 			continue // it is not there
 		}
 		for _, e := range entries {
 			at := path.Join(dir, e.Name())
-			if e.IsDir() || dir != "feeds" && strings.TrimSuffix(strings.TrimSuffix(e.Name(), ".yml"), ".yaml") == name {
+			if e.IsDir() || strings.TrimSuffix(strings.TrimSuffix(e.Name(), ".yml"), ".yaml") == name {
 				continue
 			}
-			if data, err := fs.ReadFile(files, at); err == nil {
+			if data, err := fs.ReadFile(files, at); err == nil && (dir != "." || !aFeed.Match(data)) {
 				all[at] = &fstest.MapFile{Data: data}
 			}
 		}
 	}
 	return all
 }
+
+// aFeed is what only feeds have.
+var aFeed = regexp.MustCompile(`(?m)^(request|mapping|records|window|cursor):|feed\.schema\.json`)
 
 // OwnText is the user's file of a mapping, "" where there is none.
 func OwnText(d *Compiled, dir, name string) string {

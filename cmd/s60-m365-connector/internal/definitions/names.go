@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tidwall/gjson"
 	"gopkg.in/yaml.v3"
 
-	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/expression"
 	"github.com/secure60/s60-m365-connector/engine/transform"
@@ -26,8 +26,8 @@ const GoldenSuffix = ".golden.json"
 // the names that records do have tells a misspelt one.
 
 // PrintUnknownNames writes the warnings of unknownNames to w.
-func PrintUnknownNames(s *settings.Settings, defs *Compiled, dir string, w io.Writer) error {
-	problems := unknownNames(s, defs, dir)
+func PrintUnknownNames(defs *Compiled, dir string, w io.Writer) error {
+	problems := unknownNames(defs, dir)
 	definition.Sort(problems)
 	return definition.Print(w, slices.Compact(problems))
 }
@@ -37,9 +37,9 @@ func PrintUnknownNames(s *settings.Settings, defs *Compiled, dir string, w io.Wr
 // of their names; of other mappings, whose records nobody here has seen, only
 // names that differ in a letter or two from a known one. Fields of the golden
 // records under dir are known as well.
-func unknownNames(s *settings.Settings, defs *Compiled, dir string) []definition.Problem {
+func unknownNames(defs *Compiled, dir string) []definition.Problem {
 	known := mappings.ParseNames(mappings.KnownFields)
-	lists := listsOf(s, defs, known) // before names are added: it asks which mappings have a list
+	lists := listsOf(defs, known) // before names are added: it asks which mappings have a list
 	for name, m := range defs.Mappings {
 		addGoldenNames(known, name, m, defs.Set, dir)
 	}
@@ -132,21 +132,23 @@ func slip(a, b string) bool {
 	return max(len(a), len(b))-front-back <= 2
 }
 
+// shippedSet is what is shipped, whatever the settings.
+var shippedSet = sync.OnceValue(func() *definition.Set {
+	set, _ := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Tested: true})
+	return set
+})
+
 // listsOf names, for each mapping in force, the shipped mapping whose records it
 // gets: the one of its own name, or that of the shipped feed that names it.
-func listsOf(s *settings.Settings, defs *Compiled, known mappings.Names) map[string]string {
+func listsOf(defs *Compiled, known mappings.Names) map[string]string {
 	lists := make(map[string]string)
-	shipped, _ := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: s.Names})
 	for name := range defs.Mappings {
 		if known.Of(name) {
 			lists[name] = name
 		}
 	}
-	if shipped == nil {
-		return lists
-	}
 	for _, f := range defs.Set.Feeds {
-		if was := shipped.Feed(f.Name); was != nil && lists[f.Mapping] == "" && known.Of(was.Mapping) {
+		if was := shippedSet().Feed(f.Name); was != nil && lists[f.Mapping] == "" && known.Of(was.Mapping) {
 			lists[f.Mapping] = was.Mapping
 		}
 	}
