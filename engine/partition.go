@@ -60,6 +60,7 @@ type reader interface {
 	Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, err error)
 	Stats() extract.Stats
 	Pace(begin func(context.Context) error, end func())
+	Fallback() time.Time
 }
 
 // reader is what reads one partition of a feed.

@@ -121,6 +121,8 @@ func (s *service) Stats() extract.Stats { return extract.Stats{} }
 
 func (s *service) Pace(func(context.Context) error, func()) {}
 
+func (s *service) Fallback() time.Time { return time.Time{} }
+
 // page hands over records as one page, and items as documents of one record each.
 func page(ctx context.Context, sink extract.Sink, records ...string) error {
 	s := sink.Open("", time.Time{})

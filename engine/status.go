@@ -31,32 +31,35 @@ const (
 
 // FeedStatus is one partition of a feed, as an operator sees it.
 type FeedStatus struct {
-	Feed         string            `json:"feed"`
-	Partition    string            `json:"partition,omitempty"`
-	State        State             `json:"state"`
-	Since        time.Time         `json:"since,omitzero"`         // of the state
-	WaitingSince time.Time         `json:"waiting_since,omitzero"` // for one of the Workers; zero: it does not
-	Holder       string            `json:"holder,omitempty"`       // of a partition in standby: who runs it, where that is known
-	Requires     string            `json:"requires,omitempty"`
-	GateReason   string            `json:"gate_reason,omitempty"`
-	GateUntil    time.Time         `json:"gate_until,omitzero"`
-	Cursor       time.Time         `json:"cursor,omitzero"`
-	Forwarded    int64             `json:"forwarded"` // ever
-	DeadLettered int64             `json:"dead_lettered"`
-	LastSuccess  time.Time         `json:"last_success,omitzero"`
-	LastError    string            `json:"last_error,omitempty"` // empty when the last round went well
-	LastErrorAt  time.Time         `json:"last_error_at,omitzero"`
-	Difference   int64             `json:"ledger_difference"` // records the ledger cannot account for
-	Total        checkpoint.Counts `json:"total"`             // since the start, of ended windows
-	Window       checkpoint.Entry  `json:"window"`            // the window being read
-	Filters      Filters           `json:"filters,omitempty"` // what rules of the mapping held back since the start, in ended windows
-	Requests     extract.Stats     `json:"requests"`
-	FieldErrors  map[string]int64  `json:"field_errors,omitempty"` // by field, since the start
-	Late         int64             `json:"late"`                   // records found by a second look, since the start
-	Lateness     Delays            `json:"lateness"`               // of new records while polling, since the start: how long after their own time they were first seen
-	Latency      Delays            `json:"latency"`                // of events while polling, since the start: from when the service listed the item (else the record's own time) to the destination's yes
-	Gaps         int64             `json:"gaps"`                   // spans lost since the start
-	LastGap      Gap               `json:"last_gap,omitzero"`
+	Feed         string    `json:"feed"`
+	Partition    string    `json:"partition,omitempty"`
+	State        State     `json:"state"`
+	Since        time.Time `json:"since,omitzero"`         // of the state
+	WaitingSince time.Time `json:"waiting_since,omitzero"` // for one of the Workers; zero: it does not
+	Holder       string    `json:"holder,omitempty"`       // of a partition in standby: who runs it, where that is known
+	Requires     string    `json:"requires,omitempty"`
+	GateReason   string    `json:"gate_reason,omitempty"`
+	GateUntil    time.Time `json:"gate_until,omitzero"`
+	// FallbackUntil is until when the feed's fallback is used, as the service did not answer the feed's own
+	// request; zero: it is not.
+	FallbackUntil time.Time         `json:"fallback_until,omitzero"`
+	Cursor        time.Time         `json:"cursor,omitzero"`
+	Forwarded     int64             `json:"forwarded"` // ever
+	DeadLettered  int64             `json:"dead_lettered"`
+	LastSuccess   time.Time         `json:"last_success,omitzero"`
+	LastError     string            `json:"last_error,omitempty"` // empty when the last round went well
+	LastErrorAt   time.Time         `json:"last_error_at,omitzero"`
+	Difference    int64             `json:"ledger_difference"` // records the ledger cannot account for
+	Total         checkpoint.Counts `json:"total"`             // since the start, of ended windows
+	Window        checkpoint.Entry  `json:"window"`            // the window being read
+	Filters       Filters           `json:"filters,omitempty"` // what rules of the mapping held back since the start, in ended windows
+	Requests      extract.Stats     `json:"requests"`
+	FieldErrors   map[string]int64  `json:"field_errors,omitempty"` // by field, since the start
+	Late          int64             `json:"late"`                   // records found by a second look, since the start
+	Lateness      Delays            `json:"lateness"`               // of new records while polling, since the start: how long after their own time they were first seen
+	Latency       Delays            `json:"latency"`                // of events while polling, since the start: from when the service listed the item (else the record's own time) to the destination's yes
+	Gaps          int64             `json:"gaps"`                   // spans lost since the start
+	LastGap       Gap               `json:"last_gap,omitzero"`
 
 	writingSince time.Time // a commit has not returned since; zero: none is under way
 }
@@ -160,7 +163,7 @@ func (e *Engine) Status() Status {
 		if status.State == Standby {
 			p.elsewhere(&status)
 		}
-		status.Requests = p.reader.Stats()
+		status.Requests, status.FallbackUntil = p.reader.Stats(), p.reader.Fallback()
 		s.Feeds = append(s.Feeds, status)
 	}
 	e.replicas(&s)
@@ -212,6 +215,9 @@ func (s Status) ByFeed() []FeedStatus {
 		}
 		if sum.LastError == "" {
 			sum.LastError, sum.LastErrorAt = f.LastError, f.LastErrorAt
+		}
+		if f.FallbackUntil.After(sum.FallbackUntil) {
+			sum.FallbackUntil = f.FallbackUntil
 		}
 		if sum.GateReason == "" {
 			sum.GateReason, sum.GateUntil = f.GateReason, f.GateUntil
@@ -323,10 +329,14 @@ func (p *partition) settle(err error) {
 	text := s.LastError
 	p.position.LastSuccess, p.position.LastError, p.position.LastErrorAt = s.LastSuccess, s.LastError, s.LastErrorAt
 	p.position.GateReason, p.position.GateUntil = s.GateReason, s.GateUntil
+	fallback := p.reader.Fallback()
+	switched := fallback.IsZero() != p.position.FallbackUntil.IsZero()
+	p.position.FallbackUntil = fallback
 	p.mu.Unlock()
 	switch {
-	case !changed:
+	case !changed && !switched:
 		return
+	case !changed:
 	case err != nil && refusedCredential(err):
 		p.engine.refuse(text)
 		p.log.Warn("feed failing, will be tried again", "error", "the credential is refused")

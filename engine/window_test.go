@@ -107,3 +107,5 @@ func (readerFunc) Probe(context.Context, extract.Window) (int, error) { return 0
 
 func (readerFunc) Stats() extract.Stats                     { return extract.Stats{} }
 func (readerFunc) Pace(func(context.Context) error, func()) {}
+
+func (readerFunc) Fallback() time.Time { return time.Time{} }

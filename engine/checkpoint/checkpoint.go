@@ -69,6 +69,8 @@ type Position struct {
 	GateUntil    time.Time `json:"gate_until,omitzero"`    // the licence gate is closed until then
 	GateReason   string    `json:"gate_reason,omitempty"`
 
+	FallbackUntil time.Time `json:"fallback_until,omitzero"` // the feed's fallback is used until then
+
 	Link   string    `json:"link,omitempty"`   // where a delta query goes on
 	Job    string    `json:"job,omitempty"`    // the query that the service works on for this partition
 	JobAt  time.Time `json:"job_at,omitzero"`  // when it was begun

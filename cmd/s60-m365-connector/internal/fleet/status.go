@@ -3,13 +3,18 @@ package fleet
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
-// WithHolder is a state, and of what another replica runs its name.
+// WithHolder is a state, and of what another replica runs its name. A feed that is read by its fallback
+// says so.
 func WithHolder(state string, f engine.FeedStatus) string {
+	if f.FallbackUntil.After(time.Now()) {
+		state += ", fallback"
+	}
 	if f.Holder == "" {
 		return state
 	}

@@ -36,6 +36,7 @@ func Stored(defs *definitions.Compiled, s *settings.Settings, positions map[[2]s
 				status.Cursor, status.Forwarded = p.Cursor, p.Forwarded
 				status.LastSuccess, status.LastError, status.LastErrorAt = p.LastSuccess, p.LastError, p.LastErrorAt
 				status.GateReason, status.GateUntil = p.GateReason, p.GateUntil
+				status.FallbackUntil = p.FallbackUntil
 				switch {
 				case p.GateReason != "":
 					status.State = engine.Gated
