@@ -4,7 +4,8 @@
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
 # replicas  three that share a state, with ROUNDS=4 faults of SEED=1
-# simulate-years  whole engines in virtual time: YEARS=1 of SEED=1, and what was lost, repeated and claimed
+# simulate-years  whole engines in virtual time: YEARS=1 of SEED=1, and what was lost, repeated and claimed;
+#        WALL=90s begins nothing more after that
 # image  build the container image for both platforms and check what is in it
 # docker run it with a Docker engine, as README and deploy/ say
 # size   what each dependency costs in the binary
@@ -59,7 +60,7 @@ replicas:
 YEARS ?= 1
 
 simulate-years:
-	go test ./engine -run '^TestYears$$' -count 1 -timeout 0 -v -years $(YEARS) -seed $(SEED)
+	go test ./engine -run '^TestYears$$' -count 1 -timeout 0 -v -years $(YEARS) -seed $(SEED) $(if $(WALL),-years.wall $(WALL))
 
 image:
 	.ci/image

@@ -6,7 +6,6 @@ go 1.26.8
 require (
 	github.com/KimMachineGun/automemlimit v1.0.1 // the memory of the container, whatever its cgroup version, as the heap's limit
 	github.com/alecthomas/kong v1.17.0 // subcommands and flags from one struct, with help
-	github.com/cenkalti/backoff/v5 v5.0.3 // exponential back-off with jitter, for requests and deliveries
 	github.com/cockroachdb/pebble/v2 v2.1.7 // the state: atomic durable commits that cost what they bring, and filters for keys never seen
 	github.com/expr-lang/expr v1.17.8 // the language of feeds and mappings
 	github.com/go-json-experiment/json v1.27.2 // its jsontext reads JSON as a stream, three times as fast as the standard library

@@ -31,7 +31,8 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	if err != nil {
 		return err
 	}
-	now := e.Now().UTC()
+	parts[0].askClock(ctx)
+	now := parts[0].now()
 	if to.After(now) {
 		to = now
 	}
@@ -152,6 +153,7 @@ func (p *partition) backfill(ctx context.Context, from, to, now time.Time, how p
 		return 0, err
 	}
 	defer release()
+	p.askClock(ctx)
 	if err := p.load(ctx, now); err != nil {
 		return 0, err
 	}

@@ -111,6 +111,7 @@ type Engine struct {
 	read       func(feed *definition.Feed, value string) reader // tests play it; nil: a reader of extract
 	licences   licences
 	weights    weights
+	unwritten  unwritten
 
 	refusal struct { // of the credential, as it was told last
 		sync.Mutex

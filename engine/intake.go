@@ -77,6 +77,9 @@ type intake struct {
 
 	listing *listing // of a snapshot; nil for another feed
 
+	rowsMu sync.Mutex
+	rows   map[checkpoint.Key]checkpoint.Key // of a delta query, by id: as they were taken in this window
+
 	items *claims // listed in this window, and not yet committed
 	young *claims // of these, those that may have been incomplete when they are fetched
 	link  string  // where a delta query goes on; of the reader's goroutine

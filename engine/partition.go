@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -34,10 +35,12 @@ type partition struct {
 	claims  *claims   // of records, shared by the partitions of the feed
 	drift   drift
 	log     *slog.Logger
-	hold    hold // what is in hand of it
+	hold    hold         // what is in hand of it
+	ahead   atomic.Int64 // how far the service's clock is ahead of this host's: a time.Duration
 
 	// Of the goroutine of the round.
 	position   checkpoint.Position // during a window its courier has one that is newer
+	clocked    bool                // the service's clock is known
 	loaded     bool                // position was read from the store
 	subscribed bool                // the subscription was seen to be active
 	lost       bool                // the service has said since that there is none
@@ -59,6 +62,7 @@ type reader interface {
 	Read(ctx context.Context, w extract.Window, sink extract.Sink) error
 	Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, err error)
 	Stats() extract.Stats
+	Clock(ctx context.Context) (ahead time.Duration, known bool)
 	Pace(begin func(context.Context) error, end func())
 	Fallback() time.Time
 }
@@ -151,12 +155,22 @@ func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 	if p.run != nil {
 		stop, lost = p.run.Done(), ctx.Done()
 	}
+	waits := false
+	defer func() {
+		if waits {
+			p.engine.unwritten.ends(p.engine.Log)
+		}
+	}()
 	for wait, most := 100*time.Millisecond, 30*time.Second; ; wait = min(2*wait, most) {
 		err := p.engine.Store.Commit(c)
 		if err == nil || fatalError(err) != nil || errors.Is(err, checkpoint.ErrFenced) {
 			return err
 		}
-		p.log.Error("state could not be written, trying again", "error", err, "wait", wait)
+		if !waits {
+			waits = true
+			p.engine.unwritten.begins(p.engine.Log, err)
+		}
+		p.log.Debug("state could not be written, trying again", "error", err, "wait", wait)
 		select {
 		case <-stop:
 			return err
@@ -164,5 +178,30 @@ func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 			lost, wait, most = nil, 50*time.Millisecond, time.Second
 		case <-time.After(wait):
 		}
+	}
+}
+
+// unwritten tells that the state cannot be written, in one line for all that wait for it, and
+// when it can again.
+type unwritten struct {
+	mu      sync.Mutex
+	waiting int
+	since   time.Time
+}
+
+func (u *unwritten) begins(log *slog.Logger, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.waiting++; u.waiting == 1 {
+		u.since = time.Now()
+		log.Error("state could not be written: it is tried until it can, and delivery waits; nothing is lost", "error", err)
+	}
+}
+
+func (u *unwritten) ends(log *slog.Logger) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.waiting--; u.waiting == 0 {
+		log.Info("state is no longer waited for", "after", time.Since(u.since).Round(time.Millisecond).String())
 	}
 }

@@ -117,6 +117,8 @@ func (s *service) Probe(_ context.Context, w extract.Window) (int, error) {
 	return 0, s.probe(w)
 }
 
+func (s *service) Clock(context.Context) (time.Duration, bool) { return 0, false }
+
 func (s *service) Stats() extract.Stats { return extract.Stats{} }
 
 func (s *service) Pace(func(context.Context) error, func()) {}

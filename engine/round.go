@@ -63,23 +63,30 @@ func (p *partition) round(ctx context.Context) error {
 	return err
 }
 
-// now is the time by the services' clock, as far as it is known: a window is planned by the clock of
-// who keeps the records.
+// now is the time by the clock of the service that keeps the records, as far as it is known: windows
+// are planned by it.
 func (p *partition) now() time.Time {
-	now := p.engine.Now().UTC()
-	if ahead, known := p.engine.Client.Skew(); known && ahead.Abs() >= clockOff {
-		now = now.Add(ahead)
-	}
-	return now
+	return p.engine.Now().UTC().Add(time.Duration(p.ahead.Load()))
 }
 
-// clockOff is from when on clocks are told apart: an answer's Date says no more.
-const clockOff = 5 * time.Second
+// askClock learns how far the service's clock is ahead of this host's: of its last answer, or, before the
+// first, of the token's issuer, which is asked for the token that is needed anyway.
+// learned says that it was not known before.
+func (p *partition) askClock(ctx context.Context) (learned bool) {
+	ahead, known := p.reader.Clock(ctx)
+	if !known {
+		return false
+	}
+	p.ahead.Store(int64(ahead))
+	learned, p.clocked = !p.clocked, true
+	return learned
+}
 
 // catchUp plans the windows from where the partition stands to now, and reads
 // them in turn. All start from one reading of the clock, so that the round
 // ends even where records arrive faster than they are read.
 func (p *partition) catchUp(ctx context.Context) error {
+	learned := p.askClock(ctx)
 	if err := p.load(ctx, p.now()); err != nil {
 		return err
 	}
@@ -94,7 +101,17 @@ func (p *partition) catchUp(ctx context.Context) error {
 		return err
 	}
 	from, target, whole, lost := p.plan(started)
+	// A first start that was planned before the service's clock was known may lie as much too early.
+	if learned && p.position.ReadAt.IsZero() && lost <= time.Duration(p.ahead.Load()).Abs() {
+		p.position.Start, lost = from, 0
+		p.position.Cursor = later(p.position.Cursor, from)
+	}
 	if lost > 0 {
+		// What is lost is known once the service can be read again: told before that, it would be told in
+		// every round, and a little more each time.
+		if err := p.answers(ctx, from, target); err != nil {
+			return err
+		}
 		if err := p.gap(ctx, from.Add(-lost), from, gapRetention); err != nil {
 			return err
 		}
@@ -177,6 +194,26 @@ func (p *partition) plan(now time.Time) (from, target time.Time, whole bool, los
 		}
 	}
 	return from, target, whole, 0
+}
+
+// answers asks for a minute from from on, and gives why the service cannot be read at all.
+func (p *partition) answers(ctx context.Context, from, target time.Time) error {
+	to := from.Add(time.Minute)
+	if to.After(target) {
+		to = target
+	}
+	_, err := p.reader.Probe(ctx, extract.Window{From: from, To: to})
+	if is[*extract.Narrow](err) || is[*extract.TooEarly](err) || is[*extract.ResetWindow](err) {
+		return nil
+	}
+	return err
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // subscribe sees to it that the service collects for this partition at all.

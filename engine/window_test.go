@@ -108,4 +108,5 @@ func (readerFunc) Probe(context.Context, extract.Window) (int, error) { return 0
 func (readerFunc) Stats() extract.Stats                     { return extract.Stats{} }
 func (readerFunc) Pace(func(context.Context) error, func()) {}
 
-func (readerFunc) Fallback() time.Time { return time.Time{} }
+func (readerFunc) Fallback() time.Time                         { return time.Time{} }
+func (readerFunc) Clock(context.Context) (time.Duration, bool) { return 0, false }

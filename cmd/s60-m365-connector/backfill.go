@@ -51,9 +51,12 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	} else {
 		err = b.alone(ctx, s, env, std, from, to, hear)
 	}
-	events, took := end()
+	last, took := end()
 	if err == nil {
-		log.Info("backfill done", "feed", b.Feed, "events", events, "took", took.Round(time.Second).String())
+		log.Info("backfill done", "feed", b.Feed, "events", last.Events, "repeated", last.Repeated, "took", took.Round(time.Second).String())
+		if last.Events == 0 && last.Repeated > 0 {
+			log.Info("every record of the period was delivered before and is not sent again: --again does that", "records", last.Repeated)
+		}
 	}
 	return err
 }
@@ -86,9 +89,7 @@ func (b backfillCommand) alone(ctx context.Context, s *settings.Settings, env ma
 		return err
 	}
 	defer c.Close()
-	return p.CredentialsExit(c.Backfill(ctx, b.Feed, from, to, b.Again, false, func(done float64, events int64) {
-		hear(fleet.Progress{Done: done, Events: events})
-	}))
+	return p.CredentialsExit(c.Backfill(ctx, b.Feed, from, to, b.Again, false, hear))
 }
 
 func parseTime(flag, text string) (time.Time, error) {

@@ -33,13 +33,12 @@ func (c checkCommand) Run(ctx context.Context, std streams) error {
 	if c.JSON {
 		d.Report = func(f doctor.Finding) { list = append(list, doctor.TenantFinding{Tenant: c.Tenant, Finding: f}) }
 	}
-	env, err := settings.Environment()
-	if err == nil && c.Config != "" {
+	env, found := settings.Environment()
+	if c.Config != "" {
 		env["CONFIG_DIR"] = c.Config
 	}
-	if err == nil {
-		d.Settings, err = settings.Read(env, false)
-	}
+	var err error
+	d.Settings, err = settings.ReadAll(env, found, false)
 	if err == nil && d.Settings.TenantsDir != "" && c.Tenant == "" {
 		found := d.CheckTenants(ctx, env)
 		if list = append(list, found...); !c.JSON {

@@ -59,7 +59,7 @@ func (m mapCommand) Run(std streams) (err error) {
 		return m.compare(s, defs, in, name, std)
 	}
 	if m.Stats {
-		return definitions.Stats(mapper, in, name, std.out)
+		return definitions.Stats(mapper, in, name, std.out, std.err)
 	}
 	out := bufio.NewWriter(std.out)
 	defer func() { err = errors.Join(err, out.Flush()) }()
@@ -80,7 +80,7 @@ func (m mapCommand) Run(std streams) (err error) {
 		}
 		out.Write(wording.EscapeControls(nil, event)) //nolint:errcheck // Flush tells
 		return out.WriteByte('\n')
-	}, name)
+	}, name, std.err)
 }
 
 // compare says what other definitions change.
@@ -101,7 +101,7 @@ func (m mapCommand) compare(s *settings.Settings, defs *definitions.Compiled, in
 		mappers[i] = mapping.NewMapper(transform.Constant{Name: "source_name", Value: cmp.Or(m.Feed, d.SourceName(m.Mapping))})
 	}
 	c := author.Comparison{Fields: map[string]*author.FieldChange{}}
-	if err := definitions.EachRecord(in, func(_ int, record []byte) error { return c.Add(mappers[0], mappers[1], record) }, name); err != nil {
+	if err := definitions.EachRecord(in, func(_ int, record []byte) error { return c.Add(mappers[0], mappers[1], record) }, name, std.err); err != nil {
 		return err
 	}
 	return c.Print(std.out)

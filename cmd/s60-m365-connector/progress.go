@@ -263,15 +263,15 @@ func caughtUp(status engine.Status, from map[[2]string]time.Time, target time.Ti
 	return done / all
 }
 
-// heard shows a progress that is told. end gives what was delivered, and how long it took.
-func (p *progress) heard(ctx context.Context) (hear func(fleet.Progress), end func() (int64, time.Duration)) {
+// heard shows a progress that is told. end gives the last one, and how long it took.
+func (p *progress) heard(ctx context.Context) (hear func(fleet.Progress), end func() (fleet.Progress, time.Duration)) {
 	began := time.Now()
 	var last atomic.Pointer[fleet.Progress]
 	last.Store(&fleet.Progress{})
 	p.measure = func() (float64, int64) { return last.Load().Done, last.Load().Events }
 	stop := p.show(ctx)
-	return func(now fleet.Progress) { last.Store(&now) }, func() (int64, time.Duration) {
+	return func(now fleet.Progress) { last.Store(&now) }, func() (fleet.Progress, time.Duration) {
 		stop()
-		return last.Load().Events, time.Since(began)
+		return *last.Load(), time.Since(began)
 	}
 }

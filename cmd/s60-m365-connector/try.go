@@ -36,15 +36,12 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 	if c.Record != "" && !feedName.MatchString(c.Record) {
 		return program.Exit(program.Usage, fmt.Errorf("--record %q is no name for a case: write lower-case letters, digits and hyphens", c.Record))
 	}
-	env, err := settings.Environment()
-	if err != nil {
-		return err
-	}
+	env, found := settings.Environment()
 	env["OUTPUT"] = "-" // nothing is delivered, and no destination is needed
 	if c.Config != "" {
 		env["CONFIG_DIR"] = c.Config
 	}
-	s, err := settings.Read(env, false)
+	s, err := settings.ReadAll(env, found, false)
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,8 @@ type ClientOptions struct {
 	// May reports whether requests may be sent now, where that may change while one waits: not
 	// by a process that was paused for so long that others have its work. nil: always.
 	May func() bool
+	// Now is the clock of this host, as wrong as it is; time.Now unless given.
+	Now func() time.Time
 
 	// Transport carries the requests; nil: one of the client's own. Clients of several
 	// tenants share one, see [NewTransport]; what it holds of HeaderTimeout is in force.
@@ -73,13 +75,15 @@ type Client struct {
 	http    *http.Client
 	tokens  *tokens
 
+	troubles *troubles
+
 	above []*limit // of every bucket, the nearest first
 
 	mu      sync.Mutex
 	buckets map[string]*bucket
 
 	skew  atomic.Pointer[time.Duration]
-	skews sync.Map // of string, the origin, to time.Duration
+	skews sync.Map // of string, the origin, to clockReading
 }
 
 // NewTransport makes a transport that the clients of several tenants may share. An answer
@@ -107,10 +111,13 @@ func NewClient(options ClientOptions) *Client {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
 	if options.Transport == nil {
 		options.Transport = NewTransport(options.HeaderTimeout, 0)
 	}
-	c := &Client{options: options, log: options.Log, buckets: map[string]*bucket{}}
+	c := &Client{options: options, log: options.Log, troubles: newTroubles(options.Log), buckets: map[string]*bucket{}}
 	for _, b := range []*Budget{options.Tenant, options.Budget} {
 		if b != nil {
 			c.above = append(c.above, &b.limit)
@@ -173,16 +180,23 @@ func (c *Client) observe(u *url.URL, header http.Header, sent time.Time) {
 	if err != nil || header.Get("Age") != "" { // a cache's Date is that of an earlier answer
 		return
 	}
-	now := time.Now()
-	middle := sent.Add(now.Sub(sent) / 2)
+	now := c.options.Now()
+	middle := now.Add(-time.Since(sent) / 2)
 	// Date counts whole seconds; the middle of the second is the best guess.
 	ahead := date.Add(500 * time.Millisecond).Sub(middle)
 	c.skew.Store(&ahead)
-	c.skews.Store(origin(u), ahead)
+	c.skews.Store(origin(u), clockReading{ahead, time.Since(sent) / 2})
 }
 
+// clockReading is how far a service's clock was ahead of this host's, and how far off that may be: nobody
+// knows when, between request and answer, the service looked at its clock.
+type clockReading struct{ ahead, unsure time.Duration }
+
+// clockOff is from when on clocks are told apart: an answer's Date says no more.
+const clockOff = 5 * time.Second
+
 // Clock is how far the clock of the service that the feed reads is ahead of this host's, where less than
-// five seconds are none. known is false if it has not answered yet, and gives no token either.
+// five seconds, or than can be told from its last answer, are none. known is false if it has not answered yet, and the issuer of tokens does not either.
 func (r *Reader) Clock(ctx context.Context) (ahead time.Duration, known bool) {
 	clock := func() (any, bool) {
 		p, err := r.prepare(r.request(), r.env(Window{From: time.Now(), To: time.Now()}), nil)
@@ -193,17 +207,34 @@ func (r *Reader) Clock(ctx context.Context) (ahead time.Duration, known bool) {
 	}
 	v, known := clock()
 	if !known && r.scope != "" {
-		// The token's endpoint belongs to the same service: its clock is a good guess.
-		if _, err := r.client.tokens.get(ctx, r.scope); err == nil {
-			if u, err := url.Parse(r.client.options.TokenURL); err == nil {
-				v, known = r.client.skews.Load(origin(u))
-			}
+		// The token's endpoint belongs to the same service: its clock is a good guess, even where it refuses.
+		r.askToken(ctx)
+		if u, err := url.Parse(r.client.options.TokenURL); err == nil {
+			v, known = r.client.skews.Load(origin(u))
 		}
 	}
-	if ahead, _ = v.(time.Duration); ahead.Abs() < 5*time.Second {
-		ahead = 0
+	reading, known := v.(clockReading)
+	if reading.ahead.Abs() < clockOff+reading.unsure {
+		return 0, known
 	}
-	return ahead, known
+	return reading.ahead, known
+}
+
+// askToken sees to it that there is a token of the reader's scope, if one is to be had.
+func (r *Reader) askToken(ctx context.Context) {
+	if r.begin(ctx) != nil {
+		return
+	}
+	defer r.end()
+	q, since := &request{}, time.Now()
+	stop := r.watch(q, r.client.tokenHost())
+	defer stop()
+	_, err := r.client.tokens.get(ctx, r.scope)
+	if auth, ok := errors.AsType[*AuthError](err); ok && auth.Temporary {
+		r.trouble(q, verdict{err: err}, since, time.Time{})
+		q.spent = true
+	}
+	r.client.troubles.ends(q, err)
 }
 
 // checkURL refuses what must not carry a token: anything but https, save for

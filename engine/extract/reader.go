@@ -94,8 +94,9 @@ func (r *Reader) Stats() Stats {
 // Besides the errors of ctx and of the sink, which are returned unchanged, the
 // ones to tell apart with [errors.As] are *AuthError, *Gated, *ResetWindow,
 // *Narrow, *TooEarly, *JobFailed, *Incomplete, *Subscribe and *StatusError.
-func (r *Reader) Read(ctx context.Context, w Window, sink Sink) error {
-	err := r.read(ctx, w, sink, r.request())
+func (r *Reader) Read(ctx context.Context, w Window, sink Sink) (err error) {
+	defer func() { r.settled(ctx, err) }()
+	err = r.read(ctx, w, sink, r.request())
 	if _, fell := errors.AsType[*fallenBack](err); fell {
 		until := time.Now().Add(r.feed.Fallback.Recheck)
 		r.fallback.Store(&until)

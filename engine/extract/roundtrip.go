@@ -31,7 +31,10 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 	defer r.end()
 	token := ""
 	if r.scope != "" {
-		if token, err = r.client.tokens.get(ctx, r.scope); err != nil {
+		stop := r.watch(q, r.client.tokenHost())
+		token, err = r.client.tokens.get(ctx, r.scope)
+		stop()
+		if err != nil {
 			if auth, ok := errors.AsType[*AuthError](err); ok && auth.Temporary {
 				return verdict{then: definition.ThenRetry, err: err}
 			}
@@ -78,7 +81,9 @@ func (r *Reader) roundTrip(ctx context.Context, q *request) (v verdict) {
 	}
 	r.stats.requests.Add(1)
 	sent := time.Now()
+	stopWatch := r.watch(q, q.url.Host)
 	answered, err := r.client.http.Do(hr)
+	stopWatch()
 	q.sent = q.sent || connected.Load()
 	if err != nil {
 		v = r.unanswered(q, err, connected.Load())

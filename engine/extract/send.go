@@ -38,8 +38,11 @@ type request struct {
 
 	payload     []byte
 	contentType string
-	token       string // of the attempt under way
-	sent        bool   // an attempt reached the service
+	token       string   // of the attempt under way
+	sent        bool     // an attempt reached the service
+	spent       bool     // its attempts are used up
+	over        bool     // send has ended
+	trouble     *trouble // what was noted of it; like over, of the client's troubles
 }
 
 // deepAttempts is how often a page behind the first is asked for that the service
@@ -63,9 +66,8 @@ type verdict struct {
 }
 
 // send sends a request until its answer is taken or the attempts are used up.
-func (r *Reader) send(ctx context.Context, q *request) error {
+func (r *Reader) send(ctx context.Context, q *request) (err error) {
 	o := &r.client.options
-	var err error
 	if q.payload, q.contentType, err = q.prepared.payload(); err != nil {
 		return err
 	}
@@ -79,7 +81,9 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 		missing   int // answers in a row that say that the licence is missing
 		refreshed bool
 	)
+	defer func() { r.client.troubles.ends(q, err) }()
 	for n := 0; ; n++ {
+		begun := time.Now()
 		v := r.attempt(ctx, q, &patience)
 		if ctx.Err() != nil {
 			if s, ok := errors.AsType[*sinkError](v.err); ok {
@@ -115,7 +119,7 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 				wait = spread(max(after, 100*time.Millisecond))
 			}
 			if r.bucket.pause(wait) {
-				r.client.log.Info("the service throttles, pausing", "feed", r.feed.Name, "bucket", r.bucket.name, "wait", wait.Round(time.Millisecond), "cause", v.err)
+				r.client.log.Debug("the service throttles, pausing", "feed", r.feed.Name, "bucket", r.bucket.name, "wait", wait.Round(time.Millisecond), "cause", v.err)
 			}
 			if q.once {
 				return v.err
@@ -123,6 +127,7 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 			if wait > patience {
 				return r.spent(q, v, "throttled for longer than a request waits")
 			}
+			r.trouble(q, v, begun, time.Now().Add(wait))
 			wait = 0 // the bucket waits
 		default: // retry
 			attempts++
@@ -147,6 +152,7 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 			if time.Since(started)+wait > o.MaxElapsed {
 				return r.spent(q, v, fmt.Sprintf("%d attempts in %v", attempts, time.Since(started).Round(time.Second)))
 			}
+			r.trouble(q, v, begun, time.Now().Add(wait))
 		}
 		r.stats.retries.Add(1)
 		r.client.log.Debug("trying again", "feed", r.feed.Name, "partition", r.partition, "what", q.what, "because", v.then, "cause", v.err, "wait", wait)
@@ -158,6 +164,7 @@ func (r *Reader) send(ctx context.Context, q *request) error {
 
 // spent is the error of a request whose attempts are used up.
 func (r *Reader) spent(q *request, v verdict, how string) error {
+	q.spent = true
 	err := fmt.Errorf("%w (gave up after %s)", v.err, how)
 	if q.deep > 1 && v.remote || q.deep == 1 && v.tooMuch() && !is[*oddError](v.err) {
 		return &Narrow{Page: q.deep, Err: err}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -279,5 +278,5 @@ func spread(d time.Duration) time.Duration {
 	if d < 10 {
 		return d
 	}
-	return d + rand.N(min(d/10, 2*time.Second))
+	return d + time.Duration(transport.Jitter()*float64(min(d/10, 2*time.Second)))
 }

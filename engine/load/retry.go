@@ -95,6 +95,8 @@ type gate struct {
 	since    time.Time
 	told     verdict // the state that was last logged: accepted, transient or denied
 	last     failure // the last attempt, if it failed
+	next     time.Time
+	waits    *time.Timer // until the trouble has lasted long enough to be told
 }
 
 func newGate(config Config) *gate {
@@ -175,6 +177,10 @@ func (g *gate) pass(probe bool) {
 	// it: only who was let through since then knows.
 	if g.opened == nil || probe {
 		g.failures, g.last = 0, failure{}
+		if g.waits != nil {
+			g.waits.Stop()
+			g.waits = nil
+		}
 		if g.opened != nil {
 			close(g.opened)
 			g.opened = nil
@@ -228,6 +234,7 @@ func (g *gate) fail(probe bool, f failure, own *transport.Delays) (wait time.Dur
 		}
 	default:
 		wait = max(f.after, own.Next())
+		g.next = time.Now().Add(wait)
 		g.tell(f, wait)
 		return wait
 	}
@@ -237,6 +244,7 @@ func (g *gate) fail(probe bool, f failure, own *transport.Delays) (wait time.Dur
 	if at := time.Now().Add(wait); at.After(g.reopen) {
 		g.reopen = at
 	}
+	g.next = g.reopen
 	g.tell(f, wait)
 	return 0
 }
@@ -250,7 +258,19 @@ func (g *gate) tell(f failure, wait time.Duration) {
 			g.name, f.cause, f.advice, g.retry.SlowInitial, g.retry.SlowMax))
 	case g.told == accepted && (g.failures >= failuresUntilDown || wait >= longWait || time.Since(g.since) >= longTrouble):
 		g.told = transient
-		g.log.Warn(fmt.Sprintf("Destination %s does not take events: %s. It is tried until it does; nothing is lost", g.name, f.cause))
+		next := max(time.Until(g.next), 0).Round(100 * time.Millisecond)
+		g.log.Warn(fmt.Sprintf("Destination %s does not take events: %s. It is tried until it does, next in %v; nothing is lost", g.name, f.cause, next))
+	case g.told == accepted && g.waits == nil:
+		g.waits = time.AfterFunc(time.Until(g.since.Add(longTrouble)), g.tellLater)
+	}
+}
+
+// tellLater tells of trouble that has lasted, while the next attempt is still awaited.
+func (g *gate) tellLater() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waits = nil; g.failures > 0 {
+		g.tell(g.last, 0)
 	}
 }
 

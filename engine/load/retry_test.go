@@ -130,6 +130,27 @@ func TestGateLetsOneTry(t *testing.T) {
 	})
 }
 
+// Trouble that lasts is told while the attempt under way is still awaited, and with the next one's time.
+func TestTroubleIsToldWhileAnAttemptLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, logs := testGate(t)
+		start := time.Now()
+		attempts(t, g, 1, failure{verdict: transient, cause: "reset"})
+		time.Sleep(time.Until(start.Add(longTrouble - time.Millisecond)))
+		if logs.count("level=WARN") != 0 {
+			t.Errorf("told too soon:\n%s", logs)
+		}
+		time.Sleep(time.Minute)
+		if logs.count("level=WARN", "does not take events: reset", "next in 0s") != 1 || logs.count("level=WARN") != 1 {
+			t.Errorf("not told:\n%s", logs)
+		}
+		g.pass(false)
+		if logs.count("level=INFO", "is back after 1m") != 1 {
+			t.Errorf("log:\n%s", logs)
+		}
+	})
+}
+
 // A failure now and then is not an outage.
 func TestSingleFailuresAreQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,12 +3,12 @@ package transport
 import (
 	"context"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 )
 
 // LongestWait bounds what an answer may ask for, so that a wrong Retry-After cannot
@@ -53,22 +53,49 @@ func Sleep(ctx context.Context, d time.Duration) error {
 // spread at random by a part of itself so that those who failed together do not come back together,
 // and none is longer than the longest. It is for one goroutine.
 type Delays struct {
-	series  *backoff.ExponentialBackOff
-	longest time.Duration
+	first, longest, next time.Duration
+	spread               float64
 }
 
 // NewDelays begins a series. spread is the part, 0 to 1, by which a wait may be shorter or longer.
 func NewDelays(first, longest time.Duration, spread float64) *Delays {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = first, longest
-	b.Multiplier, b.RandomizationFactor = 2, spread
-	d := &Delays{series: b, longest: longest}
-	d.Reset()
-	return d
+	return &Delays{first: first, longest: longest, next: first, spread: spread}
 }
 
 // Next is the next wait.
-func (d *Delays) Next() time.Duration { return min(d.series.NextBackOff(), d.longest) }
+func (d *Delays) Next() time.Duration {
+	wait := d.next
+	d.next = min(2*d.next, d.longest)
+	return min(time.Duration(float64(wait)*(1-d.spread+2*d.spread*Jitter())), d.longest)
+}
 
 // Reset begins the series anew.
-func (d *Delays) Reset() { d.series.Reset() }
+func (d *Delays) Reset() { d.next = d.first }
+
+// jitter is nil unless it was seeded.
+var jitter struct {
+	mu     sync.Mutex
+	seeded *rand.Rand
+}
+
+// Jitter is a random number from 0 to 1.
+func Jitter() float64 {
+	jitter.mu.Lock()
+	defer jitter.mu.Unlock()
+	if jitter.seeded != nil {
+		return jitter.seeded.Float64()
+	}
+	return rand.Float64()
+}
+
+// SeedJitter has all waits of the process spread alike whenever the seed is the same, for simulations that can be
+// had again. What it gives ends that.
+func SeedJitter(seed uint64) (end func()) {
+	set := func(r *rand.Rand) {
+		jitter.mu.Lock()
+		defer jitter.mu.Unlock()
+		jitter.seeded = r
+	}
+	set(rand.New(rand.NewPCG(seed, 0)))
+	return func() { set(nil) }
+}

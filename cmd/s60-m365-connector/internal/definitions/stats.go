@@ -27,7 +27,7 @@ func (w weights) add(name string, size int) {
 
 // Stats says which operations records come to and what they weigh, and what the rules
 // of the mapping hold back of them.
-func Stats(mapper *transform.Mapper, in io.Reader, name string, out io.Writer) error {
+func Stats(mapper *transform.Mapper, in io.Reader, name string, out, notes io.Writer) error {
 	operations, rules := weights{}, weights{}
 	var all weight
 	var event []byte
@@ -40,7 +40,7 @@ func Stats(mapper *transform.Mapper, in io.Reader, name string, out io.Writer) e
 			rules.add(as, size)
 		}
 		return nil
-	}, name)
+	}, name, notes)
 	if err != nil {
 		return err
 	}

@@ -207,6 +207,8 @@ func askFor(ctx context.Context, s *settings.Settings, path string, use func(io.
 type Progress struct {
 	Done   float64 `json:"done"` // from 0 to 1
 	Events int64   `json:"events"`
+	// Repeated are records that were delivered before, and were not sent again.
+	Repeated int64 `json:"repeated,omitempty"`
 
 	// The last line says how it ended.
 	Ended    bool      `json:"ended,omitempty"`

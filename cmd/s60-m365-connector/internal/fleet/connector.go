@@ -219,7 +219,7 @@ const tellLost = 10 * time.Minute
 
 // Backfill reads a period of a feed again, as [engine.Engine.Backfill] does. beside: while
 // the connector runs.
-func (c *Connector) Backfill(ctx context.Context, feed string, from, to time.Time, again, beside bool, hear func(done float64, events int64)) error {
+func (c *Connector) Backfill(ctx context.Context, feed string, from, to time.Time, again, beside bool, hear func(Progress)) error {
 	known := c.Defs.Set.Feed(feed)
 	if known == nil {
 		return program.Exit(program.Usage, errors.New(noFeed(feed, c.Defs.Set)))
@@ -240,7 +240,15 @@ func (c *Connector) Backfill(ctx context.Context, feed string, from, to time.Tim
 	if err != nil {
 		return err
 	}
-	return e.Backfill(ctx, feed, from, to, again, hear)
+	return e.Backfill(ctx, feed, from, to, again, func(done float64, events int64) {
+		now := Progress{Done: done, Events: events}
+		for _, f := range e.Status().Feeds {
+			if f.Feed == feed { // of all partitions
+				now.Repeated += f.Duplicate()
+			}
+		}
+		hear(now)
+	})
 }
 
 // errBusy says that one replay at a time is enough.
@@ -347,7 +355,7 @@ var credentialKind = map[string]string{
 // OpenDestination opens where events go. delivers is nil for one of its own.
 func OpenDestination(s *settings.Settings, out io.Writer, delivers http.RoundTripper, log *slog.Logger) (load.Destination, error) {
 	config := load.Config{
-		Format: s.Format, Gzip: s.Gzip, Concurrency: s.Concurrency, UserAgent: program.UserAgent(), Logger: log,
+		Format: s.Format, Gzip: s.Gzip, Concurrency: s.Concurrency, Timeout: s.Timeout, UserAgent: program.UserAgent(), Logger: log,
 	}
 	if delivers != nil { // an interface that holds a nil is not nil
 		config.Transport = delivers

@@ -19,9 +19,10 @@ import (
 // This file reads the environment, and the .env files that complete it.
 
 // Environment is the process's environment, completed by a .env file in the
-// working directory or beside the program; the environment wins.
-func Environment() (map[string]string, error) {
-	env := map[string]string{}
+// working directory or beside the program; the environment wins. What is wrong with a file is in
+// problems, and the rest of it is read all the same: see [ReadAll].
+func Environment() (env map[string]string, problems Problems) {
+	env = map[string]string{}
 	dirs := []string{"."}
 	if exe, err := os.Executable(); err == nil {
 		dirs = append(dirs, filepath.Dir(exe))
@@ -33,12 +34,11 @@ func Environment() (map[string]string, error) {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && dir != ".":
 			continue
 		case err != nil:
-			return nil, Problems{fmt.Sprintf("%s cannot be read: %v", path, err)}
+			problems = append(problems, fmt.Sprintf("%s cannot be read: %v", path, err))
+			continue
 		}
-		file, problems := parseEnv(path, data)
-		if problems != nil {
-			return nil, problems
-		}
+		file, found := parseEnv(path, data)
+		problems = append(problems, found...)
 		for name, value := range file {
 			if _, ok := env[name]; !ok {
 				env[name] = value
@@ -49,7 +49,7 @@ func Environment() (map[string]string, error) {
 		name, value, _ := strings.Cut(pair, "=")
 		env[name] = value
 	}
-	return env, nil
+	return env, problems
 }
 
 // decoded is the text of a file as UTF-8: editors on Windows write a byte order mark, or UTF-16.
@@ -69,50 +69,54 @@ func decoded(data []byte) (string, error) {
 	return string(data), nil
 }
 
-// assignment is a line that sets a variable.
-var assignment = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*[=:](.*)$`)
+// assignment is a line that sets a variable, or means to.
+var assignment = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*([=:])(.*)$`)
 
-// parseEnv reads a .env file. Problems tell the line, and nothing that stands in it: it may
-// be a secret.
+// parseEnv reads a .env file. Problems tell the line, and nothing that stands in it but the name: the
+// value may be a secret. A line that can be understood all the same counts, so that the others' problems
+// are told and none that follows from it.
 func parseEnv(path string, data []byte) (map[string]string, Problems) {
 	text, err := decoded(data)
 	if err != nil {
 		return nil, Problems{fmt.Sprintf("%s cannot be read: %v", path, err)}
 	}
-	text = strings.ReplaceAll(text, "\r\n", "\n")
+	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
 	var problems Problems
-	quote, opened, name := byte(0), 0, ""
-	for i, line := range strings.Split(text, "\n") {
-		if quote != 0 { // of a value over several lines
-			if closes(line, quote) {
-				quote = 0
-			}
-			continue
-		}
-		trimmed := strings.TrimSpace(line)
+	for i := 0; i < len(lines); i++ {
+		trimmed := strings.TrimSpace(lines[i])
 		if trimmed == "" || trimmed[0] == '#' {
 			continue
 		}
-		m := assignment.FindStringSubmatch(line)
+		m := assignment.FindStringSubmatch(lines[i])
 		if m == nil {
 			problems = append(problems, fmt.Sprintf("%s:%d: the line is not of the form NAME=value", path, i+1))
+			lines[i] = ""
 			continue
 		}
-		if value := strings.TrimSpace(m[2]); value != "" && (value[0] == '"' || value[0] == '\'') && !closes(value[1:], value[0]) {
-			quote, opened, name = value[0], i+1, m[1]
+		name, value := m[1], strings.TrimSpace(m[3])
+		if m[2] == ":" {
+			problems = append(problems, fmt.Sprintf("%s:%d: the line has a colon behind %s: write %s=value", path, i+1, name, name))
+			lines[i] = name + "=" + value
 		}
+		if value == "" || value[0] != '"' && value[0] != '\'' || closes(value[1:], value[0]) {
+			continue
+		}
+		end := i + 1 // of a value over several lines
+		for end < len(lines) && !closes(lines[end], value[0]) {
+			end++
+		}
+		if end == len(lines) {
+			problems = append(problems, fmt.Sprintf("%s:%d: the quote of %s does not end: write another %c, or the value without quotes", path, i+1, name, value[0]))
+			lines[i] = name + "=" + value[1:]
+			continue
+		}
+		i = end
 	}
-	if quote != 0 {
-		problems = append(problems, fmt.Sprintf("%s:%d: the quote of %s does not end: write another %c, or the value without quotes", path, opened, name, quote))
-	}
-	if problems != nil {
-		return nil, problems
-	}
-	file, err := godotenv.Unmarshal(text)
+	file, err := godotenv.Unmarshal(strings.Join(lines, "\n"))
 	if err != nil { // its error may quote a line
-		return nil, Problems{fmt.Sprintf("%s cannot be read: write each line as NAME=value", path)}
+		return nil, append(problems, fmt.Sprintf("%s cannot be read: write each line as NAME=value", path))
 	}
-	return file, nil
+	return file, problems
 }
 
 // closes reports whether a text holds the end of a quoted value.

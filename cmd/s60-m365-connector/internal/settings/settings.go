@@ -25,18 +25,28 @@ import (
 // Load reads the settings for a subcommand, and gives what they were read
 // from. offline is for those that talk to nobody. configDir, unless "", takes the place of CONFIG_DIR.
 func Load(offline bool, configDir string) (*Settings, map[string]string, error) {
-	env, err := Environment()
-	if err != nil {
-		return nil, nil, err
-	}
+	env, found := Environment()
 	if configDir != "" {
 		if info, err := os.Stat(configDir); err != nil || !info.IsDir() {
-			return nil, nil, Problems{fmt.Sprintf("--config %s: there is no such folder", configDir)}
+			return nil, nil, append(found, fmt.Sprintf("--config %s: there is no such folder", configDir))
 		}
 		env["CONFIG_DIR"] = configDir
 	}
-	s, err := Read(env, offline)
+	s, err := ReadAll(env, found, offline)
 	return s, env, err
+}
+
+// ReadAll is [Read] of an environment in whose files problems were found: they and those of the
+// settings are told together.
+func ReadAll(env map[string]string, found Problems, offline bool) (*Settings, error) {
+	s, err := Read(env, offline)
+	if len(found) == 0 {
+		return s, err
+	}
+	if more, ok := errors.AsType[Problems](err); ok {
+		found = append(found, more...)
+	}
+	return nil, found
 }
 
 // DeadLetters is the folder of refused events.
@@ -127,6 +137,7 @@ type Settings struct {
 	Format      string
 	Concurrency int
 	Gzip        bool
+	Timeout     time.Duration // of a request to the destination
 
 	Environment string
 
@@ -253,6 +264,30 @@ func (r *reader) count(name string, otherwise, most int) int {
 	return n
 }
 
+// The least and the most that a timeout may be: an answer takes a moment on any network, and one that has not
+// come within an hour never will.
+const (
+	shortestTimeout = time.Second
+	longestTimeout  = time.Hour
+)
+
+// timeout reads a span of time: a number of seconds, or a duration.
+func (r *reader) timeout(name string, otherwise time.Duration) time.Duration {
+	v := r.text(name)
+	if v == "" {
+		return otherwise
+	}
+	d, ok := definition.ParseDuration(v)
+	if seconds, err := strconv.ParseFloat(v, 64); err == nil && seconds >= 0 && seconds <= longestTimeout.Seconds() {
+		d, ok = time.Duration(seconds*float64(time.Second)), true
+	}
+	if !ok || d < shortestTimeout || d > longestTimeout {
+		r.fail("%s is %q: write a number of seconds or a duration from 1s to 1h, such as %d or 2m", name, v, int(otherwise.Seconds()))
+		return otherwise
+	}
+	return d
+}
+
 // automatic reads a number that the program finds by itself unless it is given: 0.
 func (r *reader) automatic(name string, most int) int {
 	if strings.EqualFold(r.text(name), "auto") {
@@ -341,6 +376,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 		Format:      r.oneOf("DELIVERY_FORMAT", "object", "object", "array", "ndjson"),
 		Concurrency: r.automatic("DELIVERY_CONCURRENCY", load.MaxConcurrency),
 		Gzip:        r.boolean("DELIVERY_GZIP", false),
+		Timeout:     r.timeout("DELIVERY_TIMEOUT", load.DefaultTimeout),
 		Environment: r.text("ENVIRONMENT"),
 		Output:      r.text("OUTPUT"),
 		TenantsDir:  r.text("TENANTS_DIR"),
@@ -395,6 +431,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 		"PSEUDONYM_KEY_FILE": r.text("PSEUDONYM_KEY_FILE"),
 	}
 	if r.problems != nil {
+		r.namedFeeds(s)
 		return nil, append(r.problems, misspelt...) // often the cause of what is missing
 	}
 	return s, nil

@@ -66,6 +66,13 @@ func TestSettingsProblems(t *testing.T) {
 		"a secret that is a folder":  {map[string]string{"CLIENT_SECRET": "-", "CLIENT_SECRET_FILE": "."}, []string{"CLIENT_SECRET_FILE is \".\": that is a folder"}},
 		"a file of definitions":      {map[string]string{"CONFIG_DIR": "settings.go"}, []string{"CONFIG_DIR is \"settings.go\": that is a file"}},
 		"more than any destination":  {map[string]string{"DELIVERY_CONCURRENCY": "257"}, []string{"DELIVERY_CONCURRENCY is \"257\": write a whole number from 1 to 256"}},
+		"no time":                    {map[string]string{"DELIVERY_TIMEOUT": "soon"}, []string{"DELIVERY_TIMEOUT is \"soon\": write a number of seconds or a duration from 1s to 1h, such as 120 or 2m"}},
+		"too short a time":           {map[string]string{"DELIVERY_TIMEOUT": "0.5"}, []string{"DELIVERY_TIMEOUT is \"0.5\""}},
+		"too long a time":            {map[string]string{"DELIVERY_TIMEOUT": "2h"}, []string{"DELIVERY_TIMEOUT is \"2h\""}},
+		"a feed, beside other faults": {
+			map[string]string{"FEEDS": "email,security-alert,message-trace", "MS_CLOUD": "gov"},
+			[]string{"MS_CLOUD is", "FEEDS holds \"security-alert\", and there is no such feed or pack"},
+		},
 		"no such platform": {
 			map[string]string{"OUTPUT": "amqp://stream.internal/events"},
 			[]string{"OUTPUT begins with no scheme that is known: write one of kafka://, kafka+tls://, nats://, tls://"},
@@ -200,8 +207,9 @@ func TestEnvFiles(t *testing.T) {
 		"byte order mark":       {"\ufeffA=1\r\nB=\"x y\"\r\n", map[string]string{"A": "1", "B": "x y"}, nil},
 		"UTF-16":                {utf16le("A=1\r\nB=ü\r\n"), map[string]string{"A": "1", "B": "ü"}, nil},
 		"several lines":         {"A=\"1\n2=\n\"\nB='x'\n# y\n\nexport C=3", map[string]string{"A": "1\n2=\n", "B": "x", "C": "3"}, nil},
-		"lines that are none":   {"A=1\nsecret value\nB=2\n=x", nil, []string{"f:2: the line is not of the form NAME=value", "f:4: the line is not of the form NAME=value"}},
-		"a quote without end":   {"A=1\nB=\"secret\nC=3", nil, []string{"f:2: the quote of B does not end: write another \", or the value without quotes"}},
+		"lines that are none":   {"A=1\nsecret value\nB=2\n=x", map[string]string{"A": "1", "B": "2"}, []string{"f:2: the line is not of the form NAME=value", "f:4: the line is not of the form NAME=value"}},
+		"a quote without end":   {"A=1\nB=\"secret\nC=3", map[string]string{"A": "1", "B": "secret", "C": "3"}, []string{"f:2: the quote of B does not end: write another \", or the value without quotes"}},
+		"a colon":               {"A: 1\nB : \"x\"\nC=d:e", map[string]string{"A": "1", "B": "x", "C": "d:e"}, []string{"f:1: the line has a colon behind A: write A=value", "f:2: the line has a colon behind B: write B=value"}},
 		"a file of another set": {"A=\xe4", nil, []string{"f cannot be read: it is not UTF-8 text: save it as UTF-8"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,14 +221,36 @@ func TestEnvFiles(t *testing.T) {
 	}
 }
 
+// What is wrong in a file, and what is wrong with the settings, is told at once.
+func TestAllProblemsAtOnce(t *testing.T) {
+	_, err := ReadAll(testkit.Settings(map[string]string{"TOKEN": "-"}), Problems{"f:2: the line is not of the form NAME=value"}, false)
+	want := "f:2: the line is not of the form NAME=value\nTOKEN is missing: write the ingest token of your Secure60 project, or set TOKEN_FILE instead"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+	if _, err = ReadAll(testkit.Settings(nil), Problems{"f:2: x"}, false); err == nil {
+		t.Error("a bad line alone is no problem")
+	}
+}
+
+func TestDeliveryTimeout(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 2 * time.Minute, "90": 90 * time.Second, "1.5": 1500 * time.Millisecond, "3m": 3 * time.Minute, "1h": time.Hour} {
+		s, err := Read(testkit.Settings(map[string]string{"DELIVERY_TIMEOUT": text}), false)
+		if err != nil || s.Timeout != want {
+			t.Errorf("%q: %v, %v", text, s, err)
+		}
+	}
+}
+
 func TestWarnings(t *testing.T) {
-	env := testkit.Settings(map[string]string{"CLIENT_SECERT": "x", "TENANTID": "x", "HTTP_PROXY": "x", "HOSTNAME": "x", "STATE_PORT": "x", "PATH": "x", "CONFIG_DIR": "/no/such/folder"})
+	env := testkit.Settings(map[string]string{"CLIENT_SECERT": "x", "TENANTID": "x", "DELIVERY_TIMOUT": "5", "HTTP_PROXY": "x", "HOSTNAME": "x", "STATE_PORT": "x", "PATH": "x", "CONFIG_DIR": "/no/such/folder"})
 	s, err := Read(env, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
 		"CLIENT_SECERT is set, which is no setting: did you mean CLIENT_SECRET?",
+		"DELIVERY_TIMOUT is set, which is no setting: did you mean DELIVERY_TIMEOUT?",
 		"TENANTID is set, which is no setting: did you mean TENANT_ID?",
 		`CONFIG_DIR is "/no/such/folder": there is no such folder, and the shipped definitions alone are in force`,
 	}

@@ -61,6 +61,7 @@ var Groups = []Group{
 		{"OUTPUT_CREDENTIALS_FILE", Unset, "File with `user:password` on one line, or a `.creds` file of NATS, for `OUTPUT`; read at each connection."},
 		{"DELIVERY_FORMAT", "object", "`object`: one event a request, the documented contract; `array` or `ndjson`: a batch a request."},
 		{"DELIVERY_CONCURRENCY", "auto", "The most requests to the destination at once, from 1 to 256; each tenant's own. `auto`: as many as it takes without slowing down."},
+		{"DELIVERY_TIMEOUT", "120", "The most that one request to Secure60 may take from its beginning to the end of the answer, in seconds or as a duration: `120`, `90s`, `2m`; from 1 second to 1 hour. It is then made again. (One that stands still, with nothing sent or answered, is made again after 20 seconds anyway.)"},
 		{"DELIVERY_GZIP", "false", "Whether request bodies are compressed."},
 		{"ENVIRONMENT", Unset, "The CIM field `environment` of each event, such as `Production`."},
 	}},

@@ -31,9 +31,9 @@ func backfill(ctx context.Context, c *fleet.Connector, r *http.Request, hear fun
 	if err := errors.Join(err1, err2); err != nil {
 		return last, program.Exit(program.Usage, err)
 	}
-	err = c.Backfill(ctx, r.FormValue("feed"), from, to, r.FormValue("again") == "true", true, func(done float64, events int64) {
-		last = fleet.Progress{Done: done, Events: events}
-		hear(last)
+	err = c.Backfill(ctx, r.FormValue("feed"), from, to, r.FormValue("again") == "true", true, func(now fleet.Progress) {
+		last = now
+		hear(now)
 	})
 	return last, err
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -198,7 +199,7 @@ func readRecords(text string) (records [][]byte, more bool, err error) {
 		}
 		records = append(records, slices.Clone(record))
 		return nil
-	}, "the text")
+	}, "the text", io.Discard)
 	if errors.Is(err, errEnough) {
 		err = nil
 	}

@@ -1,0 +1,208 @@
+package extract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// troubleAfter is how long a request may fail and be repeated before a person hears of it.
+	troubleAfter = 5 * time.Second
+	// slowAfter is how long an answer may take to begin before a person hears of it; some
+	// listings take half a minute on a good day.
+	slowAfter = time.Minute
+	// mostNamed bounds how many feeds a line names.
+	mostNamed = 5
+)
+
+// troubles tell of requests that get no usable answer and are repeated: in one line once that has lasted,
+// and in one when it is over, for all feeds that meet the same at the same host. What a round that
+// gave up leaves behind goes on until a read ends well, so that the next rounds are silent.
+type troubles struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	all  map[troubled]*trouble
+	told map[string]*outage // by host and kind
+}
+
+// troubled is who meets trouble, and where.
+type troubled struct{ feed, partition, host string }
+
+type trouble struct {
+	troubled
+	kind, cause string
+	since       time.Time
+	next        time.Time // when a request is tried again
+	open        int       // requests that are being repeated
+	spent       bool      // some were given up
+	part        *outage   // nil: not told yet
+}
+
+// outage is what was told of.
+type outage struct {
+	key, host string
+	since     time.Time
+	left      int // troubles that go on
+	feeds     []string
+}
+
+func newTroubles(log *slog.Logger) *troubles {
+	return &troubles{log: log, all: map[troubled]*trouble{}, told: map[string]*outage{}}
+}
+
+// fails notes that a request of a reader failed, and when it is tried again. since is when the attempt
+// began; the zero next says that it is under way still.
+func (t *troubles) fails(q *request, who troubled, kind string, cause error, since, next time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if q.over {
+		return
+	}
+	if q.trouble != nil && q.trouble.troubled != who { // it has got further: the token is there, say
+		t.leave(q)
+	}
+	one := t.all[who]
+	if one == nil {
+		one = &trouble{troubled: who, since: since}
+		t.all[who] = one
+		time.AfterFunc(time.Until(since.Add(troubleAfter)), func() { t.tell(one) })
+	}
+	if q.trouble == nil {
+		q.trouble = one
+		one.open++
+	}
+	one.kind, one.cause, one.next = kind, cause.Error(), next
+}
+
+// tell says what goes on, unless it is said already.
+func (t *troubles) tell(one *trouble) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all[one.troubled] != one || one.part != nil {
+		return
+	}
+	key := one.host + " " + one.kind
+	o, known := t.told[key]
+	if !known {
+		o = &outage{key: key, host: one.host, since: one.since}
+		t.told[key] = o
+	}
+	for _, other := range t.all {
+		if other.part == nil && other.host == one.host && other.kind == one.kind {
+			other.part = o
+			o.left++
+			if !slices.Contains(o.feeds, other.feed) {
+				o.feeds = append(o.feeds, other.feed)
+			}
+		}
+	}
+	if known {
+		return
+	}
+	next := "under way"
+	if wait := time.Until(one.next); wait > 0 {
+		next = "in " + wait.Round(100*time.Millisecond).String()
+	}
+	t.log.Warn("no usable answer; it is asked for until there is one, or the round gives up and the next one begins anew",
+		"host", o.host, "feeds", named(o.feeds), "cause", one.cause, "since", o.since.UTC().Format(time.RFC3339), "next", next)
+}
+
+// ends notes how a request ended.
+func (t *troubles) ends(q *request, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if q.over = true; q.trouble == nil {
+		return
+	}
+	q.trouble.spent = q.trouble.spent || q.spent && err != nil
+	t.leave(q)
+}
+
+func (t *troubles) leave(q *request) {
+	one := q.trouble
+	q.trouble = nil
+	if one.open--; one.open == 0 && !one.spent {
+		t.over(one)
+	}
+}
+
+// read notes that a read ended well, for all that its partition met.
+func (t *troubles) read(feed, partition string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for who, one := range t.all {
+		if who.feed == feed && who.partition == partition && one.open == 0 {
+			t.over(one)
+		}
+	}
+}
+
+func (t *troubles) over(one *trouble) {
+	if t.all[one.troubled] != one {
+		return
+	}
+	delete(t.all, one.troubled)
+	o := one.part
+	if o == nil {
+		return
+	}
+	if o.left--; o.left > 0 {
+		return
+	}
+	delete(t.told, o.key)
+	t.log.Info("answers again", "host", o.host, "feeds", named(o.feeds), "after", time.Since(o.since).Round(time.Second).String())
+}
+
+func named(feeds []string) string {
+	slices.Sort(feeds)
+	if len(feeds) > mostNamed {
+		return fmt.Sprintf("%s and %d more", strings.Join(feeds[:mostNamed], ", "), len(feeds)-mostNamed)
+	}
+	return strings.Join(feeds, ", ")
+}
+
+// trouble notes that an attempt failed and is repeated at next.
+func (r *Reader) trouble(q *request, v verdict, since, next time.Time) {
+	host, kind := "", "unanswered"
+	if q.url != nil {
+		host = q.url.Host
+	}
+	if v.answer != nil {
+		kind = fmt.Sprintf("HTTP %d %s", v.answer.status, v.answer.code())
+	}
+	if auth, ok := errors.AsType[*AuthError](v.err); ok {
+		host, kind = r.client.tokenHost(), fmt.Sprintf("HTTP %d %s", auth.Status, auth.OAuthError)
+	}
+	r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, kind, v.err, since, next)
+}
+
+// watch tells of an answer of a host that takes long to begin, until the func that it gives is called.
+func (r *Reader) watch(q *request, host string) (stop func() bool) {
+	since := time.Now()
+	return time.AfterFunc(slowAfter, func() {
+		r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, "slow", fmt.Errorf("no answer after %v", slowAfter), since, time.Time{})
+	}).Stop
+}
+
+// tokenHost is where tokens come from.
+func (c *Client) tokenHost() string {
+	if u, err := url.Parse(c.options.TokenURL); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return "the issuer of tokens"
+}
+
+// settled ends what was told of a read that ended well.
+func (r *Reader) settled(ctx context.Context, err error) {
+	if err == nil && ctx.Err() == nil {
+		r.client.troubles.read(r.feed.Name, r.partition)
+	}
+}

@@ -1,0 +1,162 @@
+package extract
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
+)
+
+// What is repeated is said once, a few seconds after it began, and again when it is over: what, where, why and
+// when it goes on; for all feeds that meet the same in one line; and not for each attempt, or each round.
+func TestTroubleIsToldOnceAndWhenItEnds(t *testing.T) {
+	answers := func(status int, body string, header ...string) func() (*http.Response, error) {
+		return func() (*http.Response, error) {
+			h := http.Header{"Content-Type": {"application/json"}}
+			for i := 0; i+1 < len(header); i += 2 {
+				h.Set(header[i], header[i+1])
+			}
+			return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body))}, nil
+		}
+	}
+	unknown := &net.DNSError{Err: "no such host", Name: "login.example", IsNotFound: true}
+	tests := map[string]struct {
+		lasts   time.Duration
+		tokens  func() (*http.Response, error) // meanwhile
+		lists   func() (*http.Response, error)
+		warning []string
+		over    []string
+		at      time.Duration
+	}{
+		"no DNS": {
+			lasts: 4 * time.Minute, tokens: func() (*http.Response, error) { return nil, unknown },
+			warning: []string{"host=login.example", `feeds="one, two"`, "no such host", "next="},
+			over:    []string{"host=login.example", `feeds="one, two"`, "after="}, at: troubleAfter,
+		},
+		"the issuer of tokens is busy": {
+			lasts: 20 * time.Second, tokens: answers(503, `{"error":"temporarily_unavailable"}`),
+			warning: []string{"host=login.example", "HTTP 503"}, over: []string{"host=login.example"}, at: troubleAfter,
+		},
+		"a service that answers 500 for an hour": {
+			lasts: time.Hour, lists: answers(500, `{"error":{"code":"InternalServerError","message":"m"}}`),
+			warning: []string{"host=api.example", `feeds="one, two"`, "HTTP 500 InternalServerError", "next="},
+			over:    []string{"host=api.example", "after=1h"}, at: troubleAfter,
+		},
+		"throttled": {
+			lasts: 5 * time.Minute, lists: answers(429, ``, "Retry-After", "10"),
+			warning: []string{"host=api.example", "HTTP 429", "next=\"in "}, over: []string{"host=api.example"}, at: troubleAfter,
+		},
+		"over before anybody need hear of it": {lasts: 2 * time.Second, lists: answers(500, ``)},
+		"an answer that does not begin": {
+			lasts: 1, lists: func() (*http.Response, error) { time.Sleep(3 * time.Minute); return answers(200, `{"value":[]}`)() },
+			warning: []string{"no answer after 1m0s", "under way"}, over: []string{"after=3m0s"}, at: slowAfter,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				var lines notedLines
+				credential, _ := NewCredential(ClientSecret, "s")
+				client := NewClient(ClientOptions{
+					TokenURL: "https://login.example/token", ClientID: "c", Credential: credential, Log: slog.New(slog.NewTextHandler(&lines, nil)),
+					Transport: answering(func(r *http.Request) (*http.Response, error) {
+						now := answers(200, `{"value":[]}`)
+						faulty := time.Since(start) < test.lasts
+						if r.URL.Host == "login.example" {
+							now = answers(200, `{"access_token":"bearer-value","token_type":"Bearer","expires_in":3600}`)
+							if faulty && test.tokens != nil {
+								now = test.tokens
+							}
+						} else if faulty && test.lists != nil {
+							now = test.lists
+						}
+						answer, err := now()
+						if answer != nil {
+							answer.Request = r
+						}
+						return answer, err
+					}),
+				})
+				var done sync.WaitGroup
+				for _, feed := range []string{"one", "two"} {
+					r, err := NewReader(client, &definition.Feed{
+						Name: feed, Scope: template(t, "s/.default"), Request: definition.Request{Method: "GET", URL: template(t, "https://api.example/list")},
+						Paging: definition.Paging{Style: definition.PagingNone}, Records: "value", Key: []string{"id"},
+					}, "", nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					done.Go(func() {
+						for r.Read(t.Context(), hour, newSink()) != nil { // rounds
+							time.Sleep(time.Minute)
+						}
+					})
+				}
+				done.Wait()
+				warnings, over := lines.of("level=WARN"), lines.of("answers again")
+				if want := min(1, len(test.warning)); len(warnings) != want || len(over) != want {
+					t.Fatalf("%d warnings and %d ends, not %d of each:\n%s", len(warnings), len(over), want, &lines.text)
+				}
+				if len(test.warning) == 0 {
+					return
+				}
+				for _, text := range test.warning {
+					if !strings.Contains(warnings[0].text, text) {
+						t.Errorf("%q is not in %s", text, warnings[0].text)
+					}
+				}
+				for _, text := range test.over {
+					if !strings.Contains(over[0].text, text) {
+						t.Errorf("%q is not in %s", text, over[0].text)
+					}
+				}
+				if at := warnings[0].at.Sub(start); at != test.at {
+					t.Errorf("said after %v, not %v", at, test.at)
+				}
+			})
+		})
+	}
+}
+
+type answering func(*http.Request) (*http.Response, error)
+
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) { return a(r) }
+
+// notedLines are the lines of a log and when they came.
+type notedLines struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	lines []notedLine
+}
+
+type notedLine struct {
+	at   time.Time
+	text string
+}
+
+func (l *notedLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, notedLine{time.Now(), string(p)})
+	return l.text.Write(p)
+}
+
+func (l *notedLines) of(text string) (found []notedLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		if strings.Contains(line.text, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
