@@ -169,7 +169,7 @@ func (in *intake) takeRemoved(ctx context.Context) error {
 		if l.baseline {
 			err = in.packer.also(ctx, &gone)
 		} else {
-			err = s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, nil), told(without(s.keptAs(object.ID, object.State).object, in.p.feed.Snapshot.Ignore), removed, nil, nil), &gone)
+			err = s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, nil), told(s.keptAs(object.ID, object.State).object, removed, nil, nil), &gone)
 		}
 		if err != nil {
 			return err
@@ -264,46 +264,6 @@ func ignored(name string, ignore []string) bool {
 		rest, under := strings.CutPrefix(name, fieldName(path))
 		return under && (rest == "" || rest[0] == '_')
 	})
-}
-
-// without is an object without its ignored fields: the store has them as they were when something else
-// changed last, which may be long ago.
-func without(object []byte, ignore []string) []byte {
-	if len(ignore) == 0 {
-		return object
-	}
-	var out []byte
-	var add func(name string, object gjson.Result)
-	add = func(name string, object gjson.Result) {
-		out = append(out, '{')
-		first := true
-		object.ForEach(func(key, value gjson.Result) bool {
-			inner := fieldName(key.String())
-			if name != "" {
-				inner = name + "_" + inner
-			}
-			if ignored(inner, ignore) {
-				return true
-			}
-			if !first {
-				out = append(out, ',')
-			}
-			first = false
-			out = append(append(out, key.Raw...), ':')
-			if value.IsObject() {
-				add(inner, value)
-			} else {
-				out = append(out, value.Raw...)
-			}
-			return true
-		})
-		out = append(out, '}')
-	}
-	if whole := gjson.ParseBytes(object); whole.IsObject() {
-		add("", whole)
-		return out
-	}
-	return object
 }
 
 // flat gives the scalars and arrays of an object by their flattened names; null is as good as absent.

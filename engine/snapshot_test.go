@@ -108,20 +108,6 @@ func TestSnapshotRecords(t *testing.T) {
 	}
 }
 
-// What is not compared is not kept up to date, so a removal does not tell it.
-func TestRemovedWithoutIgnored(t *testing.T) {
-	object := `{"id":"a","seen":1,"meta":{"at":1,"by":{"x":[1, 2]}},"signIn":{"last":"2020"},"n":null}`
-	for want, ignore := range map[string][]string{
-		object: nil,
-		`{"id":"a","meta":{"by":{"x":[1, 2]}},"signIn":{"last":"2020"},"n":null}`: {"seen", "meta.at"},
-		`{"id":"a","seen":1,"signIn":{},"n":null}`:                                {"meta", "signIn.last"},
-	} {
-		if got := string(without([]byte(object), ignore)); got != want {
-			t.Errorf("without %q: %s\nwant %s", ignore, got, want)
-		}
-	}
-}
-
 // A destination that fails in the middle: what was not delivered is told by the next listing, once.
 func TestSnapshotIsCommittedWithItsEvents(t *testing.T) {
 	r := newRig(t, snapshotOf(definition.FirstEmit))

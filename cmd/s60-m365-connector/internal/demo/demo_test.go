@@ -57,7 +57,7 @@ func TestBreaks(t *testing.T) {
 	}{
 		"expired-secret": {"the client secret has expired", "Create a new client secret", false},
 		"no-p2":          {"The tenant lacks the licence, Entra ID P2", "Nothing, if that is intended", true},
-		"no-consent":     {"Not consented", "Add the application permission AuditLog.Read.All", false},
+		"no-consent":     {"Not consented", "--permission AuditLog.Read.All", false},
 		"sink-down":      {"it answers HTTP 503", "try again later: events wait", true},
 		"throttled":      {"The service throttles", "see whether other programs use the same app", false},
 		"audit-off":      {"audit log is switched off", "Switch the audit log on", true},
