@@ -257,7 +257,7 @@ func TestShownDefinitions(t *testing.T) {
 					continue
 				}
 				kind := "mappings"
-				if strings.Contains(block, "\nrequest:") || strings.Contains(block, "/feed.schema.json") {
+				if strings.Contains(block, "\nrequest:") || strings.Contains(block, "/feed.schema.json") || strings.Contains(block, "CONFIG_DIR/feeds/") {
 					kind = "feeds"
 				}
 				if err := os.MkdirAll(filepath.Join(dir, kind), 0o755); err != nil {

@@ -31,7 +31,10 @@ type eventView struct {
 	JSON    string
 }
 
-type differenceView struct{ Name, Was, Is string }
+type differenceView struct {
+	Name, Was, Is string
+	Hidden        bool // Was is not shown: it may be what the text redacts
+}
 
 type groupView struct {
 	Name   string
@@ -105,6 +108,11 @@ func (p *pages) compare(v *workbenchView, records [][]byte) (*trial, error) {
 		if before != nil {
 			was, _ := before.Append(nil, record)
 			described.Differs = differences(was, event)
+			for n := range described.Differs {
+				if d := &described.Differs[n]; mapping.Redacts() && d.Was != "" {
+					d.Was, d.Hidden = "", true
+				}
+			}
 		}
 		v.Events = append(v.Events, described)
 	}
