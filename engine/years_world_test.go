@@ -22,7 +22,6 @@ type record struct {
 	seen     time.Time // when it can be listed
 	bad      bool      // the service cannot write it
 	damaged  bool      // what the service writes of it is no JSON
-	withheld bool      // the service did not collect it: the subscription was off
 }
 
 // object is one of a state that changes, or a row of a delta query: there from its first change on,
