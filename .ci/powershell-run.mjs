@@ -136,7 +136,12 @@ function call(target, name, values) {
   }
   if (target instanceof Time) {
     if (key === 'touniversaltime') return target;
-    if (key === 'addmonths') { const d = new Date(target.ms); d.setUTCMonth(d.getUTCMonth() + values[0]); return new Time(d.getTime()); }
+    if (key === 'addmonths') { // a month with fewer days ends it
+      const d = new Date(target.ms), day = d.getUTCDate();
+      d.setUTCMonth(d.getUTCMonth() + values[0]);
+      if (d.getUTCDate() !== day) d.setUTCDate(0);
+      return new Time(d.getTime());
+    }
     if (key === 'tostring') return format(target, values[0], values[1] === invariant);
   }
   const method = member(target, name);
