@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,12 +123,13 @@ func TestFilteredUnderFaults(t *testing.T) {
 	const records = 400
 	r := newRig(t, feedOf("f"), func(c *Config) { c.Mappings["m"] = m })
 	r.taker.events = 7
-	turn, fail := 0, errors.New("fails")
+	var turn atomic.Int64 // batches are delivered side by side
+	fail := errors.New("fails")
 	r.taker.deliver = func(_ context.Context, ids []string) ([]load.Refused, error) {
-		switch turn++; {
-		case turn%5 == 0:
+		switch n := turn.Add(1); {
+		case n%5 == 0:
 			return nil, fail
-		case turn%3 == 0:
+		case n%3 == 0:
 			return []load.Refused{{Index: len(ids) / 2, Reason: "no"}}, nil
 		}
 		return nil, nil
