@@ -272,7 +272,7 @@ func (c *Connector) run(ctx context.Context) error {
 	beside.Go(func() { c.credential.run(ctx) })
 	beside.Go(func() {
 		if err := c.History.run(ctx, historyFile(c.Settings), c.Engine.Status); err != nil {
-			c.Log.Warn("the history of the status page cannot be kept: it begins anew with each start", "error", err)
+			c.Log.Warn("the history of the status page cannot be read or kept: it begins anew with each start", "error", err)
 		}
 	})
 	return c.Engine.Run(ctx)

@@ -52,18 +52,17 @@ type point struct {
 
 // run samples the status until ctx ends, and keeps the samples in a file.
 func (h *History) run(ctx context.Context, file string, status func() engine.Status) error {
-	problem := h.load(file, status())
+	unread := h.load(file, status())
 	kept := time.Now()
 	for {
 		s := status()
 		h.Add(SampleOf(s))
-		ended := !engine.Sleep(ctx, cmp.Or(h.every, SampleEvery))
-		if ended || time.Since(kept) >= keepEvery {
-			kept = time.Now()
-			problem = h.keep(file, status())
+		if !engine.Sleep(ctx, cmp.Or(h.every, SampleEvery)) {
+			return errors.Join(unread, h.keep(file, status()))
 		}
-		if ended {
-			return problem
+		if time.Since(kept) >= keepEvery {
+			kept = time.Now()
+			h.keep(file, status()) //nolint:errcheck // the last one tells whether it can be kept
 		}
 	}
 }
