@@ -113,10 +113,7 @@ func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
 	if len(refused) == 0 {
 		return b.keys
 	}
-	out := make(map[int]bool, len(refused))
-	for _, r := range refused {
-		out[r.Index] = true
-	}
+	out := indexes(refused)
 	var keys []checkpoint.Key
 	for i, key := range b.keys {
 		if !out[i] {
@@ -126,11 +123,21 @@ func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
 	return keys
 }
 
+// indexes are which events of a batch were refused.
+func indexes(refused []load.Refused) map[int]bool {
+	out := make(map[int]bool, len(refused))
+	for _, r := range refused {
+		out[r.Index] = true
+	}
+	return out
+}
+
 // latency is how long the events waited until now, but for the refused ones.
 func (b *batch) latency(now time.Time, refused []load.Refused) Delays {
+	out := indexes(refused)
 	var d Delays
 	for i, since := range b.since {
-		if !since.IsZero() && !slices.ContainsFunc(refused, func(r load.Refused) bool { return r.Index == i }) {
+		if !since.IsZero() && !out[i] {
 			d.add(now.Sub(since))
 		}
 	}

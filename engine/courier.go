@@ -267,10 +267,7 @@ func (p *partition) show(events [][]byte, refused []load.Refused) {
 	if p.engine.OnEvent == nil {
 		return
 	}
-	out := make(map[int]bool, len(refused))
-	for _, r := range refused {
-		out[r.Index] = true
-	}
+	out := indexes(refused)
 	for i, event := range events {
 		if !out[i] {
 			p.engine.OnEvent(p.feed.Name, event)
