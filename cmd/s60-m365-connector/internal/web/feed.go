@@ -59,13 +59,11 @@ func (p *pages) showFeed(reading chan struct{}, w http.ResponseWriter, r *http.R
 		http.Error(w, fmt.Sprintf("there is no feed %q: the status page lists them", name), http.StatusNotFound)
 		return
 	}
-	select {
-	case reading <- struct{}{}:
-		defer func() { <-reading }()
-	default:
-		http.Error(w, "the ledger is being read already: ask again in a moment", http.StatusServiceUnavailable)
+	leave, ok := enter(reading, w, ledgerBusy)
+	if !ok {
 		return
 	}
+	defer leave()
 	var err error
 	if v.Windows, v.More, err = p.windows(name); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

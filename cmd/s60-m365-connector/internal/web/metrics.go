@@ -364,13 +364,11 @@ const scrapesAtOnce = 4
 func (m *metrics) handler() http.Handler {
 	busy := make(chan struct{}, scrapesAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case busy <- struct{}{}:
-			defer func() { <-busy }()
-		default:
-			http.Error(w, "too many scrapes at once", http.StatusServiceUnavailable)
+		leave, ok := enter(busy, w, "too many scrapes at once")
+		if !ok {
 			return
 		}
+		defer leave()
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		out := io.Writer(w)
 		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {

@@ -201,6 +201,28 @@ func TestRanges(t *testing.T) {
 	}
 }
 
+// shows fails unless a page is answered with a code, holds some texts, and not others.
+func shows(t *testing.T, h http.Handler, r *http.Request, code int, wants, nots []string) {
+	t.Helper()
+	response, body := fetch(h, r)
+	if response.StatusCode != code {
+		t.Errorf("HTTP %d, want %d", response.StatusCode, code)
+	}
+	for _, want := range wants {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is not on the page", want)
+		}
+	}
+	for _, not := range nots {
+		if strings.Contains(body, not) {
+			t.Errorf("%q is on the page", not)
+		}
+	}
+	if t.Failed() {
+		t.Log(body)
+	}
+}
+
 func fetch(h http.Handler, r *http.Request) (*http.Response, string) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
@@ -403,23 +425,7 @@ func TestWorkbench(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			response, body := fetch(h, test.request)
-			if response.StatusCode != test.code {
-				t.Errorf("HTTP %d, want %d", response.StatusCode, test.code)
-			}
-			for _, want := range test.want {
-				if !strings.Contains(body, want) {
-					t.Errorf("%q is not on the page", want)
-				}
-			}
-			for _, not := range test.not {
-				if strings.Contains(body, not) {
-					t.Errorf("%q is on the page", not)
-				}
-			}
-			if t.Failed() {
-				t.Log(body)
-			}
+			shows(t, h, test.request, test.code, test.want, test.not)
 		})
 	}
 	t.Run("a plain form", func(t *testing.T) {

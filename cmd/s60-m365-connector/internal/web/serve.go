@@ -148,8 +148,23 @@ func serveListener(f *fleet.Fleet) (stop func(), err error) {
 	}), nil
 }
 
-// ledgersAtOnce is how many ledgers are read at a time.
-const ledgersAtOnce = 2
+// ledgersAtOnce is how many ledgers are read at a time; who comes then is told ledgerBusy.
+const (
+	ledgersAtOnce = 2
+	ledgerBusy    = "the ledger is being read already: ask again in a moment"
+)
+
+// enter takes one of as many places as the channel has room for, until leave is called. Where all are
+// taken it answers so, and ok is false.
+func enter(places chan struct{}, w http.ResponseWriter, taken string) (leave func(), ok bool) {
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, true
+	default:
+		http.Error(w, taken, http.StatusServiceUnavailable)
+		return nil, false
+	}
+}
 
 // server answers for the tenants of a fleet.
 type server struct{ *fleet.Fleet }
@@ -179,13 +194,11 @@ func (f server) mux() *http.ServeMux {
 		f.pagesOf(c).showFeed(reading, w, r)
 	}))
 	mux.HandleFunc("GET "+of+"/ledger.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
-		select {
-		case reading <- struct{}{}:
-			defer func() { <-reading }()
-		default:
-			http.Error(w, "the ledger is being read already: ask again in a moment", http.StatusServiceUnavailable)
+		leave, ok := enter(reading, w, ledgerBusy)
+		if !ok {
 			return
 		}
+		defer leave()
 		// A line an entry, as they are read: there may be many.
 		w.Header().Set("Content-Type", "application/json")
 		separator := "["

@@ -98,23 +98,7 @@ func TestWorkbenchAsAnEditor(t *testing.T) {
 			[]string{"&lt;/textarea&gt;&lt;script&gt;"}, []string{"<script>alert", `"><b>x`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			response, body := fetch(h, filled(test.fields))
-			if response.StatusCode != test.code {
-				t.Errorf("HTTP %d, want %d", response.StatusCode, test.code)
-			}
-			for _, want := range test.want {
-				if !strings.Contains(body, want) {
-					t.Errorf("%q is not on the page", want)
-				}
-			}
-			for _, not := range test.not {
-				if strings.Contains(body, not) {
-					t.Errorf("%q is on the page", not)
-				}
-			}
-			if t.Failed() {
-				t.Log(body)
-			}
+			shows(t, h, filled(test.fields), test.code, test.want, test.not)
 		})
 	}
 	_, body := fetch(h, httptest.NewRequest("GET", "/workbench?mapping=door-log", nil))
