@@ -1,7 +1,6 @@
 package setup
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,26 +36,12 @@ func (w *workplace) runPowerShell(args ...string) outcome {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	command := exec.Command("node", slices.Concat([]string{"--liftoff-only", interpreter, os.Getenv(modulesFolder), script}, args)...)
-	command.Dir, command.Env = w.dir, w.env
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	err = command.Run()
-	if _, isExit := err.(*exec.ExitError); err != nil && !isExit {
-		w.t.Fatal(err)
-	}
-	w.tenant.mu.Lock()
-	defer w.tenant.mu.Unlock()
-	return outcome{stdout.String(), stderr.String(), command.ProcessState.ExitCode()}
+	return w.execute(exec.Command("node", slices.Concat([]string{"--liftoff-only", interpreter, os.Getenv(modulesFolder), script}, args)...))
 }
 
 func (w *workplace) mustRunPowerShell(args ...string) outcome {
 	w.t.Helper()
-	got := w.runPowerShell(args...)
-	if got.code != 0 {
-		w.t.Fatalf("%v: exit %d\n%s%s", args, got.code, got.stdout, got.stderr)
-	}
-	return got
+	return w.succeeded(w.runPowerShell(args...), args)
 }
 
 func TestPowerShellRegisters(t *testing.T) {

@@ -77,11 +77,16 @@ func (w *workplace) run(args ...string) outcome {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	command := exec.Command("bash", append([]string{script}, args...)...)
+	return w.execute(exec.Command("bash", append([]string{script}, args...)...))
+}
+
+// execute runs a command in the workplace's folder.
+func (w *workplace) execute(command *exec.Cmd) outcome {
+	w.t.Helper()
 	command.Dir, command.Env = w.dir, w.env
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
-	err = command.Run()
+	err := command.Run()
 	if _, isExit := err.(*exec.ExitError); err != nil && !isExit {
 		w.t.Fatal(err)
 	}
@@ -94,7 +99,12 @@ func (w *workplace) run(args ...string) outcome {
 // mustRun runs the script and wants it to succeed.
 func (w *workplace) mustRun(args ...string) outcome {
 	w.t.Helper()
-	got := w.run(args...)
+	return w.succeeded(w.run(args...), args)
+}
+
+// succeeded is an outcome, which is to be a good one.
+func (w *workplace) succeeded(got outcome, args []string) outcome {
+	w.t.Helper()
 	if got.code != 0 {
 		w.t.Fatalf("%v: exit %d\n%s%s", args, got.code, got.stdout, got.stderr)
 	}
