@@ -34,15 +34,12 @@ func (m *Machine) Lacks(w Word) bool { return w.bits != 0 && m.present[w.index]&
 
 // Lacking says that the record has none of the fields.
 func (n Needs) Lacking(m *Machine) bool {
-	if len(n) == 0 {
-		return false
-	}
 	for _, w := range n {
-		if m.present[w.index]&w.bits != 0 {
+		if !m.Lacks(w) {
 			return false
 		}
 	}
-	return true
+	return len(n) > 0
 }
 
 // Needs are the fields of the record without which the expression is nil.
@@ -78,7 +75,6 @@ func (c *compiler) need(names []Name, guess func(*absence) guess, wanted guessed
 		}
 	}
 	holds := func() bool {
-		a.known = a.known[:0]
 		g := guess(a)
 		return g.is == wanted && !g.fails
 	}

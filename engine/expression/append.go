@@ -68,15 +68,10 @@ func (m *Machine) AppendJSON(dst []byte, v Value) ([]byte, error) {
 	return rawjson.AppendString(dst, text), nil
 }
 
-// AppendScalar appends a value as a field of an event: a list or a map is its
+// appendScalar appends a value as a field of an event: a list or a map is its
 // JSON as a text.
-func (m *Machine) AppendScalar(dst []byte, v Value) ([]byte, error) {
-	switch {
-	case v.kind == textKind && v.safe:
-		dst = append(dst, '"')
-		dst = append(dst, v.text...)
-		return append(dst, '"'), nil
-	case v.kind != listKind && v.kind != mapKind:
+func (m *Machine) appendScalar(dst []byte, v Value) ([]byte, error) {
+	if v.kind != listKind && v.kind != mapKind {
 		return m.AppendJSON(dst, v)
 	}
 	text, err := m.AppendJSON(nil, v)
@@ -100,7 +95,7 @@ func (m *Machine) AppendNamed(dst []byte, name string, v Value) ([]byte, error) 
 		return dst, nil
 	}
 	before := len(dst)
-	dst, err := m.AppendScalar(append(dst, name...), v)
+	dst, err := m.appendScalar(append(dst, name...), v)
 	if err != nil {
 		dst = dst[:before]
 	}

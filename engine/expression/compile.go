@@ -117,14 +117,7 @@ func (c *compiler) eval(n ast.Node) eval {
 
 // both compiles a node for its value and as a condition, most of it once.
 func (c *compiler) both(n ast.Node) (eval, cond) {
-	isCondition := false
-	switch n := n.(type) {
-	case *ast.UnaryNode:
-		isCondition = n.Operator == "not" || n.Operator == "!"
-	case *ast.BinaryNode:
-		isCondition = isComparison[n.Operator]
-	}
-	if isCondition {
+	if isCondition(n) {
 		holds := c.cond(n)
 		return func(m *Machine) Value { return boolean(holds(m)) }, holds
 	}
@@ -252,11 +245,10 @@ func (c *compiler) member(n *ast.MemberNode) eval {
 		v := of(m)
 		return m.member(v, key(m))
 	}
-	if v, _ := c.constant(n.Property); v != nil {
-		if index, ok := v.(int); ok {
-			if part := c.splitPart(n.Node, index, e); part != nil {
-				return part
-			}
+	v, _ := c.constant(n.Property)
+	if index, ok := v.(int); ok {
+		if part := c.splitPart(n.Node, index, e); part != nil {
+			return part
 		}
 	}
 	return e

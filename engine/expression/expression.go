@@ -82,6 +82,7 @@ type Program struct {
 	syntax   ast.Node
 	names    []Name
 	unit     *Unit
+	pure     bool      // see Pure
 	machines sync.Pool // of *Machine, of a program that is a unit of its own
 }
 
@@ -150,7 +151,7 @@ func (u *Unit) Parse(source string) (*Program, error) {
 	if check.err != nil {
 		return nil, check.err
 	}
-	p := &Program{source: source, syntax: tree.Node, names: check.names, unit: u}
+	p := &Program{source: source, syntax: tree.Node, names: check.names, unit: u, pure: !check.now}
 	for _, name := range p.names {
 		if _, ok := u.slots[name.Name]; !ok {
 			u.slots[name.Name] = len(u.slots)
@@ -229,15 +230,7 @@ func (p *Program) Field() (slot int, ok bool) { return p.field, p.field >= 0 }
 func (p *Program) IsNil() bool { return p.field == isFixed && p.fixed.kind == nilKind }
 
 // Pure says that the expression depends on nothing but the names that it reads.
-func (p *Program) Pure() bool {
-	pure := true
-	ast.Walk(&p.syntax, visit(func(n ast.Node) {
-		if call, ok := n.(*ast.CallNode); ok && call.Callee.String() == "now" {
-			pure = false
-		}
-	}))
-	return pure
-}
+func (p *Program) Pure() bool { return p.pure }
 
 type visit func(ast.Node)
 
@@ -258,7 +251,7 @@ func (p *Program) Value(m *Machine) (Value, error) {
 	if p.gives.Lacking(m) {
 		return Value{}, nil
 	}
-	m.run = run{arena: len(m.arena), values: len(m.values), draft: len(m.draft)}
+	m.start()
 	v := p.eval(m)
 	if !m.room(0) {
 		m.fail(errTooLong)
@@ -275,7 +268,7 @@ func (p *Program) Holds(m *Machine) (bool, error) {
 	if p.asks.Lacking(m) {
 		return false, nil
 	}
-	m.run = run{arena: len(m.arena), values: len(m.values), draft: len(m.draft)}
+	m.start()
 	holds := p.cond(m)
 	return holds && m.run.failure == nil, m.run.failure
 }

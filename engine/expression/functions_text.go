@@ -201,19 +201,14 @@ func join(m *Machine, args []Value) (Value, error) {
 			return Value{}, err
 		}
 	}
-	return m.joined(m.elements(args[0]), separator, false)
+	return m.joined(m.elements(args[0]), separator)
 }
 
-// words joins the arguments that say something with one space.
-func words(m *Machine, args []Value) (Value, error) {
-	return m.joined(args, Value{kind: textKind, text: " ", safe: true}, true)
-}
-
-// joined joins the texts of values, but nil, and "" where those are skipped.
-func (m *Machine) joined(list []Value, separator Value, skip bool) (Value, error) {
+// joined joins the texts of values, but nil.
+func (m *Machine) joined(list []Value, separator Value) (Value, error) {
 	start, safe, some := len(m.arena), separator.safe, false
 	for _, v := range list {
-		if v.kind == nilKind || skip && v.Nothing() {
+		if v.kind == nilKind {
 			continue
 		}
 		if some {

@@ -60,14 +60,13 @@ func (a *absence) value(n ast.Node) guess {
 				return b.guess
 			}
 		}
-		i, known := a.unit.slots[n.Value]
-		switch {
-		case known && a.absent[i]:
+		switch i := a.field(n); {
+		case i == notField:
+			return guess{}
+		case a.absent[i]:
 			return guess{is: isNil}
-		case known && i >= len(a.unit.options.Computed):
-			return guess{is: scalar}
 		}
-		return guess{}
+		return guess{is: scalar}
 	case *ast.ChainNode:
 		return a.value(n.Node)
 	case *ast.UnaryNode:
@@ -157,16 +156,22 @@ func (a *absence) value(n ast.Node) guess {
 		a.known = a.known[:len(a.known)-1]
 		out.fails = out.fails || v.fails
 		return out
-	case *ast.PointerNode, *ast.SequenceNode, *ast.ArrayNode, *ast.MapNode:
-		return guess{anything, true}
 	}
-	if b, ok := n.(*ast.BinaryNode); ok && isComparison[b.Operator] {
-		return a.holds(n)
-	}
-	if u, ok := n.(*ast.UnaryNode); ok && (u.Operator == "not" || u.Operator == "!") {
+	if isCondition(n) {
 		return a.holds(n)
 	}
 	return guess{anything, true}
+}
+
+// isCondition says that a node is an operator whose result is true or false.
+func isCondition(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.UnaryNode:
+		return n.Operator == "not" || n.Operator == "!"
+	case *ast.BinaryNode:
+		return isComparison[n.Operator]
+	}
+	return false
 }
 
 var isComparison = map[string]bool{

@@ -25,7 +25,7 @@ func (l Lookup) Key(m *Machine) (key string, ok bool) {
 	if l.key == nil {
 		return "", false
 	}
-	m.run = run{arena: len(m.arena), values: len(m.values), draft: len(m.draft)}
+	m.start()
 	key, _, _ = m.text(l.key(m))
 	return key, true
 }

@@ -60,6 +60,11 @@ type run struct {
 	draft   int
 }
 
+// start begins an evaluation.
+func (m *Machine) start() {
+	m.run = run{arena: len(m.arena), values: len(m.values), draft: len(m.draft)}
+}
+
 // NewMachine makes a machine. compute gives the values of the computed names,
 // by their index in Options.Computed; it may evaluate expressions of the unit.
 func (u *Unit) NewMachine(compute func(i int) Value) *Machine {

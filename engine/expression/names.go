@@ -19,6 +19,7 @@ type checker struct {
 	scope   []string // variables of let
 	loops   []string // around, by their functions
 	err     *Error
+	now     bool // now() is called
 }
 
 func (c *checker) fail(at ast.Node, length int, format string, args ...any) {
@@ -223,6 +224,7 @@ func (c *checker) call(n *ast.CallNode) {
 		}
 		c.fail(n, len([]rune(name)), "%s takes %s argument%s, not %d", name, want, plural, got)
 	}
+	c.now = c.now || name == "now"
 	c.all(n.Arguments)
 }
 

@@ -125,10 +125,15 @@ func (m *Mapper) apply(s *step) bool {
 			return false
 		}
 	}
-	for _, r := range s.rules {
+	m.win(s.rules)
+	return true
+}
+
+// win makes rules apply, each unless a later one does.
+func (m *Mapper) win(rules []int32) {
+	for _, r := range rules {
 		if field := m.m.targets[r]; r > m.winner[field] {
 			m.winner[field] = r
 		}
 	}
-	return true
 }

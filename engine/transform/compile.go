@@ -60,8 +60,8 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	for _, name := range options.KnownFields {
 		c.m.known.add(name)
 	}
-	for _, name := range ofEngine {
-		if c.m.known.exact != nil {
+	if c.m.known.exact != nil {
+		for _, name := range ofEngine {
 			c.m.known.add(name)
 		}
 	}

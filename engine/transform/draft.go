@@ -14,10 +14,9 @@ import (
 // drafting is a plan being made, out of the first record of its kind.
 type drafting struct {
 	*Mapper
-	plan   *plan
-	steady map[int]bool // slots that tell the kind
-	open   []bool       // by field: a step of the plan may give it another rule
-	state  []int8       // by field: whether it is known
+	plan  *plan
+	open  []bool // by field: a step of the plan may give it another rule
+	state []int8 // by field: whether it is known
 }
 
 const (
@@ -32,20 +31,16 @@ func (m *Mapper) newPlan() *plan {
 	d := &drafting{
 		Mapper: m,
 		plan:   &plan{known: make([]int16, n)},
-		steady: make(map[int]bool),
 		open:   make([]bool, n),
 		state:  make([]int8, n),
 	}
 	outer := m.plan
-	m.plan = d.plan
-	for _, slot := range m.m.telling {
-		d.steady[slot] = true
-	}
+	m.plan = d.plan // by which what is known so far is read
 	copy(m.winner, m.m.base)
 	m.left()
 	d.steps()
 	d.late()
-	d.plan.winner = append([]int32(nil), m.winner...)
+	d.plan.winner = slices.Clone(m.winner)
 	d.prune()
 	d.compose()
 	d.plan.steady = make([]bool, len(m.m.values))
@@ -157,19 +152,11 @@ func (d *drafting) decided(e *compiled) bool {
 			if !d.isKnown(field) {
 				return false
 			}
-		} else if slot, ok := d.m.unit.Slot(name.Name); !ok || !d.steady[slot] {
+		} else if slot, ok := d.m.unit.Slot(name.Name); !ok || !slices.Contains(d.m.telling, slot) {
 			return false
 		}
 	}
 	return true
-}
-
-func (d *drafting) win(rules []int32) {
-	for _, r := range rules {
-		if field := d.m.targets[r]; r > d.winner[field] {
-			d.winner[field] = r
-		}
-	}
 }
 
 func (d *drafting) opened(rules []int32) {
@@ -241,10 +228,8 @@ func (d *drafting) prune() {
 			d.opened(rules)
 		}
 	}
-	d.plan.steps = d.plan.steps[:0:0]
-	for i := len(kept) - 1; i >= 0; i-- {
-		d.plan.steps = append(d.plan.steps, kept[i])
-	}
+	slices.Reverse(kept)
+	d.plan.steps = kept
 	for field := range d.state { // what was open only for rules that cannot win
 		if d.state[field] == isOpen {
 			d.state[field] = notAsked
@@ -293,14 +278,20 @@ func (d *drafting) copies(field int) (slot int, ok bool) {
 // needs are the fields without which none of the rules that may apply gives a
 // value.
 func (d *drafting) needs(field int) (all expression.Needs) {
-	rules := []int32{d.winner[field]}
-	for _, s := range d.plan.steps {
-		rules = append(rules, s.rules...)
+	var rules []int32
+	if r := d.winner[field]; r >= 0 {
+		rules = append(rules, r)
+	}
+	if d.open[field] { // else no step has any
+		for _, s := range d.plan.steps {
+			for _, r := range s.rules {
+				if d.m.targets[r] == int32(field) {
+					rules = append(rules, r)
+				}
+			}
+		}
 	}
 	for _, r := range rules {
-		if r < 0 || d.m.targets[r] != int32(field) {
-			continue
-		}
 		needs := d.m.programs[r].Needs()
 		if len(needs) == 0 && !d.m.programs[r].IsNil() {
 			return nil

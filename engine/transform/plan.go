@@ -38,7 +38,7 @@ type plan struct {
 	known  []int16 // by field: where its value stands in values, from 1; 0 if it is not known
 	values []expression.Value
 	steady []bool // by field of few values: it has the same in all records
-	judged []bool // the same, once they were judged; nil before
+	judged bool   // those that are steady were judged
 }
 
 // part is a part of an event: fields that are the same in all events of the

@@ -113,7 +113,7 @@ func (m *Mapper) noteValues() {
 		if m.judged[i] == nil {
 			continue // it is redacted
 		}
-		if m.plan != nil && m.plan.judged != nil && m.plan.judged[i] {
+		if m.plan != nil && m.plan.judged && m.plan.steady[i] {
 			continue
 		}
 		value, err := v.value.program.Value(m.machine)
@@ -143,8 +143,8 @@ func (m *Mapper) noteValues() {
 			m.unknown = append(m.unknown, Unknown{v.kind, v.name, text})
 		}
 	}
-	if m.plan != nil && m.plan.judged == nil {
-		m.plan.judged = m.plan.steady
+	if m.plan != nil {
+		m.plan.judged = true
 	}
 }
 
