@@ -131,10 +131,7 @@ func joined(spans []checkpoint.Span) (out []checkpoint.Span) {
 func windows(spans []checkpoint.Span, length time.Duration) (all []checkpoint.Span) {
 	for _, s := range slices.Backward(joined(spans)) {
 		for end := s.To; end.After(s.From); {
-			begin := end.Add(-1).Truncate(length)
-			if begin.Before(s.From) {
-				begin = s.From
-			}
+			begin := later(end.Add(-1).Truncate(length), s.From)
 			all = append(all, checkpoint.Span{From: begin, To: end})
 			end = begin
 		}

@@ -40,11 +40,10 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	if err != nil {
 		return err
 	}
-	oldest := now.Add(edge - parts[0].retention()).Truncate(time.Second)
+	oldest := parts[0].oldest(now)
 	reach, retention := oldest, parts[0].retention()
 	if archive != nil {
-		retention = archive.retention()
-		reach = now.Add(edge - retention).Truncate(time.Second)
+		reach, retention = archive.oldest(now), archive.retention()
 	}
 	if from.Before(reach) {
 		e.Log.Warn("the service keeps less than was asked for", "feed", feed, "asked_from", from, "from", reach, "keeps", short(retention), "archive", parts[0].feed.Archive)
@@ -54,10 +53,7 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	if !from.Before(to) {
 		return fmt.Errorf("feed %s: nothing of that period is left at the service, which keeps %s%s", feed, short(retention), noArchive(archive))
 	}
-	own := from
-	if own.Before(oldest) {
-		own = oldest
-	}
+	own := later(from, oldest)
 	var events int64
 	whole := float64(to.Sub(from))
 	tell := func(read time.Duration, delivered int64) {

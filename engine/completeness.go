@@ -50,11 +50,7 @@ func (e *Engine) account(ctx context.Context) error {
 		if event == nil {
 			continue
 		}
-		text, err := json.Marshal(event)
-		if err != nil {
-			return err
-		}
-		if err := e.sendOwn(ctx, text); err != nil {
+		if err := e.sendOwn(ctx, event); err != nil {
 			return err
 		}
 		first := e.partitions[0]
@@ -241,16 +237,20 @@ func (e *Engine) tellDay(from time.Time, accounts map[string]*dayAccount) map[st
 
 // sendOwn sends an event of the connector about itself, which may take until the next heartbeat is due.
 // It gives one that is on its way when ctx ends a moment more: a short run sends it, too.
-func (e *Engine) sendOwn(ctx context.Context, event []byte) error {
+func (e *Engine) sendOwn(ctx context.Context, event map[string]any) error {
+	text, err := json.Marshal(event)
+	if err != nil {
+		return err
+	}
 	send, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.Heartbeat)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
-	refused, err := e.Destination.Deliver(send, load.Batch{Events: [][]byte{event}})
+	refused, err := e.Destination.Deliver(send, load.Batch{Events: [][]byte{text}})
 	if err == nil && len(refused) > 0 {
 		err = errors.New(refused[0].Reason)
 	}
 	if err == nil && e.OnEvent != nil {
-		e.OnEvent("", event)
+		e.OnEvent("", text)
 	}
 	return err
 }

@@ -2,14 +2,12 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
-	"github.com/secure60/s60-m365-connector/engine/load"
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
@@ -96,11 +94,7 @@ func (p *partition) tellUnknown(ctx context.Context, u transform.Unknown) (told 
 	if err != nil || !free {
 		return false, err
 	}
-	event, err := json.Marshal(p.driftEvent(u, now))
-	if err != nil {
-		return false, err
-	}
-	if _, err := p.engine.Destination.Deliver(ctx, load.Batch{Events: [][]byte{event}, Key: p.key}); err != nil {
+	if err := p.tell(ctx, p.driftEvent(u, now)); err != nil {
 		return false, err
 	}
 	p.log.Info("something that no mapping knows was first seen; an event tells it", "kind", u.Kind, "field", u.Name)

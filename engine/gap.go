@@ -36,6 +36,11 @@ func (p *partition) gap(ctx context.Context, from, to time.Time, reason string) 
 	}
 	event["message_text"] = fmt.Sprintf("Records of %s from %s to %s are lost: %s", p,
 		from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339), reason)
+	return p.tell(ctx, event)
+}
+
+// tell sends an event about the partition, in the order of those of its records.
+func (p *partition) tell(ctx context.Context, event map[string]any) error {
 	text, err := json.Marshal(event)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -20,12 +19,7 @@ func (e *Engine) beat(ctx context.Context) {
 		return
 	}
 	for {
-		event, err := json.Marshal(e.HeartbeatEvent())
-		if err != nil {
-			e.Log.Error("heartbeat cannot be written as JSON", "error", err)
-			return
-		}
-		if err := e.sendOwn(ctx, event); err != nil && ctx.Err() == nil {
+		if err := e.sendOwn(ctx, e.HeartbeatEvent()); err != nil && ctx.Err() == nil {
 			e.Log.Warn("heartbeat not delivered", "error", err)
 		}
 		if err := e.account(ctx); err != nil && ctx.Err() == nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
@@ -13,10 +14,7 @@ import (
 // overlap, and a day to spare. What is read soon after a start or a gap may have happened before, where an
 // archive lists it: it is remembered as long as that reaches back.
 func (p *partition) expires() time.Time {
-	keep := p.retention()
-	if p.keep > 0 {
-		keep = p.keep
-	}
+	keep := cmp.Or(p.keep, p.retention())
 	now := p.engine.Now()
 	if p.archive != nil && now.Before(p.unbroken().Add(p.retention())) {
 		keep = max(keep, p.archive.Window.Retention)
@@ -32,9 +30,7 @@ func (p *partition) expires() time.Time {
 func (p *partition) unbroken() time.Time {
 	since := p.position.Start
 	for _, g := range p.position.Gaps {
-		if g.To.After(since) {
-			since = g.To
-		}
+		since = later(since, g.To)
 	}
 	return since
 }

@@ -26,11 +26,7 @@ func (p *partition) reconcile(ctx context.Context) error {
 		return nil
 	}
 	from, to := p.position.Cursor.Add(-r.Depth), p.position.Cursor
-	for _, bound := range []time.Time{p.position.Start, now.Add(edge - p.retention()).Truncate(time.Second)} {
-		if from.Before(bound) {
-			from = bound
-		}
-	}
+	from = later(later(from, p.position.Start), p.oldest(now))
 	var late time.Duration
 	before := p.position.Forwarded
 	at, seen := from, before

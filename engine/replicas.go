@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,15 +77,11 @@ func (e *Engine) tellRestored(ctx context.Context) {
 	event["source_severity"] = "medium"
 	event["event_state_cause"] = e.Restored
 	event["message_text"] = fmt.Sprintf("%s: %s", e.Name, e.Restored)
-	text, err := json.Marshal(event)
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		if err == nil {
-			err = e.sendOwn(ctx, text)
-		}
+		err := e.sendOwn(ctx, event)
 		if err == nil || !Sleep(ctx, wait) {
 			return
 		}
 		e.Log.Warn("that the state was restored could not be told to the destination, trying again", "error", err)
-		err = nil
 	}
 }

@@ -169,7 +169,7 @@ func (p *partition) backFromTheFuture(ctx context.Context, from, target, started
 func (p *partition) plan(now time.Time) (from, target time.Time, whole bool, lost time.Duration) {
 	w := p.feed.Window
 	target = now.Add(-w.Delay).Truncate(time.Second)
-	oldest := now.Add(edge - p.retention()).Truncate(time.Second)
+	oldest := p.oldest(now)
 	cursor := p.position.Cursor
 	switch {
 	case cursor.After(now.Add(ahead)):
@@ -188,21 +188,27 @@ func (p *partition) plan(now time.Time) (from, target time.Time, whole bool, los
 			from = late
 		}
 	}
-	for _, bound := range []time.Time{p.position.Start, oldest} {
-		if from.Before(bound) {
-			from = bound
-		}
-	}
-	return from, target, whole, 0
+	return later(later(from, p.position.Start), oldest), target, whole, 0
 }
 
-// answers asks for a minute from from on, and gives why the service cannot be read at all.
-func (p *partition) answers(ctx context.Context, from, target time.Time) error {
+// oldest is the earliest that the service can be asked for.
+func (p *partition) oldest(now time.Time) time.Time {
+	return now.Add(edge - p.retention()).Truncate(time.Second)
+}
+
+// probe asks for a minute from from on, at most to target.
+func (p *partition) probe(ctx context.Context, from, target time.Time) error {
 	to := from.Add(time.Minute)
 	if to.After(target) {
 		to = target
 	}
 	_, err := p.reader.Probe(ctx, extract.Window{From: from, To: to})
+	return err
+}
+
+// answers asks for a minute from from on, and gives why the service cannot be read at all.
+func (p *partition) answers(ctx context.Context, from, target time.Time) error {
+	err := p.probe(ctx, from, target)
 	if is[*extract.Narrow](err) || is[*extract.TooEarly](err) || is[*extract.ResetWindow](err) {
 		return nil
 	}

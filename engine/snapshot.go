@@ -88,6 +88,10 @@ func (s *source) object(ctx context.Context, raw []byte) error {
 	l.list(checkpoint.KeyOf(in.p.feed.Name, "object", name))
 	now := s.keep(id, raw)
 	state := &checkpoint.Object{ID: name, State: now.bytes()}
+	if known && bytes.Equal(former, state.State) { // as most are at each round
+		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
+		return nil
+	}
 	change, record := created, raw
 	if known {
 		was := s.keptAs(id, former)

@@ -216,9 +216,7 @@ func (s Status) ByFeed() []FeedStatus {
 		if sum.LastError == "" {
 			sum.LastError, sum.LastErrorAt = f.LastError, f.LastErrorAt
 		}
-		if f.FallbackUntil.After(sum.FallbackUntil) {
-			sum.FallbackUntil = f.FallbackUntil
-		}
+		sum.FallbackUntil = later(sum.FallbackUntil, f.FallbackUntil)
 		if sum.GateReason == "" {
 			sum.GateReason, sum.GateUntil = f.GateReason, f.GateUntil
 		}

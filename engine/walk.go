@@ -152,14 +152,7 @@ func (p *partition) stepOver(ctx context.Context, from, to, target time.Time, er
 		return nil
 	}
 	if !read { // a service that breaks off every answer is at fault as a whole
-		behind := extract.Window{From: to, To: to.Add(time.Minute)}
-		if behind.To.After(target) {
-			behind.To = target
-		}
-		if !behind.From.Before(behind.To) {
-			return err
-		}
-		if _, other := p.reader.Probe(ctx, behind); other != nil {
+		if !to.Before(target) || p.probe(ctx, to, target) != nil {
 			return err
 		}
 	}
@@ -177,9 +170,7 @@ func (p *partition) stepOver(ctx context.Context, from, to, target time.Time, er
 	if n := len(p.position.Unreadable); n > mostUnreadable {
 		p.position.Unreadable = slices.Clone(p.position.Unreadable[n-mostUnreadable:])
 	}
-	if to.After(p.position.Cursor) {
-		p.position.Cursor = to
-	}
+	p.position.Cursor = later(p.position.Cursor, to)
 	position := p.position
 	return p.commit(ctx, &checkpoint.Commit{Position: &position})
 }
@@ -216,9 +207,7 @@ func (p *partition) tooEarly(ctx context.Context, from, target time.Time, early 
 		}
 	}
 	p.position.Start = begins // what is before it was told, and no gap since
-	if begins.After(p.position.Cursor) {
-		p.position.Cursor = begins
-	}
+	p.position.Cursor = later(p.position.Cursor, begins)
 	position := p.position
 	return begins, p.commit(ctx, &checkpoint.Commit{Position: &position})
 }
@@ -234,11 +223,7 @@ func (p *partition) earliest(ctx context.Context, from, target time.Time, early 
 		if !at.After(refused) {
 			break
 		}
-		to := at.Add(time.Minute)
-		if to.After(target) {
-			to = target
-		}
-		_, err := p.reader.Probe(ctx, extract.Window{From: at, To: to})
+		err := p.probe(ctx, at, target)
 		again, tooEarly := errors.AsType[*extract.TooEarly](err)
 		switch {
 		case tooEarly:

@@ -58,13 +58,14 @@ func (w *weights) add(now time.Time, events [][]byte, refused []load.Refused) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	out := indexes(refused)
 	hour := now.Unix() / 3600
 	h := &w.hours[hour%int64(len(w.hours))]
 	if h.hour != hour || h.by == nil {
 		*h = weightHour{hour, make(map[string]*Weight)}
 	}
 	for i, event := range events {
-		if slices.ContainsFunc(refused, func(r load.Refused) bool { return r.Index == i }) {
+		if out[i] {
 			continue
 		}
 		name := operationOf(event)

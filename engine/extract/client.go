@@ -76,6 +76,7 @@ type Client struct {
 	tokens  *tokens
 
 	troubles *troubles
+	issuer   *url.URL // of tokens; nil: TokenURL is no URL
 
 	above []*limit // of every bucket, the nearest first
 
@@ -118,6 +119,7 @@ func NewClient(options ClientOptions) *Client {
 		options.Transport = NewTransport(options.HeaderTimeout, 0)
 	}
 	c := &Client{options: options, log: options.Log, troubles: newTroubles(options.Log), buckets: map[string]*bucket{}}
+	c.issuer, _ = url.Parse(options.TokenURL)
 	for _, b := range []*Budget{options.Tenant, options.Budget} {
 		if b != nil {
 			c.above = append(c.above, &b.limit)
@@ -209,7 +211,7 @@ func (r *Reader) Clock(ctx context.Context) (ahead time.Duration, known bool) {
 	if !known && r.scope != "" {
 		// The token's endpoint belongs to the same service: its clock is a good guess, even where it refuses.
 		r.askToken(ctx)
-		if u, err := url.Parse(r.client.options.TokenURL); err == nil {
+		if u := r.client.issuer; u != nil {
 			v, _ = r.client.skews.Load(origin(u))
 		}
 	}

@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"slices"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
@@ -127,7 +128,7 @@ func (s *shares) insert(g growth) {
 	for i > 0 && s.pending[i-1].at.After(g.at) {
 		i--
 	}
-	s.pending = append(s.pending[:i], append([]growth{g}, s.pending[i:]...)...)
+	s.pending = slices.Insert(s.pending, i, g)
 }
 
 // Share says which part, 0 to 1, of the requests of the feed's bucket this

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -194,8 +193,8 @@ func (r *Reader) watch(q *request, host string) (stop func() bool) {
 
 // tokenHost is where tokens come from.
 func (c *Client) tokenHost() string {
-	if u, err := url.Parse(c.options.TokenURL); err == nil && u.Host != "" {
-		return u.Host
+	if c.issuer != nil && c.issuer.Host != "" {
+		return c.issuer.Host
 	}
 	return "the issuer of tokens"
 }

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -20,10 +21,9 @@ const searchRetention = 180 * 24 * time.Hour
 
 // auditSearches are the queries of a tenant.
 type auditSearches struct {
-	mu    sync.Mutex
-	byID  map[string]*auditQuery
-	order []string
-	read  []span // by the time of the event: what was served to the last page
+	mu   sync.Mutex
+	byID map[string]*auditQuery
+	read []span // by the time of the event: what was served to the last page
 }
 
 // auditQuery is one query. Its records are found when it is done.
@@ -39,7 +39,6 @@ type auditQuery struct {
 	Reached bool     `json:"isRecordCountLimitExceeded"`
 
 	from, to, made time.Time
-	done           bool
 	found          []auditHit
 }
 
@@ -83,19 +82,18 @@ func (s *Simulator) createAuditQuery(w http.ResponseWriter, r *http.Request) {
 	if running > 0 {
 		s.count("searches.side-by-side")
 	}
-	q.ID, q.made, q.Status, q.Limit = guidText(s.opts.Seed^uint64(len(a.order)+1)<<32^0x5ea7c4), now, "notStarted", s.opts.SearchLimit
+	q.ID, q.made, q.Status, q.Limit = guidText(s.opts.Seed^uint64(len(a.byID)+1)<<32^0x5ea7c4), now, "notStarted", s.opts.SearchLimit
 	if a.byID == nil {
 		a.byID = map[string]*auditQuery{}
 	}
 	a.byID[q.ID] = q
-	a.order = append(a.order, q.ID)
 	s.count("searches")
 	s.writeAuditQuery(w, http.StatusCreated, q)
 }
 
 // advance brings a query to what it has become by now. The caller holds the lock.
 func (s *Simulator) advance(q *auditQuery, now time.Time) {
-	if q.done || q.Status == "failed" {
+	if q.Status == "succeeded" || q.Status == "failed" {
 		return
 	}
 	switch took := now.Sub(q.made); {
@@ -108,12 +106,12 @@ func (s *Simulator) advance(q *auditQuery, now time.Time) {
 	for _, c := range s.types {
 		q.found = append(q.found, c.happened(max(q.from.UnixNano(), now.Add(-searchRetention).UnixNano()), q.to.UnixNano(), now)...)
 	}
-	slices.SortStableFunc(q.found, func(a, b auditHit) int { return int(min(max(b.at-a.at, -1), 1)) }) // the newest first
+	slices.SortStableFunc(q.found, func(a, b auditHit) int { return cmp.Compare(b.at, a.at) }) // the newest first
 	n := len(q.found)
 	if n > q.Limit {
 		q.found, q.Reached = q.found[:q.Limit], true
 	}
-	q.Count, q.Status, q.done = &n, "succeeded", true
+	q.Count, q.Status = &n, "succeeded"
 }
 
 // auditQueries serves what is below the collection: a query, or its records.
@@ -129,7 +127,7 @@ func (s *Simulator) auditQueries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.advance(q, s.now())
-	if !q.done && s.faults.active("tenant", SearchFails) {
+	if q.Status != "succeeded" && s.faults.active("tenant", SearchFails) {
 		q.Status = "failed"
 	}
 	switch {
@@ -137,7 +135,7 @@ func (s *Simulator) auditQueries(w http.ResponseWriter, r *http.Request) {
 		s.writeAuditQuery(w, http.StatusOK, q)
 	case below != "records":
 		s.graphError(w, r, 404, "ResourceNotFound", "Resource not found for the segment '%s'.", below)
-	case !q.done:
+	case q.Status != "succeeded":
 		s.graphError(w, r, 400, "BadRequest", "The query is not ready.")
 	default:
 		s.auditRecords(w, r, q)

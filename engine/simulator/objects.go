@@ -64,12 +64,12 @@ func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if objects[path] == nil { // below a path: the same of each
-		first, _, _ := strings.Cut(path, "/")
-		second, last := path[:strings.LastIndexByte(path, '/')], path[strings.LastIndexByte(path, '/')+1:]
-		if i := strings.LastIndexByte(second, '/'); i > 0 {
-			first = second[:i]
+		i := strings.LastIndexByte(path, '/')
+		parent, last := path[:i], path[i+1:]
+		if j := strings.LastIndexByte(parent, '/'); j > 0 {
+			parent = parent[:j]
 		}
-		path = first + "/*/" + last
+		path = parent + "/*/" + last
 	}
 	q := r.URL.Query()
 	kept := []json.RawMessage{}

@@ -72,7 +72,7 @@ func (d *Delays) Next() time.Duration {
 // Reset begins the series anew.
 func (d *Delays) Reset() { d.next = d.first }
 
-// jitter is nil unless it was seeded.
+// jitter has a source of its own only where it was seeded.
 var jitter struct {
 	mu     sync.Mutex
 	seeded *rand.Rand

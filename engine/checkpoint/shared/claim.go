@@ -142,36 +142,35 @@ func (s *Store) Forget() {
 	clear(s.held)
 }
 
-// Owner is the session that holds a partition, as far as the view knows; "" for nobody.
-func (s *Store) Owner(feed, partition string) (session string) {
+// about is what the view knows of a partition.
+func (s *Store) about(feed, partition string) subject {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].Session
+	return s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})]
+}
+
+// Owner is the session that holds a partition, as far as the view knows; "" for nobody.
+func (s *Store) Owner(feed, partition string) (session string) {
+	return s.about(feed, partition).Session
 }
 
 // Weight is how much work a partition is: about the records of an hour. Views that show the same
 // messages agree on it.
 func (s *Store) Weight(feed, partition string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return max(s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].Weight, 1<<7)
+	return max(s.about(feed, partition).Weight, 1<<7)
 }
 
 // Claimed is when a partition was claimed last, by the servers' clock; the zero time where that is not
 // known.
 func (s *Store) Claimed(feed, partition string) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].Claimed
+	return s.about(feed, partition).Claimed
 }
 
 // Rest is for how long after its last claim the requests that an earlier holder of a partition had sent
 // still count, where the service allows so many in a span of time; below 0 where that is not
 // known, as of a holder that ended without a word.
 func (s *Store) Rest(feed, partition string) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.subjects[subjectOf(s.opts.Name, partitionName{feed, partition})].rest
+	return s.about(feed, partition).rest
 }
 
 // Changed is closed at the next change of an owner. Get it before you look at the
