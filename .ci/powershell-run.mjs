@@ -199,7 +199,7 @@ const commands = {
   },
 };
 // Where a command's first argument without a name goes.
-const positions = { 'sort-object': ['property'], 'convertto-json': [] };
+const positions = { 'sort-object': ['property'] };
 const switches = ['leaf', 'force', 'descending', 'parent', 'compress', 'nowelcome', 'usedevicecode'];
 
 // --- the language ---
@@ -469,7 +469,6 @@ const scopeOfScript = () => { let s = scope; while (s.parent) s = s.parent; retu
 
 function parametersOf(node) {
   const [body] = named(node, 'script_block');
-  if (!node) return [];
   const holder = named(node, 'function_parameter_declaration')[0] ?? (body && named(body, 'param_block')[0]) ?? (node.type === 'param_block' ? node : null);
   return (holder?.descendantsOfType('script_parameter') ?? []).map((p) => {
     const attributes = p.descendantsOfType('attribute').map((a) => a.text);

@@ -1,7 +1,6 @@
 package author
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -86,21 +85,15 @@ func parseTime(text string) time.Time {
 func (a *Answer) with(records []json.RawMessage) (string, error) {
 	var body any = records
 	if a.Path != "@this" {
-		d := json.NewDecoder(bytes.NewReader(a.body))
-		d.UseNumber()
-		if err := d.Decode(&body); err != nil {
+		var err error
+		if body, err = decode(a.body); err != nil {
 			return "", err
 		}
 		put(body, a.Path, records)
 		put(body, a.Next, nil)
 		put(body, `@odata\.nextLink`, nil)
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	err := e.Encode(body)
-	return b.String(), err
+	return encode(body, "  ")
 }
 
 // put puts a value at a path that leads through objects; nil takes away what is there.

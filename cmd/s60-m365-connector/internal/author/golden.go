@@ -102,12 +102,8 @@ func GoldenEvent(mapping *transform.Mapping, name string, record []byte) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	err = e.Encode(fields)
-	return b.Bytes(), err
+	text, err := encode(fields, "  ")
+	return []byte(text), err
 }
 
 // EventFields decodes an event without losing a digit.

@@ -31,9 +31,8 @@ type Recording struct {
 	Records   int
 
 	anonymous *anonymizer
-	left      int             // records that there is still room for
-	documents map[string]bool // URLs, without query, of documents that were fetched as a whole
-	next      string          // where the last page said that the next is
+	left      int    // records that there is still room for
+	next      string // where the last page said that the next is
 }
 
 // Case is the case, of that name, in a file.
@@ -185,10 +184,10 @@ func (r *Recording) link(k *recorded) string {
 
 // fetched leaves out the documents that were not fetched as a whole, and the items that name them.
 func (r *Recording) fetched(list []*recorded) []*recorded {
-	r.documents = map[string]bool{}
+	documents := map[string]bool{} // URLs, without query, of documents that were fetched as a whole
 	for _, k := range list {
 		if !k.page && k.code < 300 && k.body != nil {
-			r.documents[bare(k.url)] = true
+			documents[bare(k.url)] = true
 		}
 	}
 	named := map[string]bool{}
@@ -199,7 +198,7 @@ func (r *Recording) fetched(list []*recorded) []*recorded {
 		items := slices.DeleteFunc(slices.Clone(r.listed(k)), func(item any) bool {
 			address := r.document(item)
 			named[address] = true
-			return !r.documents[address]
+			return !documents[address]
 		})
 		k.replace(r.Feed.Records, items)
 	}
@@ -212,7 +211,7 @@ func (r *Recording) fetched(list []*recorded) []*recorded {
 		}
 		again := fetched[address] // what is listed twice is fetched once by the engine
 		fetched[address] = again || k.code < 300
-		return again || !r.documents[address]
+		return again || !documents[address]
 	})
 	for _, k := range list {
 		if !named[bare(k.url)] || k.code >= 300 {

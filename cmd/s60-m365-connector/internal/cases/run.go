@@ -59,14 +59,12 @@ func (c *Case) Run(defs *definitions.Compiled, settings map[string]any) (got Exp
 		}
 	}()
 	feeds := []*definition.Feed{feed.With(true)}
-	for _, f := range defs.Set.Feeds {
-		switch {
-		case c.Backfill == nil:
-		case f.Archive == feed.Name:
-			feeds[0] = f.With(true) // which the archive is read by
-			fallthrough
-		case f.Name == feed.Archive:
-			feeds = append(feeds, defs.Set.Feed(feeds[0].Archive))
+	if c.Backfill != nil {
+		if of := defs.Set.ArchiveOf(feed.Name); of != nil {
+			feeds[0] = of.With(true) // which the archive is read by
+		}
+		if archive := defs.Set.Feed(feeds[0].Archive); archive != nil {
+			feeds = append(feeds, archive)
 		}
 	}
 	synctest.Test(new(testing.T), func(*testing.T) { got, err = c.run(feeds, defs, settings) })

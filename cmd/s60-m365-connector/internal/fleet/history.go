@@ -126,7 +126,7 @@ type keptOne struct {
 
 // historyFile is where the samples of a tenant are kept.
 func historyFile(s *settings.Settings) string {
-	return filepath.Join(filepath.Dir(s.DeadLetters()), "history.json")
+	return filepath.Join(s.StateFolder(), "history.json")
 }
 
 // keep writes the samples in place of what was there.

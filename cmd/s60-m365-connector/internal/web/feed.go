@@ -12,7 +12,6 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
-	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 // This file is the page of one feed: what it reads, how it fares, and what became of its last windows.
@@ -28,16 +27,12 @@ type feedPage struct {
 	Facts                       []fact
 	Ranges                      []rangeView
 	Span                        string
-	Partitions                  []partitionView
+	Axis                        []string
+	Partitions                  []feedView
 	Delays                      []delayView
 	Windows                     []windowView
 	More                        bool // there are older windows
 	Now                         time.Time
-}
-
-type partitionView struct {
-	feedView
-	Axis []string
 }
 
 // delayView is one class of the two histograms.
@@ -79,12 +74,7 @@ func (p *pages) showFeed(reading chan struct{}, w http.ResponseWriter, r *http.R
 
 // feedView is the page's account of a feed, but for its windows.
 func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v feedPage, known bool) {
-	var feed *definition.Feed
-	for _, f := range p.defs.Set.Feeds {
-		if f.Name == name {
-			feed = f
-		}
-	}
+	feed := p.defs.Set.Feed(name)
 	if feed == nil {
 		return v, false
 	}
@@ -92,17 +82,14 @@ func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v fe
 	v = feedPage{
 		Feed: name, Description: feed.Description, Docs: feed.Docs, Mapping: feed.Mapping,
 		Permissions: strings.Join(feed.Permissions, ", "), Level: quiet, Headline: "Switched off", Span: wording.Span(plotSpan(samples)), Now: s.Now.UTC(),
+		Axis: axis(samples), Ranges: ranges(span),
 	}
 	if feed.Licence != nil {
 		v.Needs = feed.Licence.Requires
 	}
-	for _, r := range plotRanges {
-		v.Ranges = append(v.Ranges, rangeView{r.name, r.span == span})
-	}
 	for i, f := range s.Feeds {
 		if f.Feed == name && f.State != engine.Disabled {
-			row := partitionView{feedRow(s, f, i, samples, feed), axis(samples)}
-			v.Partitions = append(v.Partitions, row)
+			v.Partitions = append(v.Partitions, feedRow(s, f, i, samples, feed))
 		}
 	}
 	for _, f := range s.ByFeed() {
@@ -113,12 +100,10 @@ func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v fe
 		if f.State == engine.OK {
 			v.Headline = "Collecting"
 		}
-		counts := f.Total
-		counts.Add(&f.Window.Counts)
 		latency := latencyOf(f.Latency)
 		v.Facts = []fact{
-			{"Delivered", number(counts.Delivered), "events since the start", quiet},
-			{"Repeated", number(counts.Duplicate), "offered again, not sent again", quiet},
+			{"Delivered", number(f.Delivered()), "events since the start", quiet},
+			{"Repeated", number(f.Duplicate()), "offered again, not sent again", quiet},
 			{"Latency", cmp.Or(latency.Median, "–"), cmp.Or(latency.Most, "nothing new yet"), quiet},
 			{"Late", number(f.Late), "found by a second look", quiet},
 			{"Requests", number(f.Requests.Requests), fmt.Sprintf("%s again, throttled for %s", number(f.Requests.Retries), wording.Span(f.Requests.Waited)), quiet},

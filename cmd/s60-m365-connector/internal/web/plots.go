@@ -49,6 +49,14 @@ func chosenRange(name string) time.Duration {
 	return plotRanges[1].span
 }
 
+// ranges are the spans to choose from, with the one that is shown.
+func ranges(shown time.Duration) (list []rangeView) {
+	for _, r := range plotRanges {
+		list = append(list, rangeView{r.name, r.span == shown})
+	}
+	return list
+}
+
 // axis are the times below a plot, from its left edge to its right one.
 func axis(samples []fleet.Sample) []string {
 	const marks = 4

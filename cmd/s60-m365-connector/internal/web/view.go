@@ -146,13 +146,10 @@ type deliveryOf struct{ Feed, Partition, Events string }
 func (p *pages) view(s engine.Status, span time.Duration) statusView {
 	samples := within(p.history.Until(fleet.SampleOf(s)), span)
 	v := statusView{
-		Axis: axis(samples),
-		Now:  s.Now.UTC(), Began: s.Started.UTC(),
+		Axis: axis(samples), Ranges: ranges(span),
+		Now: s.Now.UTC(), Began: s.Started.UTC(),
 		Traffic: throughputPlot(samples, -1), Rate: rate(perMinute(samples, -1)), Span: wording.Span(plotSpan(samples)),
 		Deliveries: deliveries(s, samples), Problems: destinationProblem(s),
-	}
-	for _, r := range plotRanges {
-		v.Ranges = append(v.Ranges, rangeView{r.name, r.span == span})
 	}
 	feeds := map[string]*definition.Feed{}
 	for _, f := range p.defs.Set.Feeds {
@@ -200,7 +197,7 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 		v.Replicas = append(v.Replicas, replicaView{r.Name, r.Here, len(r.Held), strings.Join(r.Held, ", ")})
 	}
 	if h := s.HandOver; !h.At.IsZero() {
-		v.HandOver, v.HandOverAt = strings.TrimSpace(h.Feed+" "+h.Partition)+" to "+wording.OrDash(h.To), h.At.UTC()
+		v.HandOver, v.HandOverAt = wording.FeedLabel(h.Feed, h.Partition)+" to "+wording.OrDash(h.To), h.At.UTC()
 	}
 	return v
 }

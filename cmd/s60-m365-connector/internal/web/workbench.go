@@ -29,7 +29,6 @@ type workbenchView struct {
 	frame
 	Mappings []string
 	Mapping  string // chosen; "" to guess
-	Guessed  bool
 	Of       string // the mapping that the record is shown with, and that YAML is of
 	Examples []exampleView
 	Record   string
@@ -70,15 +69,21 @@ func (p *pages) offered() []string {
 
 // workbench is the page for a mapping, "" for that of the record.
 func (p *pages) workbench(mapping, record string) workbenchView {
-	v := workbenchView{frame: p.frame("workbench"), Mappings: p.offered(), Mapping: mapping, Record: record, Case: "example"}
-	for _, name := range v.Mappings { // until one is known, a few of each
-		list := p.examples(name)
-		for _, e := range list[:min(len(list), 3)] {
-			e.Name = name + ": " + e.Name
-			v.Examples = append(v.Examples, e)
+	return workbenchView{frame: p.frame("workbench"), Mappings: p.offered(), Mapping: mapping, Record: record, Case: "example"}
+}
+
+// showBench answers with the page; until a mapping is known, it has a few examples of each.
+func (p *pages) showBench(w http.ResponseWriter, code int, v workbenchView) {
+	if v.Examples == nil { // no mapping was turned to
+		for _, name := range v.Mappings {
+			list := p.examples(name)
+			for _, e := range list[:min(len(list), 3)] {
+				e.Name = name + ": " + e.Name
+				v.Examples = append(v.Examples, e)
+			}
 		}
 	}
-	return v
+	render(w, code, "workbench.html", v)
 }
 
 func (p *pages) showWorkbench(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +91,7 @@ func (p *pages) showWorkbench(w http.ResponseWriter, r *http.Request) {
 	if v.Mapping != "" && p.defs.Mappings[v.Mapping] != nil {
 		p.turnTo(&v, v.Mapping)
 	}
-	render(w, http.StatusOK, "workbench.html", v)
+	p.showBench(w, http.StatusOK, v)
 }
 
 // tryRecord maps the records of the form.
@@ -99,7 +104,7 @@ func (p *pages) tryRecord(w http.ResponseWriter, r *http.Request) {
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
 			code, v.Problem = http.StatusRequestEntityTooLarge, "That is more than 1 MiB: paste fewer records, or use “"+program.Name+" map --explain”, which has no bound."
 		}
-		render(w, code, "workbench.html", v)
+		p.showBench(w, code, v)
 		return
 	}
 	v := p.workbench(r.PostFormValue("mapping"), r.PostFormValue("record"))
@@ -112,7 +117,7 @@ func (p *pages) tryRecord(w http.ResponseWriter, r *http.Request) {
 	default:
 		v.Of, v.YAML = r.PostFormValue("of"), r.PostFormValue("yaml")
 		v.Problem = "The workbench is busy: try again in a moment."
-		render(w, http.StatusServiceUnavailable, "workbench.html", v)
+		p.showBench(w, http.StatusServiceUnavailable, v)
 		return
 	}
 	code := http.StatusOK
@@ -126,7 +131,7 @@ func (p *pages) tryRecord(w http.ResponseWriter, r *http.Request) {
 		}
 		code, v.Problem = http.StatusUnprocessableEntity, wording.Sentence(err.Error())
 	}
-	render(w, code, "workbench.html", v)
+	p.showBench(w, code, v)
 }
 
 // errEnough ends reading a list of which enough is shown.

@@ -34,16 +34,7 @@ const enoughFit = 0.6
 func (p *pages) fits(record []byte) []fit {
 	var list []fit
 	for _, name := range p.offered() {
-		m := p.defs.Mappings[name]
-		event, _ := m.NewMapper().Append(nil, record)
-		has := map[string]bool{}
-		gjson.ParseBytes(event).ForEach(func(key, _ gjson.Result) bool {
-			if strings.HasPrefix(key.Str, "event_") {
-				has[key.Str] = true
-			}
-			return true
-		})
-		list = append(list, fitOf(name, m, has))
+		list = append(list, p.fit(name, record))
 	}
 	slices.SortStableFunc(list, func(a, b fit) int {
 		switch {
@@ -55,6 +46,20 @@ func (p *pages) fits(record []byte) []fit {
 		return b.known - a.known
 	})
 	return list
+}
+
+// fit says how well a record fits a mapping.
+func (p *pages) fit(name string, record []byte) fit {
+	m := p.defs.Mappings[name]
+	event, _ := m.NewMapper().Append(nil, record)
+	has := map[string]bool{}
+	gjson.ParseBytes(event).ForEach(func(key, _ gjson.Result) bool {
+		if strings.HasPrefix(key.Str, "event_") {
+			has[key.Str] = true
+		}
+		return true
+	})
+	return fitOf(name, m, has)
 }
 
 // fitOf goes by the list of names of a shipped mapping's records; of one that has none, by what it reads.
@@ -94,7 +99,6 @@ func (p *pages) guess(v *workbenchView, record []byte) error {
 		}
 		return fmt.Errorf("the record fits none of the mappings%s: choose one by hand, or write a feed for it, with new feed", near)
 	}
-	v.Guessed = true
 	v.Note = fmt.Sprintf("By its fields a record of %s: %d of %d are known.", list[0].mapping, list[0].known, list[0].all)
 	if len(list) > 1 && list[1].share == list[0].share && list[1].known == list[0].known {
 		v.Note += fmt.Sprintf(" It fits %s as well.", list[1].mapping)
@@ -105,9 +109,12 @@ func (p *pages) guess(v *workbenchView, record []byte) error {
 
 // doubt says when a record does not look like one of the chosen mapping.
 func (p *pages) doubt(v *workbenchView, record []byte) {
+	if p.defs.Mappings[v.Of] == nil || p.fit(v.Of, record).share >= enoughFit {
+		return // as most do: the others are not asked
+	}
 	list := p.fits(record)
 	i := slices.IndexFunc(list, func(f fit) bool { return f.mapping == v.Of })
-	if i <= 0 || list[i].share >= enoughFit {
+	if i <= 0 {
 		return
 	}
 	v.Note = fmt.Sprintf("The record does not look like one of %s, which knows %d of its %d fields.", v.Of, list[i].known, list[i].all)
@@ -118,7 +125,7 @@ func (p *pages) doubt(v *workbenchView, record []byte) {
 
 // examples are the records by which a mapping can be tried: the golden ones of CONFIG_DIR, then those that are shipped.
 func (p *pages) examples(mapping string) []exampleView {
-	var list []exampleView
+	list := []exampleView{} // not nil where there are none
 	files, _ := filepath.Glob(filepath.Join(p.set.ConfigDir, "golden", mapping, "*.json"))
 	for _, file := range files {
 		if !strings.HasSuffix(file, definitions.GoldenSuffix) {

@@ -121,20 +121,16 @@ func (p *pages) compare(v *workbenchView, records [][]byte) (*trial, error) {
 
 // base is what the text is compared with: the shipped mapping of the name, or what is in force of it.
 func (p *pages) base(v *workbenchView, options transform.Options) *transform.Mapping {
-	text := string(definitions.Shipped("mapping", v.Of))
-	v.Base = "the shipped mapping"
+	text := ""
+	switch shipped := definitions.Shipped("mapping", v.Of) != nil; {
+	case shipped && (v.Changed || v.Whole):
+		v.Base, text = "the shipped mapping", "name: "+v.Of+"\nextends: "+v.Of+"\n"
+	case !shipped && v.Changed:
+		v.Base, text = "the mapping in force", definitions.OwnText(p.defs, p.set.ConfigDir, v.Of)
+	}
 	if text == "" {
-		if text = definitions.OwnText(p.defs, p.set.ConfigDir, v.Of); text == "" || !v.Changed {
-			v.Base = ""
-			return nil
-		}
-		v.Base = "the mapping in force"
-	} else if !v.Changed && !v.Whole {
 		v.Base = ""
 		return nil
-	}
-	if v.Base == "the shipped mapping" {
-		text = "name: " + v.Of + "\nextends: " + v.Of + "\n"
 	}
 	mapping, _ := definitions.Edit(p.set, p.set.ConfigDir, v.Of, text, options)
 	return mapping
