@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -196,6 +197,7 @@ func TestRecord(t *testing.T) {
 		blobs = append(blobs, map[string]any{"contentUri": blob(n), "contentId": n + "$planted", "contentType": "Audit.Exchange", "contentCreated": now})
 	}
 	asked := 0
+	var answering sync.Mutex
 	for _, test := range []struct {
 		feed, partition, own string
 		events               int
@@ -264,6 +266,8 @@ mapping: entra-risky-user
 				if strings.HasPrefix(r.URL.String(), s.LoginBase) {
 					return 200, nil, map[string]any{"token_type": "Bearer", "expires_in": 3600, "access_token": "a-planted-token"}
 				}
+				answering.Lock() // items are fetched side by side
+				defer answering.Unlock()
 				return test.answer(r)
 			})}
 			credential, err := extract.NewCredential(extract.ClientSecret, secret["CLIENT_SECRET"])
