@@ -181,6 +181,7 @@ const commands = {
     keyed.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0) * (p.descending ? -1 : 1));
     return keyed.map(([, v]) => v);
   },
+  'select-object': (p, _, input) => [...new Set(input)],
   'out-null': () => [],
   'write-output': (p, values, input) => [...input, ...values.flatMap(list)],
   'write-host': (p, values) => { say(values.map(text).join(' ')); return []; },

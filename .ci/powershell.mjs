@@ -26,6 +26,7 @@ const commands = {
   'New-Object': ['TypeName', 'ArgumentList'],
   'Out-Null': [],
   'Remove-Item': ['LiteralPath', 'Force'],
+  'Select-Object': ['Unique'],
   'Set-StrictMode': ['Version'],
   'Sort-Object': ['Property', 'Descending'],
   'Split-Path': ['Path', 'Parent'],

@@ -212,12 +212,11 @@ func TestLicencesAndPacks(t *testing.T) {
 	}
 	w.tenant.plans = []string{planP2}
 	w.write(".env", "FEEDS=message-trace\n")
-	w.mustRun("--write-env", "--pack", "email,defender", "--permission", "DeviceManagementApps.Read.All,Nonsense.Read.All")
-	granted := w.tenant.granted(app.AppID)
-	for _, name := range slices.Concat(core, risk, []string{"ExchangeMessageTrace.Read.All", "ThreatHunting.Read.All", "SecurityAlert.Read.All", "DeviceManagementApps.Read.All"}) {
-		if !slices.Contains(granted, name) {
-			t.Errorf("%s is not granted: %v", name, granted)
-		}
+	w.tenant.offerEverywhere("User.Read.All")
+	got = w.mustRun("--write-env", "--pack", "email,defender", "--permission", "DeviceManagementApps.Read.All,User.Read.All,Nonsense.Read.All")
+	w.tenant.holdsPacks(t, app)
+	if told := regexp.MustCompile("does not offer [^:]*").FindAllString(got.stderr, -1); !slices.Equal(told, []string{"does not offer Nonsense.Read.All"}) {
+		t.Errorf("of what no service offers it says %v:\n%s", told, got.stderr)
 	}
 	if w.tenant.principal(func(p *principal) bool { return p.AppID == "8bd644d1-64a1-4d4b-ae52-2e0cbf64e373" }) == nil {
 		t.Error("message trace has no service principal")

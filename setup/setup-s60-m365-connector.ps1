@@ -446,7 +446,7 @@ function Get-Wanted([string[]]$Sets, [string[]]$Names) {
     }
     foreach ($name in $Names) {
         if (@($wanted | Where-Object { $_.Name -eq $name }).Count -gt 0) { continue }
-        # One of a feed of your own may be of either service.
+        # One of a feed of your own may be of any service.
         $known = @($Permissions | Where-Object { $_.Name -eq $name })
         $resource = ''
         if ($known.Count -gt 0) { $resource = $known[0].Resource }
@@ -460,12 +460,13 @@ function Get-Wanted([string[]]$Sets, [string[]]$Names) {
 }
 
 # Finds the roles asked for among those that the services of this cloud offer: their ids are looked up by name.
+# A name that may be of any service is that of the first which offers it.
 function Find-Role($Wanted, $Services) {
     $roles = @()
     foreach ($permission in $Wanted) {
         $role = $null
         foreach ($service in $Services) {
-            if ($permission.Resource -and $permission.Resource -ne $service.appId) { continue }
+            if ($role -or ($permission.Resource -and $permission.Resource -ne $service.appId)) { continue }
             foreach ($offered in @($service.appRoles)) {
                 if ($offered.value -eq $permission.Name) {
                     $role = [pscustomobject]@{ Name = $permission.Name; Id = $offered.id; AppId = $service.appId; ServiceId = $service.id }
@@ -482,9 +483,10 @@ function Find-Role($Wanted, $Services) {
 # for stays.
 function Add-RequiredAccess($Roles) {
     $now = @((Invoke-Graph -Method GET -Path ('/applications/{0}?$select=requiredResourceAccess' -f $app.id) -Patient).requiredResourceAccess)
-    $list = @($now | Where-Object { $_.resourceAppId -ne $ManagementApp -and $_.resourceAppId -ne $GraphApp })
+    $resources = @($Roles | ForEach-Object { $_.AppId } | Select-Object -Unique)
+    $list = @($now | Where-Object { $resources -notcontains $_.resourceAppId })
     $added = $false
-    foreach ($resource in @($ManagementApp, $GraphApp)) {
+    foreach ($resource in $resources) {
         $access = @()
         foreach ($entry in @($now | Where-Object { $_.resourceAppId -eq $resource })) {
             foreach ($one in @($entry.resourceAccess)) { $access += @{ id = $one.id; type = $one.type } }
@@ -535,8 +537,11 @@ function Grant-Consent($Roles) {
 if (-not $RotateSecret) {
     $names = @($Permission | ForEach-Object { $_ -split ',' } | Where-Object { $_ })
     $wanted = @(Get-Wanted (@('default') + $switched + $packs) $names)
+    # Those of the default, those named, and all that feeds use where a name may be of any.
+    $resources = @($ManagementApp, $GraphApp) + @($wanted | Where-Object { $_.Resource } | ForEach-Object { $_.Resource })
+    if (@($wanted | Where-Object { -not $_.Resource }).Count -gt 0) { $resources += @($Permissions | ForEach-Object { $_.Resource }) }
     $services = @()
-    foreach ($resource in @($ManagementApp, $GraphApp)) {
+    foreach ($resource in @($resources | Select-Object -Unique)) {
         $service = Get-ServicePrincipal $resource
         if ($service) { $services += $service }
     }

@@ -283,7 +283,7 @@ service_principal() {
 }
 
 # find_permissions writes what is asked for to $scratch/wanted, a line each: name
-# and the service it is of, - where it may be of either. What nobody asked for is
+# and the service it is of, - where it may be of any. What nobody asked for is
 # left out where its licence is missing.
 find_permissions() {
 	local plans='' known=yes set resource name of licence plan has
@@ -320,18 +320,30 @@ find_permissions() {
 	done <"$scratch/left"
 }
 
+# services prints the services that what is asked for may be of: those of the
+# default, those named, and all that feeds use where a name may be of any.
+services() {
+	printf '%s\n' "$management_app" "$graph_app"
+	awk '$2 != "-" {print $2}' "$scratch/wanted"
+	! grep -q ' -$' "$scratch/wanted" || printf '%s\n' "$permissions" | awk '{print $2}'
+}
+
 # find_roles writes to $scratch/roles, a line each, name, id, app and object id of
 # the service, for what is asked for: ids are looked up among the roles that the
 # services of this cloud offer.
 find_roles() {
 	local resource service offered name of id
 	: >"$scratch/roles"
-	for resource in "$management_app" "$graph_app"; do
+	for resource in $(services | awk '!seen[$0]++'); do
 		service=$(service_principal "$resource") || graph_failed "looking up the service $resource"
 		[ -n "$service" ] || continue
 		offered=$(graph get "/servicePrincipals/$service?\$select=appRoles" 'appRoles[].[value,id]') || graph_failed "reading the roles of $resource"
 		while read -r name of; do
-			[ "$of" = "$resource" ] || [ "$of" = - ] || continue
+			case $of in
+			"$resource") ;;
+			-) ! grep -q "^$name " "$scratch/roles" || continue ;; # an earlier service has it
+			*) continue ;;
+			esac
 			id=$(printf '%s\n' "$offered" | awk -F '\t' -v name="$name" '$1 == name {print $2; exit}')
 			[ -z "$id" ] || printf '%s %s %s %s\n' "$name" "$id" "$resource" "$service" >>"$scratch/roles"
 		done <"$scratch/wanted"
@@ -344,11 +356,12 @@ find_roles() {
 # declare_permissions adds what is missing to the permissions that the app asks
 # for, as the portal shows them; what else it asks for stays.
 declare_permissions() {
-	local at="/applications/$app?\$select=requiredResourceAccess" resource service name id role type now access list added=no
-	list=$(output=json graph get "$at" "requiredResourceAccess[?resourceAppId!='$management_app' && resourceAppId!='$graph_app']") ||
+	local at="/applications/$app?\$select=requiredResourceAccess" resources resource service name id role type now access list added=no
+	resources=$(awk '!seen[$3]++ {print $3}' "$scratch/roles")
+	list=$(output=json graph get "$at" "requiredResourceAccess[?!contains('$(printf %s "$resources" | tr '\n' ' ')', resourceAppId)]") ||
 		graph_failed 'reading what the app asks for'
 	list=$(printf '%s' "$list" | tr -d '\n' | sed 's/^ *\[//; s/\] *$//; s/^ *$//')
-	for resource in "$management_app" "$graph_app"; do
+	for resource in $resources; do
 		now=$(graph get "$at" "requiredResourceAccess[?resourceAppId=='$resource'].resourceAccess[].[id,type]") ||
 			graph_failed 'reading what the app asks for'
 		access=''

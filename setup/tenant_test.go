@@ -14,6 +14,7 @@ import (
 const (
 	graphApp      = "00000003-0000-0000-c000-000000000000"
 	managementApp = "c5393580-f805-4401-95e8-94b7a6ef2fc2"
+	endpointApp   = "fc780465-2017-40d4-a0c5-307022471b92" // WindowsDefenderATP, of which a tenant may have no service principal yet
 	planP2        = "eec0eb4f-6444-4f95-aba0-50c24d67f998" // https://learn.microsoft.com/entra/identity/users/licensing-service-plan-reference
 )
 
@@ -24,6 +25,7 @@ type tenant struct {
 	nextID     int
 	apps       []*application
 	principals []*principal
+	everywhere string   // a permission that every service offers
 	calls      []string // METHOD path, reads too
 	secrets    []string // every secret handed out
 	host       string   // the base that the last call was meant for
@@ -95,8 +97,38 @@ func (n *tenant) addPrincipal(offered []row, appID string) *principal {
 			made.AppRoles = append(made.AppRoles, map[string]string{"id": n.id(), "value": r.name})
 		}
 	}
+	if n.everywhere != "" {
+		made.AppRoles = append(made.AppRoles, map[string]string{"id": n.id(), "value": n.everywhere})
+	}
 	n.principals = append(n.principals, made)
 	return made
+}
+
+// offerEverywhere makes each service offer a permission of this name, as some names are of several.
+func (n *tenant) offerEverywhere(name string) {
+	n.everywhere = name
+	for _, p := range n.principals {
+		p.AppRoles = append(p.AppRoles, map[string]string{"id": n.id(), "value": name})
+	}
+}
+
+// holdsPacks holds the app to what the packs email and defender need, with two more by name: granted, each
+// of the service that it is of, and declared.
+func (n *tenant) holdsPacks(t *testing.T, app *application) {
+	t.Helper()
+	granted := n.granted(app.AppID)
+	want := slices.Concat(core, risk, []string{"ExchangeMessageTrace.Read.All", "ThreatHunting.Read.All", "SecurityAlert.Read.All", "SecurityIncident.Read.All",
+		"Machine.Read.All", "DeviceManagementApps.Read.All", "User.Read.All"})
+	slices.Sort(want)
+	if !slices.Equal(granted, want) {
+		t.Errorf("granted %v, want %v", granted, want)
+	}
+	if declared := declaredRoles(app); len(declared) != len(want) {
+		t.Errorf("the app asks for %d roles, want the %d that are granted", len(declared), len(want))
+	}
+	if !slices.ContainsFunc(app.RequiredResourceAccess, func(a resourceAccess) bool { return a.ResourceAppID == endpointApp }) {
+		t.Error("the app does not ask for the permission of WindowsDefenderATP")
+	}
 }
 
 func (n *tenant) app(id string) *application {
