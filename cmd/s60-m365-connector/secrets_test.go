@@ -175,6 +175,7 @@ func TestSecretsOfWorkingRun(t *testing.T) {
 				}
 			}
 			w := newWritten(t)
+			w.until = regexp.MustCompile("leads to http://")
 			listen, err := freeAddress()
 			if err != nil {
 				t.Fatal(err)
@@ -207,7 +208,7 @@ func TestSecretsOfWorkingRun(t *testing.T) {
 					t.Error(v)
 				}
 			}
-			if !strings.Contains(w.out.String(), "leads to http://") {
+			if !w.until.MatchString(w.out.String()) {
 				t.Error("no link to the foreign host was met: this test shows nothing about it")
 			}
 		})

@@ -158,7 +158,8 @@ func (d Demo) environment(sim *simulator.Simulator, state string) map[string]str
 	env["LOG_LEVEL"] = os.Getenv("LOG_LEVEL")
 	env["HEARTBEAT_INTERVAL_MINUTES"] = fmt.Sprint(heartbeat.Minutes())
 	env["POLLING_INTERVAL_MINUTES"] = fmt.Sprint(poll.Minutes())
-	env["INITIAL_LOOKBACK_MINUTES"] = fmt.Sprint(history.Minutes())
+	// Longer than the history, whose oldest records a slow start would leave behind.
+	env["INITIAL_LOOKBACK_MINUTES"] = fmt.Sprint((history + 10*time.Minute).Minutes())
 	return env
 }
 
