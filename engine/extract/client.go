@@ -50,6 +50,8 @@ type ClientOptions struct {
 	Budget *Budget
 	Tenant *Budget
 
+	// Buckets are those of the tenant, where it may have several clients; nil: this one's own.
+	Buckets *Buckets
 	// UsageDir is a folder where what was sent of each bucket's limit is kept, so that the
 	// next process counts it; "": nowhere. See [Budget.Keep], too.
 	UsageDir string
@@ -115,6 +117,9 @@ func NewClient(options ClientOptions) *Client {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
+	if options.Buckets == nil {
+		options.Buckets = &Buckets{}
+	}
 	if options.Transport == nil {
 		options.Transport = NewTransport(options.HeaderTimeout, 0)
 	}
@@ -137,6 +142,15 @@ func NewClient(options ClientOptions) *Client {
 		scopes: map[string]*scope{},
 	}
 	return c
+}
+
+// Close gives up the client's part of what it shares with others. Nothing may be sent any more.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range c.buckets {
+		b.limit.leave(time.Now(), c)
+	}
 }
 
 // checkRedirect follows a redirect on the same host only: whatever another

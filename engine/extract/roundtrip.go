@@ -12,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,8 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 		return verdict{err: fmt.Errorf("%s: bucket %s: %w (%v)", q.what, r.bucket.name, err, time.Since(begun).Round(time.Second))}
 	}
 	defer r.end()
+	sent := sync.OnceFunc(r.bucket.sent)
+	defer sent() // whether it was is not known
 	token := ""
 	if r.scope != "" {
 		stop := r.watch(q, r.client.tokenHost())
@@ -41,20 +44,26 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 			return verdict{err: err}
 		}
 	}
+	if may := r.bucket.may; may != nil && !may() {
+		return verdict{err: errMayNot}
+	}
 	q.token = token
-	v := r.roundTrip(ctx, q)
+	v := r.roundTrip(ctx, q, sent)
 	if v.then == definition.ThenRefreshToken {
 		r.client.tokens.reject(r.scope, token)
 	}
 	return v
 }
 
-// roundTrip sends the request and takes its answer.
-func (r *Reader) roundTrip(ctx context.Context, q *request) (v verdict) {
+// roundTrip sends the request and takes its answer. sent is called when there is a connection for it.
+func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v verdict) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var connected atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+		connected.Store(true)
+		sent()
+	}})
 	hr, err := http.NewRequestWithContext(traced, q.method, q.url.String(), bytes.NewReader(q.payload))
 	if err != nil {
 		return verdict{err: err}
@@ -80,20 +89,21 @@ func (r *Reader) roundTrip(ctx context.Context, q *request) (v verdict) {
 		hr.Header.Set("Authorization", "Bearer "+q.token)
 	}
 	r.stats.requests.Add(1)
-	sent := time.Now()
+	begun := time.Now()
 	stopWatch := r.watch(q, q.url.Host)
 	answered, err := r.client.http.Do(hr)
+	sent()
 	stopWatch()
 	q.sent = q.sent || connected.Load()
 	if err != nil {
 		v = r.unanswered(q, err, connected.Load())
-		r.logRequest(hr, sent, nil, 0, v.err)
+		r.logRequest(hr, begun, nil, 0, v.err)
 		return v
 	}
 	defer answered.Body.Close()
-	r.client.observe(answered.Request.URL, answered.Header, sent)
+	r.client.observe(answered.Request.URL, answered.Header, begun)
 	from := newBody(ctx, answered.Body, r.client.options.StallTimeout, stop)
-	defer func() { r.logRequest(hr, sent, answered, from.bytes, v.err) }()
+	defer func() { r.logRequest(hr, begun, answered, from.bytes, v.err) }()
 	unpacked, err := unpack(answered, from)
 	if err == nil {
 		v = r.take(q, answered, unpacked)

@@ -11,8 +11,9 @@ import (
 
 // shares is which part of a limit this process may use.
 type shares struct {
-	whole   float64  // the part that it was given; of that is
-	pending []growth // not in force yet, the earliest first
+	of      map[*Client]float64 // the parts that the clients of a tenant were given, each of all of it
+	whole   float64             // what that is together; of that is
+	pending []growth            // not in force yet, the earliest first
 }
 
 // growth is a part of a limit that is this process's from a time on.
@@ -90,15 +91,36 @@ func (l *limit) span() time.Duration {
 // longestSpan is how long a process with a very small share waits for a request.
 const longestSpan = 24 * time.Hour
 
-// share changes the process's part. One that grows is in force after rest, or a span where that is below
+// share changes the part of one of the process's clients; of several, each has as much of the limit to share with
+// the other processes. One that grows is in force after rest, or a span where that is below
 // 0; of one that shrinks it says after how long another process may use what it leaves.
-func (l *limit) share(now time.Time, fraction float64, rest time.Duration) time.Duration {
+func (l *limit) share(now time.Time, client *Client, fraction float64, rest time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.shares == nil {
-		l.shares = &shares{whole: 1}
+		l.shares = &shares{whole: 1, of: map[*Client]float64{}}
 	}
+	l.shares.of[client] = fraction
+	return l.reshare(now, rest)
+}
+
+// leave takes a client out of those that share the limit.
+func (l *limit) leave(now time.Time, client *Client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shares == nil {
+		return
+	}
+	delete(l.shares.of, client)
+	l.reshare(now, -1)
+}
+
+func (l *limit) reshare(now time.Time, rest time.Duration) time.Duration {
 	s, span := l.shares, l.span()
+	fraction := 0.0
+	for _, part := range s.of {
+		fraction += part / float64(len(s.of))
+	}
 	s.ripen(now)
 	change := fraction - s.whole
 	if change >= 0 {
@@ -117,8 +139,12 @@ func (l *limit) share(now time.Time, fraction float64, rest time.Duration) time.
 	}
 	free := max(pending.Sub(now), 0)
 	requests, per := l.own(now)
-	if granted := l.within(now, per); len(granted) > requests {
-		free = max(free, min(granted[len(granted)-1-requests].Add(per).Sub(now), span))
+	sent := slices.Clip(l.within(now, per))
+	for range l.granted {
+		sent = append(sent, now)
+	}
+	if len(sent) > requests {
+		free = max(free, min(sent[len(sent)-1-requests].Add(per).Sub(now), span))
 	}
 	return free
 }
@@ -146,7 +172,7 @@ func (s *shares) insert(g growth) {
 // A share of less than one request in a span is one request in a longer span:
 // n such shares keep to the limit over time, but in a single span may send up to n requests.
 func (c *Client) Share(feed *definition.Feed, fraction float64, rest time.Duration) (free time.Duration) {
-	return c.bucket(feed).limit.share(time.Now(), min(max(fraction, 0), 1), rest)
+	return c.bucket(feed).limit.share(time.Now(), c, min(max(fraction, 0), 1), rest)
 }
 
 // Idle reports whether this process has no share of the feed's bucket.

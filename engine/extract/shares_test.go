@@ -2,10 +2,13 @@ package extract
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,8 +77,8 @@ func TestUsageFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
-				path := filepath.Join(dir, usageFolder, "reports.times")
-				if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), c.make(path)); err != nil {
+				path := filepath.Join(dir, "reports.times")
+				if err := c.make(path); err != nil {
 					t.Fatal(err)
 				}
 				var log strings.Builder
@@ -93,15 +96,93 @@ func TestUsageFile(t *testing.T) {
 	}
 }
 
-// TestPausedProcess: a process that was paused for long sends nothing more of what others do by now.
+// TestPausedProcess: a process that was paused for long sends nothing more of what others do by now, not
+// even what waited for its token meanwhile.
 func TestPausedProcess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		may := true
-		b := NewClient(ClientOptions{May: func() bool { return may }}).bucket(reports("f"))
-		sends(t, b, time.Second)
+	s := newService(t)
+	asked, may := 0, true
+	s.mux.HandleFunc("/r", func(w http.ResponseWriter, _ *http.Request) { asked++; fmt.Fprint(w, `{"value":[]}`) })
+	o := s.options()
+	o.May = func() bool { return may }
+	if _, err := read(t, o, s.feed(t, "/r"), newSink()); err != nil || asked != 1 {
+		t.Fatalf("%d requests, %v", asked, err)
+	}
+	s.mux.HandleFunc("POST /late", func(w http.ResponseWriter, _ *http.Request) {
 		may = false
-		if _, err := pass(t.Context(), b, 0); !errors.Is(err, errMayNot) || b.limit.places != 0 {
-			t.Errorf("%v, %d places left", err, b.limit.places)
+		fmt.Fprint(w, `{"token_type":"Bearer","expires_in":3599,"access_token":"token"}`)
+	})
+	o.TokenURL = s.URL + "/late"
+	if _, err := read(t, o, s.feed(t, "/r"), newSink()); !errors.Is(err, errMayNot) || asked != 1 {
+		t.Errorf("%d requests, %v", asked, err)
+	}
+}
+
+// TestSlowToken: what waits for its token once it is granted counts from when it is sent.
+func TestSlowToken(t *testing.T) {
+	const per = 2 * time.Second
+	s := newService(t)
+	s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(per)
+		fmt.Fprint(w, `{"token_type":"Bearer","expires_in":3599,"access_token":"token"}`)
+	})
+	var mu sync.Mutex
+	var at []time.Time
+	s.mux.HandleFunc("/r", func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		at = append(at, time.Now())
+		fmt.Fprint(w, `{"value":[]}`)
+	})
+	o := s.options()
+	o.TokenURL = s.URL + "/slow"
+	client, feed := NewClient(o), s.feed(t, "/r")
+	feed.RateLimit = &definition.RateLimit{Requests: 2, Per: per, Bucket: "b"}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			r, err := NewReader(client, feed, "", nil)
+			if err == nil {
+				err = r.Read(t.Context(), Window{}, newSink())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := most(at, per-per/4); n != 2 || len(at) != 4 {
+		t.Errorf("%d requests of %d in one span of a limit of 2", n, len(at))
+	}
+}
+
+// TestSharesOfClients: the clients of a tenant in one process have its limit in common, and of what other
+// processes leave equal parts; one that goes leaves its own to the others.
+func TestSharesOfClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		feed, common := reports("f"), &Buckets{}
+		a, b := NewClient(ClientOptions{Buckets: common}), NewClient(ClientOptions{Buckets: common})
+		if n := most(append(sends(t, a.bucket(feed), time.Second), sends(t, b.bucket(feed), time.Second)...), 10*time.Second); n != 5 {
+			t.Errorf("%d requests in 10 s", n)
+		}
+		l := &a.bucket(feed).limit
+		for _, step := range []struct {
+			do   func()
+			want int
+		}{
+			{func() { a.Share(feed, 1, 0) }, 5},
+			{func() { b.Share(feed, 0, 0) }, 2},
+			{func() { b.Share(feed, 1, 0) }, 5},
+			{func() { a.Share(feed, 0, 0) }, 2},
+			{func() { a.Close() }, 5},
+		} {
+			step.do()
+			time.Sleep(11 * time.Second)
+			l.mu.Lock()
+			got, _ := l.own(time.Now())
+			l.mu.Unlock()
+			if got != step.want {
+				t.Errorf("%d requests are this process's, want %d", got, step.want)
+			}
 		}
 	})
 }

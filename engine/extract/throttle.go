@@ -31,7 +31,7 @@ func (b *Budget) Keep(dir, name string, log *slog.Logger) { b.limit.keep(dir, na
 
 // limit is at most requests in any span of per.
 //
-// A list of the last grants, rather than tokens that refill, because a full
+// A list of the last requests, rather than tokens that refill, because a full
 // bucket of tokens allows twice the budget in its first span.
 type limit struct {
 	turn chan struct{} // held by the request that waits for room
@@ -39,10 +39,11 @@ type limit struct {
 	mu       sync.Mutex
 	requests int // 0: no limit
 	per      time.Duration
-	granted  []time.Time // the last ones, oldest first
+	sent     []time.Time // the last ones, oldest first
+	granted  int         // and not sent yet: they wait for a token or a connection
 	places   int         // reserved, and not granted yet
 	shares   *shares     // how much of it is this process's; nil: all
-	usage    *usage      // where the grants are kept for the next process; nil: nowhere
+	usage    *usage      // where they are kept for the next process; nil: nowhere
 }
 
 // set sets the limit. Of two that are set, the stricter holds.
@@ -93,33 +94,33 @@ func (l *limit) place(now time.Time) time.Duration {
 		return 0
 	}
 	requests, per := l.own(now)
-	granted := l.within(now, per)
-	switch beyond := len(granted) + l.places - requests; {
+	sent := l.within(now, per)
+	switch beyond := len(sent) + l.granted + l.places - requests; {
 	case requests == 0:
 		return l.shares.grows(now, l.span()) // it has by then
 	case beyond < 0:
 		l.places++
 		return 0
-	case beyond >= len(granted):
+	case beyond >= len(sent):
 		return min(l.per, placesTurnOver)
 	default:
-		return l.shares.grows(now, min(granted[beyond].Add(per).Sub(now), l.per))
+		return l.shares.grows(now, min(sent[beyond].Add(per).Sub(now), l.per))
 	}
 }
 
-// placesTurnOver is how soon places become grants, mostly.
+// placesTurnOver is how soon what has a place is sent, mostly.
 const placesTurnOver = 50 * time.Millisecond
 
-// within are the grants of the last per. Those that no span reaches any more are dropped.
+// within are the requests of the last per. Those that no span reaches any more are dropped.
 func (l *limit) within(now time.Time, per time.Duration) []time.Time {
-	for len(l.granted) > 0 && !l.granted[0].Add(max(per, l.per)).After(now) {
-		l.granted = l.granted[1:]
+	for len(l.sent) > 0 && !l.sent[0].Add(max(per, l.per)).After(now) {
+		l.sent = l.sent[1:]
 	}
-	granted := l.granted
-	for len(granted) > 0 && !granted[0].Add(per).After(now) {
-		granted = granted[1:]
+	sent := l.sent
+	for len(sent) > 0 && !sent[0].Add(per).After(now) {
+		sent = sent[1:]
 	}
-	return granted
+	return sent
 }
 
 // giveBack gives a place back.
@@ -129,21 +130,31 @@ func (l *limit) giveBack() {
 	l.places--
 }
 
-// grant turns a place into a request that is sent now. It reports false, and the place
+// grant turns a place into a request that may be sent. It reports false, and the place
 // stays one, where there is no room any more, because the share shrank.
 func (l *limit) grant(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.requests > 0 {
 		requests, per := l.own(now)
-		if len(l.within(now, per)) >= requests {
+		if len(l.within(now, per))+l.granted >= requests {
 			return false
 		}
-		l.granted = append(l.granted, now)
-		l.usage.add(now)
 	}
+	l.granted++
 	l.places--
 	return true
+}
+
+// leaves notes that a request which was granted is sent now.
+func (l *limit) leaves(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.granted--
+	if l.requests > 0 {
+		l.sent = append(l.sent, now)
+		l.usage.add(now)
+	}
 }
 
 // bucket is a limit that the feeds share which name it, and a pause while the service
@@ -151,15 +162,42 @@ func (l *limit) grant(now time.Time) bool {
 type bucket struct {
 	name  string
 	may   func() bool // nil: always
+	above []*limit    // the nearest first
+	*pot
+}
+
+// pot is what the clients of a tenant share of a bucket.
+type pot struct {
 	limit limit
-	above []*limit // the nearest first
 
 	mu     sync.Mutex
 	paused time.Time // no request before
 }
 
+// Buckets are those of one tenant. The service counts its requests over all that ask for it, so the clients
+// of a tenant share them, and the next one goes on with those of the last. The zero value is ready for use, by
+// several goroutines.
+type Buckets struct {
+	mu   sync.Mutex
+	pots map[string]*pot
+}
+
+func (b *Buckets) pot(name string) *pot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pots[name] == nil {
+		if b.pots == nil {
+			b.pots = map[string]*pot{}
+		}
+		b.pots[name] = newPot()
+	}
+	return b.pots[name]
+}
+
+func newPot() *pot { return &pot{limit: limit{turn: make(chan struct{}, 1)}} }
+
 func newBucket(name string, above ...*limit) *bucket {
-	return &bucket{name: name, limit: limit{turn: make(chan struct{}, 1)}, above: above}
+	return &bucket{name: name, above: above, pot: newPot()}
 }
 
 // bucket gives the budget that a feed draws on.
@@ -169,8 +207,7 @@ func (c *Client) bucket(feed *definition.Feed) *bucket {
 	defer c.mu.Unlock()
 	b := c.buckets[name]
 	if b == nil {
-		b = newBucket(name, c.above...)
-		b.may = c.options.May
+		b = &bucket{name: name, may: c.options.May, above: c.above, pot: c.options.Buckets.pot(name)}
 		c.buckets[name] = b
 	}
 	if feed.RateLimit != nil {
@@ -182,14 +219,14 @@ func (c *Client) bucket(feed *definition.Feed) *bucket {
 	return b
 }
 
-// wait blocks until a request may be sent, and takes it from the budgets. What
-// it waits because of throttling is at most patience, and is returned; it
+// wait blocks until a request may be sent, and takes it from the budgets; sent is to be called once, when it
+// is. What it waits because of throttling is at most patience, and is returned; it
 // returns ErrThrottled where the pause lasts longer. begin is called last; end undoes it where
 // the request may not be sent after all.
 //
-// A request is taken from all levels in one moment, that of sending: a grant that then
-// waits for something else would be sent later than it is counted, and the requests of two spans at
-// one time. To get there it reserves a place, which is counted but has no time yet, at the bucket,
+// A request counts at all levels from one moment, that of sending: one that then
+// waits for something else, as a token or a connection, would be sent later than it is counted, and the requests of
+// two spans at one time. To get there it reserves a place, which is counted but has no time yet, at the bucket,
 // then at the tenant, then at the application, and then begins. So nobody has anything of
 // an upper level who still waits at a lower one, be it for room or for the end of a pause.
 func (b *bucket) wait(ctx context.Context, patience time.Duration, begin func(context.Context) error, end func()) (throttled time.Duration, err error) {
@@ -235,10 +272,6 @@ func (b *bucket) ascend(ctx context.Context, begin func(context.Context) error, 
 	if err := begin(ctx); err != nil {
 		return false, err
 	}
-	if b.may != nil && !b.may() {
-		end()
-		return false, errMayNot
-	}
 	now := time.Now()
 	if b.pausedFor(now) > 0 || !b.limit.grant(now) {
 		end()
@@ -248,6 +281,15 @@ func (b *bucket) ascend(ctx context.Context, begin func(context.Context) error, 
 		level.grant(now) // there is room: at these levels there are no shares
 	}
 	return true, nil
+}
+
+// sent notes that the request which [bucket.wait] granted is sent now.
+func (b *bucket) sent() {
+	now := time.Now()
+	b.limit.leaves(now)
+	for _, level := range b.above {
+		level.leaves(now)
+	}
 }
 
 // errMayNot ends what is about to be cancelled anyhow.

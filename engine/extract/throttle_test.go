@@ -27,7 +27,11 @@ func most(at []time.Time, per time.Duration) int {
 
 // pass waits for a request that nothing else holds up.
 func pass(ctx context.Context, b *bucket, patience time.Duration) (time.Duration, error) {
-	return b.wait(ctx, patience, func(context.Context) error { return nil }, func() {})
+	throttled, err := b.wait(ctx, patience, func(context.Context) error { return nil }, func() {})
+	if err == nil {
+		b.sent()
+	}
+	return throttled, err
 }
 
 // TestShares lets several processes use one limit as fast as it lets them, while
@@ -54,11 +58,11 @@ func TestShares(t *testing.T) {
 			held := make([]int, c.processes)
 			for i := range limits {
 				limits[i] = &NewBudget(c.requests, per).limit
-				limits[i].share(start, 0, 0)
+				limits[i].share(start, nil, 0, 0)
 			}
 			span := limits[0].per
 			held[0] = c.parts
-			limits[0].share(start, 1, 0)
+			limits[0].share(start, nil, 1, 0)
 			var all []time.Time
 			const steps = 200 // in a span
 			for now := start; now.Before(start.Add(40 * per)); now = now.Add(per / steps) {
@@ -67,11 +71,11 @@ func TestShares(t *testing.T) {
 					if held[from] > 0 && from != to {
 						n := 1 + random.IntN(held[from])
 						held[from], held[to] = held[from]-n, held[to]+n
-						rest := limits[from].share(now, float64(held[from])/float64(c.parts), 0)
+						rest := limits[from].share(now, nil, float64(held[from])/float64(c.parts), 0)
 						if random.IntN(3) == 0 {
 							rest = -1 // it is not known
 						}
-						limits[to].share(now, float64(held[to])/float64(c.parts), rest)
+						limits[to].share(now, nil, float64(held[to])/float64(c.parts), rest)
 					}
 				}
 				for _, i := range random.Perm(c.processes) {
@@ -79,6 +83,7 @@ func TestShares(t *testing.T) {
 						if !limits[i].grant(now) {
 							t.Fatal("a place without room")
 						}
+						limits[i].leaves(now)
 						all = append(all, now)
 					}
 				}
@@ -119,7 +124,7 @@ func TestShareSteps(t *testing.T) {
 	} {
 		now := start.Add(s.at)
 		if s.share >= 0 {
-			l.share(now, s.share, -1)
+			l.share(now, nil, s.share, -1)
 		}
 		l.mu.Lock()
 		requests, per := l.own(now)
@@ -299,6 +304,7 @@ func TestBegin(t *testing.T) {
 			if _, err := b.wait(t.Context(), time.Hour, begin, func() { ended++ }); err != nil {
 				t.Error(err)
 			}
+			b.sent()
 		})
 		synctest.Wait()
 		if _, err := pass(t.Context(), other, 0); err != nil || time.Since(started) > 0 {
@@ -308,8 +314,8 @@ func TestBegin(t *testing.T) {
 		if len(began) != 2 || began[0] != 0 || began[1] != 61*time.Second || ended != 1 {
 			t.Errorf("it began after %v, and ended %d times", began, ended)
 		}
-		if sent := b.limit.granted; len(sent) != 1 || sent[0].Sub(started) != 62*time.Second || b.limit.places != 0 || c.above[0].places != 0 {
-			t.Errorf("granted %v, %d and %d places left", sent, b.limit.places, c.above[0].places)
+		if sent := b.limit.sent; len(sent) != 1 || sent[0].Sub(started) != 62*time.Second || b.limit.places != 0 || c.above[0].places != 0 {
+			t.Errorf("sent %v, %d and %d places left", sent, b.limit.places, c.above[0].places)
 		}
 		failed := errors.New("begin failed")
 		if _, err := other.wait(t.Context(), 0, func(context.Context) error { return failed }, func() {}); !errors.Is(err, failed) || c.above[0].places != 0 {

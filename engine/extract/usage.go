@@ -25,10 +25,7 @@ type usage struct {
 	failed bool // and that was told
 }
 
-// usageFolder is within the folder of a client's usage.
-const usageFolder = "requests"
-
-// keep has the grants of the limit written to a file, and takes over what an earlier process
+// keep has the requests of the limit written to a file, and takes over what an earlier process
 // wrote there. It is called again when the limit has changed.
 func (l *limit) keep(dir, name string, log *slog.Logger) {
 	l.mu.Lock()
@@ -36,17 +33,17 @@ func (l *limit) keep(dir, name string, log *slog.Logger) {
 	if l.requests == 0 || l.usage != nil && l.usage.places >= l.requests {
 		return
 	}
-	u := &usage{path: filepath.Join(dir, usageFolder, url.PathEscape(name)+".times"), places: l.requests, log: log}
+	u := &usage{path: filepath.Join(dir, url.PathEscape(name)+".times"), places: l.requests, log: log}
 	now := time.Now()
 	if l.usage == nil {
 		before, err := u.read(now)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			u.fail(err)
 		}
-		l.granted = append(before, l.granted...)
+		l.sent = append(before, l.sent...)
 	}
 	l.usage = u
-	u.begin(l.granted)
+	u.begin(l.sent)
 }
 
 // read gives the times in the file, the oldest first. One of a clock that was ahead is now.

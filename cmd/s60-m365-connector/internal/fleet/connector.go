@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type Process struct {
 	requests  http.RoundTripper // to Microsoft
 	delivers  http.RoundTripper // to destinations
 	appBudget *extract.Budget   // nil: no limit, of one tenant too
+	buckets   sync.Map          // of *extract.Buckets, by TENANT_ID: two files may name one tenant
 }
 
 // Connector is everything that a run holds open for one tenant.
@@ -96,6 +98,9 @@ func budget(l settings.RateLimit) *extract.Budget {
 	return extract.NewBudget(l.Requests, l.Per)
 }
 
+// requestsDir is a folder in STATE_DIR that says what was sent of limits.
+const requestsDir = "requests"
+
 // connections is how many idle ones to a host are kept for each worker: what a window
 // uses at a time, mostly.
 const connections = 4
@@ -118,7 +123,7 @@ func OpenProcess(ctx context.Context, s *settings.Settings, o Options) (_ *Proce
 		p.Log.Warn(warning)
 	}
 	if p.appBudget != nil {
-		p.appBudget.Keep(s.StateDir, "app", p.Log)
+		p.appBudget.Keep(filepath.Join(s.StateDir, requestsDir), "app", p.Log)
 	}
 	if len(o.Only) > 0 {
 		p.only = map[string]bool{}
@@ -175,9 +180,16 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 		return nil, program.Exit(program.Usage, err)
 	}
 	options := ClientOptions(s, credential, c.Log)
-	options.Transport, options.Budget, options.Tenant, options.UsageDir = p.requests, p.appBudget, budget(s.TenantRate), s.StateFolder()
+	options.Transport, options.Budget, options.Tenant = p.requests, p.appBudget, budget(s.TenantRate)
 	if options.Tenant != nil {
-		options.Tenant.Keep(options.UsageDir, "tenant", c.Log)
+		options.Tenant.Keep(filepath.Join(s.StateFolder(), requestsDir), "tenant", c.Log)
+	}
+	options.UsageDir = filepath.Join(p.Settings.StateDir, requestsDir)
+	if s.Tenant != "" {
+		id := strings.ToLower(s.TenantID)
+		options.UsageDir = filepath.Join(options.UsageDir, id)
+		buckets, _ := p.buckets.LoadOrStore(id, &extract.Buckets{})
+		options.Buckets = buckets.(*extract.Buckets)
 	}
 	if p.replica != nil {
 		options.May = p.replica.MayWork
@@ -280,6 +292,9 @@ func (c *Connector) run(ctx context.Context) error {
 
 // Close releases what the connector holds; the state is safe without it.
 func (c *Connector) Close() error {
+	if c.client != nil {
+		c.client.Close()
+	}
 	if c.dest == nil {
 		return nil
 	}
