@@ -2,7 +2,6 @@ package extract
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -185,12 +184,6 @@ func (r *Reader) wrap(err error) error {
 		return fmt.Errorf("feed %s: %w", r.feed.Name, err)
 	}
 	return fmt.Errorf("feed %s (%s): %w", r.feed.Name, r.partition, err)
-}
-
-// digest is a short name of a text, for sets of many.
-func digest(s string) [16]byte {
-	sum := sha256.Sum256([]byte(s))
-	return [16]byte(sum[:16])
 }
 
 // Probe asks for the first page of a window and takes nothing of it but the number of

@@ -51,7 +51,7 @@ func (w *walk) run(ctx context.Context, r *Reader) error {
 	}
 	var (
 		at      page
-		seen    = map[[16]byte]bool{}
+		met     [16]byte // the request of the last page whose number is a power of two, see below
 		seed    = maphash.MakeSeed()
 		before  uint64 // the hash of the last page, for styles that count
 		nothing int    // pages in a row
@@ -62,12 +62,16 @@ func (w *walk) run(ctx context.Context, r *Reader) error {
 		if err != nil {
 			return err
 		}
-		if seen[id] {
+		// A list has any number of pages, so not all are remembered: a loop meets the
+		// remembered one again once that lies within it (Brent's cycle detection).
+		if id == met {
 			return fmt.Errorf("%s %d: the link to the next page leads back to a page that was read (%s); the walk would never end", w.what, at.number, place(next.url))
 		}
-		seen[id] = true
 		at.before += at.records
 		at.number++
+		if at.number&(at.number-1) == 0 {
+			met = id
+		}
 		at.records = 0
 		var hash maphash.Hash
 		u := &pageURL{answered: next.url}
