@@ -89,7 +89,8 @@ type intake struct {
 
 // Known implements [extract.Sink].
 func (in *intake) Known(item string, at time.Time) (bool, error) {
-	if item == "" { // it has no key: it is fetched whenever it is listed, and counted by its records
+	if item == "" { // it has no key: it is fetched whenever it is listed
+		in.count(func(c *checkpoint.Counts) { c.Items++ })
 		return false, nil
 	}
 	key := in.p.itemKey(item)
@@ -317,6 +318,9 @@ func (s *source) End() error {
 	}
 	in.count(func(c *checkpoint.Counts) { c.ItemsFetched++ })
 	key := in.p.itemKey(s.item)
+	if !in.items.holds(key) { // it has no key of its own, by which it would be known again
+		return nil
+	}
 	if in.young.holds(key) { // it is fetched once more, when it is older
 		return in.packer.also(in.packer.ctx, nil, in.p.youngKey(s.item))
 	}

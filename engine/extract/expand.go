@@ -2,6 +2,7 @@ package extract
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -202,7 +203,7 @@ func (l *lister) record(_ context.Context, raw []byte) error {
 		return nil
 	}
 	if e.URL != "" && it.url == "" {
-		l.sink.Skipped(it.key, fmt.Sprintf("the list gives no URL at %q", e.URL))
+		l.sink.Skipped(cmp.Or(it.key, fmt.Sprintf("number %d", l.items)), fmt.Sprintf("the list gives no URL at %q", e.URL))
 		return nil
 	}
 	if e.URL == "" || len(e.Add) > 0 || len(e.Request.Query) > 0 {
@@ -286,7 +287,7 @@ func (r *Reader) fetch(ctx context.Context, it item, env map[string]any, sink Si
 			case !giveUp:
 				return &goneForNow{reason}
 			}
-			sink.Skipped(it.key, reason)
+			sink.Skipped(cmp.Or(it.key, first.url.Path), reason)
 			return nil
 		},
 	}

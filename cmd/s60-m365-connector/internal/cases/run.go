@@ -41,6 +41,7 @@ const tenant = "11111111-2222-4333-8444-555555555555"
 var Fixed = map[string]any{
 	"TENANT_ID": tenant, "CLIENT_ID": "00000000-1111-2222-3333-444444444444", "PUBLISHER_ID": tenant, "MS_CLOUD": "commercial",
 	"MS_LOGIN_BASE": "https://login.microsoftonline.com", "MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
+	"MS_DEFENDER_BASE": "https://api.securitycenter.microsoft.com",
 	"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "FEEDS": []any{}, "ENVIRONMENT": "",
 }
 
@@ -162,6 +163,9 @@ func (x *Expect) read(store checkpoint.Store, feed string) error {
 		if entry.Feed == feed {
 			sum.Add(&entry.Counts)
 		}
+	}
+	if items, records := sum.Difference(); items != 0 || records != 0 {
+		return fmt.Errorf("the ledger does not add up: %d items and %d records are not accounted for", items, records)
 	}
 	raw, err := json.Marshal(sum)
 	if err != nil {
