@@ -17,7 +17,7 @@ func load(t *testing.T, named ...any) (*definition.Set, map[string]any) {
 	t.Helper()
 	settings := map[string]any{
 		"TENANT_ID": "11111111-2222-4333-8444-555555555555", "PUBLISHER_ID": "99999999-2222-4333-8444-555555555555",
-		"MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
+		"MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com", "MS_DEFENDER_BASE": "https://api.securitycenter.microsoft.com",
 		"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "MGMT_CONTENT_TYPES": []any{"Audit.Exchange"}, "FEEDS": named,
 	}
 	set, problems := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: settings})

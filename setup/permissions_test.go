@@ -58,7 +58,7 @@ func rows(t *testing.T) []row {
 	table := readTable(t)
 	settings := map[string]any{
 		"TENANT_ID": "11111111-2222-4333-8444-555555555555", "PUBLISHER_ID": "11111111-2222-4333-8444-555555555555",
-		"MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
+		"MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com", "MS_DEFENDER_BASE": "https://api.securitycenter.microsoft.com",
 		"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "MGMT_CONTENT_TYPES": []any{"Audit.General", "DLP.All"}, "FEEDS": []any{},
 	}
 	set, problems := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: settings})

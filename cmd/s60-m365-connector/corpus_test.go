@@ -218,7 +218,7 @@ func lookPath(ts *testscript.TestScript, name string) (string, error) {
 func environmentOf(ts *testscript.TestScript) []string {
 	var env []string
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "MS_LOGIN_BASE", "MS_MANAGE_BASE",
-		"MS_GRAPH_BASE", "S60_INGEST_BASE", "PROJECT_ID", "TOKEN", "TOKEN_FILE", "S60_COLLECTOR_BASE", "STATE_DIR", "CONFIG_DIR", "LISTEN_ADDR",
+		"MS_GRAPH_BASE", "MS_DEFENDER_BASE", "S60_INGEST_BASE", "PROJECT_ID", "TOKEN", "TOKEN_FILE", "S60_COLLECTOR_BASE", "STATE_DIR", "CONFIG_DIR", "LISTEN_ADDR",
 		"INITIAL_LOOKBACK_MINUTES", "DELIVERY_FORMAT", "MGMT_CONTENT_TYPES", "ENABLE_GRAPH", "ENABLE_MGMT_ACTIVITY", "OUTPUT", "LOG_LEVEL"} {
 		if value := ts.Getenv(name); value != "" || name == "LISTEN_ADDR" {
 			env = append(env, name+"="+value)

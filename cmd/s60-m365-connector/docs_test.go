@@ -91,14 +91,18 @@ func settingsTables(*testing.T) string {
 
 func cloudsTable(*testing.T) string {
 	var b strings.Builder
-	b.WriteString("| `MS_CLOUD` | `MS_LOGIN_BASE` | `MS_MANAGE_BASE` | `MS_GRAPH_BASE` |\n| --- | --- | --- | --- |\n")
+	b.WriteString("| `MS_CLOUD` | `MS_LOGIN_BASE` | `MS_MANAGE_BASE` | `MS_GRAPH_BASE` | `MS_DEFENDER_BASE` |\n| --- | --- | --- | --- | --- |\n")
 	for _, name := range settings.CloudNames {
 		c := settings.Clouds[name]
 		manage := "`" + c.Manage + "`"
 		if c.Manage == "" {
 			manage = "none: the Management feed is off by itself"
 		}
-		fmt.Fprintf(&b, "| `%s` | `%s` | %s | `%s` |\n", name, c.Login, manage, c.Graph)
+		defender := "`" + c.Defender + "`"
+		if c.Defender == "" {
+			defender = "none: its feed is off by itself"
+		}
+		fmt.Fprintf(&b, "| `%s` | `%s` | %s | `%s` | %s |\n", name, c.Login, manage, c.Graph, defender)
 	}
 	return b.String()
 }
@@ -181,7 +185,7 @@ func TestSettingsTable(t *testing.T) {
 			case value == settings.Unset:
 				continue
 			case value == "of the cloud":
-				value = map[string]string{"MS_LOGIN_BASE": settings.Clouds["commercial"].Login, "MS_MANAGE_BASE": settings.Clouds["commercial"].Manage, "MS_GRAPH_BASE": settings.Clouds["commercial"].Graph}[s.Name]
+				value = map[string]string{"MS_LOGIN_BASE": settings.Clouds["commercial"].Login, "MS_MANAGE_BASE": settings.Clouds["commercial"].Manage, "MS_GRAPH_BASE": settings.Clouds["commercial"].Graph, "MS_DEFENDER_BASE": settings.Clouds["commercial"].Defender}[s.Name]
 			case value == "name of the host":
 				value, _ = os.Hostname() //nolint:errcheck // then it has no name of its own
 			case strings.HasPrefix(value, "`"):

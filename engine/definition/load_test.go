@@ -19,7 +19,7 @@ import (
 var settings = map[string]any{
 	"TENANT_ID": "11111111-2222-4333-8444-555555555555", "CLIENT_ID": "9e714052-0000-4000-8000-000000000005",
 	"PUBLISHER_ID": "11111111-2222-4333-8444-555555555555", "MS_CLOUD": "commercial",
-	"MS_LOGIN_BASE": "https://login.example", "MS_MANAGE_BASE": "https://manage.example", "MS_GRAPH_BASE": "https://graph.example",
+	"MS_LOGIN_BASE": "https://login.example", "MS_MANAGE_BASE": "https://manage.example", "MS_GRAPH_BASE": "https://graph.example", "MS_DEFENDER_BASE": "https://defender.example",
 	"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true,
 	"MGMT_CONTENT_TYPES": []any{"Audit.Exchange", "DLP.All"}, "FEEDS": []any{}, "ENVIRONMENT": "",
 }

@@ -106,7 +106,7 @@ func TestModelines(t *testing.T) {
 // TestExamples loads the examples of the documentation as they stand.
 func TestExamples(t *testing.T) {
 	settings := map[string]any{
-		"TENANT_ID": "t", "PUBLISHER_ID": "p", "MS_MANAGE_BASE": "https://manage.example", "MS_GRAPH_BASE": "https://graph.example",
+		"TENANT_ID": "t", "PUBLISHER_ID": "p", "MS_MANAGE_BASE": "https://manage.example", "MS_GRAPH_BASE": "https://graph.example", "MS_DEFENDER_BASE": "https://defender.example",
 		"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "MGMT_CONTENT_TYPES": []any{"Audit.Exchange"},
 	}
 	files, _ := filepath.Glob("testdata/examples/*.yaml")

@@ -102,7 +102,7 @@ func (s *Simulator) applications(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if !r.URL.Query().Has("$filter") {
-		for _, other := range s.standing("applications") {
+		for _, other := range s.standing("applications", "", s.now().UTC()) {
 			value = append(value, other)
 		}
 	}

@@ -10,10 +10,10 @@
 //
 // # Services
 //
-// [Start] opens five listeners, so that token scopes and host checks are real:
-// login, the Office 365 Management Activity API, Microsoft Graph, Secure60
-// ingest, and a Secure60 collector. A sixth, foreign, host belongs to nobody:
-// a token that arrives there is a leak, and is reported.
+// [Start] opens six listeners, so that token scopes and host checks are real:
+// login, the Office 365 Management Activity API, Microsoft Graph, Defender for
+// Endpoint, Secure60 ingest, and a Secure60 collector. A seventh, foreign, host
+// belongs to nobody: a token that arrives there is a leak, and is reported.
 //
 // # Records
 //

@@ -118,7 +118,7 @@ var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Redirect, Flood
 // faultTargets are all targets of faults.
 func faultTargets() []string {
 	all := []string{"login", "manage", "manage.list", "manage.start", "manage.stop", "manage.content", "manage.notifications", "manage.blob",
-		"ingest", "collector", "tenant", "graph"}
+		"ingest", "collector", "tenant", "graph", "defender"}
 	for i := range endpoints {
 		all = append(all, endpoints[i].target())
 	}

@@ -9,19 +9,20 @@ import (
 	"time"
 )
 
-// This file is Microsoft Graph on the wire: routing, permissions, licences,
-// limits and errors.
+// This file is Microsoft Graph on the wire, and what is like it: routing, permissions,
+// licences, limits and errors.
 
 // endpoint is one set of Graph. A new one is a row of endpoints. What is a log or a table of made-up
 // rows says so by streams or table; whatever answers otherwise (a query in the body of a POST, a
 // delta, a job, a present state) brings its own method and serve, and gets licence, permission,
 // budget and faults from here. A path that ends in / takes whatever follows it.
 type endpoint struct {
+	service   string // empty: graph
 	method    string // empty: GET
 	path      string
 	entity    string   // as error messages name the type
 	roles     []string // one of them is enough
-	denied    string   // the error of a missing permission: audit, protection or directory
+	denied    string   // the error of a missing permission: audit, protection, directory or defender
 	licence   string   // Free, P1 or P2
 	budget    string
 	top       int // default page size
@@ -79,6 +80,11 @@ var endpoints = []endpoint{
 	{path: "identityProtection/riskyAgents", roles: []string{"IdentityRiskyAgent.Read.All"}, denied: "protection", licence: P2, budget: "protection", serve: (*Simulator).objects},
 	{path: "identityProtection/agentRiskDetections", roles: []string{"IdentityRiskyAgent.Read.All"}, denied: "protection", licence: P2, budget: "protection", serve: (*Simulator).objects},
 	{path: "auditLogs/customSecurityAttributeAudits", roles: []string{"CustomSecAttributeAuditLogs.Read.All"}, denied: "audit", budget: "reports", serve: (*Simulator).objects},
+	{path: "admin/exchange/tracing/messageTraces", roles: []string{"ExchangeMessageTrace.Read.All"}, denied: "protection", budget: "trace", serve: (*Simulator).objects},
+	{path: "admin/exchange/tracing/messageTraces/", roles: []string{"ExchangeMessageTrace.Read.All"}, denied: "protection", budget: "trace", serve: (*Simulator).objects},
+	{service: "defender", path: "machineactions", roles: []string{"Machine.Read.All"}, denied: "defender", budget: "defender", serve: (*Simulator).objects},
+	{path: "security/runHuntingQuery", method: http.MethodPost, roles: []string{"ThreatHunting.Read.All"}, denied: "protection", budget: "hunting", serve: (*Simulator).runHuntingQuery},
+	{path: "users/delta", roles: []string{"User.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).delta},
 	{path: "auditLogs/signUps", roles: []string{"AuditLog.Read.All", "Directory.Read.All"}, denied: "audit", budget: "reports", serve: (*Simulator).objects},
 }
 
@@ -121,6 +127,16 @@ func header(w http.ResponseWriter, name string) string {
 }
 
 func (s *Simulator) serveGraph(w http.ResponseWriter, r *http.Request) {
+	s.serveEndpoints(w, r, "graph", "v1.0", "beta")
+}
+
+// serveDefender is the API of Defender for Endpoint, which is OData as Graph is.
+func (s *Simulator) serveDefender(w http.ResponseWriter, r *http.Request) {
+	s.serveEndpoints(w, r, "defender", "api")
+}
+
+// serveEndpoints serves the endpoints of a service, whose paths begin with a version.
+func (s *Simulator) serveEndpoints(w http.ResponseWriter, r *http.Request, service string, versions ...string) {
 	id := guidText(s.opts.Seed ^ uint64(s.requests.Add(1)))
 	w.Header()["request-id"] = []string{id}
 	if own := r.Header.Get("client-request-id"); own != "" && len(own) < 100 {
@@ -130,12 +146,15 @@ func (s *Simulator) serveGraph(w http.ResponseWriter, r *http.Request) {
 	w.Header()["x-ms-ags-diagnostic"] = []string{`{"ServerInfo":{"DataCenter":"Simulated","Slice":"E","Ring":"1","ScaleUnit":"001","RoleInstance":"SIM01"}}`}
 
 	version, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	if version != "v1.0" && version != "beta" {
+	if !slices.Contains(versions, version) {
 		s.graphError(w, r, 404, "ResourceNotFound", "Invalid version: %s", version)
 		return
 	}
 	set, key, _ := strings.Cut(rest, "(")
 	is := func(e endpoint) bool {
+		if cmp.Or(e.service, "graph") != service {
+			return false
+		}
 		if below, ok := strings.CutSuffix(e.path, "/"); ok {
 			return len(set) > len(below) && strings.EqualFold(set[:len(below)+1], below+"/")
 		}
@@ -145,7 +164,7 @@ func (s *Simulator) serveGraph(w http.ResponseWriter, r *http.Request) {
 	if i < 0 {
 		i = slices.IndexFunc(endpoints, is) // which refuses the method
 	}
-	if i < 0 || key != "" && endpoints[i].path != "applications" {
+	if i < 0 || key != "" && endpoints[i].path != "applications" && !strings.HasSuffix(endpoints[i].path, "/") {
 		s.graphError(w, r, 404, "ResourceNotFound", "Resource not found for the segment '%s'.", set)
 		return
 	}
@@ -162,11 +181,11 @@ func (s *Simulator) serveGraph(w http.ResponseWriter, r *http.Request) {
 // target is the name that faults know an endpoint by.
 func (e *endpoint) target() string {
 	path := strings.TrimSuffix(e.path, "/")
-	return "graph." + path[strings.LastIndexByte(path, '/')+1:]
+	return cmp.Or(e.service, "graph") + "." + path[strings.LastIndexByte(path, '/')+1:]
 }
 
 func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, beta bool, hit faultSet) {
-	c, flaw := s.checkToken(r, s.GraphBase())
+	c, flaw := s.checkToken(r, s.base(cmp.Or(e.service, "graph")))
 	if hit.has(Expired) {
 		flaw = tokenExpired
 	}
@@ -197,6 +216,8 @@ func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, b
 			s.graphError(w, r, 403, "Authentication_MSGraphPermissionMissing", "The principal does not have required Microsoft Graph permission(s): %s", e.roles[0])
 		case "protection":
 			s.graphError(w, r, 403, "Forbidden", "You cannot perform the requested operation, required scopes are missing in the token.")
+		case "defender":
+			s.graphError(w, r, 403, "Forbidden", "The application does not have any of the required application permissions (%s) to access the resource.", strings.Join(e.roles, ", "))
 		default:
 			s.graphError(w, r, 403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
 		}
@@ -231,6 +252,12 @@ func (s *Simulator) graphBudget(w http.ResponseWriter, r *http.Request, budget s
 		ok, retry = s.allow("reports", 1, 5, 10*time.Second), []string{"10", "4.128", "7"}[s.requests.Load()%3]
 	case "protection":
 		ok = s.allow("protection", 1, 1, time.Second) // no Retry-After, as documented
+	case "trace":
+		ok, retry = s.allow("trace", 1, 100, 5*time.Minute), "60"
+	case "hunting":
+		ok, retry = s.allow("hunting", 1, 45, time.Minute), "20"
+	case "defender":
+		ok, retry = s.allow("defender", 1, 100, time.Minute), "20"
 	case "security":
 		ok, retry = s.allow("security", 1, 150, time.Minute), "12"
 	case "directory":

@@ -156,7 +156,7 @@ func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string,
 		answer["not_before"] = strconv.FormatInt(c.NotBefore.Unix(), 10)
 		answer["resource"] = resource
 	}
-	s.count("tokens." + map[bool]string{true: "manage", false: "graph"}[resource == s.ManageBase()])
+	s.count("tokens." + s.resourceOf(resource))
 	writeJSON(w, 200, answer)
 }
 
@@ -173,14 +173,34 @@ func (s *Simulator) granted(resource string) []string {
 	defer s.mu.Unlock()
 	var roles []string
 	for _, role := range s.roles {
-		if strings.HasPrefix(role, "ActivityFeed.") == (resource == s.ManageBase()) {
+		of := "graph"
+		switch {
+		case strings.HasPrefix(role, "ActivityFeed."):
+			of = "manage"
+		case strings.HasPrefix(role, "Machine."):
+			of = "defender"
+		}
+		if of == s.resourceOf(resource) {
 			roles = append(roles, role)
 		}
 	}
 	return roles
 }
 
-// resource reads what the token is to be for: exactly one of our two services.
+// resources are the services that tokens are for.
+var resources = []string{"manage", "graph", "defender"}
+
+// resourceOf is the service of a resource, "" if there is none.
+func (s *Simulator) resourceOf(resource string) string {
+	for _, name := range resources {
+		if s.base(name) == resource {
+			return name
+		}
+	}
+	return ""
+}
+
+// resource reads what the token is to be for: exactly one of our services.
 func (s *Simulator) resource(w http.ResponseWriter, scope, resource string, v1 bool) (string, bool) {
 	wanted := resource
 	if !v1 {
@@ -194,10 +214,8 @@ func (s *Simulator) resource(w http.ResponseWriter, scope, resource string, v1 b
 		}
 		wanted = strings.TrimSuffix(scope, "/.default")
 	}
-	for _, base := range []string{s.ManageBase(), s.GraphBase()} {
-		if strings.TrimSuffix(wanted, "/") == base {
-			return base, true
-		}
+	if base := strings.TrimSuffix(wanted, "/"); s.resourceOf(base) != "" {
+		return base, true
 	}
 	s.loginError(w, 400, 500011, "invalid_resource", "The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.", wanted, s.opts.TenantID)
 	return "", false

@@ -5,14 +5,15 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
 )
 
-// This file is the lists of Graph that are data alone: present states, such as policies and
-// role assignments, and short logs. records/objects.yaml has what they hold, by their paths.
+// This file is the lists of Graph and of Defender that are data alone: present states, such as policies
+// and role assignments, and short logs. records/objects.yaml has what they hold, by their paths.
 
 // object is one of a list: there from some time after the start until another.
 type object struct {
@@ -40,15 +41,15 @@ func readObjects() map[string][]object {
 	return file.Objects
 }
 
-// standing are the objects of a path as they are now.
-func (s *Simulator) standing(path string) (rows []json.RawMessage) {
-	now := s.now().UTC()
+// standing are the objects of a path as they are at a time; parent is what "*" stands for.
+func (s *Simulator) standing(path, parent string, at time.Time) (rows []json.RawMessage) {
 	for i, o := range objects[path] {
-		if since := now.Sub(s.start); since < o.From || o.Until > 0 && since >= o.Until {
+		if since := at.Sub(s.start); since < o.From || o.Until > 0 && since >= o.Until {
 			continue
 		}
 		var r record
-		s.world.begin(&r, recordID{feed: 0xff, index: textHash(path) ^ uint64(i)}, [36]byte{}, now)
+		s.world.begin(&r, recordID{feed: 0xff, index: textHash(path+parent) ^ uint64(i)}, [36]byte{}, at)
+		r.rowID = parent
 		r.activity = s.start.UTC() // what slots of time count from
 		rows = append(rows, o.row.append(nil, &r, 0))
 	}
@@ -58,8 +59,14 @@ func (s *Simulator) standing(path string) (rows []json.RawMessage) {
 // objects serves a list of records/objects.yaml, or the one object of a path that ends in "=".
 func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 	version, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	context, _ := json.Marshal(s.GraphBase() + "/" + version + "/$metadata#" + path)
-	if one := s.standing(path + "="); len(one) > 0 {
+	path, _, _ = strings.Cut(path, "(")
+	base := s.GraphBase()
+	if version == "api" {
+		base = s.DefenderBase()
+	}
+	context, _ := json.Marshal(base + "/" + version + "/$metadata#" + path)
+	now, id := s.now().UTC(), ""
+	if one := s.standing(path+"=", "", now); len(one) > 0 {
 		writeJSON(w, 200, json.RawMessage(slices.Concat([]byte(`{"@odata.context":`), context, []byte(","), bytes.TrimPrefix(one[0], []byte("{")))))
 		return
 	}
@@ -67,13 +74,13 @@ func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 		i := strings.LastIndexByte(path, '/')
 		parent, last := path[:i], path[i+1:]
 		if j := strings.LastIndexByte(parent, '/'); j > 0 {
-			parent = parent[:j]
+			parent, id = parent[:j], parent[j+1:]
 		}
 		path = parent + "/*/" + last
 	}
 	q := r.URL.Query()
 	kept := []json.RawMessage{}
-	for _, row := range s.standing(path) {
+	for _, row := range s.standing(path, id, now) {
 		var members map[string]any
 		if err := json.Unmarshal(row, &members); err != nil {
 			panic("simulator: an object of " + path + " is not JSON: " + err.Error())
@@ -93,12 +100,28 @@ func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 				continue
 			}
 		}
-		if id, ok := members["id"].(string); ok {
-			s.mu.Lock()
-			s.objectIDs[id] = true
-			s.mu.Unlock()
-		}
+		s.offer(members)
 		kept = append(kept, s.shaped(row, option(q, "select"), nil))
 	}
-	writeJSON(w, 200, map[string]any{"@odata.context": json.RawMessage(context), "value": kept})
+	first, _ := strconv.Atoi(option(q, "skiptoken")) //nolint:errcheck // the first page has none
+	top, err := strconv.Atoi(option(q, "top"))
+	if s.opts.PageSize > 0 && (err != nil || top > s.opts.PageSize) {
+		top = s.opts.PageSize
+	}
+	page := map[string]any{"@odata.context": json.RawMessage(context), "value": kept[min(max(first, 0), len(kept)):]}
+	if end := first + top; top > 0 && end < len(kept) {
+		page["value"] = kept[first:end]
+		q.Set("$skiptoken", strconv.Itoa(end))
+		page["@odata.nextLink"] = base + r.URL.EscapedPath() + "?" + q.Encode()
+	}
+	writeJSON(w, 200, page)
+}
+
+// offer remembers an object that was served: an event of it is no stranger.
+func (s *Simulator) offer(members map[string]any) {
+	if id, ok := members["id"].(string); ok {
+		s.mu.Lock()
+		s.objectIDs[id] = true
+		s.mu.Unlock()
+	}
 }

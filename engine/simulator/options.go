@@ -183,6 +183,7 @@ var DefaultRoles = []string{
 	"ProvisioningLog.Read.All", "AuditLogsQuery.Read.All",
 	"Application.Read.All", "Domain.Read.All", "Policy.Read.All", "RoleManagement.Read.Directory", "RoleEligibilitySchedule.Read.Directory", "SecurityEvents.Read.All",
 	"IdentityRiskyAgent.Read.All", "CustomSecAttributeAuditLogs.Read.All",
+	"ExchangeMessageTrace.Read.All", "ThreatHunting.Read.All", "Machine.Read.All",
 }
 
 func (o Options) withDefaults() Options {

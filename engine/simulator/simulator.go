@@ -127,7 +127,7 @@ func newTenant(o Options, start time.Time) *Simulator {
 
 // services are what listens, each with how a tenant serves a request.
 var services = map[string]func(*Simulator, http.ResponseWriter, *http.Request){
-	"login": (*Simulator).serveLogin, "manage": (*Simulator).serveManage, "graph": (*Simulator).serveGraph,
+	"login": (*Simulator).serveLogin, "manage": (*Simulator).serveManage, "graph": (*Simulator).serveGraph, "defender": (*Simulator).serveDefender,
 	"ingest": (*Simulator).serveIngest, "collector": (*Simulator).serveCollector, "foreign": (*Simulator).serveForeign,
 }
 
@@ -281,6 +281,10 @@ func (s *Simulator) ManageBase() string { return s.base("manage") }
 // GraphBase is the base URL of Graph, and the resource its tokens are for.
 func (s *Simulator) GraphBase() string { return s.base("graph") }
 
+// DefenderBase is the base URL of the API of Defender for Endpoint, and the resource
+// its tokens are for.
+func (s *Simulator) DefenderBase() string { return s.base("defender") }
+
 // IngestBase is the base URL of the Secure60 ingest endpoint.
 func (s *Simulator) IngestBase() string { return s.base("ingest") }
 
@@ -310,6 +314,7 @@ func (s *Simulator) Env() []string {
 		"MS_LOGIN_BASE=" + s.LoginBase(),
 		"MS_MANAGE_BASE=" + s.ManageBase(),
 		"MS_GRAPH_BASE=" + s.GraphBase(),
+		"MS_DEFENDER_BASE=" + s.DefenderBase(),
 		"S60_INGEST_BASE=" + s.IngestBase(),
 		"PROJECT_ID=" + s.opts.ProjectID,
 		"TOKEN=" + s.opts.Token,

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// This file is about many tenants behind the same five services: each a
+// This file is about many tenants behind the same services: each a
 // Simulator without listeners of its own, made when it is first asked for. A tenant's world
 // differs by its seed, which its ids, credentials and records follow from; what
 // costs memory, the people, is the first tenant's.
@@ -101,7 +101,7 @@ func (s *Simulator) tenantOf(service string, r *http.Request) *Simulator {
 	case "manage":
 		before, _, _ := strings.Cut(r.URL.Path, "/activity/feed/")
 		name = before[strings.LastIndexByte(before, '/')+1:]
-	case "graph":
+	case "graph", "defender":
 		name = tokenTenant(r)
 	case "ingest", "collector":
 		name = r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]

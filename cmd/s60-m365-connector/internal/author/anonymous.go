@@ -34,7 +34,8 @@ type replacement struct{ from, to string }
 func newAnonymizer(feed *definition.Feed, seeds map[string]string, bases []replacement) *anonymizer {
 	a := &anonymizer{
 		harmless: map[string]bool{}, segments: map[string]bool{}, bases: bases, known: map[string]string{}, counts: map[string]int{},
-		hosts: map[string]bool{"graph.microsoft.com": true, "manage.office.com": true, "login.microsoftonline.com": true, "security.microsoft.com": true},
+		hosts: map[string]bool{"graph.microsoft.com": true, "manage.office.com": true, "login.microsoftonline.com": true, "security.microsoft.com": true,
+			"api.securitycenter.microsoft.com": true},
 	}
 	for from, to := range seeds {
 		a.known[strings.ToLower(from)] = to

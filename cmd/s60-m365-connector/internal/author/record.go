@@ -45,7 +45,7 @@ func (r *Recording) Case(seen *Exchanges, name, file string) (*cases.Case, error
 	fixed := func(name string) string { return fmt.Sprint(cases.Fixed[name]) }
 	r.anonymous = newAnonymizer(r.Feed, map[string]string{
 		s.TenantID: fixed("TENANT_ID"), s.ClientID: fixed("CLIENT_ID"), fmt.Sprint(s.Names["PUBLISHER_ID"]): fixed("PUBLISHER_ID"),
-	}, []replacement{{s.GraphBase, fixed("MS_GRAPH_BASE")}, {s.ManageBase, fixed("MS_MANAGE_BASE")}, {s.LoginBase, fixed("MS_LOGIN_BASE")}})
+	}, []replacement{{s.GraphBase, fixed("MS_GRAPH_BASE")}, {s.ManageBase, fixed("MS_MANAGE_BASE")}, {s.LoginBase, fixed("MS_LOGIN_BASE")}, {s.DefenderBase, fixed("MS_DEFENDER_BASE")}})
 	if r.Partition != "" {
 		r.anonymous.harmless[r.Partition] = true
 	}

@@ -41,7 +41,7 @@ const tenant = "11111111-2222-4333-8444-555555555555"
 var Fixed = map[string]any{
 	"TENANT_ID": tenant, "CLIENT_ID": "00000000-1111-2222-3333-444444444444", "PUBLISHER_ID": tenant, "MS_CLOUD": "commercial",
 	"MS_LOGIN_BASE": "https://login.microsoftonline.com", "MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com",
-	"MS_DEFENDER_BASE": "https://api.securitycenter.microsoft.com",
+	"MS_DEFENDER_BASE":     "https://api.securitycenter.microsoft.com",
 	"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "FEEDS": []any{}, "ENVIRONMENT": "",
 }
 

@@ -267,7 +267,7 @@ func (d *tenantsDir) environment(file *definition.Tenant) map[string]string {
 		}
 	}
 	if given([]string{"MS_CLOUD"}) {
-		for _, base := range []string{"MS_LOGIN_BASE", "MS_MANAGE_BASE", "MS_GRAPH_BASE"} {
+		for _, base := range []string{"MS_LOGIN_BASE", "MS_MANAGE_BASE", "MS_GRAPH_BASE", "MS_DEFENDER_BASE"} {
 			delete(env, base)
 		}
 	}

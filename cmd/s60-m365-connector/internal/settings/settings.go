@@ -123,8 +123,8 @@ type Settings struct {
 	StreamFile    string        // with the credentials for it
 	Shadowed      []string      // destination settings that OUTPUT overrides
 
-	LoginBase, ManageBase, GraphBase string
-	Cloud                            string
+	LoginBase, ManageBase, GraphBase, DefenderBase string
+	Cloud                                          string
 
 	Poll, Lookback, Heartbeat time.Duration
 
@@ -164,17 +164,17 @@ type credential struct {
 // https://learn.microsoft.com/office/office-365-management-api/office-365-management-activity-api-reference
 var contentTypes = []string{"Audit.AzureActiveDirectory", "Audit.Exchange", "Audit.SharePoint", "Audit.General", "DLP.All"}
 
-// CloudBases are a cloud's login, Management API and Graph bases:
-// https://learn.microsoft.com/graph/deployments
-type CloudBases struct{ Login, Manage, Graph string }
+// CloudBases are a cloud's login, Management API, Graph and Defender for Endpoint bases:
+// https://learn.microsoft.com/graph/deployments, https://learn.microsoft.com/defender-endpoint/gov
+type CloudBases struct{ Login, Manage, Graph, Defender string }
 
 var Clouds = map[string]CloudBases{
-	"commercial": {"https://login.microsoftonline.com", "https://manage.office.com", "https://graph.microsoft.com"},
-	"gcc":        {"https://login.microsoftonline.com", "https://manage-gcc.office.com", "https://graph.microsoft.com"},
-	"gcchigh":    {"https://login.microsoftonline.us", "https://manage.office365.us", "https://graph.microsoft.us"},
-	"dod":        {"https://login.microsoftonline.us", "https://manage.protection.apps.mil", "https://dod-graph.microsoft.us"},
-	// Microsoft documents no Management API host for 21Vianet.
-	"china": {"https://login.partner.microsoftonline.cn", "", "https://microsoftgraph.chinacloudapi.cn"},
+	"commercial": {"https://login.microsoftonline.com", "https://manage.office.com", "https://graph.microsoft.com", "https://api.securitycenter.microsoft.com"},
+	"gcc":        {"https://login.microsoftonline.com", "https://manage-gcc.office.com", "https://graph.microsoft.com", "https://api-gcc.securitycenter.microsoft.us"},
+	"gcchigh":    {"https://login.microsoftonline.us", "https://manage.office365.us", "https://graph.microsoft.us", "https://api-gov.securitycenter.microsoft.us"},
+	"dod":        {"https://login.microsoftonline.us", "https://manage.protection.apps.mil", "https://dod-graph.microsoft.us", "https://api-gov.securitycenter.microsoft.us"},
+	// Microsoft documents no Management API host for 21Vianet, and none of Defender for Endpoint.
+	"china": {"https://login.partner.microsoftonline.cn", "", "https://microsoftgraph.chinacloudapi.cn", ""},
 }
 
 var CloudNames = []string{"commercial", "gcc", "gcchigh", "dod", "china"}
@@ -403,6 +403,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 	s.LoginBase = r.base("MS_LOGIN_BASE", bases.Login)
 	s.ManageBase = r.base("MS_MANAGE_BASE", bases.Manage)
 	s.GraphBase = r.base("MS_GRAPH_BASE", bases.Graph)
+	s.DefenderBase = r.base("MS_DEFENDER_BASE", bases.Defender)
 	// A cloud without this API has the feed off, unless somebody asks for it.
 	management := r.boolean("ENABLE_MGMT_ACTIVITY", s.ManageBase != "")
 	graph := r.boolean("ENABLE_GRAPH", true)
@@ -422,7 +423,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 
 	s.Names = map[string]any{
 		"TENANT_ID": s.TenantID, "CLIENT_ID": s.ClientID,
-		"MS_CLOUD": s.Cloud, "MS_LOGIN_BASE": s.LoginBase, "MS_MANAGE_BASE": s.ManageBase, "MS_GRAPH_BASE": s.GraphBase,
+		"MS_CLOUD": s.Cloud, "MS_LOGIN_BASE": s.LoginBase, "MS_MANAGE_BASE": s.ManageBase, "MS_GRAPH_BASE": s.GraphBase, "MS_DEFENDER_BASE": s.DefenderBase,
 		"ENABLE_MGMT_ACTIVITY": management, "ENABLE_GRAPH": graph,
 		"MGMT_CONTENT_TYPES": r.contentTypes(),
 		"FEEDS":              r.list("FEEDS"),

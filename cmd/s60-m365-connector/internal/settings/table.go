@@ -74,11 +74,12 @@ var Groups = []Group{
 		{"INITIAL_LOOKBACK_MINUTES", "1440", "How far back a feed begins that never ran. Microsoft keeps 7 days: `10080`."},
 		{"HEARTBEAT_INTERVAL_MINUTES", "15", "Between two `connector-heartbeat` events."},
 	}},
-	{"The cloud", "`MS_CLOUD` sets the three bases at once; each may be overridden. Scopes of tokens follow the bases.", false, []Setting{
+	{"The cloud", "`MS_CLOUD` sets the four bases at once; each may be overridden. Scopes of tokens follow the bases.", false, []Setting{
 		{"MS_CLOUD", "commercial", "`commercial`, `gcc`, `gcchigh`, `dod` or `china`."},
 		{"MS_LOGIN_BASE", "of the cloud", "Base URL of the service that gives tokens."},
 		{"MS_MANAGE_BASE", "of the cloud", "Base URL of the Management Activity API."},
 		{"MS_GRAPH_BASE", "of the cloud", "Base URL of Microsoft Graph."},
+		{"MS_DEFENDER_BASE", "of the cloud", "Base URL of the API of Defender for Endpoint."},
 		{"PUBLISHER_ID", "`TENANT_ID`", "Whose quota of the Management Activity API requests count against."},
 		{"TENANT_RATE_LIMIT", Unset, "The most requests to Microsoft in any span of time, of all feeds of the tenant: `500/10s`. Feeds have limits of their own beneath it."},
 	}},
