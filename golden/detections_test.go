@@ -16,6 +16,7 @@ import (
 
 	"github.com/secure60/s60-m365-connector/detections"
 	"github.com/secure60/s60-m365-connector/engine/transform"
+	"github.com/secure60/s60-m365-connector/mappings/vocabulary"
 )
 
 // stories are detections/<rule>.yaml: what must make the rule fire, and what is
@@ -48,7 +49,7 @@ func TestDetections(t *testing.T) {
 		t.Fatal(err)
 	}
 	mappers := make(map[string]*transform.Mapper)
-	meanings := meaningsOf(t, set)
+	meanings := vocabulary.Meanings(set)
 	known := make(map[string]bool)
 	for _, rule := range rules {
 		known[rule.Name+".yaml"] = true

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/sebdah/goldie/v2"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/mappings/vocabulary"
 )
 
 // TestFieldsPage holds docs/fields.md, which is generated, to the mappings.
@@ -25,112 +25,21 @@ func TestFieldsPage(t *testing.T) {
 // for each computed field, and none for others.
 func TestEveryFieldHasAMeaning(t *testing.T) {
 	set := shipped(t)
-	meanings, givers := meaningsOf(t, set), giversOf(set)
-	for _, name := range slices.Sorted(maps.Keys(givers)) {
-		if meanings[name] == nil {
-			t.Errorf("mappings/vocabulary.yaml has no meaning for %s, which %s gives", name, strings.Join(givers[name], ", "))
+	given := map[string]bool{}
+	for _, f := range vocabulary.Fields(set) {
+		if given[f.Name] = true; f.Meaning == "" {
+			t.Errorf("mappings/vocabulary.yaml has no meaning for %s, which %s gives", f.Name, strings.Join(f.GivenBy, ", "))
 		}
 	}
+	meanings := vocabulary.Meanings(set)
+	if len(meanings) == 0 {
+		t.Fatal("mappings/vocabulary.yaml lacks its table of meanings")
+	}
 	for _, name := range slices.Sorted(maps.Keys(meanings)) {
-		if givers[name] == nil {
+		if !given[name] {
 			t.Errorf("mappings/vocabulary.yaml has a meaning for %s, which no mapping gives", name)
 		}
 	}
-}
-
-func meaningsOf(t *testing.T, set *definition.Set) map[string]any {
-	t.Helper()
-	vocabulary := set.Mapping("vocabulary")
-	if vocabulary == nil || vocabulary.Tables["meanings"] == nil {
-		t.Fatal("mappings/vocabulary.yaml lacks its table of meanings")
-	}
-	return vocabulary.Tables["meanings"]
-}
-
-// giversOf are the names of the mappings that give each field, in order.
-func giversOf(set *definition.Set) map[string][]string {
-	givers := make(map[string][]string)
-	note := func(m *definition.Mapping, fields []definition.MappingField) {
-		for _, f := range fields {
-			if list := givers[f.Name.Value]; len(list) == 0 || list[len(list)-1] != m.Name {
-				givers[f.Name.Value] = append(list, m.Name)
-			}
-		}
-	}
-	for _, m := range set.Mappings {
-		note(m, m.Fields)
-		for _, c := range m.Cases {
-			note(m, c.Fields)
-		}
-	}
-	return givers
-}
-
-// operation is a word of the vocabulary.
-type operation struct {
-	phrase    string
-	originals []string
-	seen      map[string]bool
-}
-
-// operationLiteral is an operation that an expression names itself.
-var operationLiteral = regexp.MustCompile(`"([a-z]+(?:-[a-z]+)+)"`)
-
-// operationsOf are the operations that tables and expressions name, with the
-// originals that become them.
-func operationsOf(set *definition.Set) map[string]*operation {
-	operations := make(map[string]*operation)
-	add := func(name, original string) {
-		o := operations[name]
-		if o == nil {
-			o = &operation{seen: make(map[string]bool)}
-			operations[name] = o
-		}
-		if original != "" && !o.seen[original] {
-			o.seen[original] = true
-			o.originals = append(o.originals, original)
-		}
-	}
-	for _, m := range set.Mappings {
-		for name, table := range m.Tables {
-			if !strings.HasSuffix(name, "_operations") || name == "blocked_operations" {
-				continue
-			}
-			for original, to := range table {
-				add(fmt.Sprint(to), original)
-			}
-		}
-	}
-	literals := func(fields []definition.MappingField) {
-		for _, f := range fields {
-			if f.Name.Value == "operation" {
-				for _, literal := range operationLiteral.FindAllStringSubmatch(f.Expr.Value, -1) {
-					add(literal[1], "")
-				}
-			}
-		}
-	}
-	for _, m := range set.Mappings {
-		literals(m.Fields)
-		for _, c := range m.Cases {
-			literals(c.Fields)
-		}
-	}
-	phrases := func(name string) string {
-		for _, m := range set.Mappings {
-			for _, table := range slices.Sorted(maps.Keys(m.Tables)) {
-				if phrase := m.Tables[table][name]; phrase != nil && strings.HasSuffix(table, "phrases") {
-					return fmt.Sprint(phrase)
-				}
-			}
-		}
-		return strings.ReplaceAll(name, "-", " ")
-	}
-	for name, o := range operations {
-		o.phrase = phrases(name)
-		slices.Sort(o.originals)
-	}
-	return operations
 }
 
 // fieldsPage is docs/fields.md.
@@ -151,9 +60,8 @@ A field is left out where a record does not tell it. Flags are the texts ` + "`t
 | field | meaning | given by |
 | --- | --- | --- |
 `)
-	meanings, givers := meaningsOf(t, set), giversOf(set)
-	for _, name := range slices.Sorted(maps.Keys(givers)) {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, cell(meanings[name]), strings.Join(givers[name], ", "))
+	for _, f := range vocabulary.Fields(set) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Name, cell(f.Meaning), strings.Join(f.GivenBy, ", "))
 	}
 	b.WriteString(`
 ## Operations
@@ -174,22 +82,15 @@ Any other original that names an act is told likewise, entity first: ` + "`Creat
 | operation | in words | originals |
 | --- | --- | --- |
 `)
-	operations := operationsOf(set)
-	for _, name := range slices.Sorted(maps.Keys(operations)) {
-		o := operations[name]
+	for _, o := range vocabulary.Operations(set) {
 		var originals []string
-		for _, original := range o.originals {
+		for _, original := range o.Originals {
 			originals = append(originals, "`"+original+"`")
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, cell(o.phrase), strings.Join(originals, ", "))
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", o.Name, cell(o.Phrase), strings.Join(originals, ", "))
 	}
 	return b.String()
 }
 
 // cell is a text as a cell of a table.
-func cell(v any) string {
-	if v == nil {
-		return ""
-	}
-	return strings.ReplaceAll(fmt.Sprint(v), "|", `\|`)
-}
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
