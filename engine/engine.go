@@ -73,6 +73,8 @@ type Config struct {
 	// OnEvent sees each event that was delivered, from several goroutines; it
 	// must not keep the bytes. May be nil.
 	OnEvent func(feed string, event []byte)
+	// OnFailure is told of each round of a partition that failed, from several goroutines; may be nil.
+	OnFailure func(feed, partition string, at time.Time, text string)
 	// Restored says that the state was lost, and what was done about it; "": it was not.
 	// The destination is told once.
 	Restored string

@@ -331,6 +331,9 @@ func (p *partition) settle(err error) {
 	switched := fallback.IsZero() != p.position.FallbackUntil.IsZero()
 	p.position.FallbackUntil = fallback
 	p.mu.Unlock()
+	if err != nil && p.engine.OnFailure != nil {
+		p.engine.OnFailure(p.feed.Name, p.value, now, text)
+	}
 	switch {
 	case !changed && !switched:
 		return

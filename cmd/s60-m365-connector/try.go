@@ -79,7 +79,6 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
-	took := &author.Taken{Most: max(c.Records, 0)}
 	window := author.Newest(feed, time.Now())
 	if c.Record != "" { // a case begins with what is subscribed; as if one was just started, so that none is
 		if _, err := reader.Subscribe(ctx, time.Now(), false); err != nil {
@@ -89,10 +88,7 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 			return program.Exit(program.Failed, errors.New(doctor.InWords(err)))
 		}
 	}
-	err = reader.Read(ctx, window, took)
-	if errors.Is(err, author.ErrTaken) {
-		err = nil
-	}
+	records, err := author.First(ctx, reader, window, c.Records)
 	seen.Print(std.out)
 	if err != nil {
 		code := program.Failed
@@ -101,7 +97,7 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 		}
 		return program.Exit(code, errors.New(doctor.InWords(err)))
 	}
-	if len(took.Records) == 0 {
+	if len(records) == 0 {
 		if !window.From.IsZero() {
 			fmt.Fprintf(std.out, "\nNo record between %s and %s.\n", window.From.Format(time.RFC3339), window.To.Format(time.RFC3339))
 		}
@@ -109,7 +105,7 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 		return nil
 	}
 	mapper := defs.Mappings[feed.Mapping].NewMapper(transform.Constant{Name: "source_name", Value: feed.Name})
-	for i, record := range took.Records {
+	for i, record := range records {
 		event, _ := mapper.Append(nil, record)
 		author.SideBySide(std.out, i+1, mapper.Redacted(record), event)
 	}

@@ -61,6 +61,9 @@ type ClientOptions struct {
 	// Now is the clock of this host, as wrong as it is; time.Now unless given.
 	Now func() time.Time
 
+	// OnAsked sees each attempt at a request of a feed, from several goroutines; may be nil.
+	OnAsked func(Asked)
+
 	// Transport carries the requests; nil: one of the client's own. Clients of several
 	// tenants share one, see [NewTransport]; what it holds of HeaderTimeout is in force.
 	Transport http.RoundTripper

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -224,8 +225,11 @@ func unchanged(err error) error {
 
 // place is a URL as it may stand in an error: without query and user.
 func place(u *url.URL) string {
-	return u.Scheme + "://" + u.Host + u.EscapedPath()
+	return u.Scheme + "://" + u.Host + literalInPath.ReplaceAllString(u.EscapedPath(), "'…'")
 }
+
+// literalInPath is a text between apostrophes, which OData has in paths: an address of a record, say.
+var literalInPath = regexp.MustCompile(`(?:'|%27)[^/]*(?:'|%27)`)
 
 // oneLine makes a text from outside fit for an error: one line, with an end.
 func oneLine(s string) string { return transport.OneLine(s, 500) }

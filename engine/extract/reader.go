@@ -23,6 +23,7 @@ type Reader struct {
 
 	begin func(context.Context) error // of every request
 	end   func()
+	see   func(Asked) // every attempt; nil: nobody watches
 
 	fallback atomic.Pointer[time.Time] // until when it is used
 	started  error                     // how the last start of the subscription ended
@@ -38,7 +39,7 @@ type Reader struct {
 func NewReader(client *Client, feed *definition.Feed, partition string, vars map[string]any) (*Reader, error) {
 	r := &Reader{
 		client: client, feed: feed, partition: partition, vars: vars,
-		bucket: client.bucket(feed), hosts: map[string]bool{},
+		bucket: client.bucket(feed), hosts: map[string]bool{}, see: client.options.OnAsked,
 	}
 	r.Pace(func(context.Context) error { return nil }, func() {})
 	if _, ok := styles[feed.Paging.Style]; !ok && feed.Paging.Style != "" {

@@ -262,6 +262,7 @@ func (r *Reader) hint(status int) string {
 var requestIDs = []string{"Request-Id", "Client-Request-Id", "X-Request-Id", "X-Correlation-Id"}
 
 func (r *Reader) logRequest(q *http.Request, sent time.Time, answered *http.Response, bytes int64, err error) {
+	r.tell(q, sent, answered, bytes, err)
 	if !r.client.log.Enabled(q.Context(), slog.LevelDebug) {
 		return
 	}

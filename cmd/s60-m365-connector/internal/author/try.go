@@ -30,29 +30,39 @@ func Newest(feed *definition.Feed, now time.Time) extract.Window {
 	return extract.Window{From: to.Add(-feed.Window.Max), To: to}
 }
 
-var ErrTaken = errors.New("enough records")
-
-// Taken takes the first records of a read.
-type Taken struct {
-	Most int
-
-	mu      sync.Mutex
-	Records [][]byte
+// First reads a window until there are so many records, and gives them.
+func First(ctx context.Context, reader *extract.Reader, w extract.Window, records int) ([][]byte, error) {
+	took := &taken{most: max(records, 0)}
+	err := reader.Read(ctx, w, took)
+	if errors.Is(err, errTaken) {
+		err = nil
+	}
+	return took.records, err
 }
 
-func (t *Taken) Known(string, time.Time) (bool, error) { return false, nil }
+var errTaken = errors.New("enough records")
 
-func (t *Taken) Gone(string, string) (bool, error) { return true, nil }
+// taken takes the first records of a read.
+type taken struct {
+	most int
 
-func (t *Taken) Job(string) error { return nil }
+	mu      sync.Mutex
+	records [][]byte
+}
 
-func (t *Taken) Delta(string) {}
+func (t *taken) Known(string, time.Time) (bool, error) { return false, nil }
 
-func (t *Taken) Skipped(string, string) {}
+func (t *taken) Gone(string, string) (bool, error) { return true, nil }
 
-func (t *Taken) Open(string, time.Time) extract.Source { return takenSource{t: t} }
+func (t *taken) Job(string) error { return nil }
 
-type takenSource struct{ t *Taken }
+func (t *taken) Delta(string) {}
+
+func (t *taken) Skipped(string, string) {}
+
+func (t *taken) Open(string, time.Time) extract.Source { return takenSource{t: t} }
+
+type takenSource struct{ t *taken }
 
 // Damaged is a record that is no JSON: it is shown as it is not.
 func (takenSource) Damaged(context.Context, []byte, string) error { return nil }
@@ -61,12 +71,12 @@ func (takenSource) Damaged(context.Context, []byte, string) error { return nil }
 func (s takenSource) Record(_ context.Context, raw []byte) error {
 	s.t.mu.Lock()
 	defer s.t.mu.Unlock()
-	if len(s.t.Records) >= s.t.Most {
-		return ErrTaken
+	if len(s.t.records) >= s.t.most {
+		return errTaken
 	}
-	s.t.Records = append(s.t.Records, bytes.Clone(raw))
-	if len(s.t.Records) == s.t.Most {
-		return ErrTaken
+	s.t.records = append(s.t.records, bytes.Clone(raw))
+	if len(s.t.records) == s.t.most {
+		return errTaken
 	}
 	return nil
 }

@@ -155,6 +155,7 @@ func (d Demo) environment(sim *simulator.Simulator, state string) map[string]str
 	if listen, set := os.LookupEnv("LISTEN_ADDR"); set {
 		env["LISTEN_ADDR"] = listen
 	}
+	env["SHOW_EVENTS"] = "true" // nobody is in them
 	env["LOG_LEVEL"] = os.Getenv("LOG_LEVEL")
 	env["HEARTBEAT_INTERVAL_MINUTES"] = fmt.Sprint(heartbeat.Minutes())
 	env["POLLING_INTERVAL_MINUTES"] = fmt.Sprint(poll.Minutes())

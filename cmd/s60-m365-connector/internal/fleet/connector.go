@@ -19,6 +19,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/lease"
 	"github.com/secure60/s60-m365-connector/engine/load"
@@ -78,6 +79,7 @@ type Connector struct {
 	replaying  sync.Mutex
 	backfills  sync.Map // of feeds, under way
 	History    History  // of the status page
+	Recent     Recent   // of the pages of feeds
 }
 
 func NewLogger(s *settings.Settings, w io.Writer) *slog.Logger {
@@ -165,7 +167,7 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	c := &Connector{Process: p, Settings: s, Log: p.Log, Defs: p.Defs.With(s.Switched).With(p.only), Store: p.store}
 	if s.Tenant != "" {
 		c.Log, c.Store = p.Log.With("tenant", s.Tenant), checkpoint.Scope(p.store, s.Tenant)
-		c.History.every = sampleSeldom
+		c.History.every, c.Recent.few = sampleSeldom, true
 	}
 	defer func() {
 		if err != nil {
@@ -191,6 +193,7 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 		buckets, _ := p.buckets.LoadOrStore(id, &extract.Buckets{})
 		options.Buckets = buckets.(*extract.Buckets)
 	}
+	options.OnAsked = c.Recent.SawAsked
 	if p.replica != nil {
 		options.May = p.replica.MayWork
 	}
@@ -212,8 +215,16 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 		Client: c.client, Destination: c.dest, DeadLetters: c.Dead, Store: c.Store,
 		Tenant: s.Tenant, Workers: p.Workers, InFlight: p.inFlight,
 		Poll: s.Poll, Lookback: lookback, Heartbeat: s.Heartbeat,
-		Log: c.Log, Explain: p.explain, OnEvent: p.onEvent,
+		Log: c.Log, Explain: p.explain, OnEvent: p.onEvent, OnFailure: c.Recent.SawFailure,
 		CredentialExpires: c.credential.Expires,
+	}
+	if p.Settings.ShowEvents {
+		config.OnEvent = func(feed string, event []byte) {
+			c.Recent.SawEvent(feed, time.Now(), event)
+			if p.onEvent != nil {
+				p.onEvent(feed, event)
+			}
+		}
 	}
 	if p.replica != nil {
 		config.Leases = p.replica
@@ -224,6 +235,20 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	c.config = config
 	c.Engine, err = engine.New(config)
 	return c, err
+}
+
+// Reader reads a partition of a feed within the budgets and with the credential of this connector, for
+// somebody who only wants to see.
+func (c *Connector) Reader(feed *definition.Feed, partition string) (*extract.Reader, error) {
+	return extract.NewReader(c.client, feed, partition, c.Settings.Names)
+}
+
+// InWords is the cause and the remedy of an error for a person.
+func (c *Connector) InWords(err error) string {
+	if c.explain == nil {
+		return err.Error()
+	}
+	return c.explain(err)
 }
 
 // tellLost is how long after the start tenants are told that the state had been lost.

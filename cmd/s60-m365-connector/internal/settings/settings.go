@@ -133,6 +133,7 @@ type Settings struct {
 	Shared              sharedState
 	Listen              string
 	ListenHosts         []string // names by which the listener is known, beside its own
+	ShowEvents          bool     // pages may show what records hold
 
 	Format      string
 	Concurrency int
@@ -383,6 +384,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 		Workers:     r.count("WORKERS", defaultWorkers, 10_000),
 		AppRate:     r.rate("APP_RATE_LIMIT", defaultAppRate),
 		TenantRate:  r.rate("TENANT_RATE_LIMIT", RateLimit{}),
+		ShowEvents:  r.boolean("SHOW_EVENTS", false),
 	}
 	if s.TenantsDir != "" {
 		offline = true // each tenant's file completes what is here
