@@ -34,16 +34,23 @@ func changeTenant(ts *testscript.TestScript, neg bool, args []string) {
 
 // get asks LISTEN_ADDR until it answers with the status, and the body holds the
 // text if one is given: get /readyz 200 FILE [TEXT]. The body goes to the file.
-func get(ts *testscript.TestScript, neg bool, args []string) {
+func get(ts *testscript.TestScript, neg bool, args []string) { ask(ts, http.Get, args) }
+
+// postForm does the same with an empty form.
+func postForm(ts *testscript.TestScript, neg bool, args []string) {
+	ask(ts, func(url string) (*http.Response, error) { return http.PostForm(url, nil) }, args)
+}
+
+func ask(ts *testscript.TestScript, by func(url string) (*http.Response, error), args []string) {
 	if len(args) != 3 && len(args) != 4 {
-		ts.Fatalf("usage: get PATH STATUS FILE [TEXT]")
+		ts.Fatalf("usage: get|post PATH STATUS FILE [TEXT]")
 	}
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	text := append(args, "")[3]
 	var last string
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		response, err := http.Get("http://" + ts.Getenv("LISTEN_ADDR") + args[0])
+		response, err := by("http://" + ts.Getenv("LISTEN_ADDR") + args[0])
 		if err != nil {
 			last = err.Error()
 			continue

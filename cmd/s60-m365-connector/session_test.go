@@ -96,6 +96,7 @@ func TestSessions(t *testing.T) {
 			"freeport":    freePort,
 			"tenant":      changeTenant,
 			"get":         get,
+			"post":        postForm,
 			"position":    setPosition,
 			"quick":       quickConfig,
 			"repeat":      repeat,

@@ -12,6 +12,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 // This file is the page of one feed: what it reads, how it fares, and what became of its last windows.
@@ -32,6 +33,12 @@ type feedPage struct {
 	Delays                      []delayView
 	Windows                     []windowView
 	More                        bool // there are older windows
+	Asked                       []askedView
+	Failures                    []failureView
+	Samples                     []sampleView
+	Values                      bool   // of records may be shown
+	Intended                    string // how far behind now it may be on purpose
+	Parted                      bool   // it has several partitions
 	Now                         time.Time
 }
 
@@ -87,11 +94,15 @@ func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v fe
 	if feed.Licence != nil {
 		v.Needs = feed.Licence.Requires
 	}
+	v.Intended = wording.Span(p.set.Poll + distance(feed))
+	asked, failures, events := p.recent.Of(name)
+	v.Asked, v.Failures, v.Samples, v.Values = viewAsked(asked), viewFailures(failures), viewSamples(events), p.values
 	for i, f := range s.Feeds {
 		if f.Feed == name && f.State != engine.Disabled {
 			v.Partitions = append(v.Partitions, feedRow(s, f, i, samples, feed))
 		}
 	}
+	v.Parted = len(v.Partitions) > 1
 	for _, f := range s.ByFeed() {
 		if f.Feed != name {
 			continue
@@ -99,6 +110,9 @@ func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v fe
 		v.Level, v.Headline = stateLevel[f.State], wording.Sentence(stateWord[f.State])
 		if f.State == engine.OK {
 			v.Headline = "Collecting"
+		}
+		if f.State == engine.Standby {
+			v.Headline = "Standby: another replica reads it"
 		}
 		latency := latencyOf(f.Latency)
 		v.Facts = []fact{
@@ -111,6 +125,14 @@ func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v fe
 		v.Delays = delaysOf(f)
 	}
 	return v, true
+}
+
+// distance is how far behind now a feed stays because its newest records come incomplete.
+func distance(feed *definition.Feed) time.Duration {
+	if feed == nil || feed.Window == nil {
+		return 0
+	}
+	return feed.Window.Delay
 }
 
 // delaysOf are the classes of a feed's histograms that hold anything.

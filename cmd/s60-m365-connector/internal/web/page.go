@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"iter"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
@@ -14,6 +15,8 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
 // This file serves the pages of LISTEN_ADDR: the status of the connector, and
@@ -40,7 +43,12 @@ type pages struct {
 	history *fleet.History
 	defs    *definitions.Compiled
 	ledger  func(prefix string) iter.Seq2[checkpoint.Entry, error]
-	set     *settings.Settings // of the process
+	recent  *fleet.Recent
+	reader  func(feed *definition.Feed, partition string) (*extract.Reader, error)
+	explain func(error) string // in words
+	values  bool               // those of records may be shown
+	tryRest time.Duration
+	set     *settings.Settings // of the tenant; those of the process for what is the same for all
 	busy    chan struct{}      // holds a token for each record that is being tried on the workbench
 }
 
@@ -52,8 +60,8 @@ const atOnce = 2
 // answers: the workbench, and what pages refer to.
 func (p *pages) route(mux *http.ServeMux) {
 	mux.HandleFunc("GET /workbench", p.showWorkbench)
-	// A form of another site must not make this host work for it.
-	mux.Handle("POST /workbench", http.NewCrossOriginProtection().Handler(http.HandlerFunc(p.tryRecord)))
+	mux.HandleFunc("GET /fields", p.showFields(sync.OnceValue(p.words)))
+	mux.Handle("POST /workbench", ownPages(p.tryRecord))
 	assets := http.FileServerFS(pageFiles)
 	for _, name := range []string{"page.css", "page.js", "workbench.js", "icon.svg"} {
 		mux.HandleFunc("GET /page/"+name, func(w http.ResponseWriter, r *http.Request) {
@@ -61,6 +69,11 @@ func (p *pages) route(mux *http.ServeMux) {
 			assets.ServeHTTP(w, r)
 		})
 	}
+}
+
+// ownPages refuses a form of another site, which must not make this host work for it.
+func ownPages(answer http.HandlerFunc) http.Handler {
+	return http.NewCrossOriginProtection().Handler(answer)
 }
 
 // protect tells the browser what the pages may do: nothing but show what this
@@ -89,7 +102,8 @@ func render(w http.ResponseWriter, code int, name string, data any) {
 
 // frame is what all pages have in common.
 type frame struct {
-	Tab     string // status, tenants or workbench
+	Tab     string // status, tenants, feed, try, workbench or fields
+	Follows bool   // it is asked for again by itself
 	Version string
 	Many    bool   // there is a page of tenants
 	Tenant  string // of several, whose page it is
@@ -97,7 +111,7 @@ type frame struct {
 }
 
 func (p *pages) frame(tab string) frame {
-	f := frame{Tab: tab, Version: program.Version, Many: p.many, Tenant: p.tenant}
+	f := frame{Tab: tab, Follows: tab != "workbench" && tab != "fields" && tab != "try", Version: program.Version, Many: p.many, Tenant: p.tenant}
 	if p.tenant != "" {
 		f.Base = "/tenants/" + p.tenant
 	}
@@ -121,7 +135,8 @@ func (f server) showStatus(c *fleet.Connector, w http.ResponseWriter, r *http.Re
 
 // pagesOf are the pages of one tenant.
 func (f server) pagesOf(c *fleet.Connector) *pages {
-	return &pages{many: f.Many(), tenant: c.Settings.Tenant, status: c.Engine.Status, history: &c.History, defs: c.Defs, ledger: c.Store.Ledger}
+	return &pages{many: f.Many(), tenant: c.Settings.Tenant, status: c.Engine.Status, history: &c.History, defs: c.Defs, ledger: c.Store.Ledger,
+		recent: &c.Recent, reader: c.Reader, explain: c.InWords, values: c.Process.Settings.ShowEvents, tryRest: tryRest, set: c.Settings}
 }
 
 // pageTime is how pages show a time.

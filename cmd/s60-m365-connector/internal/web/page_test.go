@@ -13,6 +13,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,23 +96,30 @@ func pageHistory(now engine.Status) *fleet.History {
 	return h
 }
 
-func testPages(t *testing.T, status func() engine.Status) http.Handler {
+// testedPage are the pages of one tenant, to be changed before they are served.
+type testedPage struct{ *pages }
+
+func testPage(t *testing.T, status func() engine.Status) *testedPage {
 	t.Helper()
-	s, err := settings.Read(map[string]string{}, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defs, problems := definitions.Load(s, "")
-	if defs == nil {
-		t.Fatal(problems)
-	}
-	p := &pages{status: status, history: pageHistory(status()), defs: defs, set: s, busy: make(chan struct{}, atOnce), ledger: pageLedger}
+	return &testedPage{&pages{
+		status: status, history: pageHistory(status()), defs: shippedDefinitions(), set: processSettings(t), busy: make(chan struct{}, atOnce), ledger: pageLedger,
+		recent: pageRecent(), explain: error.Error,
+	}}
+}
+
+func (p *testedPage) mux() *http.ServeMux {
 	mux := http.NewServeMux()
 	p.route(mux)
 	mux.HandleFunc("GET /{$}", p.showStatus)
-	reading := make(chan struct{}, 1)
-	mux.HandleFunc("GET /feeds/{feed}", func(w http.ResponseWriter, r *http.Request) { p.showFeed(reading, w, r) })
+	routeFeeds(mux, "", func(answer func(*pages, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { answer(p.pages, w, r) }
+	})
 	return mux
+}
+
+func testPages(t *testing.T, status func() engine.Status) http.Handler {
+	t.Helper()
+	return testPage(t, status).mux()
 }
 
 // pageLedger is what a store tells of the feeds whose names begin so: a day's total, and windows of five minutes.
@@ -176,7 +184,8 @@ func TestFeedPage(t *testing.T) {
 	if _, status := fetch(h, httptest.NewRequest("GET", "/", nil)); !strings.Contains(status, `title="95 of 100 within 1 min">≤ 1 min</td>`) || !strings.Contains(status, "half arrive ≤ 1 min after they were listed") {
 		t.Error("the status page does not tell the latency")
 	}
-	if n := strings.Count(body, `<tr class="first">`); n != shownWindows {
+	_, windows, _ := strings.Cut(body, `id="windows"`)
+	if n := strings.Count(windows, `<tr class="first">`); n != shownWindows {
 		t.Errorf("%d windows, want %d", n, shownWindows)
 	}
 	if _, body := fetch(h, httptest.NewRequest("GET", "/feeds/security-alerts", nil)); !strings.Contains(body, "Switched off") {
@@ -184,6 +193,57 @@ func TestFeedPage(t *testing.T) {
 	}
 	if response, body := fetch(h, httptest.NewRequest("GET", "/feeds/none", nil)); response.StatusCode != http.StatusNotFound || !strings.Contains(body, `no feed "none"`) {
 		t.Errorf("a feed that is none: HTTP %d: %s", response.StatusCode, body)
+	}
+}
+
+// TestOneCauseOnce: what several feeds fail for is told once, with those that it affects.
+func TestOneCauseOnce(t *testing.T) {
+	status := pageStatus()
+	fail := func(at int, text string) {
+		f := &status.Feeds[at]
+		f.State, f.LastError, f.LastErrorAt, f.FieldErrors, f.Difference = engine.Failing, text, pageNow.Add(-time.Duration(at)*time.Minute), nil, 0
+	}
+	fail(1, "POST https://login.example/t/token: AADSTS7000222: The client secret has expired, trace 0c7b5a6e-0000-4c4e-9d3a-111111111111")
+	fail(5, "POST https://login.example/t/token: AADSTS7000222: The client secret has expired, trace 0c7b5a6e-0000-4c4e-9d3a-222222222222")
+	fail(7, "GET https://graph.example/v1.0/x: HTTP 500")
+	_, body := fetch(testPage(t, func() engine.Status { return status }).mux(), httptest.NewRequest("GET", "/", nil))
+	text := plainText(body)
+	if n := strings.Count(text, "AADSTS7000222"); n != 1 {
+		t.Errorf("one cause is told %d times", n)
+	}
+	for what, want := range map[string]string{
+		"the cause, with when it was met last": "2 feeds fail for one reason at 2026-03-01 11:59:00",
+		"whom it affects":                      "Affects o365-management-activity Audit.Exchange, entra-signins",
+		"what to do":                           "What to do Mend the credential",
+		"another cause, of one feed":           "The last round failed at 2026-03-01 11:53:00 GET https://graph.example/v1.0/x: HTTP 500",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %q is not on the page", what, want)
+		}
+	}
+}
+
+// TestIntendedLag: the pages say how much of the lag is intended: the time between polls, and what a feed keeps off.
+func TestIntendedLag(t *testing.T) {
+	p := testPage(t, pageStatus)
+	_, body := fetch(p.mux(), httptest.NewRequest("GET", "/", nil))
+	if text := plainText(body); !strings.Contains(text, "up to 5 min, the time between two polls, is intended. Latency") {
+		t.Error("the status page does not say what lag is intended")
+	}
+	set := *p.defs.Set
+	set.Feeds = slices.Clone(set.Feeds)
+	for i, f := range set.Feeds {
+		if f.Name == "entra-signins" {
+			window, feed := *f.Window, *f
+			window.Delay, feed.Window = 15*time.Minute, &window
+			set.Feeds[i] = &feed
+		}
+	}
+	p.defs = &definitions.Compiled{Set: &set, Mappings: p.defs.Mappings}
+	_, body = fetch(p.mux(), httptest.NewRequest("GET", "/", nil))
+	_, feed := fetch(p.mux(), httptest.NewRequest("GET", "/feeds/entra-signins", nil))
+	if !strings.Contains(body, "come incomplete: entra-signins 15 min.") || !strings.Contains(feed, "behind now; up to 20 min is intended") {
+		t.Error("what a feed keeps off is not told")
 	}
 }
 
@@ -341,7 +401,7 @@ func TestHeadline(t *testing.T) {
 func TestPagesAreSelfContained(t *testing.T) {
 	one, many := testPages(t, pageStatus), testTenantPages(t)
 	inline := regexp.MustCompile(`(?i)<[a-z][^>]*\s(on[a-z]+|style)\s*=|<style|<script(?: defer)?>|javascript:`)
-	for _, path := range []string{"/", "/workbench", "/feeds/entra-signins", "/page/page.css", "/page/page.js", "/page/icon.svg", "/tenants/contoso", "many:/", "many:/workbench"} {
+	for _, path := range []string{"/", "/workbench", "/feeds/entra-signins", "/fields", "/page/page.css", "/page/page.js", "/page/icon.svg", "/tenants/contoso", "many:/", "many:/workbench"} {
 		h, path := one, path
 		if named, ok := strings.CutPrefix(path, "many:"); ok || strings.HasPrefix(path, "/tenants") {
 			h, path = many, named
@@ -518,11 +578,11 @@ func TestHistory(t *testing.T) {
 	if got := perMinute(list, 0); got != 20 {
 		t.Errorf("%v events a minute, want 20", got)
 	}
-	p := throughputPlot(list, 0)
+	p := throughputPlot(list, 0, plotSteps)
 	if p.Most != "20" || !strings.Contains(p.Label, "1 d: 20 now, at most 20") {
 		t.Errorf("plot: %s, at most %s", p.Label, p.Most)
 	}
-	for _, p := range []plot{p, throughputPlot(list, -1), lagPlot(list, 0)} {
+	for _, p := range []plot{p, throughputPlot(list, -1, plotSteps), lagPlot(list, 0)} {
 		for _, xy := range regexp.MustCompile(`[ML](-?[\d.]+) (-?[\d.]+)`).FindAllStringSubmatch(p.Area, -1) {
 			var x, y float64
 			fmt.Sscan(xy[1], &x) //nolint:errcheck // the pattern is of numbers
@@ -578,7 +638,7 @@ func TestTemplatesCallNoMethods(t *testing.T) {
 			}
 		}
 	}
-	for _, of := range []reflect.Type{reflect.TypeFor[statusView](), reflect.TypeFor[feedPage](), reflect.TypeFor[workbenchView](), reflect.TypeFor[tenantsView]()} {
+	for _, of := range []reflect.Type{reflect.TypeFor[statusView](), reflect.TypeFor[feedPage](), reflect.TypeFor[workbenchView](), reflect.TypeFor[tenantsView](), reflect.TypeFor[tryPage](), reflect.TypeFor[fieldsPage]()} {
 		collect(of)
 	}
 	files, err := fs.Glob(pageFiles, "page/*.html")

@@ -87,11 +87,11 @@ func plotSpan(samples []fleet.Sample) time.Duration {
 	return min(max(span, fleet.PlotLeast), fleet.SampleSpan)
 }
 
-// throughputPlot shows events a minute; feed -1 is all of them.
-func throughputPlot(samples []fleet.Sample, feed int) plot {
+// throughputPlot shows events a minute, in so many steps; feed -1 is all of them.
+func throughputPlot(samples []fleet.Sample, feed, steps int) plot {
 	last := samples[len(samples)-1].At
 	span := plotSpan(samples)
-	step := max(span/plotSteps, fleet.SampleEvery)
+	step := max(span/time.Duration(steps), fleet.SampleEvery)
 	var xs, ys []float64
 	i := 0
 	// Counts between two samples are taken to grow evenly.

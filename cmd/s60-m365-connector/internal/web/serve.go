@@ -185,14 +185,13 @@ func (f server) mux() *http.ServeMux {
 	} else {
 		mux.HandleFunc("GET /healthz", f.health)
 		mux.HandleFunc("GET /readyz", f.ready)
-		mux.HandleFunc("GET /{$}", p.showTenants(f.Statuses, f.FolderError))
+		mux.HandleFunc("GET /{$}", p.showTenants(f.Statuses, f.FolderError, f.samples))
 		mux.HandleFunc("GET "+of, f.withConnector(f.showStatus))
 		mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, f.Statuses()) })
 	}
-	reading := make(chan struct{}, ledgersAtOnce)
-	mux.HandleFunc("GET "+of+"/feeds/{feed}", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
-		f.pagesOf(c).showFeed(reading, w, r)
-	}))
+	reading := routeFeeds(mux, of, func(answer func(*pages, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+		return f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) { answer(f.pagesOf(c), w, r) })
+	})
 	mux.HandleFunc("GET "+of+"/ledger.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
 		leave, ok := enter(reading, w, ledgerBusy)
 		if !ok {
@@ -224,6 +223,19 @@ func (f server) mux() *http.ServeMux {
 		answerJSON(w, c.Engine.Status())
 	}))
 	return mux
+}
+
+// routeFeeds adds the pages of feeds. of gives a tenant's pages to what answers; reading has room for those who
+// read a ledger.
+func routeFeeds(mux *http.ServeMux, base string, of func(func(*pages, http.ResponseWriter, *http.Request)) http.HandlerFunc) (reading chan struct{}) {
+	reading, trying := make(chan struct{}, ledgersAtOnce), make(chan struct{}, 1)
+	feed := base + "/feeds/{feed}"
+	mux.HandleFunc("GET "+feed, of(func(p *pages, w http.ResponseWriter, r *http.Request) { p.showFeed(reading, w, r) }))
+	mux.Handle("POST "+feed+"/try", ownPages(of(func(p *pages, w http.ResponseWriter, r *http.Request) { p.tryFeed(trying, w, r) })))
+	mux.HandleFunc("GET "+feed+"/try", func(w http.ResponseWriter, r *http.Request) { // who loads the page of a try again
+		http.Redirect(w, r, strings.TrimSuffix(r.URL.EscapedPath(), "/try"), http.StatusSeeOther)
+	})
+	return reading
 }
 
 // withConnector answers for the tenant that the path names, or the only one.

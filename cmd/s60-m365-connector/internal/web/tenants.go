@@ -23,7 +23,11 @@ type tenantsView struct {
 	Now      time.Time
 	Facts    []fact
 	Trouble  string // with the folder
-	Find     string // what names are to hold
+	Find     string
+	State    string
+	Sort     string
+	States   []stateChoice
+	Columns  []column
 	Tenants  []tenantView
 	Found    int
 	More     int // that are not shown
@@ -34,21 +38,38 @@ type tenantView struct {
 	Level        level
 	State        string
 	Feeds        string
-	FeedsLevel   level
 	Lag          string
+	Rate         string
+	Throughput   plot
 	Forwarded    string
 	DeadLetters  string
 	LastError    string
 	Problems     []problemView // of the file
 }
 
+// stateChoice is a state that the table can be narrowed to.
+type stateChoice struct {
+	Value, Name string
+	Chosen      bool
+}
+
 var stoppedLevel, stoppedWord = bad, "does not run"
 
-// showTenants is the page of all tenants, as statuses gives them. folder is what
-// is wrong with TENANTS_DIR, if anything is.
-func (p *pages) showTenants(statuses func() []fleet.TenantStatus, folder func() error) http.HandlerFunc {
+// shownStates are those of tenants, the worst first.
+var shownStates = []engine.State{fleet.Stopped, engine.Failing, engine.Disabled, engine.Gated, engine.Starting, engine.OK, engine.Standby}
+
+func tenantWord(s engine.State) string {
+	if s == fleet.Stopped {
+		return stoppedWord
+	}
+	return stateWord[s]
+}
+
+// showTenants is the page of all tenants, as statuses gives them. folder is what is wrong with TENANTS_DIR, if
+// anything is; history gives the samples of a tenant, none of one that does not run.
+func (p *pages) showTenants(statuses func() []fleet.TenantStatus, folder func() error, history func(tenant string) []fleet.Sample) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := viewTenants(statuses(), r.URL.Query().Get("find"))
+		v := viewTenants(statuses(), tenantsQuery{r.FormValue("find"), r.FormValue("state"), r.FormValue("sort")}, history)
 		v.frame, v.Now = p.frame("tenants"), time.Now().UTC()
 		if err := folder(); err != nil {
 			v.Trouble = err.Error()
@@ -57,14 +78,24 @@ func (p *pages) showTenants(statuses func() []fleet.TenantStatus, folder func() 
 	}
 }
 
+// samples are those of a tenant's plots.
+func (f server) samples(tenant string) []fleet.Sample {
+	c := f.ConnectorOf(tenant)
+	if c == nil {
+		return nil
+	}
+	return c.History.Until(fleet.SampleOf(c.Engine.Status()))
+}
+
 // viewTenants is the page's account of tenants: of all in its summary, and in its
-// table of those whose names hold find.
-func viewTenants(list []fleet.TenantStatus, find string) tenantsView {
-	v := tenantsView{Find: find}
+// table of those that are asked for.
+func viewTenants(list []fleet.TenantStatus, asked tenantsQuery, history func(string) []fleet.Sample) tenantsView {
+	v := tenantsView{Find: asked.find, State: asked.state, Sort: asked.sort, Columns: asked.columns()}
 	states := map[engine.State]int{}
 	var forwarded, dead, lag int64
 	files := 0
 	furthest := "no tenant"
+	var found []fleet.TenantStatus
 	for _, t := range list {
 		states[t.State]++
 		forwarded, dead = forwarded+t.Forwarded, dead+t.DeadLetters
@@ -74,11 +105,18 @@ func viewTenants(list []fleet.TenantStatus, find string) tenantsView {
 		if len(t.Problems) > 0 {
 			files++
 		}
-		if !strings.Contains(strings.ToLower(t.Tenant), strings.ToLower(strings.TrimSpace(find))) {
-			continue
+		if asked.holds(t) {
+			found = append(found, t)
 		}
-		if v.Found++; v.Found <= tenantsShown {
-			v.Tenants = append(v.Tenants, viewTenant(t))
+	}
+	asked.order(found, history)
+	v.Found = len(found)
+	for _, t := range found[:min(len(found), tenantsShown)] {
+		v.Tenants = append(v.Tenants, viewTenant(t, history(t.Tenant)))
+	}
+	for _, state := range shownStates {
+		if n := states[state]; n > 0 || string(state) == asked.state {
+			v.States = append(v.States, stateChoice{string(state), fmt.Sprintf("%s (%s)", tenantWord(state), number(int64(n))), string(state) == asked.state})
 		}
 	}
 	v.More = v.Found - len(v.Tenants)
@@ -107,9 +145,8 @@ func tenantsHeadline(all int, states map[engine.State]int) (level, string) {
 			parts = append(parts, fmt.Sprintf("%d %s", n, word))
 		}
 	}
-	add(fleet.Stopped, stoppedWord)
-	for _, state := range []engine.State{engine.Failing, engine.Disabled, engine.Gated, engine.Starting, engine.OK, engine.Standby} {
-		add(state, stateWord[state])
+	for _, state := range shownStates {
+		add(state, tenantWord(state))
 	}
 	text := fmt.Sprintf("%d %s: %s", all, wording.Plural(all, "tenant"), strings.Join(parts, ", "))
 	switch {
@@ -125,13 +162,19 @@ func tenantsHeadline(all int, states map[engine.State]int) (level, string) {
 	return good, text
 }
 
-func viewTenant(t fleet.TenantStatus) tenantView {
+// sparkSteps are the steps of the plot of a tenant: there may be many plots on the page.
+const sparkSteps = 24
+
+func viewTenant(t fleet.TenantStatus, samples []fleet.Sample) tenantView {
 	v := tenantView{
-		Tenant: t.Tenant, Page: "/tenants/" + t.Tenant, Level: stateLevel[t.State], State: stateWord[t.State],
+		Tenant: t.Tenant, Page: "/tenants/" + t.Tenant, Level: stateLevel[t.State], State: tenantWord(t.State),
 		Forwarded: number(t.Forwarded), LastError: t.LastError,
 	}
 	if t.State == fleet.Stopped {
-		v.Page, v.Level, v.State = "", stoppedLevel, stoppedWord
+		v.Page, v.Level = "", stoppedLevel
+	}
+	if len(samples) > 0 {
+		v.Rate, v.Throughput = rate(perMinute(samples, -1)), throughputPlot(samples, -1, sparkSteps)
 	}
 	var feeds []string
 	for _, part := range []struct {

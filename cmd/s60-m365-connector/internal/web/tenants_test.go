@@ -28,14 +28,26 @@ func tenantStatuses() []fleet.TenantStatus {
 	return list
 }
 
+// tenantHistory is busier for some tenants than for others.
+func tenantHistory(tenant string) []fleet.Sample {
+	s := pageStatus()
+	if tenant == "misspelt" {
+		return nil
+	}
+	for i := range s.Feeds {
+		s.Feeds[i].Total.Delivered *= int64(len(tenant))
+	}
+	return pageHistory(s).Until(fleet.SampleOf(s))
+}
+
 // testTenantPages serves the table of tenants, and the page of one.
 func testTenantPages(t *testing.T) http.Handler {
 	t.Helper()
-	p := &pages{many: true, tenant: "contoso", status: pageStatus, history: pageHistory(pageStatus()), defs: shippedDefinitions(), busy: make(chan struct{}, atOnce)}
+	p := &pages{many: true, tenant: "contoso", status: pageStatus, history: pageHistory(pageStatus()), defs: shippedDefinitions(), busy: make(chan struct{}, atOnce), recent: pageRecent(), set: processSettings(t)}
 	all := &pages{many: true, defs: p.defs, set: processSettings(t), busy: p.busy}
 	mux := http.NewServeMux()
 	all.route(mux)
-	mux.HandleFunc("GET /{$}", all.showTenants(tenantStatuses, func() error { return errors.New("open t: permission denied") }))
+	mux.HandleFunc("GET /{$}", all.showTenants(tenantStatuses, func() error { return errors.New("open t: permission denied") }, tenantHistory))
 	mux.HandleFunc("GET /tenants/contoso", p.showStatus)
 	return mux
 }
@@ -86,9 +98,16 @@ func TestTenantsPage(t *testing.T) {
 	if n := strings.Count(body, `class="feed"`); n != 1 || !strings.Contains(body, `href="/tenants/fabrikam"`) || !strings.Contains(body, `value="FAB"`) {
 		t.Errorf("%d tenants are found by FAB", n)
 	}
-	_, body = fetch(h, httptest.NewRequest("GET", "/?find=%3Cscript%3Ealert(1)", nil))
-	if strings.Contains(body, "<script>alert") || !strings.Contains(body, "No tenant has a name that holds") {
+	_, body = fetch(h, httptest.NewRequest("GET", "/?find=nobody%3Cscript%3Ealert(1)", nil))
+	if strings.Contains(body, "<script>alert") || !strings.Contains(body, "No tenant is like that") {
 		t.Error("a name that no tenant has")
+	}
+
+	if n := strings.Count(body, "<svg"); n != 0 {
+		t.Errorf("%d plots of no tenant", n)
+	}
+	if _, body := fetch(h, httptest.NewRequest("GET", "/", nil)); strings.Count(body, "<svg") != 6 || !strings.Contains(body, "events a minute over the last 5 h") {
+		t.Error("not every tenant that runs has its plot")
 	}
 
 	_, body = fetch(h, httptest.NewRequest("GET", "/tenants/contoso", nil))
@@ -101,17 +120,57 @@ func TestTenantsPage(t *testing.T) {
 
 // TestTenantsPageIsBounded: of a thousand tenants it shows the worst, and finds any.
 func TestTenantsPageIsBounded(t *testing.T) {
+	none := func(string) []fleet.Sample { return nil }
 	var list []fleet.TenantStatus
 	for i := range 1000 {
 		list = append(list, fleet.TenantStatus{Tenant: fmt.Sprintf("tenant-%04d", i), State: engine.OK, OK: 8})
 	}
-	if v := viewTenants(list, ""); len(v.Tenants) != tenantsShown || v.More != 1000-tenantsShown || v.Level != good {
+	if v := viewTenants(list, tenantsQuery{}, none); len(v.Tenants) != tenantsShown || v.More != 1000-tenantsShown || v.Level != good {
 		t.Errorf("%d tenants and %d more, %s", len(v.Tenants), v.More, v.Level)
 	}
-	if v := viewTenants(list, "0999"); len(v.Tenants) != 1 || v.More != 0 || v.Headline != "1000 tenants: 1000 ok" {
+	if v := viewTenants(list, tenantsQuery{find: "0999"}, none); len(v.Tenants) != 1 || v.More != 0 || v.Headline != "1000 tenants: 1000 ok" {
 		t.Errorf("%d tenants and %d more are found: %s", len(v.Tenants), v.More, v.Headline)
 	}
-	if v := viewTenants(nil, ""); v.Level != careful || v.Headline != "TENANTS_DIR holds no tenant yet" {
+	if v := viewTenants(nil, tenantsQuery{}, none); v.Level != careful || v.Headline != "TENANTS_DIR holds no tenant yet" {
 		t.Errorf("none: %s %s", v.Level, v.Headline)
+	}
+}
+
+// TestTenantsAreSortedAndNarrowed: by links and a form, without JavaScript, and both together.
+func TestTenantsAreSortedAndNarrowed(t *testing.T) {
+	h := testTenantPages(t)
+	for query, want := range map[string]string{
+		"":                         "misspelt northwind fabrikam empty free fresh contoso",
+		"sort=tenant":              "contoso empty fabrikam free fresh misspelt northwind",
+		"sort=-tenant":             "northwind misspelt fresh free fabrikam empty contoso",
+		"sort=-state":              "contoso fresh free empty fabrikam northwind misspelt",
+		"sort=-lag":                "fresh northwind fabrikam contoso misspelt empty free",
+		"sort=-forwarded":          "contoso northwind fabrikam misspelt empty free fresh",
+		"sort=dead":                "misspelt northwind empty free fresh contoso fabrikam",
+		"sort=-feeds":              "northwind free contoso fresh fabrikam misspelt empty",
+		"sort=-rate":               "northwind fabrikam contoso empty fresh free misspelt",
+		"sort=nonsense":            "misspelt northwind fabrikam empty free fresh contoso",
+		"state=ok":                 "fabrikam contoso",
+		"state=ok&sort=tenant":     "contoso fabrikam",
+		"find=unknown+key":         "misspelt",
+		"find=SIGNINS&state=ok":    "",
+		"find=entra&state=failing": "northwind",
+	} {
+		_, body := fetch(h, httptest.NewRequest("GET", "/?"+query, nil))
+		var names []string
+		for _, m := range regexp.MustCompile(`class="feed"[^>]*>([^<]*)<`).FindAllStringSubmatch(body, -1) {
+			names = append(names, m[1])
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+	shows(t, h, httptest.NewRequest("GET", "/?sort=-lag&find=f&state=ok", nil), http.StatusOK, []string{
+		`class="number" aria-sort="descending"><a href="/?find=f&amp;sort=lag&amp;state=ok">Lag</a>`, // the other way round
+		`<a href="/?find=f&amp;sort=tenant&amp;state=ok">Tenant</a>`,
+		`name="sort" value="-lag"`, `value="f"`, `<option value="ok" selected>ok (2)</option>`, `<option value="stopped">does not run (1)</option>`,
+	}, []string{`aria-sort="ascending"`})
+	if _, body := fetch(h, httptest.NewRequest("GET", `/?sort="><script>alert(1)&state="><script>alert(1)`, nil)); strings.Contains(body, "<script>alert") {
+		t.Error("what is asked for is markup on the page")
 	}
 }

@@ -56,7 +56,9 @@ type statusView struct {
 	Gaps       []gapView
 	Deliveries []deliveryView
 	Weights    []weightView
-	More       int // operations that are not among them
+	More       int    // operations that are not among them
+	Poll       string // the time between two polls
+	Distances  string // which feeds stay behind because their newest records come incomplete, and how far
 	Off        []string
 	Problems   []problemView // of the destination
 	Replicas   []replicaView
@@ -115,6 +117,7 @@ type problemView struct {
 	At          time.Time
 	Advice      string
 	Mapping     string // to be tried on the workbench
+	Affects     string // the feeds that have it in common, "" for that of one
 }
 
 type ledgerView struct {
@@ -148,19 +151,22 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 	v := statusView{
 		Axis: axis(samples), Ranges: ranges(span),
 		Now: s.Now.UTC(), Began: s.Started.UTC(),
-		Traffic: throughputPlot(samples, -1), Rate: rate(perMinute(samples, -1)), Span: wording.Span(plotSpan(samples)),
+		Traffic: throughputPlot(samples, -1, plotSteps), Rate: rate(perMinute(samples, -1)), Span: wording.Span(plotSpan(samples)),
 		Deliveries: deliveries(s, samples), Problems: destinationProblem(s),
 	}
 	feeds := map[string]*definition.Feed{}
 	for _, f := range p.defs.Set.Feeds {
 		feeds[f.Name] = f
 	}
+	shared, told := sharedCauses(s, feeds)
+	v.Problems = append(v.Problems, shared...)
 	var total checkpoint.Counts
 	var late, difference, retries, requests int64
 	var waited time.Duration
 	var behind time.Duration
 	states := map[engine.State]int{}
 	last := ""
+	var distances []string
 	for i, f := range s.Feeds {
 		if f.State == engine.Disabled {
 			v.Off = append(v.Off, f.Feed)
@@ -168,7 +174,13 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 		}
 		states[f.State]++
 		row := feedRow(s, f, i, samples, feeds[f.Feed])
+		if slices.Contains(told, engine.CauseKey(f.LastError)) {
+			row.Problems = slices.DeleteFunc(row.Problems, func(p problemView) bool { return p.Title == roundFailed })
+		}
 		row.First = f.Feed != last
+		if kept := distance(feeds[f.Feed]); kept > 0 && row.First {
+			distances = append(distances, f.Feed+" "+wording.Span(kept))
+		}
 		if !f.Cursor.IsZero() && f.State != engine.Gated {
 			behind = max(behind, f.Lag(s.Now))
 		}
@@ -189,6 +201,7 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 				f.LastGap.From.UTC(), f.LastGap.To.UTC(), f.Gaps})
 		}
 	}
+	v.Distances, v.Poll = strings.Join(distances, ", "), wording.Span(p.set.Poll)
 	v.Weights, v.More = weightsOf(s.Operations)
 	v.Total = ledgerOf(total, late, difference, requests, retries, waited)
 	v.Level, v.Headline = headline(s, states)
@@ -209,7 +222,7 @@ func feedRow(s engine.Status, f engine.FeedStatus, at int, samples []fleet.Sampl
 		Level: stateLevel[f.State], State: fleet.WithHolder(stateWord[f.State], f), Since: ago(s.Now, f.Since),
 		Cursor: f.Cursor.UTC(), Rate: rate(perMinute(samples, at)), Forwarded: number(f.Forwarded),
 		Page: "/feeds/" + url.PathEscape(f.Feed), Latency: latencyOf(f.Latency),
-		Throughput: throughputPlot(samples, at), LagPlot: lagPlot(samples, at),
+		Throughput: throughputPlot(samples, at, plotSteps), LagPlot: lagPlot(samples, at),
 		Problems: problems(f, feed),
 	}
 	if !f.Cursor.IsZero() {
@@ -337,6 +350,8 @@ func fieldErrors(counts map[string]int64) string {
 	return strings.Join(text, ", ")
 }
 
+const roundFailed = "The last round failed"
+
 // problems are what a person should know about a feed, with what to do.
 func problems(f engine.FeedStatus, feed *definition.Feed) []problemView {
 	var list []problemView
@@ -349,7 +364,7 @@ func problems(f engine.FeedStatus, feed *definition.Feed) []problemView {
 			Advice: "Nothing, if that is intended: it holds up no other feed. It is tried again by itself at " + pageTime(f.GateUntil) + " UTC, and opens once the tenant has it."})
 	}
 	if f.LastError != "" {
-		list = append(list, problemView{Level: bad, Title: "The last round failed", Text: f.LastError, At: f.LastErrorAt.UTC(), Advice: advice(f.LastError, feed)})
+		list = append(list, problemView{Level: bad, Title: roundFailed, Text: f.LastError, At: f.LastErrorAt.UTC(), Advice: advice(f.LastError, feed)})
 	}
 	if f.Difference != 0 {
 		list = append(list, problemView{Level: bad, Title: fmt.Sprintf("The ledger does not balance: %s %s unaccounted for", number(f.Difference), wording.Plural(int(f.Difference), "record")),
