@@ -52,13 +52,51 @@ func (t topCommand) Run(ctx context.Context, std streams) error {
 
 // many shows the tenants of the running connector.
 func (t topCommand) many(ctx context.Context, process *settings.Settings, std streams) error {
+	before, at := map[string]int64{}, time.Time{}
 	return t.draw(ctx, std, func(w io.Writer) error {
 		var list []fleet.TenantStatus
 		if err := fleet.AskJSON(ctx, process, "/status.json", &list); err != nil {
 			return err
 		}
-		return feedsCommand{}.printTenants(w, list)
+		now := time.Now()
+		topTenants(w, list, before, now, now.Sub(at))
+		for _, one := range list {
+			before[one.Tenant] = one.Forwarded
+		}
+		at = now
+		return nil
 	})
+}
+
+// topTenants writes a table of the tenants, the worst first. Rates are those since before, a span ago.
+func topTenants(w io.Writer, list []fleet.TenantStatus, before map[string]int64, now time.Time, span time.Duration) {
+	fmt.Fprintf(w, "%s  %s\n\n", now.UTC().Format(topTime), fleet.InStates(list))
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "TENANT\tSTATE\tLAG\t%s\t%s\t%s\tLAST ERROR\n", right("EVENTS/S"), right("FORWARDED"), right("DEAD"))
+	for _, t := range list {
+		was, known := before[t.Tenant]
+		text := t.LastError
+		if len(t.Problems) > 0 {
+			text = t.Problems[0]
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Tenant, t.State, wording.Span(time.Duration(t.LagSeconds)*time.Second),
+			right(perSecond(t.Forwarded-was, span, known)), right(fmt.Sprint(t.Forwarded)), right(fmt.Sprint(t.DeadLetters)), wording.OrDash(wording.Visible(text)))
+	}
+	table.Flush() //nolint:errcheck // it writes to memory
+}
+
+// topTime is how the time of a look is written.
+const topTime = "2006-01-02 15:04:05 UTC"
+
+// right puts a number, or its heading, to the right of its column.
+func right(number string) string { return fmt.Sprintf("%9s", number) }
+
+// perSecond is a rate, "-" where it is not known what was before.
+func perSecond(n int64, span time.Duration, known bool) string {
+	if !known || span <= 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", float64(n)/span.Seconds())
 }
 
 // draw shows what look writes: over and over on a terminal.
@@ -90,7 +128,9 @@ func clip(text string, file *os.File) string {
 		return text
 	}
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-	lines = lines[:min(len(lines), height-1)]
+	if room := max(height-1, 1); len(lines) > room {
+		lines = append(lines[:room-1], fmt.Sprintf("and %d more, for which there is no room", len(lines)-room+1))
+	}
 	for i, line := range lines {
 		if r := []rune(line); len(r) > width {
 			lines[i] = string(r[:width])
@@ -107,29 +147,35 @@ func topFeeds(w io.Writer, now, before engine.Status) {
 		was[[2]string{f.Feed, f.Partition}] = f.Delivered()
 	}
 	span := now.Now.Sub(before.Now)
-	if before.Now.IsZero() {
-		span = 0
-	}
 	delivery := "takes events"
 	if !now.Delivery.OK {
 		delivery = "does not take events: " + wording.OrDash(now.Delivery.LastError)
 	}
-	fmt.Fprintf(w, "%s  up %s  %s %s  dead letters %d\n\n", now.Now.UTC().Format("2006-01-02 15:04:05 UTC"), wording.Span(now.Now.Sub(now.Started)), now.Destination, delivery, now.DeadLetters)
+	fmt.Fprintf(w, "%s  up %s  %s %s  dead letters %d\n", now.Now.UTC().Format(topTime), wording.Span(now.Now.Sub(now.Started)), now.Destination, delivery, now.DeadLetters)
+	cause := now.Cause()
+	switch {
+	case now.Stalled != "":
+		fmt.Fprintln(w, "NOT COLLECTING: "+now.Stalled)
+	case cause != "":
+		fmt.Fprintln(w, "NOT COLLECTING: "+wording.Visible(cause))
+	}
+	fmt.Fprintln(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "FEED\tSTATE\tLAG\tEVENTS/S\tDELIVERED\tREQUESTS\tRETRIES\tLAST ERROR")
+	fmt.Fprintf(table, "FEED\tSTATE\tLAG\t%s\t%s\t%s\t%s\tLAST ERROR\n", right("EVENTS/S"), right("DELIVERED"), right("REQUESTS"), right("RETRIES"))
 	for _, f := range now.Feeds {
 		if f.State == engine.Disabled {
 			continue
 		}
-		rate, lag := "-", "-"
-		if then, known := was[[2]string{f.Feed, f.Partition}]; known && span > 0 {
-			rate = fmt.Sprintf("%.1f", float64(f.Delivered()-then)/span.Seconds())
-		}
+		lag, text := "-", wording.OrDash(wording.Visible(f.LastError))
 		if !f.Cursor.IsZero() {
 			lag = wording.Span(f.Lag(now.Now))
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", wording.FeedLabel(f.Feed, f.Partition), fleet.WithHolder(string(f.State), f), lag, rate,
-			f.Delivered(), f.Requests.Requests, f.Requests.Retries, wording.OrDash(wording.Visible(f.LastError)))
+		if cause != "" && f.State == engine.Failing {
+			text = "see above"
+		}
+		then, known := was[[2]string{f.Feed, f.Partition}]
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", wording.FeedLabel(f.Feed, f.Partition), fleet.WithHolder(string(f.State), f), lag,
+			right(perSecond(f.Delivered()-then, span, known)), right(fmt.Sprint(f.Delivered())), right(fmt.Sprint(f.Requests.Requests)), right(fmt.Sprint(f.Requests.Retries)), text)
 	}
 	table.Flush() //nolint:errcheck // it writes to memory
 }

@@ -2,7 +2,10 @@ package fleet
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
@@ -120,6 +123,19 @@ func (t TenantStatus) rank() int {
 		r = min(r, 2)
 	}
 	return r
+}
+
+// InStates says how many tenants there are in each state, the worst first.
+func InStates(list []TenantStatus) string {
+	counts := map[engine.State]int{}
+	for _, t := range list {
+		counts[t.State]++
+	}
+	var parts []string
+	for _, state := range slices.SortedFunc(maps.Keys(counts), func(a, b engine.State) int { return urgency[a] - urgency[b] }) {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%d %s: %s", len(list), wording.Plural(len(list), "tenant"), strings.Join(parts, ", ")), ": ")
 }
 
 // Healthy reports whether a tenant collects, as [engine.Status.Healthy] does.
