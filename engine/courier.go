@@ -134,9 +134,9 @@ func (c *courier) commit(d *delivery) error {
 			// What was accepted is remembered all the same; the rest is read again.
 			keys, objects, kept = b.accepted(d.refused), nil, 0
 		} else {
-			// The reason stays with the event: a destination may quote the event in it.
-			p.log.Error("the destination refused events for good; they are kept as dead letters, with the reason: mend it, then replay",
-				"events", len(d.refused), "status", d.refused[0].Status)
+			// Its words stay with the event: a destination may quote that in them.
+			p.log.Error("the destination refused events for good; they are kept as dead letters: mend the reason, then run replay",
+				"events", len(d.refused), "reason", d.refused[0].Brief(), "in", p.engine.DeadLetters.Dir())
 		}
 	}
 	if !c.failed && unkept == nil {

@@ -114,11 +114,7 @@ type Engine struct {
 	licences   licences
 	weights    weights
 	unwritten  unwritten
-
-	refusal struct { // of the credential, as it was told last
-		sync.Mutex
-		text string
-	}
+	failures   failures
 }
 
 // New prepares the enabled feeds. It makes no request.
@@ -288,7 +284,8 @@ func (e *Engine) each(ctx context.Context, work func(context.Context, *partition
 			return err
 		}
 	}
-	return errors.Join(errs...)
+	e.tellAll()
+	return e.joinErrors(errs)
 }
 
 // Sweep lets the store forget, once a day, what it need not remember any more,

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"time"
@@ -20,7 +21,11 @@ func (e *Engine) beat(ctx context.Context) {
 	}
 	for {
 		if err := e.sendOwn(ctx, e.HeartbeatEvent()); err != nil && ctx.Err() == nil {
-			e.Log.Warn("heartbeat not delivered", "error", err)
+			level := slog.LevelWarn
+			if !e.Destination.State().OK { // which was told, with the cause
+				level = slog.LevelDebug
+			}
+			e.Log.Log(ctx, level, "heartbeat not delivered", "error", err)
 		}
 		if err := e.account(ctx); err != nil && ctx.Err() == nil {
 			e.Log.Warn("the account of a day could not be sent, trying again with the next heartbeat", "error", err)

@@ -91,6 +91,7 @@ func (p *partition) shut(g *extract.Gated) {
 		s.Requires, s.GateReason, s.GateUntil = g.Requires, g.Reason, until
 		s.LastError = ""
 	})
+	p.engine.recovers(p, true)
 	p.position.GateReason, p.position.GateUntil, p.position.LastError = g.Reason, until, ""
 	if changed {
 		p.log.Warn("feed gated: the tenant lacks what it requires; it is tried again by itself",
@@ -136,6 +137,7 @@ func (p *partition) askConsent(lacks []string, err error) {
 		changed = s.become(NotConsented, now)
 		s.GateReason, s.LastError = text, ""
 	})
+	p.engine.recovers(p, true)
 	p.position.GateReason, p.position.LastError = text, ""
 	if changed {
 		p.log.Warn("feed not consented; it is tried again at each poll", "remedy", text, "answer", p.describe(err))

@@ -43,6 +43,7 @@ func (p *partition) lease(ctx context.Context, wait bool) (_ context.Context, re
 			s.become(Standby, p.engine.Now())
 			s.LastError, s.GateReason = "", ""
 		})
+		p.engine.recovers(p, true)
 		giveBack(rest)
 	}, nil
 }

@@ -160,8 +160,11 @@ func (e *Engine) Status() Status {
 		status := p.status
 		status.FieldErrors = maps.Clone(p.status.FieldErrors)
 		p.mu.Unlock()
-		if status.State == Standby {
+		switch status.State {
+		case Standby:
 			p.elsewhere(&status)
+		case Starting:
+			p.unanswered(&status)
 		}
 		status.Requests, status.FallbackUntil = p.reader.Stats(), p.reader.Fallback()
 		s.Feeds = append(s.Feeds, status)
@@ -279,6 +282,17 @@ func (e *Engine) stalled() string {
 	return ""
 }
 
+// unanswered shows a partition as failing that has asked since its start and reached nobody: its round
+// gives up only after minutes.
+func (p *partition) unanswered(s *FeedStatus) {
+	if p.engine.Client == nil {
+		return
+	}
+	if err := p.engine.Client.Unanswered(p.feed.Name, p.value, time.Now().Add(-stalledAfter)); err != nil {
+		s.State, s.LastError, s.LastErrorAt = Failing, p.describe(err), p.engine.Now()
+	}
+}
+
 // observe changes the status under its lock.
 func (p *partition) observe(change func(*FeedStatus)) {
 	p.mu.Lock()
@@ -338,15 +352,13 @@ func (p *partition) settle(err error) {
 	case !changed && !switched:
 		return
 	case !changed:
-	case err != nil && refusedCredential(err):
-		p.engine.refuse(text)
-		p.log.Warn("feed failing, will be tried again", "error", "the credential is refused")
 	case err != nil:
-		p.log.Error("feed failing, will be tried again", "error", text)
+		p.engine.fails(p, text, refusedCredential(err))
 	case before == Starting:
 		p.log.Info("feed caught up", "cursor", p.position.Cursor, "forwarded", p.position.Forwarded)
+	case before == Failing:
+		p.engine.recovers(p, false)
 	default:
-		p.engine.refuse("")
 		p.log.Info("feed works again", "was", string(before), "for", now.Sub(since).Round(time.Second).String())
 	}
 	p.remember()
@@ -357,18 +369,6 @@ func (p *partition) settle(err error) {
 func refusedCredential(err error) bool {
 	auth, ok := errors.AsType[*extract.AuthError](err)
 	return ok && !auth.Temporary
-}
-
-// refuse says that the credential is refused, in one line for all feeds that
-// meet it; the empty text, that it is not any more.
-func (e *Engine) refuse(text string) {
-	e.refusal.Lock()
-	told := e.refusal.text == text
-	e.refusal.text = text
-	e.refusal.Unlock()
-	if !told && text != "" {
-		e.Log.Error("THE CREDENTIAL IS REFUSED: feeds that need it collect nothing until that is mended; they then resume by themselves, where they stopped", "error", text)
-	}
 }
 
 // remember writes the position for the `feeds` command of a connector that

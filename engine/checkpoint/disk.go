@@ -242,6 +242,8 @@ func explain(dir string, err error) (explained error, ok bool) {
 	var errno syscall.Errno
 	var path *fs.PathError
 	switch {
+	case errors.Is(err, ErrDiskFull):
+		return err, true // explained where it was met
 	case errors.Is(err, syscall.EIO) && errors.As(err, &path) && path.Op == "read":
 		return nil, false // a sector that cannot be read is lost data
 	case isFull(err):

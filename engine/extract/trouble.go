@@ -19,6 +19,8 @@ const (
 	slowAfter = time.Minute
 	// mostNamed bounds how many feeds a line names.
 	mostNamed = 5
+	// unanswered is the kind of trouble in which nothing came back at all.
+	unanswered = "unanswered"
 )
 
 // troubles tell of requests that get no usable answer and are repeated: in one line once that has lasted,
@@ -37,12 +39,13 @@ type troubled struct{ feed, partition, host string }
 
 type trouble struct {
 	troubled
-	kind, cause string
-	since       time.Time
-	next        time.Time // when a request is tried again
-	open        int       // requests that are being repeated
-	spent       bool      // some were given up
-	part        *outage   // nil: not told yet
+	kind  string
+	cause error
+	since time.Time
+	next  time.Time // when a request is tried again
+	open  int       // requests that are being repeated
+	spent bool      // some were given up
+	part  *outage   // nil: not told yet
 }
 
 // outage is what was told of.
@@ -78,7 +81,21 @@ func (t *troubles) fails(q *request, who troubled, kind string, cause error, sin
 		q.trouble = one
 		one.open++
 	}
-	one.kind, one.cause, one.next = kind, cause.Error(), next
+	one.kind, one.cause, one.next = kind, cause, next
+}
+
+// Unanswered is why no request of a feed's partition has reached the service for so long; nil where one has,
+// or where that is not known.
+func (c *Client) Unanswered(feed, partition string, since time.Time) error {
+	t := c.troubles
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for who, one := range t.all {
+		if who.feed == feed && who.partition == partition && one.kind == unanswered && !one.since.After(since) {
+			return one.cause
+		}
+	}
+	return nil
 }
 
 // tell says what goes on, unless it is said already.
@@ -111,7 +128,7 @@ func (t *troubles) tell(one *trouble) {
 		next = "in " + wait.Round(100*time.Millisecond).String()
 	}
 	t.log.Warn("no usable answer; it is asked for until there is one, or the round gives up and the next one begins anew",
-		"host", o.host, "feeds", named(o.feeds), "cause", one.cause, "since", o.since.UTC().Format(time.RFC3339), "next", next)
+		"host", o.host, "feeds", named(o.feeds), "cause", one.cause.Error(), "since", o.since.UTC().Format(time.RFC3339), "next", next)
 }
 
 // ends notes how a request ended.
@@ -170,14 +187,16 @@ func named(feeds []string) string {
 
 // trouble notes that an attempt failed and is repeated at next.
 func (r *Reader) trouble(q *request, v verdict, since, next time.Time) {
-	host, kind := "", "unanswered"
+	host, kind := "", unanswered
 	if q.url != nil {
 		host = q.url.Host
 	}
 	if v.answer != nil {
 		kind = fmt.Sprintf("HTTP %d %s", v.answer.status, v.answer.code())
 	}
-	if auth, ok := errors.AsType[*AuthError](v.err); ok {
+	if auth, ok := errors.AsType[*AuthError](v.err); ok && auth.Status == 0 {
+		host = r.client.tokenHost()
+	} else if ok {
 		host, kind = r.client.tokenHost(), fmt.Sprintf("HTTP %d %s", auth.Status, auth.OAuthError)
 	}
 	r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, kind, v.err, since, next)

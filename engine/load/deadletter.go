@@ -166,6 +166,9 @@ func countLines(path string) (size, count int64, err error) {
 	}
 }
 
+// Dir is the directory.
+func (d *DeadLetters) Dir() string { return d.dir }
+
 // Append keeps one refused event of a feed. It is on the disk when Append
 // returns nil; otherwise nothing of it is. At the limit, the error is
 // [ErrDeadLettersFull].

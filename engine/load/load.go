@@ -3,7 +3,12 @@
 // the table of kinds.
 package load
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+)
 
 // Destination takes batches of events. Implementations may be called from
 // several goroutines; the number of requests in flight is bounded for all of
@@ -63,18 +68,26 @@ type Refused struct {
 	Reason string
 }
 
+// Brief is the reason as far as it may be logged: without the destination's own words.
+func (r Refused) Brief() string {
+	if r.Status == 0 {
+		return "it does not take such an event"
+	}
+	return strings.TrimSpace(fmt.Sprintf("HTTP %d %s", r.Status, http.StatusText(r.Status)))
+}
+
 // State is how a destination does. The counts are since the start.
 type State struct {
 	// OK: the last attempt was answered as a working destination does, or none was made yet; and not
 	// more than half of the last hundred events were refused.
-	OK        bool
-	LastError string // of the last failed attempt, empty when OK; holds no token and nothing of an event
-	Advice    string // what a person is to do about it, empty when time will do
-	InFlight  int    // requests now under way
-	Requests  int64  // attempts, the failed ones too
-	Retries   int64  // attempts that failed and were, or will be, made again
-	Events    int64  // accepted
-	Refused   int64
+	OK        bool   `json:"ok"`
+	LastError string `json:"last_error,omitempty"` // of the last failed attempt, empty when OK; holds no token and nothing of an event
+	Advice    string `json:"advice,omitempty"`     // what a person is to do about it, empty when time will do
+	InFlight  int    `json:"in_flight"`            // requests now under way
+	Requests  int64  `json:"requests"`             // attempts, the failed ones too
+	Retries   int64  `json:"retries"`              // attempts that failed and were, or will be, made again
+	Events    int64  `json:"events"`               // accepted
+	Refused   int64  `json:"refused"`
 	// Concurrency is how many requests may be in flight now, where it is bounded.
-	Concurrency int
+	Concurrency int `json:"concurrency,omitempty"`
 }

@@ -194,6 +194,8 @@ func (m *Mapper) compute(field int) expression.Value {
 				m.stamp = v
 			}
 			return v
+		} else if field == m.m.timestamp {
+			m.untimed(r)
 		}
 	}
 	switch v := m.fallback[field]; {

@@ -24,7 +24,8 @@
 // leaves the field out; a constant of its name then stays. timestamp,
 // operation, outcome, source_type and message_text are in every event and have
 // defaults. A list or a map is written as its JSON text. A rule that fails
-// leaves its field out, and error_mapping names mapping, field and cause.
+// leaves its field out, and error_mapping names mapping, field and cause. So it does
+// where the record's time cannot be read, as the event then has that of its reading.
 //
 // # How it works
 //

@@ -116,12 +116,18 @@ func proxyAnswered(_ context.Context, proxy *url.URL, connect *http.Request, ans
 	if answer.StatusCode == http.StatusOK {
 		return nil
 	}
-	remedy := "let it pass"
+	refused := &ProxyError{Text: fmt.Sprintf("the proxy %s does not connect to %s: HTTP %s", proxy.Host, connect.Host, answer.Status), Remedy: "let the proxy pass it"}
 	if answer.StatusCode == http.StatusProxyAuthRequired {
-		remedy = "write user and password into HTTPS_PROXY"
+		refused.Remedy = "write user and password into HTTPS_PROXY"
 	}
-	return fmt.Errorf("the proxy %s does not connect to %s: HTTP %s; %s", proxy.Host, connect.Host, answer.Status, remedy)
+	return refused
 }
+
+// ProxyError is a proxy's own refusal.
+type ProxyError struct{ Text, Remedy string }
+
+// Error implements error.
+func (e *ProxyError) Error() string { return e.Text + "; " + e.Remedy }
 
 // mendFor is how long a host whose header lines had to be mended is spoken to in that
 // way, which knows neither HTTP/2 nor a second request on a connection.

@@ -216,7 +216,7 @@ func TestLanes(t *testing.T) {
 
 // A refusal of the proxy's own is not taken for one of the service.
 func TestProxyRefuses(t *testing.T) {
-	for status, want := range map[int]string{http.StatusForbidden: "HTTP 403 Forbidden; let it pass", http.StatusProxyAuthRequired: "write user and password into HTTPS_PROXY"} {
+	for status, want := range map[int]string{http.StatusForbidden: "HTTP 403 Forbidden; let the proxy pass it", http.StatusProxyAuthRequired: "write user and password into HTTPS_PROXY"} {
 		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) }))
 		defer proxy.Close()
 		address, _ := url.Parse(proxy.URL)

@@ -32,6 +32,8 @@ func (d *Doctor) checkArchives(ctx context.Context) {
 		lacks := slices.DeleteFunc(slices.Clone(archive.Permissions), func(name string) bool { return slices.Contains(token.claims.Roles, name) })
 		reach := fmt.Sprintf("%d days, through %s", archive.Window.Retention/(24*time.Hour), archive.Name)
 		switch {
+		case asked && token.err != nil: // which is told
+			f.Status, f.Cause = Skipped, "there is no token for "+strings.TrimSuffix(scope, "/.default")
 		case err != nil || token.claims.Tenant == "" && len(token.claims.Roles) == 0:
 			f.Status, f.Cause = Warned, "how far back a backfill reaches could not be verified: the token does not tell what it permits, or there is none"
 			f.Remedy = "compare the app registration with what the archive needs: " + strings.Join(archive.Permissions, ", ")

@@ -24,7 +24,7 @@ type cause struct {
 
 // unresolved is the text of a name that is not resolved, with the name:
 // https://pkg.go.dev/net#DNSError
-var unresolved = regexp.MustCompile(`lookup ([^\s:]+)(?: on \S+)?: (?:no such host|server misbehaving|.*[Tt]emporary failure in name resolution|.*i/o timeout|.*connection refused)`)
+var unresolved = regexp.MustCompile(`lookup ([^\s:]+)(?: on \S+)?: (?:no such host|server misbehaving|.*[Tt]emporary failure in name resolution|.*i/o timeout|.*connection refused)|^(\S+) cannot be resolved: `)
 
 // gather keeps a finding until all is asked. kind and of name the requirement; feeds are
 // those that it affects.
@@ -32,7 +32,7 @@ func (d *Doctor) gather(kind, of string, f Finding, code int, feeds ...string) {
 	key := strings.Join([]string{string(f.Status), engine.CauseKey(f.Cause), f.Remedy}, "\n")
 	host := ""
 	if m := unresolved.FindStringSubmatch(f.Cause); m != nil && f.Status == Failed {
-		host, key = m[1], "name resolution"
+		host, key = m[1]+m[2], "name resolution"
 	}
 	i := slices.IndexFunc(d.causes, func(c *cause) bool { return c.key == key })
 	if i < 0 {
@@ -58,11 +58,8 @@ func (d *Doctor) tell() {
 		switch {
 		case len(c.hosts) > 0:
 			f.Name = "name resolution"
-			f.Cause = strings.Join(c.hosts, ", ") + " cannot be resolved; the first of them: " + f.Cause
-			if len(c.hosts) == 1 {
-				f.Cause = c.hosts[0] + " cannot be resolved: " + f.Cause
-			}
-			f.Remedy = "let this host (in a container: its network) ask a DNS server that knows the name, and compare the name with the settings"
+			f.Cause = strings.Join(c.hosts, ", ") + " cannot be resolved" + f.Cause[max(strings.LastIndex(f.Cause, ": "), 0):]
+			f.Remedy = resolvable
 		case len(c.of) < 2:
 			f.Name = strings.TrimSpace(c.kind + " " + strings.Join(c.of, ""))
 		default:

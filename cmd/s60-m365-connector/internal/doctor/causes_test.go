@@ -29,7 +29,7 @@ func TestOneCauseIsToldOnce(t *testing.T) {
 		"other causes": {[]cause{{"feed", "a", "HTTP 500"}, {"feed", "b", "HTTP 404"}}, []string{"feed a: HTTP 500", "feed b: HTTP 404"}},
 		"no DNS": {
 			[]cause{{"token", "for x", "dial tcp: lookup login.example on 10.0.0.2:53: no such host"}, {"destination", "", "ingest: dial tcp: lookup ingest.example: no such host"}},
-			[]string{"name resolution: login.example, ingest.example cannot be resolved; the first of them: dial tcp: lookup login.example on 10.0.0.2:53: no such host (Affects for x)"},
+			[]string{"name resolution: login.example, ingest.example cannot be resolved: no such host (Affects for x)"},
 		},
 	}
 	for name, test := range tests {

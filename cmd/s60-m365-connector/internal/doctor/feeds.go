@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // target is a partition of a feed that is on.
@@ -319,12 +321,16 @@ func auditLogOff(code, message string) bool {
 
 const (
 	switchAuditOn = "switch the audit log on, in Exchange Online PowerShell: Set-AdminAuditLogConfig -UnifiedAuditLogIngestionEnabled $true; it takes up to a day"
+	resolvable    = "let this host (in a container: its network) ask a DNS server that knows the name, and compare the name with the settings"
 	reachable     = "let this host reach it over HTTPS: DNS, firewall, HTTPS_PROXY behind a proxy, SSL_CERT_FILE for a private certificate authority"
 )
 
 // InWords gives the cause and the remedy of an error that a feed met, where
 // they are known; the error's own text otherwise.
 func InWords(err error) string {
+	if cause, remedy := unreached(err); remedy != "" {
+		return cause + ". " + wording.Sentence(remedy)
+	}
 	if auth, ok := errors.AsType[*extract.AuthError](err); ok {
 		return explain(auth)
 	}
@@ -332,6 +338,21 @@ func InWords(err error) string {
 		return fmt.Sprintf("the tenant's audit log is switched off. %s (%v)", wording.Sentence(switchAuditOn), err)
 	}
 	return err.Error()
+}
+
+// unreached says why a request did not reach the service, and what mends that; the empty remedy
+// for an error of another kind.
+func unreached(err error) (cause, remedy string) {
+	if refused, ok := errors.AsType[*transport.ProxyError](err); ok {
+		return refused.Text, refused.Remedy
+	}
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Sprintf("%s cannot be resolved: %s", name.Name, name.Err), resolvable
+	}
+	if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "dial" {
+		return err.Error(), reachable
+	}
+	return "", ""
 }
 
 // consentCodes are error codes of Graph and the Management Activity API that
@@ -342,6 +363,9 @@ var consentCodes = []string{"AF10001", "Authentication_MSGraphPermissionMissing"
 func (d *Doctor) describe(err error, t *target) (Finding, int) {
 	fail := func(cause, remedy string) (Finding, int) {
 		return Finding{Status: Failed, Cause: cause, Remedy: remedy}, program.Failed
+	}
+	if cause, remedy := unreached(err); remedy != "" {
+		return fail(cause, remedy)
 	}
 	if auth, ok := errors.AsType[*extract.AuthError](err); ok {
 		return describeRefusal(auth)

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
@@ -151,6 +152,10 @@ func (d *Doctor) checkState(ctx context.Context) {
 	dir := d.Settings.StateDir
 	d.lastOf = func(context.Context, string) map[[2]string]met { return nil }
 	exists, err := Writable(dir)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		d.fail(name, "free some space, or give the state a larger volume; nothing is lost meanwhile", "the disk of %s is full: %v", dir, err)
+		return
+	}
 	if err != nil {
 		d.fail(name, fmt.Sprintf("let user %d write to %s, or set STATE_DIR to a directory that it may write to and that outlives the process (in a container: a volume)", os.Getuid(), dir), "%v", err)
 		return

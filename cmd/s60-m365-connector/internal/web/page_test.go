@@ -375,7 +375,7 @@ func TestHeadline(t *testing.T) {
 		{expired, bad, "Not collecting: the client secret expired on " + expired.CredentialExpires.Format(time.DateOnly) + " (AADSTS7000222)"},
 		{two, bad, "Not collecting: 2 failing"},
 		{feed(engine.Disabled), careful, "No feed is switched on"},
-		{refused, bad, "Not delivering: ingest does not take events"},
+		{refused, bad, "Not delivering: ingest: HTTP 401"},
 		{feed(engine.Standby), quiet, "Standing by, other replicas collect: 1 standby"},
 		{feed(engine.Standby, engine.OK), good, "Collecting: 1 ok, 1 standby"},
 		{apart, bad, "Not collecting: the shared state is out of reach"},

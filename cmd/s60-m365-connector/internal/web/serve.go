@@ -260,13 +260,20 @@ func health(c *fleet.Connector, w http.ResponseWriter, _ *http.Request) {
 	}
 	w.WriteHeader(http.StatusServiceUnavailable)
 	fmt.Fprintln(w, "failing")
-	for _, f := range status.Feeds {
-		if f.LastError != "" {
-			fmt.Fprintf(w, "%s: %s\n", wording.FeedLabel(f.Feed, f.Partition), f.LastError)
+	for _, f := range status.Failures() {
+		of := f.Feeds[0]
+		if n := len(f.Feeds); n > 1 {
+			of = fmt.Sprintf("%d feeds (%s)", n, strings.Join(f.Feeds, ", "))
 		}
+		fmt.Fprintf(w, "%s: %s\n", of, f.Text)
 	}
-	if !status.Delivery.OK {
+	switch {
+	case !status.Delivery.OK && status.Delivery.Advice != "":
+		fmt.Fprintf(w, "%s: %s. %s\n", status.Destination, status.Delivery.LastError, wording.Sentence(status.Delivery.Advice))
+	case !status.Delivery.OK:
 		fmt.Fprintf(w, "%s: %s\n", status.Destination, status.Delivery.LastError)
+	case status.Stalled != "":
+		fmt.Fprintln(w, status.Stalled)
 	}
 	if status.Apart {
 		fmt.Fprintln(w, "STATE_URL: the shared state is out of reach, and nothing is collected here")
