@@ -63,7 +63,13 @@ func TestOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		feed := feedOf("f")
 		feed.Licence = &definition.Licence{Requires: "P1", Confirm: 2}
-		r := newRig(t, feed, func(c *Config) { c.Heartbeat = time.Hour })
+		var failures []string
+		r := newRig(t, feed, func(c *Config) {
+			c.Heartbeat = time.Hour
+			c.OnFailure = func(feed, partition string, _ time.Time, text string) {
+				failures = append(failures, feed+partition+": "+text)
+			}
+		})
 		r.service.read = func(context.Context, extract.Window, extract.Sink) error {
 			return &extract.Gated{Licence: true, Err: errors.New("403")}
 		}
@@ -80,6 +86,9 @@ func TestOnce(t *testing.T) {
 		r.service.read = func(ctx context.Context, _ extract.Window, sink extract.Sink) error { return page(ctx, sink, "a") }
 		if err := r.engine.Once(t.Context()); err != nil || !r.engine.Status().Healthy() || r.engine.Status().Waiting() != "" {
 			t.Errorf("it works: %v, %+v", err, r.engine.Status())
+		}
+		if len(failures) != 1 || failures[0] != "f: 503" {
+			t.Errorf("the rounds that failed are %q", failures)
 		}
 		r.store.Close()
 	})
