@@ -92,8 +92,8 @@ func (l *limit) span() time.Duration {
 const longestSpan = 24 * time.Hour
 
 // share changes the part of one of the process's clients; of several, each has as much of the limit to share with
-// the other processes. One that grows is in force after rest, or a span where that is below
-// 0; of one that shrinks it says after how long another process may use what it leaves.
+// the other processes. One that grows is in force after rest, or, where that is below
+// 0, a span after the time before now that it says; of one that shrinks it says after how long another process may use what it leaves.
 func (l *limit) share(now time.Time, client *Client, fraction float64, rest time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,10 +125,10 @@ func (l *limit) reshare(now time.Time, rest time.Duration) time.Duration {
 	change := fraction - s.whole
 	if change >= 0 {
 		if s.whole = fraction; change > negligible && rest != 0 {
-			if rest < 0 || rest > span {
-				rest = span
+			if rest < 0 {
+				rest = max(span+rest, 0)
 			}
-			s.insert(growth{now.Add(rest), change})
+			s.insert(growth{now.Add(min(rest, span)), change})
 		}
 		return 0
 	}
@@ -166,8 +166,8 @@ func (s *shares) insert(g growth) {
 // in each, for all processes. A share that shrinks does at once, and Share says after how long what
 // this process has sent leaves room for another one to use the difference. One that grows
 // does after rest, what Share has said to who had the difference before, less the time since;
-// below 0 where that is not known: a span later. So in any span all together
-// send at most the limit.
+// below 0 where that is not known, but that nothing was sent for as long, without the sign: a span after that. So
+// in any span all together send at most the limit.
 //
 // A share of less than one request in a span is one request in a longer span:
 // n such shares keep to the limit over time, but in a single span may send up to n requests.

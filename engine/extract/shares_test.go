@@ -194,11 +194,14 @@ func TestHandOver(t *testing.T) {
 		sent int           // by the former holder, at once
 		away time.Duration // between its release and the claim
 		free time.Duration // that the claim has to wait, at most
+		dead bool          // it told nothing, and is known not to have worked since
 	}{
 		"nothing was sent":            {},
 		"a few":                       {sent: 2},
 		"all of it":                   {sent: 5, free: 10500 * time.Millisecond},
 		"all of it, and away a while": {sent: 5, away: 8 * time.Second, free: 2500 * time.Millisecond},
+		"it was killed":               {sent: 5, away: 7500 * time.Millisecond, free: 3 * time.Second, dead: true},
+		"it was killed long before":   {sent: 5, away: 15 * time.Second, dead: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -215,7 +218,10 @@ func TestHandOver(t *testing.T) {
 				}
 				rest := former.Share(feed, 0.5, 0)
 				time.Sleep(c.away)
-				next.Share(feed, 0.5, max(rest-c.away, 0))
+				if rest = max(rest-c.away, 0); c.dead {
+					rest = -c.away
+				}
+				next.Share(feed, 0.5, rest)
 				begun := time.Now()
 				got := sends(t, next.bucket(feed), 30*time.Second)
 				if waited := got[0].Sub(begun); waited != c.free {

@@ -112,8 +112,8 @@ func TestShareSteps(t *testing.T) {
 	for _, s := range []step{
 		{0, -1, 10, span},
 		{time.Second, 0.5, 5, span},                        // less at once
-		{2 * time.Second, 1, 5, span},                      // more a span later,
-		{2*time.Second + span - 1, -1, 5, span},            //
+		{2 * time.Second, 1, 5, span},                      // more a span later, as nothing is known,
+		{2*time.Second + span - 2, -1, 5, span},            //
 		{2*time.Second + span, -1, 10, span},               // to the moment
 		{20 * time.Second, 0.05, 1, 2 * span},              // less than one request in a span
 		{20*time.Second + span, 0.25, 1, 2 * span},         //

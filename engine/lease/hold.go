@@ -3,15 +3,18 @@ package lease
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Hold waits until this replica holds the partition. held ends when it must not
 // work on it any more, or with ctx; release is to be called once the work on it
 // has ended, and lets others have it. rest is what the former holder gave its release, less
-// the time since; below 0 where that is not known.
+// the time since; below 0 where that is not known, but that no holder has worked for as long, without the sign.
 //
 // Without wait, a partition that another replica runs, or is about to, is
 // ErrElsewhere, with its name. Other errors are those of ctx, and of claims that can no longer be used.
@@ -35,10 +38,28 @@ func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (
 				return nil, 0, nil, fmt.Errorf("%w: %s", ErrElsewhere, a.elsewhere)
 			}
 			if held, release = r.claim(ctx, p, w, a.owner); held != nil {
-				return held, r.Claims.Rest(feed, partition), release, nil
+				return held, r.rest(ctx, p, a.owner), release, nil
 			}
 		}
 	}
+}
+
+// rest is for how long what was sent for the partition before it was claimed from owner counts. A session
+// that expired has not worked for half of its time, see [Replica.MayWork]. One that was ended
+// may have done so up to then, and leaves a mark for as long as it would have lasted.
+func (r *Replica) rest(ctx context.Context, p Partition, owner string) time.Duration {
+	rest := r.Claims.Rest(p.Feed, p.Value)
+	if rest >= 0 {
+		return rest
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.tick())
+	defer cancel()
+	if owner != "" {
+		if _, err := r.Sessions.History(ctx, owner); errors.Is(err, jetstream.ErrKeyNotFound) {
+			return max(rest, -r.TTL/2)
+		}
+	}
+	return -1
 }
 
 func (r *Replica) unwant(p Partition) {

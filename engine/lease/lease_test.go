@@ -223,6 +223,67 @@ func TestObserver(t *testing.T) {
 	}
 }
 
+// killed is a replica's way to the servers that lets nothing of its end through, but that of its session
+// where that is told.
+type killed struct {
+	jetstream.KeyValue
+	lease.Claims
+	told bool
+}
+
+func (k *killed) Delete(ctx context.Context, id string, o ...jetstream.KVDeleteOpt) error {
+	if !k.told {
+		return nil
+	}
+	return k.KeyValue.Delete(ctx, id, o...)
+}
+
+func (*killed) Release(context.Context, string, string, time.Duration) error { return nil }
+
+// TestRestOfTheKilled: of a replica whose session expired is known that it has not worked for half of a
+// session; of one that ended it without giving its partition back nothing is.
+func TestRestOfTheKilled(t *testing.T) {
+	for told, want := range map[bool]time.Duration{false: -ttl / 2, true: -1} {
+		t.Run(fmt.Sprint(told), func(t *testing.T) {
+			t.Parallel()
+			server := natstest.Start(t, nil)
+			join := func(name string, way *killed) *lease.Replica {
+				store, err := shared.Open(t.Context(), shared.Options{
+					URL: natstest.URL(server), Name: "test", Dir: t.TempDir(), Replica: name, SessionTTL: ttl,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { store.Close() }) //nolint:errcheck // the test has ended
+				o := lease.Options{Sessions: store.Sessions(), Claims: store, Name: name, TTL: ttl, Log: slog.New(slog.DiscardHandler)}
+				if way != nil {
+					way.KeyValue, way.Claims = o.Sessions, o.Claims
+					o.Sessions, o.Claims = way, way
+				}
+				return lease.Join(o)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			a := join("a", &killed{told: told})
+			if _, _, _, err := a.Hold(ctx, "feed", "0", true); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(ttl) // its claim is older than what is known
+			a.Leave()
+			b := join("b", nil)
+			defer b.Leave()
+			_, rest, release, err := b.Hold(ctx, "feed", "0", true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer release(-1)
+			if rest != want {
+				t.Errorf("rest is %v, want %v", rest, want)
+			}
+		})
+	}
+}
+
 // TestStateGone: a replica that waits, and can have no session any more, learns that the
 // state was deleted.
 func TestStateGone(t *testing.T) {

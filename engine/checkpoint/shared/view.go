@@ -63,6 +63,8 @@ func (s subject) next(m *message, seq uint64, at time.Time) subject {
 		switch {
 		case first:
 			s.rest = 0
+		case s.Session != "" && !s.Claimed.IsZero():
+			s.rest = min(s.Claimed.Sub(at), -1)
 		case s.Session != "" || s.Free.IsZero():
 			s.rest = -1
 		default:
