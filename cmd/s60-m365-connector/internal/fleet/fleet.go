@@ -33,12 +33,15 @@ import (
 const (
 	tenantsEvery = 2 * time.Second  // between two looks into TENANTS_DIR
 	tenantRetry  = 30 * time.Second // after a tenant could not be started
+	// startsPerWorker is how many tenants for each worker catch up for the first time, at a time.
+	startsPerWorker = 4
 )
 
 // Fleet is all tenants of a process.
 type Fleet struct {
 	*Process
 	roster roster
+	starts chan struct{} // a place for each tenant that catches up for the first time; nil: any number may
 
 	mu      sync.Mutex
 	members map[string]*Member
@@ -76,6 +79,7 @@ func Open(ctx context.Context, s *settings.Settings, env map[string]string, o Op
 	f := &Fleet{Process: p, members: map[string]*Member{}}
 	if s.TenantsDir != "" {
 		f.roster = &tenantsDir{path: s.TenantsDir, env: env, set: p.Defs.Set}
+		f.starts = make(chan struct{}, startsPerWorker*s.Workers)
 		return f, nil
 	}
 	f.roster = one{s}
@@ -241,8 +245,37 @@ func (f *Fleet) begin(ctx context.Context, m *Member, fail func()) {
 	})
 }
 
+// start waits until few enough other tenants catch up for the first time: that is when each of them needs
+// most memory. What it returns ends that for this one.
+func (f *Fleet) start(ctx context.Context) (end func()) {
+	if f.starts == nil {
+		return func() {}
+	}
+	select {
+	case f.starts <- struct{}{}:
+		return sync.OnceFunc(func() { <-f.starts })
+	case <-ctx.Done():
+		return func() {}
+	}
+}
+
+// whenStarted calls end once the first round of every feed has ended, or after an interval of polling: a
+// tenant that is hours behind, or cannot deliver, keeps no other one from starting. stop ends the wait.
+func (c *Connector) whenStarted(ctx context.Context, end func()) (stop func()) {
+	ctx, stop = context.WithTimeout(ctx, c.Settings.Poll)
+	starting := func(s engine.FeedStatus) bool { return s.State == engine.Starting }
+	go func() {
+		defer end()
+		for engine.Sleep(ctx, min(time.Second, c.Settings.Poll)) && slices.ContainsFunc(c.Engine.Status().Feeds, starting) {
+		}
+	}()
+	return stop
+}
+
 // runTenant runs a tenant with these settings until ctx ends.
 func (f *Fleet) runTenant(ctx context.Context, m *Member, s *settings.Settings) error {
+	end := f.start(ctx)
+	defer end()
 	f.mu.Lock()
 	c := m.Connector
 	f.mu.Unlock()
@@ -256,6 +289,7 @@ func (f *Fleet) runTenant(ctx context.Context, m *Member, s *settings.Settings) 
 	f.mu.Lock()
 	m.Connector, m.failure = c, nil
 	f.mu.Unlock()
+	defer c.whenStarted(ctx, end)()
 	err := c.run(ctx)
 	f.mu.Lock()
 	m.Connector = nil
@@ -312,6 +346,8 @@ func (f *Fleet) tenantOnce(ctx context.Context, t Tenant) error {
 	if t.Settings == nil {
 		return program.Exit(program.Usage, t.Problems)
 	}
+	end := f.start(ctx)
+	defer end()
 	c := f.ConnectorOf(t.Name)
 	if c == nil {
 		var err error
@@ -323,6 +359,7 @@ func (f *Fleet) tenantOnce(ctx context.Context, t Tenant) error {
 		f.mu.Unlock()
 	}
 	c.describe(ctx, true)
+	defer c.whenStarted(ctx, end)()
 	return f.CredentialsExit(c.Engine.Once(ctx))
 }
 

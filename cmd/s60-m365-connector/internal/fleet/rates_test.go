@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -53,21 +55,9 @@ func TestRatesOfTenants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			env := map[string]string{"TENANTS_DIR": tenants, "STATE_DIR": filepath.Join(dir, "state"), "CONFIG_DIR": dir, "LISTEN_ADDR": "", "POLLING_INTERVAL_MINUTES": "0.02"}
-			for _, line := range sim.SharedEnv() {
-				name, value, _ := strings.Cut(line, "=")
-				env[name] = value
-			}
-			s, err := settings.Read(maps.Clone(env), false)
-			if err != nil {
-				t.Fatal(err)
-			}
 			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 			defer stop()
-			f, err := Open(ctx, s, env, Options{Out: io.Discard, Err: io.Discard, Explain: error.Error})
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := open(t, ctx, sim, dir, nil)
 			ended := make(chan error, 1)
 			go func() { ended <- f.Run(ctx) }()
 			second := sim.Tenant(1)
@@ -89,6 +79,70 @@ func TestRatesOfTenants(t *testing.T) {
 				t.Errorf("%d requests in all: this shows nothing", n)
 			}
 		})
+	}
+}
+
+// open opens a fleet of the tenants in dir, in the folder tenants.
+func open(t *testing.T, ctx context.Context, sim *simulator.Simulator, dir string, more map[string]string) *Fleet {
+	t.Helper()
+	env := map[string]string{"TENANTS_DIR": filepath.Join(dir, "tenants"), "STATE_DIR": filepath.Join(dir, "state"), "CONFIG_DIR": dir, "LISTEN_ADDR": "", "POLLING_INTERVAL_MINUTES": "0.02"}
+	maps.Copy(env, more)
+	for _, line := range sim.SharedEnv() {
+		name, value, _ := strings.Cut(line, "=")
+		env[name] = value
+	}
+	s, err := settings.Read(maps.Clone(env), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(ctx, s, env, Options{Out: io.Discard, Err: io.Discard, Explain: error.Error})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestFewStart: of many tenants few catch up for the first time at once, and those that cannot deliver keep no
+// other one from it.
+func TestFewStart(t *testing.T) {
+	const many = startsPerWorker + 2
+	sim, err := simulator.Start(simulator.Options{Tenants: many, Records: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sim.Close() //nolint:errcheck // the test has ended
+	dir := t.TempDir()
+	if err := sim.WriteTenants(filepath.Join(dir, "tenants")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range startsPerWorker {
+		name := filepath.Join(dir, "tenants", fmt.Sprintf("tenant-%04d.yaml", i))
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		credentials, _, _ := strings.Cut(string(text), "PROJECT_ID:")
+		write(t, name, credentials+fmt.Sprintf("S60_COLLECTOR_BASE: http://127.0.0.1:1/%d\n", i))
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	f := open(t, ctx, sim, dir, map[string]string{"WORKERS": "1", "ENABLE_GRAPH": "false"})
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	last, most := sim.Tenant(many-1), 0
+	for last.Report().Received == 0 && ctx.Err() == nil {
+		most = max(most, len(f.starts))
+		time.Sleep(10 * time.Millisecond)
+	}
+	if ctx.Err() != nil {
+		t.Error("the tenant that can deliver did not")
+	}
+	stop()
+	if err := errors.Join(<-ended, f.Close()); err != nil {
+		t.Error(err)
+	}
+	if most != startsPerWorker || len(f.starts) > 0 {
+		t.Errorf("%d tenants started at a time, and %d places are taken at the end", most, len(f.starts))
 	}
 }
 
