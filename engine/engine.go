@@ -76,8 +76,10 @@ type Config struct {
 	// OnFailure is told of each round of a partition that failed, from several goroutines; may be nil.
 	OnFailure func(feed, partition string, at time.Time, text string)
 	// Restored says that the state was lost, and what was done about it; "": it was not.
-	// The destination is told once.
+	// New that it is new, and replicas share it: nobody can tell whether there was one before that was lost with
+	// all copies. The destination is told once.
 	Restored string
+	New      bool
 	// CredentialExpires is when the credential ends, the zero time where that
 	// is not known. May be nil.
 	CredentialExpires func() time.Time
@@ -88,7 +90,8 @@ type Config struct {
 type Leases interface {
 	// Hold waits until the partition is held here. held ends when it must not be
 	// worked on any more, or with ctx; release gives it back. rest is for how long the requests of who had
-	// it before still count, by what its release was given; below 0 where that is not known.
+	// it before still count, by what its release was given; below 0 where that is not known, but that it
+	// sent none for as long, without the sign.
 	// Without wait, one that another process runs is an error that names it. One that [StoreError]
 	// knows ends all work.
 	Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, rest time.Duration, release func(rest time.Duration), err error)
@@ -194,7 +197,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.Tenant == "" {
 		go Sweep(ctx, e.Store, e.Client.Skew, e.Now, e.Log)
 	}
-	go e.tellRestored(ctx)
+	go e.tellState(ctx)
 	if len(e.partitions) == 0 { // every feed is switched off; the heartbeat says so
 		e.beat(ctx)
 		<-ctx.Done()

@@ -66,22 +66,29 @@ func (s *Status) replicaFields(event map[string]any) {
 	}
 }
 
-// tellRestored tells the destination that the state was lost, and what was done about it, until that
-// was accepted.
-func (e *Engine) tellRestored(ctx context.Context) {
-	if e.Restored == "" || e.Heartbeat <= 0 {
+// tellState tells the destination that the state was lost, and what was done about it, or that it is new, until
+// that was accepted.
+func (e *Engine) tellState(ctx context.Context) {
+	if e.Restored == "" && !e.New || e.Heartbeat <= 0 {
 		return
 	}
-	event := e.ownEvent("connector-state-restored", e.Now())
+	event, cause := e.ownEvent("connector-state-restored", e.Now()), e.Restored
 	event["outcome"] = "failure"
 	event["source_severity"] = "medium"
-	event["event_state_cause"] = e.Restored
-	event["message_text"] = fmt.Sprintf("%s: %s", e.Name, e.Restored)
+	if cause == "" {
+		begin := e.Now().Add(-e.Lookback).UTC().Format(time.RFC3339)
+		cause = "the shared state is new, and feeds begin at " + begin + "; if there was one before, it is lost with every copy of it, and so are the records from before that time which had not been delivered"
+		e.Log.Warn(cause)
+		event["operation"], event["outcome"] = "connector-state-new", "success"
+		event["event_gap_to"] = begin
+	}
+	event["event_state_cause"] = cause
+	event["message_text"] = fmt.Sprintf("%s: %s", e.Name, cause)
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		err := e.sendOwn(ctx, event)
 		if err == nil || !Sleep(ctx, wait) {
 			return
 		}
-		e.Log.Warn("that the state was restored could not be told to the destination, trying again", "error", err)
+		e.Log.Warn("what became of the state could not be told to the destination, trying again", "error", err)
 	}
 }

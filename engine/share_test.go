@@ -61,23 +61,28 @@ func TestReplicasAreShown(t *testing.T) {
 	}
 }
 
-// That the state was lost is told once, as soon as the destination takes it.
+// That the state was lost, or is new, is told once, as soon as the destination takes it.
 func TestALostStateIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, feedOf("f"), func(c *Config) { c.Restored, c.Heartbeat = "it was lost", time.Hour })
-		defer r.store.Close() //nolint:errcheck // the test has ended
-		down := time.Now().Add(10 * time.Minute)
-		r.taker.deliver = func(_ context.Context, ids []string) ([]load.Refused, error) {
-			if time.Now().Before(down) {
-				return nil, errors.New("down")
+	for want, change := range map[string]func(*Config){
+		"connector-state-restored": func(c *Config) { c.Restored = "it was lost" },
+		"connector-state-new":      func(c *Config) { c.New = true },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, feedOf("f"), change, func(c *Config) { c.Heartbeat = time.Hour })
+			defer r.store.Close() //nolint:errcheck // the test has ended
+			down := time.Now().Add(10 * time.Minute)
+			r.taker.deliver = func(_ context.Context, ids []string) ([]load.Refused, error) {
+				if time.Now().Before(down) {
+					return nil, errors.New("down")
+				}
+				return nil, nil
 			}
-			return nil, nil
-		}
-		r.engine.tellRestored(t.Context())
-		if ids := r.taker.ids(); !slices.Equal(ids, []string{"connector-state-restored"}) || time.Now().After(down.Add(time.Minute)) {
-			t.Errorf("told %q", ids)
-		}
-	})
+			r.engine.tellState(t.Context())
+			if ids := r.taker.ids(); !slices.Equal(ids, []string{want}) || time.Now().After(down.Add(time.Minute)) {
+				t.Errorf("told %q, want %s", ids, want)
+			}
+		})
+	}
 }
 
 // A session that is lost because the servers have no leader does not make what was delivered come

@@ -107,5 +107,8 @@ func (s *Store) Rebuild() bool { return s.rebuild }
 // must begin anew; "" else.
 func (s *Store) Restored() string { return s.restored }
 
+// New reports that this replica made the log, and knows of none before it.
+func (s *Store) New() bool { return s.made && s.restored == "" }
+
 // Export is what the view shows of the state; see [checkpoint.Embedded.Export].
 func (s *Store) Export() iter.Seq2[*checkpoint.Commit, error] { return s.view.Export() }

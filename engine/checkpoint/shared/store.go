@@ -87,6 +87,7 @@ type Store struct {
 	view     *checkpoint.Embedded
 	rebuild  bool   // see Rebuild
 	restored string // see Restored
+	made     bool   // the stream, by this store
 
 	ctx    context.Context // ends with Close, or when the store can no longer be used
 	cancel context.CancelFunc

@@ -68,6 +68,7 @@ func (s *Store) ensureStream(ctx context.Context) (*jetstream.StreamInfo, error)
 			return err
 		})
 		if err == nil {
+			s.made = true
 			s.log.Info("shared state: made the stream", "stream", s.opts.Name, "copies", stream.CachedInfo().Config.Replicas, "servers", s.servers.String())
 			return s.use(stream), nil
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/lease"
@@ -231,6 +232,9 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	}
 	if time.Since(p.opened) < tellLost { // not to tenants that come later
 		config.Restored = p.restored
+		if store, ok := p.store.(*shared.Store); ok {
+			config.New = store.New()
+		}
 	}
 	c.config = config
 	c.Engine, err = engine.New(config)
@@ -251,7 +255,7 @@ func (c *Connector) InWords(err error) string {
 	return c.explain(err)
 }
 
-// tellLost is how long after the start tenants are told that the state had been lost.
+// tellLost is how long after the start tenants are told that the state had been lost, or is new.
 const tellLost = 10 * time.Minute
 
 // Backfill reads a period of a feed again, as [engine.Engine.Backfill] does. beside: while
