@@ -20,6 +20,7 @@ type feedCheck struct {
 
 func (c *feedCheck) all() {
 	c.evaluated()
+	c.scope()
 	c.times()
 	c.rules()
 	c.paging("paging", c.feed.Paging, &c.feed.Request)
@@ -61,6 +62,17 @@ func (c *feedCheck) evaluated() {
 	}
 }
 
+// scope checks that a token can be had: an application's is for all that it was granted.
+func (c *feedCheck) scope() {
+	_, node := c.get("auth.scope")
+	if node == nil || c.feed.Scope == nil {
+		return
+	}
+	if text, err := c.feed.Scope.Expand(c.settings); err == nil && !strings.HasSuffix(text, "/.default") {
+		c.report(node, "the scope of an application's token is a service and /.default, such as https://graph.microsoft.com/.default: permissions are granted in Entra, and listed under permissions")
+	}
+}
+
 // Strings is the result of an expression as a list of texts. The error says
 // what it is instead.
 func Strings(value any) ([]string, error) {
@@ -89,6 +101,9 @@ func (c *feedCheck) times() {
 	if _, node := c.get("cursor.format"); node != nil && !timeLayout(node.Value) {
 		c.report(node, `%q is neither rfc3339, unix, unix_ms nor a Go time layout down to the second: write it as 2006-01-02T15:04:05 would be`, node.Value)
 	}
+	if key, _ := c.get("cursor"); key != nil && f.Cursor != nil && f.Snapshot == nil && !f.Paging.Delta && !c.usesWindow() {
+		c.warn(key, "no request asks for a ${window.from}, so each would list everything, window after window: put it into the query, or remove cursor and window")
+	}
 	w := f.Window
 	if w == nil || w.Max == 0 { // 0: it is no duration
 		return
@@ -115,6 +130,18 @@ func (c *feedCheck) times() {
 			c.report(node, `"every" (%s) must be shorter than "most" (%s)`, short(f.Job.Every), short(f.Job.Most))
 		}
 	}
+}
+
+// usesWindow reports whether any request names the window.
+func (c *feedCheck) usesWindow() bool {
+	var names func(*yaml.Node) bool
+	names = func(node *yaml.Node) bool {
+		return node != nil && (node.Kind == yaml.ScalarNode && strings.Contains(node.Value, "window") || slices.ContainsFunc(node.Content, names))
+	}
+	return slices.ContainsFunc([]string{"request", "fallback", "expand", "job"}, func(path string) bool {
+		_, node := c.get(path)
+		return names(node)
+	})
 }
 
 // duration is the one at a path, 0 where there is none.

@@ -3,6 +3,7 @@ package definition
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -305,6 +306,9 @@ func (d *decoder) template(key, node *yaml.Node, over string) *Template {
 		return nil
 	}
 	template, errs := parseTemplate(t.Value, d.scopes[over].compile)
+	if forgotten := d.scopes[over].bare(t.Value); forgotten != nil {
+		errs = append(errs, forgotten)
+	}
 	for _, e := range errs {
 		d.add(t.Problem(e.Offset, max(e.Length, 1), e.Message))
 	}
@@ -312,6 +316,24 @@ func (d *decoder) template(key, node *yaml.Node, over string) *Template {
 		return nil
 	}
 	return template
+}
+
+// bareName is a name that somebody wrote in the way of another language of templates.
+var bareName = regexp.MustCompile(`(?:^|[^$\w])(\{+\s*((?:window|item|job)\.\w+|[A-Z][A-Z\d_]*)\s*\}+|\$\(?((?:window|item|job)\.\w+|[A-Z][A-Z\d_]*)\)?)`)
+
+// bare finds the first name in scope that would be sent as it stands. nil: there is none.
+func (s scope) bare(text string) *expression.Error {
+	for _, m := range bareName.FindAllStringSubmatchIndex(text, -1) {
+		found := text[m[2]:m[3]]
+		name := text[max(m[4], m[6]):max(m[5], m[7])]
+		if first, _, _ := strings.Cut(name, "."); slices.Contains(s.names, first) {
+			return &expression.Error{
+				Message: fmt.Sprintf("%s would be sent as it stands: write ${%s}", found, name),
+				Offset:  utf8.RuneCountInString(text[:m[2]]), Length: utf8.RuneCountInString(found),
+			}
+		}
+	}
+	return nil
 }
 
 // compile compiles an expression that may name what is in scope.

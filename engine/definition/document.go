@@ -167,6 +167,8 @@ func (d *document) syntax(err error) {
 	line = min(max(line+skipped, 1), len(d.lines))
 	hint := "look at the indentation, the quotes and the brackets here and in the lines that follow"
 	switch {
+	case strings.ContainsAny(d.line(line), "\u00a0\u2007\u202f\u3000"):
+		hint = "the line holds a space of another kind, such as a no-break space: write plain ones"
 	case strings.Contains(message, "mapping values are not allowed"):
 		hint = `a text that holds ": " must be in quotes, such as 'a ? b : c'`
 	case strings.Contains(message, "tab character"), strings.Contains(message, "cannot start any token"):

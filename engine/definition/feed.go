@@ -136,6 +136,7 @@ const (
 // Paging says how the next page is found.
 type Paging struct {
 	Style     string   `key:"style"`
+	Unsaid    bool     // the feed does not speak of paging: that there is one page is taken for granted, and not asked for
 	Header    string   `key:"header"`     // header: the response header that holds the URL
 	Path      string   `key:"path"`       // body: gjson path to a token, or to a URL when Param is empty
 	Param     string   `key:"param"`      // body, offset, page: the query parameter

@@ -358,14 +358,15 @@ func (l *loader) folder(fsys fs.FS, dir, shown string, files map[string]*source)
 	}
 }
 
-// yamlName is the name of a YAML file without its extension. Hidden files are
+// yamlName is the name of a YAML file without its extension, whose case is no matter. Hidden files are
 // none.
 func yamlName(name string) (base string, ok bool) {
-	extension := path.Ext(name)
+	given := path.Ext(name)
+	extension := strings.ToLower(given)
 	if strings.HasPrefix(name, ".") || extension != ".yaml" && extension != ".yml" {
 		return "", false
 	}
-	return strings.TrimSuffix(name, extension), true
+	return strings.TrimSuffix(name, given), true
 }
 
 // joined are problems in order, each once: one that several extending files have in a

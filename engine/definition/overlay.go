@@ -2,9 +2,11 @@ package definition
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -24,7 +26,10 @@ func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]*s
 	}
 	for folder, files := range into {
 		l.folder(fsys, folder, path.Join(shown, folder), files)
+		l.overlooked(fsys, folder, path.Join(shown, folder))
 	}
+	l.misplaced(into)
+	l.overlooked(fsys, ".", shown)
 	for _, entry := range entries {
 		name := entry.Name()
 		file := path.Join(shown, name)
@@ -64,6 +69,66 @@ func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]*s
 	}
 }
 
+// overlooked warns of what somebody may take for a definition of a folder, and is not read.
+func (l *loader) overlooked(fsys fs.FS, dir, shown string) {
+	entries, _ := fs.ReadDir(fsys, dir) // where it cannot be read, that is said
+	for _, entry := range entries {
+		name := entry.Name()
+		info, err := fs.Stat(fsys, path.Join(dir, name))
+		if _, ok := yamlName(name); ok || err != nil || strings.HasPrefix(name, ".") {
+			continue
+		}
+		if info.IsDir() {
+			if dir != "." {
+				l.strayFolder(fsys, path.Join(dir, name), path.Join(shown, name))
+			}
+			continue
+		}
+		if extension := strings.ToLower(path.Ext(name)); extension != "" && extension != ".txt" && extension != ".json" {
+			continue
+		}
+		data, err := readFile(fsys, path.Join(dir, name))
+		if err != nil {
+			continue // it is none of ours
+		}
+		if kind, _ := kindOf(name, data); kind != "" {
+			base, _, _ := strings.Cut(name, ".")
+			l.warn(path.Join(shown, name), "is not read: the name of a definition ends in .yaml, as %s.yaml", base)
+		}
+	}
+}
+
+// misplaced refuses feeds among the mappings and mappings among the feeds. What is wrong is said once: others
+// find them by their names all the same.
+func (l *loader) misplaced(into map[string]map[string]*source) {
+	other := map[string]string{"feeds": "mappings", "mappings": "feeds"}
+	moved := map[string]map[string]*source{"feeds": {}, "mappings": {}}
+	for folder, files := range into {
+		for base, s := range files {
+			data, err := readFile(s.fsys, s.path)
+			if err != nil {
+				continue // it is read again, and said
+			}
+			d := parse(s.file, data)
+			if d.root == nil || keyOf(d.root, folder) != nil {
+				continue
+			}
+			if key := keyOf(d.root, other[folder]); key != nil {
+				l.problems = append(l.problems, d.problem(key.Line, key.Column, len(key.Value), fmt.Sprintf("by its key %q this is one of the %s: put the file into %[2]s/", key.Value, other[folder])))
+				delete(files, base)
+				moved[other[folder]][base] = s
+			}
+		}
+	}
+	for folder, files := range moved {
+		for base, s := range files {
+			if into[folder][base] == nil {
+				into[folder][base] = s
+			}
+		}
+	}
+}
+
 // strayFolder warns of YAML in a folder that is not read: most likely its name
 // is misspelt.
 func (l *loader) strayFolder(fsys fs.FS, name, file string) {
@@ -91,16 +156,26 @@ func kindOf(file string, data []byte) (kind string, unreadable []Problem) {
 	if d.root == nil {
 		return "", d.problems
 	}
-	if d.root.Kind != yaml.MappingNode {
-		return "", nil
-	}
-	for i := 0; i+1 < len(d.root.Content); i += 2 {
-		switch d.root.Content[i].Value {
-		case "request", "records", "paging", "mapping", "window", "cursor", "auth":
-			return "feeds", nil
-		case "fields", "cases", "tables", "flatten", "include", "redact", "drop", "sample", "known":
-			return "mappings", nil
+	for _, kind := range []string{"feeds", "mappings"} {
+		if keyOf(d.root, kind) != nil {
+			return kind, nil
 		}
 	}
 	return "", nil
+}
+
+// tellingKeys are what only definitions of a folder have.
+var tellingKeys = map[string][]string{
+	"feeds":    {"request", "records", "paging", "mapping", "window", "cursor", "auth"},
+	"mappings": {"fields", "cases", "tables", "flatten", "include", "redact", "drop", "sample", "known"},
+}
+
+// keyOf is the first key that tells that a definition belongs into a folder, nil if there is none.
+func keyOf(root *yaml.Node, folder string) *yaml.Node {
+	for i := 0; root.Kind == yaml.MappingNode && i+1 < len(root.Content); i += 2 {
+		if slices.Contains(tellingKeys[folder], root.Content[i].Value) {
+			return root.Content[i]
+		}
+	}
+	return nil
 }

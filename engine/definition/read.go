@@ -77,6 +77,7 @@ func (f *Feed) finish(d *decoder) {
 	if f.RateLimit != nil && f.RateLimit.Bucket == "" {
 		f.RateLimit.Bucket = f.Name // a budget of its own
 	}
+	f.Paging.Unsaid = !d.has("paging")
 	if f.Paging.Style != PagingPage {
 		f.Paging.Start = 0
 	}
@@ -85,6 +86,7 @@ func (f *Feed) finish(d *decoder) {
 	}
 	if e := f.Expand; e != nil {
 		e.Records, e.RecordsOptional = strings.CutSuffix(e.Records, "?")
+		e.Paging.Unsaid = !d.has("expand.paging")
 		if e.Paging.Style != PagingPage {
 			e.Paging.Start = 0
 		}

@@ -203,6 +203,9 @@ func asError(err error) *Error {
 // token is how expr names a token in its messages.
 var token = regexp.MustCompile(`token \w+\("(.*)"\)`)
 
+// typographic is expr's message for a quote that a text processor made.
+var typographic = regexp.MustCompile(`^unrecognized character: U\+20[01][0-9A-F] '(.)'.*`)
+
 // inWords says what expr says in the terms of a person who writes mappings.
 func inWords(message string) string {
 	switch {
@@ -212,6 +215,10 @@ func inWords(message string) string {
 		return fmt.Sprintf("the expression has more than %d parts: split it over several fields", maxNodes)
 	case strings.HasSuffix(message, "cannot be mixed. Wrap either by parentheses."):
 		return "?? and other operators need parentheses to say which comes first: (a ?? b) + c"
+	case typographic.MatchString(message):
+		return typographic.ReplaceAllString(message, "$1 is no quote here: write \" or '")
+	case message == `unexpected token Operator("=")`:
+		return "unexpected =: == compares"
 	}
 	return token.ReplaceAllString(message, "$1")
 }

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -143,6 +144,8 @@ func (c *checker) identifier(n *ast.IdentifierNode) {
 		message := "unknown name " + name
 		if _, ok := functions[name]; ok {
 			message = name + " is a function: write " + name + "(…)"
+		} else if truth := truths[name]; truth != "" {
+			message += ": write " + truth
 		} else if near := nearest(name, c.suggestions()); near != "" {
 			message += "; did you mean " + near + "?"
 		} else if c.options.Expected != "" {
@@ -153,6 +156,9 @@ func (c *checker) identifier(n *ast.IdentifierNode) {
 	}
 	c.names = append(c.names, Name{Name: name, Offset: n.Location().From, Length: length})
 }
+
+// truths are what YAML takes for true and false, and this language does not.
+var truths = map[string]string{"yes": "true", "Yes": "true", "on": "true", "True": "true", "no": "false", "No": "false", "off": "false", "False": "false"}
 
 // sorted are the names of a map in order.
 func sorted(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
@@ -204,7 +210,7 @@ func (c *checker) call(n *ast.CallNode) {
 	f, ok := functions[name]
 	if !ok {
 		message := "unknown function " + name
-		if near := nearest(name, functionNames()); near != "" {
+		if near := cmp.Or(nearest(name, functionNames()), stem(name)); near != "" {
 			message += "; did you mean " + near + "?"
 		}
 		c.fail(n, len([]rune(name)), "%s", message)
@@ -226,6 +232,18 @@ func (c *checker) call(n *ast.CallNode) {
 	}
 	c.now = c.now || name == "now"
 	c.all(n.Arguments)
+}
+
+// stem is the function that other languages give a longer name, as toLower or lowercase for lower.
+func stem(name string) string {
+	name = strings.TrimLeft(strings.TrimPrefix(strings.ToLower(name), "to"), "_")
+	best := ""
+	for _, f := range functionNames() {
+		if len(f) >= 4 && len(f) > len(best) && strings.HasPrefix(name, strings.ToLower(f)) {
+			best = f
+		}
+	}
+	return best
 }
 
 func functionNames() []string {

@@ -25,8 +25,10 @@ type Reader struct {
 	end   func()
 	see   func(Asked) // every attempt; nil: nobody watches
 
-	fallback atomic.Pointer[time.Time] // until when it is used
-	started  error                     // how the last start of the subscription ended
+	fallback    atomic.Pointer[time.Time] // until when it is used
+	toldUndated atomic.Bool               // that records lack the cursor's field
+
+	started error // how the last start of the subscription ended
 
 	stats struct {
 		requests, retries, throttled, waited atomic.Int64
@@ -174,9 +176,23 @@ func (r *Reader) read(ctx context.Context, w Window, sink Sink, by *definition.R
 	if r.feed.Expand != nil {
 		return r.readItems(ctx, list, env, sink)
 	}
-	list.handle = func(*pageURL) handler { return &records{feed: r.feed, sink: sink} }
+	list.handle = func(*pageURL) handler { return &records{feed: r.feed, sink: sink, undated: r.undated()} }
 	list.skip = func(reason string) error { sink.Skipped("", reason); return nil }
 	return list.run(ctx, r)
+}
+
+// undated tells once of records without the cursor's field: the request has the times of the window, so nothing is lost by
+// that, but whoever wrote the feed meant another. nil where there is nothing to tell.
+func (r *Reader) undated() func([]byte) {
+	if c := r.feed.Cursor; c == nil || c.Field == "" || r.toldUndated.Load() {
+		return nil
+	}
+	return func(raw []byte) {
+		if !r.toldUndated.Swap(true) {
+			r.client.log.Warn("no record has the field that the feed's cursor names; look whether the request asks by the time of its records",
+				"feed", r.feed.Name, "cursor.field", r.feed.Cursor.Field, "they_hold", members(raw))
+		}
+	}
 }
 
 // wrap names the feed in an error.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -84,7 +86,7 @@ func (w *walk) run(ctx context.Context, r *Reader) error {
 			q.deep = at.number
 		}
 		q.take = func(answered *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
-			u.answered = answered.Request.URL
+			u.answered, at.header = answered.Request.URL, answered.Header
 			at.records = 0
 			hash.SetSeed(seed)
 			h.begin()
@@ -103,7 +105,13 @@ func (w *walk) run(ctx context.Context, r *Reader) error {
 				},
 			})
 		}
-		q.whole = h.whole
+		q.whole = func(envelope []byte) error {
+			if err := h.whole(envelope); err != nil {
+				return err
+			}
+			at.envelope = envelope
+			return w.unread(style, at)
+		}
 		q.done = func(answered *http.Response, envelope []byte) error {
 			at.header, at.envelope = answered.Header, envelope
 			return h.end(ctx)
@@ -135,6 +143,28 @@ func (w *walk) run(ctx context.Context, r *Reader) error {
 	}
 	if w.end != nil {
 		return w.end(at.envelope)
+	}
+	return nil
+}
+
+// unread refuses a page behind which there are others that the feed's way of paging does not find: it would take the
+// beginning for the whole.
+func (w *walk) unread(style style, at page) error {
+	if w.paging.Style == definition.PagingNone && !w.paging.Unsaid {
+		return nil // one page is what is wanted
+	}
+	if link, set, err := style.next(w.paging, at); err != nil || link != "" || set != nil {
+		return nil // it goes on, or says why not
+	}
+	for _, other := range []string{definition.PagingOData, definition.PagingLink} {
+		if link, _, err := styles[other].next(w.paging, at); err == nil && link != "" {
+			where := map[string]string{definition.PagingOData: "@odata.nextLink", definition.PagingLink: "its Link header"}[other]
+			is := fmt.Sprintf("the style %q does not look there", w.paging.Style)
+			if w.paging.Unsaid {
+				is = "nothing is said of paging"
+			}
+			return &shapeError{fmt.Sprintf("the answer names a further page in %s, where %s: write paging: {style: %s}", where, is, other)}
+		}
 	}
 	return nil
 }
@@ -187,12 +217,15 @@ type records struct {
 	source Source
 	add    func(raw []byte) ([]byte, error) // what the item adds; nil: nothing
 
+	undated func(raw []byte) // is told of a record of a body of which none has the cursor's field; nil: that is no matter
+	sample  []byte           // the first without it, nil when one had it
+
 	pages   bool // one source for all pages of the item, ended by close
 	started bool // by a page before this one
 	taken   int  // of the body under way
 	again   int  // at the beginning of a body that broke off, taken already
 
-	keyed     bool
+	keyed     bool // one has the feed's key
 	held      [][]byte
 	heldBytes int
 	damages   []damage
@@ -207,6 +240,7 @@ type damage struct {
 func (h *records) begin() {
 	h.held, h.heldBytes, h.damages = nil, 0, nil
 	h.keyed = len(h.feed.Key) == 0
+	h.sample = nil
 	if h.started {
 		h.again, h.taken = max(h.again, h.taken), 0
 		return
@@ -216,7 +250,11 @@ func (h *records) begin() {
 }
 
 func (h *records) record(ctx context.Context, raw []byte) error {
+	listed := raw
 	raw = inner(raw, h.feed.Unwrap)
+	if h.undated != nil {
+		h.date(listed, raw)
+	}
 	if h.keyed {
 		return h.hand(ctx, raw)
 	}
@@ -263,11 +301,29 @@ func (h *records) whole([]byte) error {
 	if len(h.held) > 0 {
 		return &oddError{h.noKey(h.held[0])}
 	}
+	if h.undated != nil && h.sample != nil {
+		h.undated(h.sample)
+	}
 	return nil
 }
 
+// date looks for the cursor's field, until one record has it.
+func (h *records) date(listed, raw []byte) {
+	field := h.feed.Cursor.Field
+	switch {
+	case gjson.GetBytes(listed, field).Exists() || gjson.GetBytes(raw, field).Exists():
+		h.undated = nil
+	case h.sample == nil:
+		h.sample = append([]byte(nil), raw...)
+	}
+}
+
 func (h *records) noKey(raw []byte) string {
-	return fmt.Sprintf("no record has the key %q; they hold %s", h.feed.Key, members(raw))
+	names := make([]string, len(h.feed.Key))
+	for i, path := range h.feed.Key {
+		names[i] = strconv.Quote(path)
+	}
+	return fmt.Sprintf("no record has the feed's key %s; they hold %s", strings.Join(names, " or "), members(raw))
 }
 
 func (h *records) end(ctx context.Context) error {

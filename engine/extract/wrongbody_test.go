@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -114,7 +115,7 @@ func TestWrongAnswers(t *testing.T) {
 		{"no records path", `{"values":[{"id":"a"}],"count":1}`, []string{`"value"`, `"values", "count"`}, 3},
 		{"a message", `{"Message":"An error has occurred."}`, []string{`"Message": An error has occurred.`}, 3},
 		{"nothing", `{}`, []string{"it holds nothing"}, 3},
-		{"no key", `{"value":[{"Id":"a","Name":"x"},{"Id":"b"}]}`, []string{`no record has the key ["id"]`, `"Id", "Name"`}, 3},
+		{"no key", `{"value":[{"Id":"a","Name":"x"},{"Id":"b"}]}`, []string{`no record has the feed's key "id"`, `"Id", "Name"`}, 3},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -178,6 +179,62 @@ func TestWrongAnswers(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestFurtherPageUnread: the beginning of a list is never taken for the whole.
+func TestFurtherPageUnread(t *testing.T) {
+	for _, test := range []struct {
+		name, link, body string
+		paging           definition.Paging
+		says             string // "": the page is read
+	}{
+		{"unsaid", "", `"@odata.nextLink":"/r?p=2"`, definition.Paging{Style: "none", Unsaid: true}, "a further page in @odata.nextLink, where nothing is said of paging: write paging: {style: odata}"},
+		{"one page is wanted", "", `"@odata.nextLink":"/r?p=2"`, definition.Paging{Style: "none"}, ""},
+		{"another place", "", `"@odata.nextLink":"/r?p=2"`, definition.Paging{Style: "link"}, `the style "link" does not look there`},
+		{"a short page that is not the last", `</r?page=2>; rel="next"`, `"n":1`, definition.Paging{Style: "page", Param: "page", Size: 100, Start: 1}, "in its Link header"},
+		{"the last page", `</r?page=1>; rel="prev"`, `"n":1`, definition.Paging{Style: "page", Param: "page", Size: 100, Start: 1}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newService(t)
+			s.mux.HandleFunc("/r", func(w http.ResponseWriter, r *http.Request) {
+				if test.link != "" {
+					w.Header().Set("Link", test.link)
+				}
+				fmt.Fprintf(w, `{"value":[{"id":"a"}],%s}`, test.body)
+			})
+			f := s.feed(t, "/r")
+			f.Paging = test.paging
+			_, err := read(t, s.options(), f, newSink())
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+				t.Errorf("%v, want %q", err, test.says)
+			}
+		})
+	}
+}
+
+// TestUndatedRecordsAreTold: a cursor's field that no record has is said, once, and what it holds.
+func TestUndatedRecordsAreTold(t *testing.T) {
+	s := newService(t)
+	s.answers("/r", `{"value":[{"id":"a","when":1},{"id":"b"}]}`)
+	var log strings.Builder
+	o := s.options()
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	f := s.feed(t, "/r")
+	f.Cursor = &definition.Cursor{Field: "at"}
+	reader, _ := read(t, o, f, newSink())
+	for range 2 {
+		if err := reader.Read(t.Context(), Window{}, newSink()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Count(log.String(), "cursor.field=at") != 1 || !strings.Contains(log.String(), `when`) {
+		t.Error(log.String())
+	}
+	log.Reset()
+	f.Cursor.Field = "when"
+	if _, err := read(t, o, f, newSink()); err != nil || strings.Contains(log.String(), "cursor.field") {
+		t.Errorf("%v\n%s", err, log.String())
+	}
 }
 
 // TestRulesSeeSuccesses: an answer with 200 can be truncated, or too early.

@@ -299,7 +299,7 @@ func (c *compiler) expression(m *definition.Mapping, index int, t definition.Tex
 	if err != nil {
 		var at *expression.Error
 		errors.As(err, &at)
-		c.problem(t, at.Offset, at.Length, "%s", at.Message)
+		c.problem(t, at.Offset, at.Length, "%s", hint(t.Value, at))
 		c.done[key] = nil
 		return nil
 	}
