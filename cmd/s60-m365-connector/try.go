@@ -14,6 +14,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
@@ -105,9 +106,13 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 		return nil
 	}
 	mapper := defs.Mappings[feed.Mapping].NewMapper(transform.Constant{Name: "source_name", Value: feed.Name})
+	events := make([][]byte, len(records))
 	for i, record := range records {
-		event, _ := mapper.Append(nil, record)
-		author.SideBySide(std.out, i+1, mapper.Redacted(record), event)
+		events[i], _ = mapper.Append(nil, record)
+		author.SideBySide(std.out, i+1, mapper.Redacted(record), events[i])
+	}
+	for _, doubt := range seen.Doubts(feed, records, events) {
+		fmt.Fprintln(std.err, "warning: "+wording.Visible(doubt))
 	}
 	if c.Record == "" {
 		return nil

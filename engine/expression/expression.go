@@ -218,7 +218,7 @@ func inWords(message string) string {
 	case typographic.MatchString(message):
 		return typographic.ReplaceAllString(message, "$1 is no quote here: write \" or '")
 	case message == `unexpected token Operator("=")`:
-		return "unexpected =: == compares"
+		return "unexpected =: write == to compare"
 	}
 	return token.ReplaceAllString(message, "$1")
 }

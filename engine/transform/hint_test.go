@@ -18,7 +18,7 @@ func TestHints(t *testing.T) {
 		`event.initiatedBy.user.id ?? "none"`: `the field of the record is event_initiatedBy_user_id here`,
 		`toLower(event_a)`:                    `unknown function toLower; did you mean lower?`,
 		`uppercase(event_a)`:                  `unknown function uppercase; did you mean upper?`,
-		`event_a = 1`:                         `unexpected =: == compares`,
+		`event_a = 1`:                         `unexpected =: write == to compare`,
 		`“role”`:                              `“ is no quote here: write " or '`,
 		`event_a == yes`:                      `unknown name yes: write true`,
 		`other(event_a)`:                      `unknown function other`,

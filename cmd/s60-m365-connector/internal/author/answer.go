@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -62,7 +63,7 @@ func Read(body []byte, address string, bases Bases) (*Answer, error) {
 	if len(a.Records) == 0 {
 		return nil, fmt.Errorf("the list %s of the answer holds no record: take an answer that has one, to see its fields", a.Path)
 	}
-	a.paging(root)
+	a.paging(root, address)
 	a.Key = findKey(a.Records)
 	a.Time = findTime(a.Records)
 	a.endpoint(root, address, bases)
@@ -106,8 +107,11 @@ func escape(name string) string { return special.ReplaceAllString(name, `\$0`) }
 // nextNames are what the link to the next page, or its token, is called.
 var nextNames = regexp.MustCompile(`(?i)^(@odata\.)?(next_?link|next_?page_?(url|uri|link)?|next_?url|next|next_?(page_?)?token|next_?cursor|cursor|continuation_?token|page_?token)$`)
 
-func (a *Answer) paging(root gjson.Result) {
+func (a *Answer) paging(root gjson.Result, address string) {
 	a.OData = root.Get(`@odata\.context`).Exists() || root.Get(`@odata\.nextLink`).Exists() || root.Get(`@odata\.count`).Exists()
+	if u, err := url.Parse(address); err == nil && a.Path == "value" && (address == "" || graphHost.MatchString(u.Host)) {
+		a.OData = true // as examples of Graph are, which leave the rest out
+	}
 	if a.OData || !root.IsObject() {
 		return
 	}

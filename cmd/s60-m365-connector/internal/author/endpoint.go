@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	contextPath = regexp.MustCompile(`^https://[^/]+/(v1\.0|beta)/\$metadata#(.+)$`)
+	contextPath = regexp.MustCompile(`^https://([^/]+)(/[^$]*)\$metadata#(.+)$`)
 	selection   = regexp.MustCompile(`\([^()']*\)$`)
 	graphHost   = regexp.MustCompile(`^(dod-)?graph\.microsoft\.(com|us)$|^microsoftgraph\.chinacloudapi\.cn$`)
 	manageHost  = regexp.MustCompile(`^manage(-gcc)?\.office\.com$|^manage\.office365\.us$|^manage\.protection\.apps\.mil$`)
@@ -25,11 +25,14 @@ func (a *Answer) endpoint(root gjson.Result, address string, bases Bases) {
 		address = root.Get(`@odata\.nextLink`).Str
 	}
 	if address == "" {
-		if m := contextPath.FindStringSubmatch(root.Get(`@odata\.context`).Str); m != nil && !strings.HasPrefix(m[2], "Collection(") {
-			path := strings.TrimSuffix(m[2], "/$entity")
+		if m := contextPath.FindStringSubmatch(root.Get(`@odata\.context`).Str); m != nil && !strings.HasPrefix(m[3], "Collection(") {
+			path := strings.TrimSuffix(m[3], "/$entity")
 			path = selection.ReplaceAllString(path, "")
 			path = strings.ReplaceAll(strings.ReplaceAll(path, "('", "/"), "')", "")
-			a.URL = "${MS_GRAPH_BASE}/" + m[1] + "/" + path
+			a.URL = "${MS_GRAPH_BASE}" + m[2] + path
+			if !graphHost.MatchString(m[1]) {
+				a.URL = "https://" + m[1] + m[2] + path
+			}
 		}
 		return
 	}

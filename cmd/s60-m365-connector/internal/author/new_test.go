@@ -103,6 +103,55 @@ var answers = map[string]struct {
 		"value": [{"id": "00000001_2026-03-01", "azureTenantId": "t", "activeUserCount": 277, "createdDateTime": "2026-03-01T00:00:00Z", "currentScore": 191.0, "maxScore": 1000.0, "averageComparativeScores": [{"basis": "Industry", "averageScore": 36.0}]}]}`,
 		feed:  []string{"url: '${MS_GRAPH_BASE}/v1.0/security/secureScores'", "cursor: {field: createdDateTime}", "key: id"},
 		event: map[string]any{"timestamp": "2026-03-01T00:00:00Z"}},
+	// https://learn.microsoft.com/graph/api/rbacapplication-list-roleassignmentschedulerequests
+	"role-requests": {answer: `{"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#roleManagement/directory/roleAssignmentScheduleRequests",
+		"value": [{"id": "95c690fb", "status": "Provisioned", "createdDateTime": "2026-03-01T11:50:05.95Z", "completedDateTime": "2026-03-01T11:50:06Z", "approvalId": null, "action": "adminAssign", "principalId": "071cc716", "roleDefinitionId": "fdd7a751", "directoryScopeId": "/", "isValidationOnly": false,
+		"createdBy": {"application": null, "device": null, "user": {"displayName": null, "id": "3fbd929d"}}, "scheduleInfo": {"startDateTime": "2026-03-01T11:50:05.9999343Z", "recurrence": null, "expiration": {"type": "noExpiration"}}, "ticketInfo": {"ticketNumber": null}}]}`,
+		feed:  []string{"url: '${MS_GRAPH_BASE}/v1.0/roleManagement/directory/roleAssignmentScheduleRequests'", "cursor: {field: createdDateTime}", "key: id"},
+		event: map[string]any{"timestamp": "2026-03-01T11:50:05.95Z", "operation": "admin-assign", "user_id": "3fbd929d"}},
+	// https://learn.microsoft.com/graph/api/attacksimulationroot-list-simulations: an example without its context
+	"phishing-exercises": {answer: `{"value": [{"id": "f1b13829", "displayName": "Spring", "attackType": "social", "attackTechnique": "credentialHarvesting", "status": "scheduled", "createdDateTime": "2026-03-01T01:01:01.01Z", "createdBy": {"id": "99af58b9", "displayName": "Reed", "email": "Reed@fabrikam.example"},
+		"lastModifiedDateTime": "2026-03-01T01:01:01.01Z", "launchDateTime": "2026-03-01T02:01:01.01Z", "isAutomated": false}]}`,
+		feed:  []string{"url: '${MS_GRAPH_BASE}/v1.0/phishing-exercises'", "paging: {style: odata}", "cursor: {field: createdDateTime}", "key: id"},
+		event: map[string]any{"timestamp": "2026-03-01T01:01:01.01Z", "user_name": "reed@fabrikam.example"}},
+	// https://learn.microsoft.com/graph/api/callrecords-cloudcommunications-list-callrecords
+	"calls": {answer: `{"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#communications/callRecords",
+		"value": [{"id": "3cf3bbc8", "version": 2, "type": "unknown", "modalities": ["audio"], "lastModifiedDateTime": "2026-03-01T10:36:40Z", "startDateTime": "2026-03-01T09:28:38Z", "endDateTime": "2026-03-01T09:28:41Z", "organizer": {"user": {"id": "821809f5", "displayName": "Abbie", "tenantId": "d"}},
+		"organizer_v2@odata.context": "https://graph.microsoft.com/v1.0/$metadata#communications/callRecords('3cf3bbc8')/organizer_v2/$entity", "organizer_v2": {"id": "821809f5", "identity": {"user": {"id": "821809f5", "displayName": "Abbie"}}}},
+		{"id": "c3ad8c4b", "version": 2, "startDateTime": "2026-03-01T14:03:36Z", "endDateTime": "2026-03-01T14:03:40Z", "organizer": {"user": null, "phone": {"id": "+3161"}}}]}`,
+		feed:  []string{"url: '${MS_GRAPH_BASE}/v1.0/communications/callRecords'", "cursor: {field: startDateTime}", "key: id"},
+		event: map[string]any{"timestamp": "2026-03-01T09:28:38Z", "user_name": "abbie", "user_id": "821809f5"}, events: 2},
+	// https://learn.microsoft.com/graph/api/authenticationmethodsroot-list-userregistrationdetails: rows that change
+	"registrations": {answer: `{"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#reports/authenticationMethods/userRegistrationDetails",
+		"value": [{"id": "86462606", "userPrincipalName": "AlexW@fabrikam.example", "userDisplayName": "Alex", "isAdmin": false, "isMfaRegistered": true, "lastUpdatedDateTime": "2026-03-01T19:15:41.6195833Z", "methodsRegistered": ["push"], "userType": "member"}]}`,
+		feed:  []string{"url: '${MS_GRAPH_BASE}/v1.0/reports/authenticationMethods/userRegistrationDetails'", "snapshot: {id: id}"},
+		event: map[string]any{"user_name": "alexw@fabrikam.example", "operation": "registrations-created"}},
+	// https://learn.microsoft.com/graph/api/accessreviewinstance-list-decisions: ids in the path, times that are not there yet
+	"review-decisions": {answer: `{"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#identityGovernance/accessReviews/definitions('2dca8959')/instances('8d035c9d')/decisions", "@odata.count": 1,
+		"value": [{"id": "139166ec", "accessReviewId": "8d035c9d", "reviewedDateTime": null, "decision": "NotReviewed", "justification": "", "applyResult": "New", "recommendation": "Deny", "reviewedBy": {"id": "0", "displayName": "", "userPrincipalName": ""},
+		"target": {"@odata.type": "#microsoft.graph.accessReviewInstanceDecisionItemUserTarget", "userId": "04777c4b", "userPrincipalName": "Diego@fabrikam.example"}, "principal": {"id": "1800bb2c", "userPrincipalName": "guest@guest.example"}}]}`,
+		feed:  []string{"url: '${MS_GRAPH_BASE}/v1.0/identityGovernance/accessReviews/definitions/2dca8959/instances/8d035c9d/decisions'", "snapshot: {id: id}"},
+		event: map[string]any{"user_name": "diego@fabrikam.example"}},
+	// https://learn.microsoft.com/graph/api/user-list-events: its times are objects
+	"meetings": {answer: `{"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#users('cd209b0b')/events(subject,organizer,start,end)",
+		"value": [{"@odata.etag": "W/\"Z\"", "id": "AAMkAGIA", "subject": "Orientation ", "start": {"dateTime": "2026-03-01T10:00:00.0000000", "timeZone": "Pacific Standard Time"}, "end": {"dateTime": "2026-03-01T12:00:00.0000000", "timeZone": "Pacific Standard Time"}, "attendees": [{"type": "required"}],
+		"organizer": {"emailAddress": {"name": "Sam", "address": "Sam@fabrikam.example"}}}]}`,
+		feed:  []string{"url: '${MS_GRAPH_BASE}/v1.0/users/cd209b0b/events'", "snapshot: {id: id}"},
+		event: map[string]any{"user_name": "sam@fabrikam.example", "email_subject": "Orientation "}},
+	// https://learn.microsoft.com/graph/api/informationprotection-list-threatassessmentrequests
+	"submissions": {answer: `{"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#informationProtection/threatAssessmentRequests", "@odata.nextLink": "https://graph.microsoft.com/v1.0/informationProtection/threatAssessmentRequests?$skiptoken=eyJ",
+		"value": [{"@odata.type": "#microsoft.graph.fileAssessmentRequest", "id": "18406a56", "createdDateTime": "2026-03-01T05:44:00.4051536Z", "contentType": "file", "expectedAssessment": "block", "category": "malware", "status": "completed", "fileName": "b.csv", "contentData": "", "createdBy": {"user": {"id": "c52ce8db", "displayName": "Ronald"}}},
+		{"@odata.type": "#microsoft.graph.urlAssessmentRequest", "id": "723c35be", "createdDateTime": "2026-02-20T17:02:59.8160832Z", "contentType": "url", "category": "phishing", "url": "http://t.example", "createdBy": {"user": {"id": "c52ce8db", "displayName": "Ronald"}}}]}`,
+		feed:  []string{"url: '${MS_GRAPH_BASE}/v1.0/informationProtection/threatAssessmentRequests'", "cursor: {field: createdDateTime}", "key: id"},
+		event: map[string]any{"timestamp": "2026-03-01T05:44:00.4051536Z", "user_name": "ronald", "file_name": "b.csv"}},
+	// https://learn.microsoft.com/graph/api/serviceprincipal-list-oauth2permissiongrants: neither context nor time
+	"app-grants": {answer: `{"value": [{"id": "g1", "clientId": "c", "consentType": "AllPrincipals", "principalId": null, "resourceId": "r", "scope": "User.Read"}]}`,
+		feed: []string{"paging: {style: odata}", "snapshot: {id: id}"}},
+	// https://learn.microsoft.com/defender-endpoint/api/get-machines: OData of another host
+	"machines": {answer: `{"@odata.context": "https://api.securitycenter.microsoft.com/api/$metadata#Machines",
+		"value": [{"id": "1e5bc9d7", "computerDnsName": "pc7.fabrikam.example", "firstSeen": "2026-02-01T14:55:03Z", "lastSeen": "2026-03-01T03:05:03Z", "osPlatform": "Windows11", "lastIpAddress": "192.0.2.7", "lastExternalIpAddress": "203.0.113.7", "healthStatus": "Active", "riskScore": "Low"}]}`,
+		feed:  []string{`auth: {scope: "https://api.securitycenter.microsoft.com/.default"}`, "url: 'https://api.securitycenter.microsoft.com/api/Machines'", "snapshot: {id: id}"},
+		event: map[string]any{"host_name": "pc7.fabrikam.example", "ip_src_address": "203.0.113.7"}},
 	// The query of the URL stays, but for the page and the time.
 	"high-alerts": {url: "https://graph.microsoft.com/v1.0/security/alerts_v2?$filter=severity%20eq%20%27high%27&$select=id,title&$top=2",
 		answer: `{"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#security/alerts_v2(id,title)", "value": [{"id": "a", "title": "T: 1", "createdDateTime": "2026-03-01T12:55:19Z"}]}`,
@@ -119,7 +168,10 @@ var answers = map[string]struct {
 		event: map[string]any{"timestamp": "2026-02-28T23:00:00Z", "operation": "door-closed"}, events: 2},
 	// An array, and no time, no key: the list is read as a whole.
 	"plain": {answer: `[{"a": 1, "b": "x"}, {"a": 1, "b": "x"}]`,
-		feed: []string{`records: '@this'`, `key: "@this"`, "paging: {style: none}"}},
+		feed: []string{`records: '@this'`, `key: "@this"`, "# paging: {style: page, param: page, size: 100}"}},
+	// The same with a time, of which nothing says how it is asked by.
+	"plain-times": {answer: `[{"id": 1, "at": "2026-03-01T00:00:00Z", "user": {"email": "A@b.example"}}]`,
+		feed: []string{"key: id", "# cursor: {field: at}"}, event: map[string]any{"timestamp": "2026-03-01T00:00:00Z", "user_name": "a@b.example"}},
 }
 
 // What new feed writes is valid, and its case passes, as it stands.

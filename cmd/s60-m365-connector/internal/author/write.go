@@ -32,7 +32,7 @@ func (a *Answer) Feed(name string, bases Bases) string {
 		line("  url: %s   # ? the answer does not tell where it came from", quoted(address))
 	}
 	present := a.present()
-	window := a.Time != "" && !present
+	window := a.Time != "" && !present && a.bounded()
 	a.query(line, window)
 	switch {
 	case a.OData:
@@ -43,7 +43,7 @@ func (a *Answer) Feed(name string, bases Bases) string {
 	case a.Next != "":
 		line("paging: {style: body, path: %s}", quoted(a.Next))
 	default:
-		line("paging: {style: none}                # ? the answer shows no next page")
+		line("# paging: {style: page, param: page, size: 100}   # ? the answer shows no next page")
 	}
 	line("records: %s", quoted(a.Path))
 	switch {
@@ -59,6 +59,11 @@ func (a *Answer) Feed(name string, bases Bases) string {
 		return b.String()
 	default:
 		line("# Every poll reads the whole list: what was delivered once is not delivered again.")
+		if a.Time != "" {
+			line("# Where the service takes times, it need not: ? what does it call them?")
+			line("# request: {query: {since: \"${window.from}\", until: \"${window.to}\"}}")
+			line("# cursor: {field: %s}", quoted(a.Time))
+		}
 		line("interval: 1h")
 	}
 	switch len(a.Key) {
@@ -94,23 +99,25 @@ func (a *Answer) query(line func(string, ...any), window bool) {
 	} else if len(a.Query) > 0 {
 		line("  query:")
 	}
-	bounded := false
 	for _, p := range a.Query {
 		if p.Name != "$filter" || !(window && a.OData) {
 			line("    %s: %s", quoted(p.Name), quoted(p.Value))
 		}
-		bounded = bounded || p.Value == "${window.from}"
 	}
-	if window && !a.OData && !bounded {
-		line("  # ? every poll reads the whole list, unless the service takes times: what does it call them?")
-		line("  # query: {since: \"${window.from}\", until: \"${window.to}\"}")
-	}
+}
+
+// bounded reports whether the request says which time it is about.
+func (a *Answer) bounded() bool {
+	return a.OData || slices.ContainsFunc(a.Query, func(p Parameter) bool { return p.Value == "${window.from}" })
 }
 
 // present reports whether the endpoint shows what there is now, and not what happened.
 func (a *Answer) present() bool {
-	return len(a.Key) == 1 && (a.Time == "" || presentState.MatchString(a.URL))
+	return len(a.Key) == 1 && (a.Time == "" || slices.Contains(changeTimes, a.Time) || presentState.MatchString(a.URL))
 }
+
+// changeTimes say when a row was last changed: what has no other time is no record of something that happened.
+var changeTimes = []string{"lastModifiedDateTime", "lastUpdatedDateTime", "lastUpdateDateTime", "modifiedDateTime", "lastSeenDateTime"}
 
 // presentState are endpoints that show what there is now, whose times say when it was
 // made: a window over them would miss what changes.

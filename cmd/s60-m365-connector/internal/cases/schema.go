@@ -32,7 +32,13 @@ func HoldToSchema(events ...map[string]any) error {
 			for len(violation.Causes) > 0 {
 				violation = violation.Causes[0]
 			}
-			err = fmt.Errorf("event %d is not one that Secure60 takes: %s %s", i+1, strings.TrimPrefix(violation.InstanceLocation, "/"), violation.Message)
+			name := strings.TrimPrefix(violation.InstanceLocation, "/")
+			says := name + " " + violation.Message
+			property, _ := schemas.Event().Root["properties"].(map[string]any)[name].(map[string]any)
+			if must, ok := property["description"].(string); ok {
+				says = fmt.Sprintf("%s is %q, but must be: %s", name, fmt.Sprint(event[name]), must)
+			}
+			err = fmt.Errorf("event %d is not one that Secure60 takes: %s", i+1, says)
 		}
 		problems = append(problems, err)
 	}
