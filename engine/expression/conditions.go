@@ -250,7 +250,7 @@ func (c *compiler) matches(n *ast.BinaryNode) cond {
 			}
 			return func(m *Machine) bool {
 				text, _, ok := m.text(v(m))
-				return ok && match(text)
+				return ok && (m.patience == 0 || !m.late()) && match(text)
 			}
 		}
 	}
@@ -259,7 +259,7 @@ func (c *compiler) matches(n *ast.BinaryNode) cond {
 		of, by := v(m), pattern(m)
 		text, _, ok := m.text(of)
 		source, _, okToo := m.text(by)
-		if !ok || !okToo {
+		if !ok || !okToo || m.patience > 0 && m.late() {
 			return false
 		}
 		re, err := regexp.Compile(source)

@@ -259,6 +259,9 @@ func (p *Program) Value(m *Machine) (Value, error) {
 		return Value{}, nil
 	}
 	m.start()
+	if m.patience > 0 && m.late() {
+		return Value{}, m.run.failure
+	}
 	v := p.eval(m)
 	if !m.room(0) {
 		m.fail(errTooLong)
@@ -276,6 +279,9 @@ func (p *Program) Holds(m *Machine) (bool, error) {
 		return false, nil
 	}
 	m.start()
+	if m.patience > 0 && m.late() {
+		return false, m.run.failure
+	}
 	holds := p.cond(m)
 	return holds && m.run.failure == nil, m.run.failure
 }

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"errors"
 	"fmt"
 	"time"
 	"unsafe"
@@ -18,6 +19,7 @@ const (
 var (
 	errTooLong      = fmt.Errorf("the texts that it builds grow over %d MiB", MaxText>>20)
 	errTooMany      = fmt.Errorf("the lists that it builds grow over %d elements", MaxValues)
+	errTooSlow      = errors.New("there was no time left for it: the mapping takes too long on this record")
 	errTooManySteps = fmt.Errorf("the expression takes more than %d steps on this data", MaxSteps)
 )
 
@@ -43,6 +45,9 @@ type Machine struct {
 	bad    string      // what is no text in them
 
 	run run
+
+	patience time.Duration // 0: a record may take as long as it takes
+	deadline time.Time     // of the record
 }
 
 // slot is a value that was set for a record.
@@ -87,8 +92,24 @@ const (
 	keepValues = 1 << 14
 )
 
+// SetPatience bounds how long the expressions of one record may take together; those that are too late fail. For machines
+// that evaluate what strangers write.
+func (m *Machine) SetPatience(d time.Duration) { m.patience = d }
+
+// late reports whether the record's time is over, and then fails.
+func (m *Machine) late() bool {
+	over := time.Now().After(m.deadline)
+	if over {
+		m.fail(errTooSlow)
+	}
+	return over
+}
+
 // Begin forgets the record before.
 func (m *Machine) Begin() {
+	if m.patience > 0 {
+		m.deadline = time.Now().Add(m.patience)
+	}
 	m.record++
 	clear(m.present)
 	if m.arena = m.arena[:0]; cap(m.arena) > keepArena {
@@ -193,6 +214,9 @@ func (m *Machine) fail(err error) Value {
 func (m *Machine) step() bool {
 	if m.run.steps++; m.run.steps > MaxSteps {
 		m.fail(errTooManySteps)
+	}
+	if m.patience > 0 && m.run.steps%16 == 0 {
+		m.late()
 	}
 	return m.run.failure == nil
 }

@@ -45,6 +45,7 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 		open:     make(set, len(m.everything)),
 	}
 	mapper.machine = m.unit.NewMachine(mapper.compute)
+	mapper.machine.SetPatience(m.options.Patience)
 	mapper.slotOf, mapper.pairs, mapper.known = m.unit.Slot, m.pairs, &m.known
 	if len(m.redact) > 0 {
 		mapper.redact = &redactor{rules: m.redact, key: m.options.PseudonymKey, pseudonyms: make(map[string]string)}

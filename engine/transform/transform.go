@@ -61,6 +61,9 @@ type Options struct {
 	// KnownFields are further names of fields that records are known to have, a * at the end standing for
 	// any further characters.
 	KnownFields []string
+	// Patience is how long the expressions of one record may take together: those that are too late fail. 0: as long as
+	// they take.
+	Patience time.Duration
 }
 
 // Constant is a field with a fixed value: a string, bool, int or float64.

@@ -52,9 +52,9 @@ type pages struct {
 	busy    chan struct{}      // holds a token for each record that is being tried on the workbench
 }
 
-// atOnce is how many requests of the workbench are worked on at once: it must
+// atOnce is how many requests of the workbench are worked on at once, others wait: it must
 // not take the processor away from collecting.
-const atOnce = 2
+const atOnce = 1
 
 // route adds what is the same for one tenant and for several to what LISTEN_ADDR
 // answers: the workbench, and what pages refer to.

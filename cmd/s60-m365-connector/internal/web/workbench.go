@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
@@ -23,6 +24,8 @@ const (
 	workbenchBytes   = 1 << 20  // of a request
 	workbenchYAML    = 64 << 10 // of a mapping that is being changed
 	workbenchRecords = 20       // shown of a list
+
+	benchWait = 2 * time.Second // for the request before, then the page asks again
 )
 
 type workbenchView struct {
@@ -114,7 +117,9 @@ func (p *pages) tryRecord(w http.ResponseWriter, r *http.Request) {
 	select {
 	case p.busy <- struct{}{}:
 		defer func() { <-p.busy }()
-	default:
+	case <-r.Context().Done():
+		return // what was typed since has been sent: this is what nobody waits for
+	case <-time.After(benchWait):
 		v.Of, v.YAML = r.PostFormValue("of"), r.PostFormValue("yaml")
 		v.Problem = "The workbench is busy: try again in a moment."
 		p.showBench(w, http.StatusServiceUnavailable, v)
@@ -178,7 +183,7 @@ func (p *pages) try(v *workbenchView, r *http.Request) (*trial, error) {
 	if v.Note == "" && v.Mapping != "" {
 		p.doubt(v, records[0])
 	}
-	return p.compare(v, records)
+	return p.compare(r.Context(), v, records)
 }
 
 // turnTo makes the page one about a mapping.

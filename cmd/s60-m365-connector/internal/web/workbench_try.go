@@ -3,6 +3,7 @@ package web
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -69,17 +70,21 @@ type trial struct {
 	records [][]byte
 }
 
-// mostTime is how long the records of one request may take, the first of which is always shown.
-const mostTime = 10 * time.Second
+// mostTime is how long the records of one request may take, and recordTime one of them: whoever sees the page can
+// write a mapping that would take hours. The first record is always shown.
+const (
+	mostTime   = 3 * time.Second
+	recordTime = time.Second
+)
 
 // benchKey makes pseudonyms on the workbench, where anybody who sees the page could otherwise have one for
 // any value, and so learn whom one stands for.
 var benchKey = []byte("the workbench, and nothing else.")
 
 // compare maps records with the text of the page, and with what it is compared with.
-func (p *pages) compare(v *workbenchView, records [][]byte) (*trial, error) {
+func (p *pages) compare(ctx context.Context, v *workbenchView, records [][]byte) (*trial, error) {
 	now := time.Now()
-	options := transform.Options{Constants: definitions.Constants(p.set.Environment), Now: func() time.Time { return now }}
+	options := transform.Options{Patience: recordTime, Constants: definitions.Constants(p.set.Environment), Now: func() time.Time { return now }}
 	if p.set.PseudonymKey != nil {
 		options.PseudonymKey = benchKey
 	}
@@ -99,6 +104,9 @@ func (p *pages) compare(v *workbenchView, records [][]byte) (*trial, error) {
 	}
 	begun := time.Now()
 	for i, record := range records {
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // nobody waits for it any more
+		}
 		if i > 0 && time.Since(begun) > mostTime {
 			return nil, fmt.Errorf("the mapping takes more than %s for %d records: paste fewer of them", mostTime, len(records))
 		}
@@ -242,7 +250,9 @@ func (p *pages) download(w http.ResponseWriter, v *workbenchView, t *trial) erro
 	case !caseName.MatchString(v.Case):
 		return fmt.Errorf("%q is no name for a case: write lower-case letters, digits and hyphens", v.Case)
 	}
-	still, problems := definitions.Edit(p.set, p.set.ConfigDir, v.Of, t.text, author.Still(p.set))
+	options := author.Still(p.set)
+	options.Patience = recordTime
+	still, problems := definitions.Edit(p.set, p.set.ConfigDir, v.Of, t.text, options)
 	if still == nil {
 		return fmt.Errorf("the mapping cannot be compiled for a case: %s", problems[0].Message)
 	}
