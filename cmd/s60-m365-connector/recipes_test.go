@@ -59,7 +59,8 @@ func TestRecipes(t *testing.T) {
 	}
 	defer sim.Close()
 	ran := 0
-	for _, page := range []string{"docs/feeds.md", "docs/mappings.md"} {
+	ofAuthors := map[string]bool{"Fix a mapping": true, "Add a feed": true}
+	for _, page := range []string{"README.md", "docs/feeds.md", "docs/mappings.md"} {
 		for _, section := range strings.Split(testkit.Read(t, page), "\n## ")[1:] {
 			title, _, _ := strings.Cut(section, "\n")
 			var lines []string
@@ -70,7 +71,7 @@ func TestRecipes(t *testing.T) {
 					}
 				}
 			}
-			if len(lines) == 0 {
+			if len(lines) == 0 || page == "README.md" && !ofAuthors[title] {
 				continue
 			}
 			ran++
@@ -113,7 +114,7 @@ func TestRecipes(t *testing.T) {
 			})
 		}
 	}
-	if ran < 4 {
+	if ran < 6 {
 		t.Errorf("only %d recipes were found", ran)
 	}
 }

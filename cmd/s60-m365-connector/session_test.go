@@ -39,7 +39,7 @@ var quickSessions = []string{
 
 // sessionBinary is the program that sessions run: the one that is shipped, say,
 // which is built in another way.
-var sessionBinary = flag.String("session.binary", "", "what TestSessions runs; empty: the program in the test")
+var sessionBinary = flag.String("session.binary", "", "what TestSessions and TestRecipes run; empty: the program in the test, or what is built for it")
 
 // sessionFiles are the scripts to run.
 func sessionFiles(t *testing.T) []string {
