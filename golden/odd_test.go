@@ -35,6 +35,9 @@ func TestOddValues(t *testing.T) {
 				var failed []transform.FieldError
 				event, failed = mapper.Append(event[:0], data)
 				for _, failure := range failed {
+					if untimed(failure) {
+						continue
+					}
 					t.Errorf("%s with %s %s: %s failed: %s", one, field, value, failure.Field, failure.Cause)
 				}
 				if checked++; checked%5 != 0 {
