@@ -97,7 +97,7 @@ func (w *world) take(line []byte, unsure bool) {
 	}
 	id := event.Get("event_id").String()
 	if feed == "state" || feed == "delta" {
-		w.changed(id, event, unsure)
+		w.changed(feed, id, event, unsure)
 		return
 	}
 	w.uncommitted[checkpoint.KeyOf(feed, "record", id)] = id
@@ -117,11 +117,11 @@ func (w *world) take(line []byte, unsure bool) {
 }
 
 // changed takes the event of an object: what it was told as last is no change.
-func (w *world) changed(id string, event gjson.Result, unsure bool) {
+func (w *world) changed(feed, id string, event gjson.Result, unsure bool) {
 	w.changes++
 	state := event.Get("event_n").String()
 	if event.Get("event_change").String() == removed || event.Get(`event__removed_reason`).Exists() {
-		state = "gone"
+		state = gone(feed, state)
 	}
 	if w.last[id] == state {
 		w.repeated++
@@ -132,6 +132,15 @@ func (w *world) changed(id string, event gjson.Result, unsure bool) {
 		}
 	}
 	w.last[id], w.lastAt[id], w.unsure[id] = state, time.Now(), unsure
+}
+
+// gone is an object that is not there. The row of a delta query says at which of its changes: it may have come
+// back and gone again between two polls.
+func gone(feed, version string) string {
+	if feed == "delta" {
+		return "gone at " + version
+	}
+	return "gone"
 }
 
 // claim takes what is told as a gap, and sees whether the service has the records.
@@ -194,7 +203,7 @@ func (w *world) verify() {
 			n, there := o.version(time.Now())
 			want := fmt.Sprint(n)
 			if !there {
-				want = "gone"
+				want = gone(feed, want)
 			}
 			if got := w.last[o.id]; got != want && !(got == "" && !there) {
 				w.lost++
@@ -204,9 +213,9 @@ func (w *world) verify() {
 	}
 }
 
-// free is how long a record waited while nothing was in its way, in whole quarters of an hour.
+// free is how long a record waited while nothing was in its way, in steps of ten minutes.
 func (w *world) free(rec *record) (waited time.Duration) {
-	const step = 15 * time.Minute
+	const step = 10 * time.Minute
 	for at := rec.seen.Truncate(step).Add(step); at.Add(step).Before(w.when[rec.id]); at = at.Add(step) {
 		up := slices.ContainsFunc(w.up, func(s stretch) bool { return !s.from.After(at) && (s.to.IsZero() || s.to.After(at.Add(step))) })
 		if up && w.fault(at, "sink", sinkKinds...) == "" && w.fault(at, "tenant "+rec.feed, tenantKinds...) == "" && !w.diskFull(at) {

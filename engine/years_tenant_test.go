@@ -45,8 +45,8 @@ func (w *world) tenant(r *http.Request, life int) (*http.Response, error) {
 	now := time.Now()
 	feed, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	fault := w.fault(now, "tenant "+tenantPart(feed), tenantKinds...)
-	once := w.dice(r.URL.String(), now.UnixNano())
-	if fault == "half" && once.IntN(2) == 0 {
+	once := func(n int) int { return w.dice(r.URL.String(), now.UnixNano()).IntN(n) }
+	if fault == "half" && once(2) == 0 {
 		fault = "500"
 	}
 	if fault != "" && fault != "half" {
@@ -73,7 +73,7 @@ func (w *world) tenant(r *http.Request, life int) (*http.Response, error) {
 			return answer(r, 404, `{"error":{"code":"gone","message":"content has expired"}}`)
 		}
 	case "premium", "flapping": // a licence that is not there, and one of which that is said nine times out of ten
-		if (feed == "list" || feed == "state") && (fault == "premium" || once.IntN(10) > 0) {
+		if (feed == "list" || feed == "state") && (fault == "premium" || once(10) > 0) {
 			return answer(r, 403, `{"error":{"code":"premium","message":"the tenant has no premium licence"}}`)
 		}
 	case "expired":

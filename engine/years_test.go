@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -39,31 +41,49 @@ var (
 // what goes wrong in a year goes wrong in the world of one seed of some weeks, which is found again quickly.
 const simulatedPiece = 30 * 24 * time.Hour
 
-// TestYears simulates. What it prints for a piece that fails begins with the seed that shows it again.
+// TestYears simulates, as many worlds at a time as there are processors. What it prints for a world that fails has the
+// command that shows it again.
 func TestYears(t *testing.T) {
-	defer transport.SeedJitter(*simulatedSeed)()
-	begun, all := time.Now(), sums{}
+	defer transport.JitterByClock()()
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a world is small, and makes much that is short-lived
+	begun := time.Now()
 	total := time.Duration(*simulatedYears * 365 * 24 * float64(time.Hour))
-	for seed := *simulatedSeed; all.simulated < total; seed++ {
-		if *simulatedWall > 0 && time.Since(begun) > *simulatedWall {
-			break
+	var mu sync.Mutex
+	var all sums
+	var planned time.Duration
+	seed := *simulatedSeed
+	next := func() (mine uint64, d time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		if d = min(simulatedPiece, total-planned); *simulatedWall > 0 && time.Since(begun) > *simulatedWall {
+			d = 0
 		}
-		transport.SeedJitter(seed)
-		var w *world
-		piece := min(simulatedPiece, total-all.simulated)
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w = newWorld(t, seed)
-				w.run(piece)
-				w.verify()
-			})
-		})
-		all.add(w)
-		if t.Failed() {
-			t.Errorf("seed %d failed in its %v: go test ./engine -run '^TestYears$' -v -seed %d -years %.5f shows it again", seed, piece, seed, piece.Hours()/24/365)
-			break
-		}
+		planned += d
+		seed++
+		return seed - 1, d
 	}
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for mine, d := next(); d > 0; mine, d = next() {
+				var w *world
+				ok := t.Run(fmt.Sprintf("seed %d", mine), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w = newWorld(t, mine)
+						w.run(d)
+						w.verify()
+					})
+				})
+				mu.Lock()
+				all.add(w)
+				mu.Unlock()
+				if !ok {
+					t.Errorf("seed %d failed in its %v (%s): make simulate-years SEED=%d YEARS=%.5f shows it again", mine, d, w.sums, mine, d.Hours()/24/365)
+				}
+			}
+		})
+	}
+	workers.Wait()
 	took := time.Since(begun)
 	t.Logf("seed %d: %.2f years in %v on %d processors (a day in %v); %s", *simulatedSeed, all.simulated.Hours()/24/365, took.Round(time.Millisecond),
 		runtime.GOMAXPROCS(0), (time.Duration(float64(took) / max(1, all.simulated.Hours()/24))).Round(time.Millisecond), all)
@@ -187,7 +207,7 @@ func (w *world) kill(fs *vfs.MemFS, life int) *vfs.MemFS {
 		w.unsure[id] = true
 	}
 	clear(w.uncommitted)
-	return fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: w.dice("crash", life)})
+	return w.crash(fs, life)
 }
 
 // connector is a process of the connector.
@@ -247,4 +267,4 @@ func (w *world) connector(fs *vfs.MemFS, life int) (*Engine, *observedStore) {
 	return e, store
 }
 
-const simulatedPoll = 15 * time.Minute
+const simulatedPoll = 30 * time.Minute

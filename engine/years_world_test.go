@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +76,7 @@ type world struct {
 	started     bool      // the subscription, the first time
 	age         int       // of the process: what one that was killed still sends finds nobody
 	killed      time.Time // the last time
+	faults      map[tenMinutes]string
 
 	sums
 }
@@ -84,7 +84,7 @@ type world struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	return &world{t: t, seed: seed, start: time.Now().UTC().Truncate(time.Second), byFeed: map[string][]*record{}, objects: map[string][]*object{},
 		got: map[string]int{}, when: map[string]time.Time{}, last: map[string]string{}, lastAt: map[string]time.Time{}, unsure: map[string]bool{},
-		uncommitted: map[checkpoint.Key]string{}, claimed: map[string]bool{}, letters: t.TempDir()}
+		uncommitted: map[checkpoint.Key]string{}, claimed: map[string]bool{}, faults: map[tenMinutes]string{}, letters: t.TempDir()}
 }
 
 // dice gives the same number for the same seed and names.
@@ -95,20 +95,29 @@ func (w *world) dice(names ...any) *rand.Rand {
 }
 
 // fault says what is wrong with a part of the world at a time: "" most of the time. A fault lasts for
-// the quarter of an hour that it begins in, and some for hours.
+// the ten minutes that it begins in, and some for three hours.
 func (w *world) fault(at time.Time, part string, kinds ...string) string {
 	if at.After(w.calm) {
 		return ""
 	}
-	hours := w.dice(part, "hours", at.Unix()/(6*3600))
-	if hours.IntN(60) == 0 {
-		return kinds[hours.IntN(len(kinds))]
+	now := tenMinutes{part, at.Unix() / 600}
+	if kind, known := w.faults[now]; known {
+		return kind
 	}
-	quarter := w.dice(part, at.Unix()/900)
-	if quarter.IntN(12) == 0 {
-		return kinds[quarter.IntN(len(kinds))]
+	kind := ""
+	if hours := w.dice(part, "hours", at.Unix()/(3*3600)); hours.IntN(120) == 0 {
+		kind = kinds[hours.IntN(len(kinds))]
+	} else if minutes := w.dice(part, now.n); minutes.IntN(12) == 0 {
+		kind = kinds[minutes.IntN(len(kinds))]
 	}
-	return ""
+	w.faults[now] = kind
+	return kind
+}
+
+// tenMinutes are some of a part of the world.
+type tenMinutes struct {
+	part string
+	n    int64
 }
 
 // The faults of the parts.
@@ -212,45 +221,4 @@ func (s *observedStore) Commit(c *checkpoint.Commit) error {
 		killed <- s.w.kill(s.fs, s.life)
 	}
 	return nil
-}
-
-// fullFS is a disk that is full at times.
-type fullFS struct {
-	*vfs.MemFS
-	w *world
-}
-
-func (f fullFS) full() error {
-	if f.w.diskFull(time.Now()) {
-		return syscall.ENOSPC
-	}
-	return nil
-}
-
-// Create implements [vfs.FS].
-func (f fullFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := f.full(); err != nil {
-		return nil, err
-	}
-	file, err := f.MemFS.Create(name, category)
-	return fullFile{file, f}, err
-}
-
-// ReuseForWrite implements [vfs.FS].
-func (f fullFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	file, err := f.MemFS.ReuseForWrite(old, name, category)
-	return fullFile{file, f}, err
-}
-
-type fullFile struct {
-	vfs.File
-	fs fullFS
-}
-
-// Write implements [vfs.File].
-func (f fullFile) Write(p []byte) (int, error) {
-	if err := f.fs.full(); err != nil {
-		return 0, err
-	}
-	return f.File.Write(p)
 }

@@ -144,7 +144,7 @@ func (s *Embedded) fold(feed, partition string, now time.Time) (f *Fold, needed 
 	days := make(map[string]*Entry)
 	begun := false
 	// Windows lie in the order of their beginning.
-	err = eachEntry(s.db, windowSpace, feed, partition, func(_ []byte, e *Entry) error {
+	err = eachEntry(s.db, windowSpace, feed, partition, f.Before, func(_ []byte, e *Entry) error {
 		if !e.To.Before(f.Before) {
 			return nil
 		}
@@ -162,7 +162,7 @@ func (s *Embedded) fold(feed, partition string, now time.Time) (f *Fold, needed 
 		return err
 	})
 	if err == nil {
-		err = eachEntry(s.db, daySpace, feed, partition, func(name []byte, e *Entry) error {
+		err = eachEntry(s.db, daySpace, feed, partition, time.Time{}, func(name []byte, e *Entry) error {
 			if e.To.Before(f.Forget) {
 				needed = true
 			} else if days[string(name)] == nil {
@@ -223,7 +223,7 @@ func (f *Fold) write(b *pebble.Batch, feed, partition string, set func(name []by
 		space byte
 		end   time.Time
 	}{{windowSpace, f.Before}, {daySpace, f.Forget}} {
-		err := eachEntry(b, past.space, feed, partition, func(name []byte, e *Entry) error {
+		err := eachEntry(b, past.space, feed, partition, past.end, func(name []byte, e *Entry) error {
 			if !e.To.Before(past.end) {
 				return nil
 			}
@@ -241,10 +241,15 @@ func (f *Fold) write(b *pebble.Batch, feed, partition string, set func(name []by
 	return nil
 }
 
-// eachEntry calls do for every entry of a partition in a space, oldest first.
-func eachEntry(r pebble.Reader, space byte, feed, partition string, do func(name []byte, e *Entry) error) error {
+// eachEntry calls do for every entry of a partition in a space that begins before a time, oldest first; for every one
+// where before is zero.
+func eachEntry(r pebble.Reader, space byte, feed, partition string, before time.Time, do func(name []byte, e *Entry) error) error {
 	prefix := partitionName(space, feed, partition)
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: successor(prefix)})
+	end := successor(prefix)
+	if !before.IsZero() { // most of a ledger is younger than what a fold takes
+		end = appendTime(slices.Clone(prefix), before)
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: end})
 	if err != nil {
 		return err
 	}

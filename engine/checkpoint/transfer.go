@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"time"
 )
 
 // Export is the state as commits that build it anew elsewhere: for each partition the
@@ -89,7 +90,7 @@ func (s *Embedded) totals(feed, partition string) (all []Entry, err error) {
 	days := make(map[string]*Entry)
 	for _, space := range []byte{daySpace, windowSpace} {
 		if err == nil {
-			err = eachEntry(s.db, space, feed, partition, func(_ []byte, e *Entry) error {
+			err = eachEntry(s.db, space, feed, partition, time.Time{}, func(_ []byte, e *Entry) error {
 				total, err := s.total(days, e)
 				if err == nil && space == windowSpace {
 					total.fold(e)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -40,7 +41,12 @@ const (
 // path leads nowhere, the error is an *oddError, unless the records are optional.
 // The error is that of what it calls, a *brokenError, an *oddError, or a *shapeError.
 func split(from io.Reader, path string, optional bool, to splitTo) (envelope []byte, err error) {
-	buffered := bufio.NewReaderSize(from, 16<<10)
+	buffered := buffers.Get().(*bufio.Reader)
+	buffered.Reset(from)
+	defer func() {
+		buffered.Reset(nil)
+		buffers.Put(buffered)
+	}()
 	if bom, err := buffered.Peek(3); err == nil && bytes.Equal(bom, []byte("\xef\xbb\xbf")) {
 		buffered.Discard(3)
 	}
@@ -70,6 +76,9 @@ func split(from io.Reader, path string, optional bool, to splitTo) (envelope []b
 	}
 	return s.envelope, nil
 }
+
+// buffers are between bodies and who splits them: most bodies are a small part of one.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 16<<10) }}
 
 // splitTo takes what split finds. damaged may be nil: a record that is no JSON then breaks the body.
 type splitTo struct {

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -72,30 +72,20 @@ func (d *Delays) Next() time.Duration {
 // Reset begins the series anew.
 func (d *Delays) Reset() { d.next = d.first }
 
-// jitter has a source of its own only where it was seeded.
-var jitter struct {
-	mu     sync.Mutex
-	seeded *rand.Rand
-}
+// byClock has the jitter follow from the time.
+var byClock atomic.Bool
 
 // Jitter is a random number from 0 to 1.
 func Jitter() float64 {
-	jitter.mu.Lock()
-	defer jitter.mu.Unlock()
-	if jitter.seeded != nil {
-		return jitter.seeded.Float64()
+	if byClock.Load() {
+		return rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)).Float64()
 	}
 	return rand.Float64()
 }
 
-// SeedJitter has all waits of the process spread alike whenever the seed is the same, for simulations that can be
-// had again. What it gives ends that.
-func SeedJitter(seed uint64) (end func()) {
-	set := func(r *rand.Rand) {
-		jitter.mu.Lock()
-		defer jitter.mu.Unlock()
-		jitter.seeded = r
-	}
-	set(rand.New(rand.NewPCG(seed, 0)))
-	return func() { set(nil) }
+// JitterByClock has all waits of the process be spread by nothing but the time at which they begin, for simulations in
+// virtual time: one that is run again, or beside another, waits alike. What it gives ends that.
+func JitterByClock() (end func()) {
+	byClock.Store(true)
+	return func() { byClock.Store(false) }
 }
