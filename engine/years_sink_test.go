@@ -53,7 +53,7 @@ func (w *world) sink(r *http.Request, life int) (*http.Response, error) {
 		return nil, errReset
 	}
 	fault := w.fault(time.Now(), "sink", sinkKinds...)
-	if fault == "answer lost" && w.dice(string(body), time.Now().UnixNano()).IntN(10) > 0 {
+	if fault == "answer lost" && w.dice("lost", len(body), time.Now().UnixNano()).IntN(10) > 0 {
 		fault = "reset"
 	}
 	if fault != "" {

@@ -47,7 +47,7 @@ func TestYears(t *testing.T) {
 	defer transport.JitterByClock()()
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a world is small, and makes much that is short-lived
 	begun := time.Now()
-	total := time.Duration(*simulatedYears * 365 * 24 * float64(time.Hour))
+	total := time.Duration(*simulatedYears * 365 * 24 * float64(time.Hour)).Round(time.Minute)
 	var mu sync.Mutex
 	var all sums
 	var planned time.Duration
@@ -78,7 +78,7 @@ func TestYears(t *testing.T) {
 				all.add(w)
 				mu.Unlock()
 				if !ok {
-					t.Errorf("seed %d failed in its %v (%s): make simulate-years SEED=%d YEARS=%.5f shows it again", mine, d, w.sums, mine, d.Hours()/24/365)
+					t.Errorf("seed %d failed in its %v (%s): make simulate-years SEED=%d YEARS=%.7f shows it again", mine, d, w.sums, mine, d.Hours()/24/365)
 				}
 			}
 		})
