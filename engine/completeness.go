@@ -246,6 +246,9 @@ func (e *Engine) sendOwn(ctx context.Context, event map[string]any) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })()
 	refused, err := e.Destination.Deliver(send, load.Batch{Events: [][]byte{text}})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%s has not taken it within %v", e.Destination.Name(), e.Heartbeat)
+	}
 	if err == nil && len(refused) > 0 {
 		err = errors.New(refused[0].Reason)
 	}

@@ -118,6 +118,7 @@ type Engine struct {
 	weights    weights
 	unwritten  unwritten
 	failures   failures
+	wrongClock sync.Once // said that it is
 }
 
 // New prepares the enabled feeds. It makes no request.

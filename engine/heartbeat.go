@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -105,7 +106,7 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 	event["message_text"] = fmt.Sprintf("%s %s: %d feeds%s ok, %d starting, %d failing, %d gated%s; delivery to %s %s",
 		e.Name, e.Version, count[OK], of, count[Starting], count[Failing], count[Gated], apart, status.Destination,
 		map[bool]string{true: "works", false: "fails"}[status.Delivery.OK])
-	if cause := status.Cause(); cause != "" {
+	if cause := cmp.Or(status.Cause(), status.Stalled); cause != "" {
 		event["event_cause"] = cause
 		event["message_text"] = fmt.Sprintf("%s %s%s: not collecting: %s", e.Name, e.Version, of, cause)
 	}

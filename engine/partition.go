@@ -167,6 +167,9 @@ func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 			return err
 		}
 		if !waits {
+			if stopped(stop) { // nothing waits
+				return err
+			}
 			waits = true
 			p.engine.unwritten.begins(p.engine.Log, err)
 		}
@@ -178,6 +181,16 @@ func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 			lost, wait, most = nil, 50*time.Millisecond, time.Second
 		case <-time.After(wait):
 		}
+	}
+}
+
+// stopped reports whether a channel is closed.
+func stopped(stop <-chan struct{}) bool {
+	select {
+	case <-stop:
+		return true
+	default:
+		return false
 	}
 }
 

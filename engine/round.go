@@ -20,6 +20,8 @@ const (
 	// wholeEvery is how often a round looks back over the whole overlap of a feed. The others look
 	// back over brief: most of what appears late is late by less, and each look costs requests.
 	wholeEvery = 15 * time.Minute
+	// wrongClock is how far this host's clock may be off before a person hears of it.
+	wrongClock = time.Minute
 	brief      = 5 * time.Minute
 )
 
@@ -79,6 +81,12 @@ func (p *partition) askClock(ctx context.Context) (learned bool) {
 	}
 	p.ahead.Store(int64(ahead))
 	learned, p.clocked = !p.clocked, true
+	if ahead.Abs() > wrongClock {
+		p.engine.wrongClock.Do(func() {
+			p.log.Warn("the clock of this host is wrong: set it. Until then windows go by the service's clock, and nothing is lost",
+				"service_ahead", ahead.Round(time.Second).String())
+		})
+	}
 	return learned
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"syscall"
@@ -99,7 +100,7 @@ func TestStalled(t *testing.T) {
 				if !strings.HasPrefix(s.Stalled, c.want) || s.Healthy() {
 					t.Errorf("after a while: %q, healthy %t", s.Stalled, s.Healthy())
 				}
-				if e := r.engine.HeartbeatEvent(); e["outcome"] != "failure" || e["event_stalled"] != s.Stalled {
+				if e := r.engine.HeartbeatEvent(); e["outcome"] != "failure" || e["event_stalled"] != s.Stalled || !strings.HasSuffix(fmt.Sprint(e["message_text"]), "not collecting: "+s.Stalled) {
 					t.Errorf("the heartbeat has %v", e)
 				}
 				close(until)

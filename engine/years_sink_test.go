@@ -49,6 +49,7 @@ func (w *world) sink(r *http.Request, life int) (*http.Response, error) {
 	time.Sleep(20 * time.Millisecond)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.requests.Add(1)
 	if life != w.age {
 		return nil, errReset
 	}

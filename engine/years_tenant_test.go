@@ -36,6 +36,7 @@ func (w *world) tenant(r *http.Request, life int) (*http.Response, error) {
 	time.Sleep(50 * time.Millisecond)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.requests.Add(1)
 	if life != w.age {
 		return nil, errReset
 	}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -67,13 +68,16 @@ func TestYears(t *testing.T) {
 		workers.Go(func() {
 			for mine, d := next(); d > 0; mine, d = next() {
 				var w *world
+				watched := watch(mine)
 				ok := t.Run(fmt.Sprintf("seed %d", mine), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w = newWorld(t, mine)
+						w.requests = &watched.requests
 						w.run(d)
 						w.verify()
 					})
 				})
+				close(watched.over)
 				mu.Lock()
 				all.add(w)
 				mu.Unlock()
@@ -87,6 +91,34 @@ func TestYears(t *testing.T) {
 	took := time.Since(begun)
 	t.Logf("seed %d: %.2f years in %v on %d processors (a day in %v); %s", *simulatedSeed, all.simulated.Hours()/24/365, took.Round(time.Millisecond),
 		runtime.GOMAXPROCS(0), (time.Duration(float64(took) / max(1, all.simulated.Hours()/24))).Round(time.Millisecond), all)
+}
+
+// watched is a world as the real time sees it.
+type watched struct {
+	requests atomic.Int64
+	over     chan struct{}
+}
+
+// watch ends the test, with all its goroutines shown, where nothing happens in a world any more: time stands still in it
+// while somebody waits for a mutex whose holder waits for time.
+func watch(seed uint64) *watched {
+	w := &watched{over: make(chan struct{})}
+	go func() {
+		for before := int64(-1); ; {
+			select {
+			case <-w.over:
+				return
+			case <-time.After(3 * time.Minute):
+			}
+			now := w.requests.Load()
+			if now == before {
+				debug.SetTraceback("all")
+				panic(fmt.Sprintf("seed %d: time stands still", seed))
+			}
+			before = now
+		}
+	}()
+	return w
 }
 
 // simulatedFeeds are the feeds of the simulation but for their own part.
@@ -180,6 +212,7 @@ func (w *world) run(d time.Duration) {
 		w.up[len(w.up)-1].to = time.Now()
 		w.mu.Unlock()
 		w.unfill.Store(true)
+		time.Sleep(time.Second) // what waits for room goes on
 		if err := store.Close(); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
 			w.t.Logf("life %d: closing the state: %v", life, err)
 		}

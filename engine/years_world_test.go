@@ -59,6 +59,8 @@ type world struct {
 	letters string    // the folder of dead letters
 	unfill  atomic.Bool
 
+	requests *atomic.Int64 // of all processes
+
 	mu          sync.Mutex
 	records     []*record            // by feed and time
 	byFeed      map[string][]*record // the same

@@ -50,6 +50,9 @@ func (s *Embedded) sweepStep(from []byte, now time.Time) (next []byte, err error
 		return nil, err
 	}
 	defer s.leave()
+	if err := s.Full(); err != nil { // a sweep frees nothing at once, and would hold up who waits
+		return nil, err
+	}
 	next, err = guard(s, func() ([]byte, error) {
 		s.commits.Lock()
 		defer s.commits.Unlock()
@@ -115,6 +118,9 @@ func (s *Embedded) foldStep(feed, partition string, now time.Time) (more bool, e
 		return false, err
 	}
 	defer s.leave()
+	if err := s.Full(); err != nil {
+		return false, err
+	}
 	return guard(s, func() (bool, error) {
 		s.commits.Lock()
 		defer s.commits.Unlock()

@@ -184,7 +184,7 @@ func (c *Client) Get(ctx context.Context, scope, address string) ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("%q is no URL", address)
 	}
-	r := &Reader{client: c, feed: &definition.Feed{Name: "check"}, scope: scope, bucket: newBucket("check", c.above...)}
+	r := &Reader{client: c, feed: &definition.Feed{Name: "the connector itself"}, scope: scope, bucket: newBucket("check", c.above...)}
 	r.Pace(func(context.Context) error { return nil }, func() {})
 	d, err := r.document(ctx, "document", prepared{method: http.MethodGet, url: u})
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/tidwall/gjson"
 )
 
 // largestDamage bounds what is cut out of one body. What is damaged beyond that is no
@@ -23,7 +25,7 @@ func (s *splitter) damage(broken *brokenError) error {
 	unread = bytes.TrimLeft(unread, " \t\r\n,")
 	raw, err := cutRecord(unread, s.meter, largestDamage-s.cut)
 	if err != nil {
-		return broken
+		return broken.saying(raw.read)
 	}
 	end := raw.end
 	s.cut += end
@@ -77,7 +79,7 @@ func cutRecord(read []byte, from io.Reader, most int) (cutting, error) {
 				if ended := read[:at+1]; follows(read[at+1:], from, &read) {
 					return cutting{read: read, end: len(ended)}, nil
 				}
-				return cutting{}, errNoEnd
+				return cutting{read: read}, errNoEnd
 			}
 		}
 		if len(read) > most {
@@ -94,7 +96,23 @@ func cutRecord(read []byte, from io.Reader, most int) (cutting, error) {
 	if end := nextLike(read); end > 0 {
 		return cutting{read: read, end: end}, nil
 	}
-	return cutting{}, errNoEnd
+	return cutting{read: read}, errNoEnd
+}
+
+// saying is the error with the words of a service that cannot write a record, and ends the body with an error object where
+// the record broke off.
+func (e *brokenError) saying(read []byte) *brokenError {
+	at := bytes.LastIndex(read, []byte(`{"error":`))
+	if at < 0 {
+		return e
+	}
+	said := gjson.GetBytes(read[at:], "error")
+	rest := read[min(at+said.Index+len(said.Raw), len(read)):]
+	code, message := said.Get("code").String(), said.Get("message").String()
+	if code == "" || len(bytes.Trim(rest, "}] \t\r\n")) > 0 {
+		return e
+	}
+	return &brokenError{err: fmt.Errorf("the service broke off with %s: %s (%w)", code, message, e.err), at: e.at}
 }
 
 // follows reports whether, behind a record, the array goes on or ends.

@@ -29,8 +29,8 @@ func TestPageThatCannotBeWritten(t *testing.T) {
 	o.MaxAttempts = 8
 	to := newSink()
 	_, err := read(t, o, s.feed(t, "/r"), to)
-	if narrow, ok := errors.AsType[*Narrow](err); !ok || narrow.Page != 1 {
-		t.Errorf("error is %T %v, want one that asks for a narrower window", err, err)
+	if narrow, ok := errors.AsType[*Narrow](err); !ok || narrow.Page != 1 || !strings.Contains(err.Error(), "the service broke off with BadRequest: …null…") {
+		t.Errorf("error is %T %v, want one that asks for a narrower window, in the service's words", err, err)
 	}
 	if *n != 2 || len(to.damaged) > 0 {
 		t.Errorf("%d attempts, damaged %q", *n, to.damaged)

@@ -150,19 +150,14 @@ func (c *compiler) former() {
 	}
 }
 
+// field takes a computed field, whose name the schema of mappings has held to its form.
 func (c *compiler) field(f definition.MappingField) {
 	name := f.Name.Value
 	switch {
 	case name == "":
 		c.problem(f.Name, 0, 0, "a field needs a name")
-	case strings.HasPrefix(name, "_"):
-		c.problem(f.Name, 0, 1, `the name %s begins with "_", which is reserved`, name)
 	case strings.HasPrefix(name, prefix+"_"):
 		c.problem(f.Name, 0, 0, "%s is a name for fields of the record: a computed field needs another", name)
-	case name == errorField:
-		c.problem(f.Name, 0, 0, "%s is written by the engine when an expression fails", name)
-	case flatName(name) != name || isDigit(name[0]):
-		c.problem(f.Name, 0, 0, "the name %s may hold only letters, digits and _, and begin with a letter", name)
 	default:
 		c.addField(name)
 	}

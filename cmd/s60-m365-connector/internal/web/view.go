@@ -415,6 +415,8 @@ func destinationProblem(s engine.Status) []problemView {
 	text := "Nothing is lost: events wait at Microsoft until " + s.Destination + " takes them, and it is tried again all the time."
 	if s.Delivery.Advice != "" {
 		text = s.Delivery.Advice + ". " + text
+	} else {
+		text += " If it lasts, see that it is up, and that this host reaches it (HTTPS_PROXY, firewall)."
 	}
 	return []problemView{{Level: bad, Title: "The destination does not take events", Text: s.Delivery.LastError, Advice: text}}
 }
