@@ -300,12 +300,15 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	live := !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute
 	in := &intake{p: p, how: how, live: live, tally: counts, packer: packer, items: items,
 		young: newClaims(), job: courier.job, listing: p.newListing()}
+	if p.feed.Paging.Delta && w.Delta == "" {
+		in.anew = &listing{listed: map[checkpoint.Key]struct{}{}}
+	}
 	if f := p.position.JobFor; p.position.Job != "" && f.From.Equal(w.From) && f.To.Equal(w.To) {
 		w.Job, w.JobAt = p.position.Job, p.position.JobAt
 	}
 	err := p.reader.Read(ctx, w, in)
 	if err == nil {
-		err = in.takeRemoved(ctx)
+		err = errors.Join(in.takeRemoved(ctx), in.takeUnlisted(ctx))
 	}
 	rest, all := packer.finish()
 	courier.link = in.link

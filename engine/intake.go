@@ -76,6 +76,7 @@ type intake struct {
 	packer *packer
 
 	listing *listing // of a snapshot; nil for another feed
+	anew    *listing // of a delta query without a link, which lists all that is there; nil for another
 
 	rowsMu sync.Mutex
 	rows   map[checkpoint.Key]checkpoint.Key // of a delta query, by id: as they were taken in this window
@@ -146,6 +147,7 @@ func (in *intake) Delta(position string) { in.link = position }
 // Skipped implements [extract.Sink].
 func (in *intake) Skipped(item, reason string) {
 	in.listing.gaveUp()
+	in.anew.gaveUp()
 	in.tally.skip(reason)
 	if item != "" {
 		in.count(func(c *checkpoint.Counts) { c.ItemsSkipped++ })

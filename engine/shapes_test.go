@@ -91,7 +91,7 @@ func TestSettle(t *testing.T) {
 }
 
 // A delta query goes on from its link, and begins anew where the link has expired: what is
-// as it was is not sent again.
+// as it was is not sent again, and what is not there any more is told as removed, once.
 func TestDelta(t *testing.T) {
 	feed := feedOf("f")
 	feed.Window, feed.Paging = nil, definition.Paging{Style: definition.PagingOData, Delta: true}
@@ -99,18 +99,21 @@ func TestDelta(t *testing.T) {
 	r.loaded = true
 	var asked []string
 	for _, c := range []struct {
-		link    string // that the service does not know any more
-		rows    []string
-		gives   string
-		want    string
-		asked   string
-		removed bool
+		link  string // that the service does not know any more
+		rows  []string
+		gives string
+		want  string
+		asked string
 	}{
 		{rows: []string{`{"id":"a","n":1}`, `{"id":"b","n":1}`}, gives: "1", want: "a b", asked: ""},
 		{rows: []string{`{"id":"a","n":2}`}, gives: "2", want: "a", asked: "1"},
 		{rows: []string{`{"id":"a","n":1}`}, gives: "3", want: "a", asked: "2"},
 		{rows: []string{`{"id":"b","@removed":{"reason":"deleted"}}`}, gives: "4", want: "b", asked: "3"},
 		{link: "4", rows: []string{`{"n":1,"id":"a"}`, `{"id":"c"}`}, gives: "5", want: "c", asked: "4 "},
+		{link: "5", rows: []string{`{"n":1,"id":"a"}`}, gives: "6", want: "c", asked: "5 "}, // c was removed meanwhile
+		{link: "6", rows: []string{`{"n":1,"id":"a"}`}, gives: "7", want: "", asked: "6 "},
+		{link: "7", rows: nil, gives: "8", want: "", asked: "7 "}, // a query that lists what changes from now on
+		{rows: []string{`{"id":"c"}`}, gives: "9", want: "c", asked: "8"},
 	} {
 		asked = nil
 		r.service.read = func(ctx context.Context, w extract.Window, sink extract.Sink) error {

@@ -120,12 +120,19 @@ func (s *source) changed(ctx context.Context, raw []byte) error {
 	in := s.in
 	id := objectID(raw, in.p.feed.Key)
 	if id == "" {
+		in.anew.gaveUp() // whose row it is, nobody knows: none is taken for removed
 		return s.take(ctx, s.keyless.key(in.p.feed.Name, raw), raw, nil)
 	}
 	state := checkpoint.KeyOf(in.p.feed.Name, "row", string(canonical(raw)))
 	name, former, known, err := s.remembered(ctx, id, raw, in.p.feed.Key)
 	if err != nil {
 		return err
+	}
+	former = former[:min(len(former), len(state))] // without the mark of a removal
+	if in.anew != nil {
+		for _, n := range []string{id, name} { // the one under which it was kept, and is
+			in.anew.list(checkpoint.KeyOf(in.p.feed.Name, "object", n))
+		}
 	}
 	row := checkpoint.KeyOf(in.p.feed.Name, "row of", id)
 	in.rowsMu.Lock()
@@ -142,7 +149,44 @@ func (s *source) changed(ctx context.Context, raw []byte) error {
 		in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
 		return nil
 	}
-	return s.take(ctx, becameKey(in.p.feed.Name, id, updated, former, state[:]), raw, &checkpoint.Object{ID: name, State: state[:]})
+	kept := state[:]
+	if gjson.GetBytes(raw, `\@removed`).Exists() {
+		kept = append(kept, removedRow)
+	}
+	return s.take(ctx, becameKey(in.p.feed.Name, id, updated, former, state[:]), raw, &checkpoint.Object{ID: name, State: kept})
+}
+
+// removedRow ends the state of a row of a delta query that was told as removed.
+const removedRow = 'r'
+
+// takeUnlisted makes records of the rows that a delta query which began anew does not list any more: they were removed
+// while its link had expired, and the service does not say so. One that lists nothing at all tells of none: a query may ask for
+// what changes from now on.
+func (in *intake) takeUnlisted(ctx context.Context) error {
+	l := in.anew
+	if l == nil || l.broken || len(l.listed) == 0 {
+		return nil
+	}
+	name := "id"
+	if len(in.p.feed.Key) == 1 {
+		name = in.p.feed.Key[0]
+	}
+	s := in.Open("", time.Time{}).(*source)
+	for object, err := range in.p.engine.Store.Objects(in.p.feed.Name, in.p.account) {
+		if err != nil {
+			return err
+		}
+		if _, there := l.listed[checkpoint.KeyOf(in.p.feed.Name, "object", object.ID)]; there || len(object.State) > len(checkpoint.Key{}) {
+			continue
+		}
+		raw := append(append(append(appendText([]byte("{"), name), ':'), appendText(nil, object.ID)...), `,"@removed":{"reason":"no longer listed"}}`...)
+		state := checkpoint.KeyOf(in.p.feed.Name, "row", string(canonical(raw)))
+		err = s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, state[:]), raw, &checkpoint.Object{ID: object.ID, State: append(state[:], removedRow)})
+		if err != nil {
+			return err
+		}
+	}
+	return s.End()
 }
 
 // canonical is the same for rows that differ in the order of their members only.

@@ -122,6 +122,14 @@ func (w *world) changed(feed, id string, event gjson.Result, unsure bool) {
 	w.changes++
 	state := event.Get("event_n").String()
 	if event.Get("event_change").String() == removed || event.Get(`event__removed_reason`).Exists() {
+		if state == "" { // the query began anew, and did not list it
+			for _, o := range w.objects[feed] {
+				if o.id == id {
+					n, _ := o.version(time.Now())
+					state = fmt.Sprint(n)
+				}
+			}
+		}
 		state = gone(feed, state)
 	}
 	if w.last[id] == state {
