@@ -194,7 +194,7 @@ func TestPagesInABrowser(t *testing.T) {
 	for _, width := range []int64{1280, 900, 390} {
 		for _, scheme := range []string{"light", "dark"} {
 			for page, url := range map[string]string{
-				"status": server.URL, "workbench": server.URL + "/workbench", "fields": server.URL + "/fields?find=mailbox+rule", "tenants": many.URL, "tenant": many.URL + "/tenants/contoso",
+				"status": server.URL, "workbench": server.URL + "/workbench", "fields": server.URL + "/fields?find=inbox+rule", "tenants": many.URL, "tenant": many.URL + "/tenants/contoso",
 			} {
 				var m measured
 				var found string

@@ -25,8 +25,8 @@ type tenantsView struct {
 	Trouble  string // with the folder
 	Find     string
 	State    string
-	Sort     string
-	States   []stateChoice
+	Sorts    []choice
+	States   []choice
 	Columns  []column
 	Tenants  []tenantView
 	Found    int
@@ -47,8 +47,8 @@ type tenantView struct {
 	Problems     []problemView // of the file
 }
 
-// stateChoice is a state that the table can be narrowed to.
-type stateChoice struct {
+// choice is a state that the table can be narrowed to, or an order.
+type choice struct {
 	Value, Name string
 	Chosen      bool
 }
@@ -90,7 +90,7 @@ func (f server) samples(tenant string) []fleet.Sample {
 // viewTenants is the page's account of tenants: of all in its summary, and in its
 // table of those that are asked for.
 func viewTenants(list []fleet.TenantStatus, asked tenantsQuery, history func(string) []fleet.Sample) tenantsView {
-	v := tenantsView{Find: asked.find, State: asked.state, Sort: asked.sort, Columns: asked.columns()}
+	v := tenantsView{Find: asked.find, State: asked.state, Sorts: asked.sorts(), Columns: asked.columns()}
 	states := map[engine.State]int{}
 	var forwarded, dead, lag int64
 	files := 0
@@ -116,7 +116,7 @@ func viewTenants(list []fleet.TenantStatus, asked tenantsQuery, history func(str
 	}
 	for _, state := range shownStates {
 		if n := states[state]; n > 0 || string(state) == asked.state {
-			v.States = append(v.States, stateChoice{string(state), fmt.Sprintf("%s (%s)", tenantWord(state), number(int64(n))), string(state) == asked.state})
+			v.States = append(v.States, choice{string(state), fmt.Sprintf("%s (%s)", tenantWord(state), number(int64(n))), string(state) == asked.state})
 		}
 	}
 	v.More = v.Found - len(v.Tenants)

@@ -72,6 +72,26 @@ func (q tenantsQuery) columns() (list []column) {
 	return list
 }
 
+// sorts are the orders to choose from where there is no room for headings, with the one that is in force.
+func (q tenantsQuery) sorts() []choice {
+	list, known := []choice{{"", "the worst first", q.sort == ""}}, q.sort == ""
+	for _, c := range tenantColumns {
+		if c.key == "" || c.key == "state" {
+			continue
+		}
+		key := c.key
+		if c.down {
+			key = "-" + key
+		}
+		known = known || key == q.sort
+		list = append(list, choice{key, strings.ToLower(c.name), key == q.sort})
+	}
+	if !known {
+		list = append(list, choice{q.sort, "as it is", true})
+	}
+	return list
+}
+
 func (q tenantsQuery) holds(t fleet.TenantStatus) bool {
 	return (q.state == "" || q.state == string(t.State)) &&
 		holdsAll(t.Tenant+" "+t.LastError+" "+strings.Join(t.Problems, " "), q.find)

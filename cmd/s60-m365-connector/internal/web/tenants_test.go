@@ -168,8 +168,9 @@ func TestTenantsAreSortedAndNarrowed(t *testing.T) {
 	shows(t, h, httptest.NewRequest("GET", "/?sort=-lag&find=f&state=ok", nil), http.StatusOK, []string{
 		`class="number" aria-sort="descending"><a href="/?find=f&amp;sort=lag&amp;state=ok">Lag</a>`, // the other way round
 		`<a href="/?find=f&amp;sort=tenant&amp;state=ok">Tenant</a>`,
-		`name="sort" value="-lag"`, `value="f"`, `<option value="ok" selected>ok (2)</option>`, `<option value="stopped">does not run (1)</option>`,
+		`<option value="-lag" selected>lag</option>`, `<option value="tenant">tenant</option>`, `value="f"`, `<option value="ok" selected>ok (2)</option>`, `<option value="stopped">does not run (1)</option>`,
 	}, []string{`aria-sort="ascending"`})
+	shows(t, h, httptest.NewRequest("GET", "/?sort=lag", nil), http.StatusOK, []string{`<option value="lag" selected>as it is</option>`}, nil)
 	if _, body := fetch(h, httptest.NewRequest("GET", `/?sort="><script>alert(1)&state="><script>alert(1)`, nil)); strings.Contains(body, "<script>alert") {
 		t.Error("what is asked for is markup on the page")
 	}
