@@ -276,9 +276,37 @@ func (l *life) process(t *testing.T, m *mortal, from int) (round int, killed boo
 	return round, false
 }
 
+// keeping gives stores to a life: to the process that is killed, to the one after it, and to another tenant's.
+type keeping func(t *testing.T, live func(t *testing.T, first, second, other checkpoint.Store))
+
+// embedded keeps all of them in one store of one process.
+func embedded(t *testing.T, live func(t *testing.T, first, second, other checkpoint.Store)) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(began))
+		store, err := checkpoint.Open("state", checkpoint.Options{FS: vfs.NewMem()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := store.Close(); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
+				t.Error(err)
+			}
+		}()
+		one := checkpoint.Scope(store, "a")
+		live(t, one, one, checkpoint.Scope(store, "b"))
+	})
+}
+
 // TestKilledAtEveryCommit kills the process at every commit of every shape, before and after it is written: nothing is
-// lost, and nothing but the batch in hand comes twice.
+// lost, and nothing but the batch in hand comes twice. Another tenant, which reads the same into the same store, is not disturbed.
 func TestKilledAtEveryCommit(t *testing.T) {
+	for name, s := range shapes {
+		t.Run(name, func(t *testing.T) { s.killed(t, name == "delta", embedded) })
+	}
+}
+
+// killed kills a process that reads the shape at every commit. again says that a record may come twice undisturbed.
+func (s shape) killed(t *testing.T, again bool, keep keeping) {
 	mapping, problems := transform.Compile(&definition.Mapping{Name: "m"}, transform.Options{})
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -287,55 +315,56 @@ func TestKilledAtEveryCommit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, s := range shapes {
-		t.Run(name, func(t *testing.T) {
-			var feeds []*definition.Feed
-			for _, text := range s.feeds {
-				feed, problems := definition.ParseFeed("f.yaml", []byte(text), nil)
-				if feed == nil {
-					t.Fatal(problems)
+	var feeds []*definition.Feed
+	for _, text := range s.feeds {
+		feed, problems := definition.ParseFeed("f.yaml", []byte(text), nil)
+		if feed == nil {
+			t.Fatal(problems)
+		}
+		feeds = append(feeds, feed)
+	}
+	live := func(at int, after bool) (got, others []string, commits int) {
+		keep(t, func(t *testing.T, first, second, other checkpoint.Store) {
+			begin := func(store checkpoint.Store) *life {
+				return &life{shape: s, taker: &taker{events: 3, bytes: 1 << 20, batches: 1}, store: store, feeds: feeds, maps: map[string]*transform.Mapping{"m": mapping}, dead: dead}
+			}
+			neighbour := begin(other)
+			var beside sync.WaitGroup
+			beside.Go(func() {
+				if _, killed := neighbour.process(t, &mortal{}, 0); killed {
+					t.Error("the neighbour was killed")
 				}
-				feeds = append(feeds, feed)
-			}
-			live := func(at int, after bool) (got []string, commits int) {
-				synctest.Test(t, func(t *testing.T) {
-					time.Sleep(time.Until(began))
-					store, err := checkpoint.Open("state", checkpoint.Options{FS: vfs.NewMem()})
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer func() {
-						if err := store.Close(); err != nil && !errors.Is(err, checkpoint.ErrClosed) {
-							t.Error(err)
-						}
-					}()
-					l := &life{shape: s, taker: &taker{events: 3, bytes: 1 << 20, batches: 1}, store: store, feeds: feeds, maps: map[string]*transform.Mapping{"m": mapping}, dead: dead}
-					m := &mortal{at: at, after: after}
-					if round, killed := l.process(t, m, 0); killed {
-						if _, killed := l.process(t, &mortal{}, round); killed {
-							t.Error("killed again")
-						}
-					}
-					got, commits = l.taker.ids(), m.n
-					slices.Sort(got)
-				})
-				return got, commits
-			}
-			want, commits := live(0, false)
-			if len(want) < 5 || len(slices.Compact(slices.Clone(want))) != len(want) && name != "delta" {
-				t.Fatalf("undisturbed, it delivers %v", want)
-			}
-			t.Logf("%d commits, %d events", commits, len(want))
-			for at := 1; at <= commits; at++ {
-				for _, after := range []bool{false, true} {
-					got, _ := live(at, after)
-					repeated := surplus(got, want)
-					if lost := surplus(want, got); len(lost) > 0 || len(repeated) > max(s.most, 3) {
-						t.Errorf("killed at commit %d (written: %t): lost %v, repeated %v", at, after, lost, repeated)
-					}
+			})
+			l, m := begin(first), &mortal{at: at, after: after}
+			if round, killed := l.process(t, m, 0); killed {
+				l.store = second
+				if _, killed := l.process(t, &mortal{}, round); killed {
+					t.Error("killed again")
 				}
 			}
+			beside.Wait()
+			got, others, commits = l.taker.ids(), neighbour.taker.ids(), m.n
+			slices.Sort(got)
+			slices.Sort(others)
 		})
+		return got, others, commits
+	}
+	want, _, commits := live(0, false)
+	if len(want) < 5 || len(slices.Compact(slices.Clone(want))) != len(want) && !again {
+		t.Fatalf("undisturbed, it delivers %v", want)
+	}
+	t.Logf("%d commits, %d events", commits, len(want))
+	for at := 1; at <= commits; at++ {
+		for _, after := range []bool{false, true} {
+			got, others, _ := live(at, after)
+			repeated := surplus(got, want)
+			if lost := surplus(want, got); len(lost) > 0 || len(repeated) > max(s.most, 3) {
+				t.Errorf("killed at commit %d (written: %t): lost %v, repeated %v", at, after, lost, repeated)
+			}
+			if !slices.Equal(others, want) {
+				t.Errorf("killed at commit %d (written: %t): another tenant is delivered %v", at, after, others)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
+)
+
+// outside is a store whose connection lives outside of the bubble of virtual time: whoever is in there hands
+// calls over. Each partition is claimed for it before it is written, as a lease would.
+type outside struct {
+	store *shared.Store
+	now   atomic.Int64 // of the bubble
+	calls chan func()
+	done  chan struct{}
+	mu    sync.Mutex
+}
+
+func newOutside(t *testing.T, url, name string) *outside {
+	o := &outside{calls: make(chan func()), done: make(chan struct{})}
+	o.now.Store(began.UnixNano())
+	store, err := shared.Open(t.Context(), shared.Options{URL: url, Name: name, Dir: t.TempDir(), Now: func() time.Time { return time.Unix(0, o.now.Load()) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.store = store
+	go func() {
+		for call := range o.calls {
+			call()
+			o.done <- struct{}{}
+		}
+	}()
+	t.Cleanup(func() {
+		close(o.calls)
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return o
+}
+
+func (o *outside) do(call func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.now.Store(time.Now().UnixNano())
+	o.calls <- call
+	<-o.done
+}
+
+// claim takes a partition over, once this store shows all that its last owner wrote.
+func (o *outside) claim(feed, partition string) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for {
+		if err = o.store.Claim(ctx, feed, partition, o.store.Owner(feed, partition), "killed"); err == nil || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (o *outside) Commit(c *checkpoint.Commit) (err error) {
+	o.do(func() {
+		if err = o.claim(c.Feed, c.Partition); err == nil {
+			err = o.store.Commit(c)
+		}
+	})
+	return err
+}
+
+func (o *outside) Position(feed, partition string) (p checkpoint.Position, ok bool, err error) {
+	o.do(func() { p, ok, err = o.store.Position(feed, partition) })
+	return p, ok, err
+}
+
+func (o *outside) Positions(prefix string) (all map[[2]string]checkpoint.Position, err error) {
+	o.do(func() { all, err = o.store.Positions(prefix) })
+	return all, err
+}
+
+func (o *outside) Object(feed, partition, id string) (state []byte, ok bool, err error) {
+	o.do(func() { state, ok, err = o.store.Object(feed, partition, id) })
+	return state, ok, err
+}
+
+func (o *outside) Objects(feed, partition string) iter.Seq2[checkpoint.Object, error] {
+	return gathered(o, o.store.Objects(feed, partition))
+}
+
+func (o *outside) Seen(key checkpoint.Key) (expires time.Time, ok bool, err error) {
+	o.do(func() { expires, ok, err = o.store.Seen(key) })
+	return expires, ok, err
+}
+
+func (o *outside) Ledger(prefix string) iter.Seq2[checkpoint.Entry, error] {
+	return gathered(o, o.store.Ledger(prefix))
+}
+
+func (o *outside) Sweep(now time.Time) (err error) {
+	o.do(func() { err = o.store.Sweep(now) })
+	return err
+}
+
+func (o *outside) Close() error { return nil } // with the test
+
+// gathered goes through what a sequence gives outside.
+func gathered[T any](o *outside, from iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var all []T
+		var failed error
+		o.do(func() {
+			for one, err := range from {
+				if failed = err; err != nil {
+					return
+				}
+				all = append(all, one)
+			}
+		})
+		for _, one := range all {
+			if !yield(one, nil) {
+				return
+			}
+		}
+		if failed != nil {
+			var none T
+			yield(none, failed)
+		}
+	}
+}
+
+// TestReplicaKilledAtEveryCommit is [TestKilledAtEveryCommit] of replicas: one is killed, and another one, which holds a view
+// of its own, goes on from what the servers have.
+func TestReplicaKilledAtEveryCommit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two stores of a server for each commit")
+	}
+	url := natstest.URL(natstest.Start(t, nil))
+	replicas := func(t *testing.T, live func(t *testing.T, first, second, other checkpoint.Store)) {
+		name := rand.Text()
+		first, second := newOutside(t, url, name), newOutside(t, url, name)
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(time.Until(began))
+			live(t, checkpoint.Scope(first, "a"), takenOver{checkpoint.Scope(second, "a"), second}, checkpoint.Scope(first, "b"))
+		})
+	}
+	for _, name := range []string{"snapshot", "delta", "job"} {
+		t.Run(name, func(t *testing.T) { shapes[name].killed(t, name == "delta", replicas) })
+	}
+}
+
+// takenOver is the store of the replica that goes on: it takes the partition before it reads anything of it.
+type takenOver struct {
+	checkpoint.Store
+	of *outside
+}
+
+func (s takenOver) Position(feed, partition string) (p checkpoint.Position, ok bool, err error) {
+	s.of.do(func() { err = s.of.claim(checkpoint.ScopedFeed("a", feed), partition) })
+	if err != nil {
+		return p, false, err
+	}
+	return s.Store.Position(feed, partition)
+}
