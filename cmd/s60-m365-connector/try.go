@@ -89,7 +89,7 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 			return program.Exit(program.Failed, errors.New(doctor.InWords(err)))
 		}
 	}
-	records, err := author.First(ctx, reader, window, c.Records)
+	records, err := author.First(ctx, reader, &window, c.Records)
 	seen.Print(std.out)
 	if err != nil {
 		code := program.Failed

@@ -183,8 +183,8 @@ func (c *feedCheck) rules() {
 
 // paging checks paging against the request that it pages.
 func (c *feedCheck) paging(path string, p Paging, r *Request) {
-	if key, _ := c.get(path + ".in"); key != nil && p.In == InBody && r.Body == nil {
-		c.report(key, `"in: body" needs a body in the request`)
+	if key, _ := c.get(path + ".in"); key != nil && p.In == InBody && r.Body == nil && r.Form == nil {
+		c.report(key, `"in: body" needs a body or a form in the request`)
 	}
 	if key, _ := c.get(path + ".delta"); key != nil && p.Delta && c.feed.Cursor != nil {
 		c.report(key, `"delta" needs no cursor: the delta link is the feed's position; remove cursor and window`)

@@ -2,6 +2,7 @@ package definition
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -35,11 +36,17 @@ type scope struct {
 	names    []string
 	any      bool // further names are known only when it runs
 	expected string
+	members  map[string][]string // of names that have these and no others
 }
 
-// with adds a name to a scope.
-func (s scope) with(what, name string) scope {
+// with adds a name to a scope, which has such members, if any are given.
+func (s scope) with(what, name string, members ...string) scope {
 	s.names = append(slices.Clip(s.names), name)
+	if members != nil {
+		of := map[string][]string{name: members}
+		maps.Copy(of, s.members)
+		s.members = of
+	}
 	if what == name {
 		s.expected = name + ", " + s.expected
 	} else {
@@ -369,9 +376,6 @@ type memberUse struct {
 	err   *expression.Error
 }
 
-// members are those of the names whose members are known.
-var members = map[string][]string{"window": {"from", "to"}, "job": {"id"}}
-
 // Visit looks at each node, as ast.Walk asks.
 func (m *memberUse) Visit(node *ast.Node) {
 	use, ok := (*node).(*ast.MemberNode)
@@ -379,15 +383,19 @@ func (m *memberUse) Visit(node *ast.Node) {
 		return
 	}
 	of, ok := use.Node.(*ast.IdentifierNode)
-	if !ok || members[of.Value] == nil || !slices.Contains(m.scope.names, of.Value) {
+	if !ok {
+		return
+	}
+	members := m.scope.members[of.Value]
+	if members == nil || !slices.Contains(m.scope.names, of.Value) {
 		return
 	}
 	name, ok := use.Property.(*ast.StringNode)
-	if !ok || slices.Contains(members[of.Value], name.Value) {
+	if !ok || slices.Contains(members, name.Value) {
 		return
 	}
 	m.err = &expression.Error{
-		Message: fmt.Sprintf("%s has no %s: it has %s", of.Value, name.Value, strings.Join(members[of.Value], " and ")),
+		Message: fmt.Sprintf("%s has no %s: it has %s", of.Value, name.Value, strings.Join(members, " and ")),
 		Offset:  name.Location().From, Length: utf8.RuneCountInString(name.Value),
 	}
 }

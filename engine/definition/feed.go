@@ -89,13 +89,14 @@ type Fallback struct {
 }
 
 // Job is a query that the service runs by itself: started, asked for until it
-// is done, and then read by the feed's request, which sees job.id.
+// is done, and then read by the feed's request, which sees job.id and job.result.
 type Job struct {
 	Create Request             `key:"create"`                    // sees what the feed's request sees, without job
 	ID     string              `key:"id"`                        // gjson path to the id in the answer to Create
-	Poll   Request             `key:"poll" over:"request"`       // sees job.id, too
+	Poll   Request             `key:"poll" over:"poll"`          // sees job.id, too
 	Done   *expression.Program `key:"done" over:"answer,bool"`   // over an answer to Poll
 	Failed *expression.Program `key:"failed" over:"answer,bool"` // over an answer to Poll; nil: no answer means that
+	Result string              `key:"result"`                    // gjson path to what says where the result is, in the answer to Poll that is done; "": nothing does
 	Every  time.Duration       `key:"every"`                     // between two polls
 	Most   time.Duration       `key:"most"`                      // a job that is not done by then has failed
 }
@@ -141,7 +142,7 @@ type Paging struct {
 	Path      string   `key:"path"`       // body: gjson path to a token, or to a URL when Param is empty
 	Param     string   `key:"param"`      // body, offset, page: the query parameter
 	SizeParam string   `key:"size_param"` // offset, page: optional
-	In        string   `key:"in"`         // body, offset, page: InQuery, or InBody: Param and SizeParam are paths in the request's body
+	In        string   `key:"in"`         // body, offset, page: InQuery, or InBody: Param and SizeParam are paths in the request's body, or names in its form
 	Delta     bool     `key:"delta"`      // odata: the last page's @odata.deltaLink is the feed's position
 	Size      int      `key:"size"`       // offset, page: a page of fewer records is the last
 	Start     int      `key:"start"`      // offset, page: the first value of Param

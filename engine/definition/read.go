@@ -42,11 +42,15 @@ func feedScopes(t *tree, settings map[string]any) map[string]scope {
 	}
 	s["window"] = s["partition"]
 	if t.has("window") || t.has("cursor") {
-		s["window"] = s["partition"].with("window", "window")
+		s["window"] = s["partition"].with("window", "window", "from", "to")
 	}
 	s["request"] = s["window"]
 	if t.has("job") {
-		s["request"] = s["window"].with("job", "job")
+		s["poll"] = s["window"].with("job", "job", "id")
+		s["request"] = s["poll"]
+		if t.has("job.result") {
+			s["request"] = s["window"].with("job", "job", "id", "result")
+		}
 	}
 	s["item"] = s["request"].with("the listed item", "item")
 	return s

@@ -17,50 +17,67 @@ import (
 )
 
 // job starts the job of the feed, unless the window names one that was, and waits until it is
-// done. No more is held meanwhile than the place in the sink's memory.
-func (r *Reader) job(ctx context.Context, w Window, env map[string]any, sink Sink) (id string, err error) {
+// done. No more is held meanwhile than the place in the sink's memory. env knows the job then, and where its
+// result is, if the feed says how that is found.
+func (r *Reader) job(ctx context.Context, w Window, env map[string]any, sink Sink) error {
 	j := r.feed.Job
 	id, begun := w.Job, w.JobAt
 	if id == "" {
 		answer, err := r.ask(ctx, "job start", &j.Create, env)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if id = gjson.GetBytes(answer.raw, j.ID).String(); id == "" {
-			return "", &shapeError{fmt.Sprintf("the answer to the start of the job has no id at %q; it holds %s", j.ID, members(answer.raw))}
+			return &shapeError{fmt.Sprintf("the answer to the start of the job has no id at %q; it holds %s", j.ID, members(answer.raw))}
 		}
 		begun = time.Now()
 		if err := sink.Job(id); err != nil {
-			return "", &sinkError{err}
+			return &sinkError{err}
 		}
 	}
 	env["job"] = map[string]any{"id": id}
 	for {
 		answer, err := r.ask(ctx, "job "+oneLine(id), &j.Poll, env)
 		if refused, ok := errors.AsType[*StatusError](err); ok && refused.Status >= 400 && refused.Status < 500 && refused.Status != http.StatusTooManyRequests && refused.Status != http.StatusUnauthorized && refused.Status != http.StatusForbidden {
-			return "", &JobFailed{ID: oneLine(id), Err: err} // the service does not know it any more
+			return &JobFailed{ID: oneLine(id), Err: err} // the service does not know it any more
 		}
 		if err != nil {
-			return "", err
+			return err
 		}
 		done, err := holds("job.done", j.Done, answer.answer)
-		if err != nil || done {
-			return id, err
+		if err != nil {
+			return err
+		}
+		if done {
+			return found(j, env, answer)
 		}
 		failed, err := holds("job.failed", j.Failed, answer.answer)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if failed {
-			return "", &JobFailed{ID: oneLine(id), Err: fmt.Errorf("it has failed, says the service: %s", cmp.Or(answer.message(), oneLine(string(answer.raw))))}
+			return &JobFailed{ID: oneLine(id), Err: fmt.Errorf("it has failed, says the service: %s", cmp.Or(answer.message(), oneLine(string(answer.raw))))}
 		}
 		if waited := time.Since(begun); j.Most > 0 && waited >= j.Most {
-			return "", &JobFailed{ID: oneLine(id), Err: fmt.Errorf("it is not done after %v", waited.Round(time.Second))}
+			return &JobFailed{ID: oneLine(id), Err: fmt.Errorf("it is not done after %v", waited.Round(time.Second))}
 		}
 		if err := transport.Sleep(ctx, max(j.Every, time.Second)); err != nil {
-			return "", err
+			return err
 		}
 	}
+}
+
+// found puts where the result of a job is into env, as the answer that it is done says.
+func found(j *definition.Job, env map[string]any, answer *document) error {
+	if j.Result == "" {
+		return nil
+	}
+	result := gjson.GetBytes(answer.raw, j.Result).String()
+	if result == "" {
+		return &shapeError{fmt.Sprintf("the answer that the job is done has no result at %q; it holds %s", j.Result, members(answer.raw))}
+	}
+	env["job"].(map[string]any)["result"] = result
+	return nil
 }
 
 func holds(name string, p *expression.Program, a *answer) (bool, error) {

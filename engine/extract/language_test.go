@@ -219,7 +219,7 @@ func TestDelta(t *testing.T) {
 // TestJob: started once, asked for until it is done, and read; a read that knows its id starts none.
 func TestJob(t *testing.T) {
 	s := newService(t)
-	started, polls, state := 0, 0, ""
+	started, polls, state, at := 0, 0, "", ""
 	s.mux.HandleFunc("POST /queries", func(w http.ResponseWriter, r *http.Request) {
 		started++
 		w.WriteHeader(201)
@@ -235,7 +235,7 @@ func TestJob(t *testing.T) {
 		if status == "" {
 			status = map[bool]string{true: "running", false: "succeeded"}[polls < 2]
 		}
-		fmt.Fprintf(w, `{"id":%q,"status":%q,"error":{"message":"out of luck"}}`, r.PathValue("id"), status)
+		fmt.Fprintf(w, `{"id":%q,"status":%q,"error":{"message":"out of luck"},"at":%q}`, r.PathValue("id"), status, at)
 	})
 	s.mux.HandleFunc("/queries/{id}/records", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"value":[{"id":"of %s"}]}`, r.PathValue("id"))
@@ -260,6 +260,16 @@ func TestJob(t *testing.T) {
 	if err := reader.Read(t.Context(), again, to); err != nil || to.ids("") != "of q/1" || started != 1 {
 		t.Errorf("%q, %d starts, %v", to.ids(""), started, err)
 	}
+	// Where the result is, the answer to the last poll says.
+	f.Job.Result, f.Request.URL = "at", template(t, "${job.result}")
+	for result, want := range map[string]string{s.URL + "/queries/elsewhere/records": "of elsewhere", "https://other.example/records": "other.example", "": `has no result at "at"`} {
+		at, to = result, newSink()
+		err := reader.Read(t.Context(), again, to)
+		if got := to.ids("") + fmt.Sprint(err); !strings.Contains(got, want) || started != 1 {
+			t.Errorf("a result at %q gives %s", result, got)
+		}
+	}
+	f.Job.Result = ""
 	for name, change := range map[string]func(){
 		"out of luck":          func() { state = "failed" },
 		"it is not done after": func() { state = "running"; again.JobAt = time.Now().Add(-time.Hour) },

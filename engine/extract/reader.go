@@ -144,15 +144,22 @@ func (r *Reader) request() *definition.Request {
 func (r *Reader) read(ctx context.Context, w Window, sink Sink, by *definition.Request) error {
 	env := r.env(w)
 	if r.feed.Job != nil {
-		id, err := r.job(ctx, w, env, sink)
-		if err != nil {
+		if err := r.job(ctx, w, env, sink); err != nil {
 			return err
 		}
-		env["job"] = map[string]any{"id": id}
 	}
 	first, err := r.prepare(by, env, nil)
 	if err != nil {
 		return err
+	}
+	if r.feed.Job != nil && r.feed.Job.Result != "" { // a URL may be what the service gave
+		poll, err := r.prepare(&r.feed.Job.Poll, env, nil)
+		if err != nil {
+			return err
+		}
+		if from, to := origin(poll.url), origin(first.url); from != to && !r.hosts[to] {
+			return &foreignHostError{what: "result of a job", from: from, to: to}
+		}
 	}
 	list := &walk{
 		what: "page", request: first, paging: r.feed.Paging, records: r.feed.Records, optional: r.feed.RecordsOptional,

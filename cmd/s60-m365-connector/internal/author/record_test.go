@@ -285,7 +285,7 @@ mapping: entra-risky-user
 			if _, err := reader.Subscribe(ctx, time.Now(), false); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := First(ctx, reader, window, 7); err != nil {
+			if _, err := First(ctx, reader, &window, 7); err != nil {
 				t.Fatal(err)
 			}
 			r := &Recording{Feed: feed, Partition: test.partition, Settings: s, Window: window, Records: 7}

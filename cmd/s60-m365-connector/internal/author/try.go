@@ -30,14 +30,37 @@ func Newest(feed *definition.Feed, now time.Time) extract.Window {
 	return extract.Window{From: to.Add(-feed.Window.Max), To: to}
 }
 
-// First reads a window until there are so many records, and gives them.
-func First(ctx context.Context, reader *extract.Reader, w extract.Window, records int) ([][]byte, error) {
+// mostTries is how many windows are asked for, each shorter than the one before.
+const mostTries = 12
+
+// First reads a window until there are so many records, and gives them. A window that the service cannot answer
+// for as a whole is made shorter, as the engine would.
+func First(ctx context.Context, reader *extract.Reader, w *extract.Window, records int) ([][]byte, error) {
 	took := &taken{most: max(records, 0)}
-	err := reader.Read(ctx, w, took)
+	err := reader.Read(ctx, *w, took)
+	for tries := 1; tries < mostTries && shorten(w, err); tries++ {
+		err = reader.Read(ctx, *w, took)
+	}
 	if errors.Is(err, errTaken) {
 		err = nil
 	}
 	return took.records, err
+}
+
+// shorten moves the start of a window forward, to the time that the service gives, else by half. It reports whether
+// another read is worth it.
+func shorten(w *extract.Window, err error) bool {
+	early, isEarly := errors.AsType[*extract.TooEarly](err)
+	_, full := errors.AsType[*extract.Narrow](err)
+	switch {
+	case isEarly && early.At.After(w.From):
+		w.From = early.At.UTC().Truncate(time.Second).Add(time.Second)
+	case isEarly, full:
+		w.From = w.From.Add(w.To.Sub(w.From) / 2).Truncate(time.Second)
+	default:
+		return false
+	}
+	return w.From.Before(w.To)
 }
 
 var errTaken = errors.New("enough records")

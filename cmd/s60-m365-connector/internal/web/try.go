@@ -118,7 +118,7 @@ func (p *pages) readFirst(ctx context.Context, feed *definition.Feed, v *tryPage
 	defer cancel()
 	window := author.Newest(feed, time.Now())
 	v.From, v.To = window.From, window.To
-	records, err := author.First(ctx, reader, window, triedRecords)
+	records, err := author.First(ctx, reader, &window, triedRecords)
 	mu.Lock()
 	v.Asked = viewAsked(asked)
 	mu.Unlock()
