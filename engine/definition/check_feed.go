@@ -23,6 +23,7 @@ func (c *feedCheck) all() {
 	c.scope()
 	c.times()
 	c.rules()
+	c.expand()
 	c.paging("paging", c.feed.Paging, &c.feed.Request)
 	if e := c.feed.Expand; e != nil {
 		c.paging("expand.paging", e.Paging, &e.Request)
@@ -142,6 +143,13 @@ func (c *feedCheck) usesWindow() bool {
 		_, node := c.get(path)
 		return names(node)
 	})
+}
+
+// expand checks what has to be known of listed items.
+func (c *feedCheck) expand() {
+	if key, _ := c.get("expand.settle"); key != nil && c.feed.Cursor == nil {
+		c.report(key, `"settle" needs the key "cursor": it counts from the cursor time of an item`)
+	}
 }
 
 // duration is the one at a path, 0 where there is none.
