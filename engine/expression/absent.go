@@ -49,7 +49,7 @@ func (p *Program) Needs() Needs { return p.gives }
 func (p *Program) Sure() bool {
 	c := compiler{unit: p.unit}
 	a := &absence{compiler: &c}
-	return !a.holds(p.syntax).fails
+	return p.sure || !a.holds(p.syntax).fails
 }
 
 // absence guesses, some fields of the record being absent.

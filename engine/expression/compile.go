@@ -18,9 +18,10 @@ type (
 
 // compiler compiles one expression of a unit.
 type compiler struct {
-	unit  *Unit
-	scope []variable // of let, and of loops
-	loops int        // around
+	unit      *Unit
+	scope     []variable // of let, and of loops
+	loops     int        // around
+	*settling            // nil: any record may come
 }
 
 // variable is a name that an expression declares: "#", "#index" and "#acc" are
@@ -29,31 +30,58 @@ type variable struct {
 	name  string
 	index int
 	fixed ast.Node // what it is, of a let of a constant
+	value *Value   // what it is in all records that may come
 }
 
 // declare makes a variable, known until the scope is cut back.
-func (c *compiler) declare(name string) (index int) {
-	index = c.unit.variables
-	c.unit.variables++
+func (c *compiler) declare(n ast.Node, name string) (index int) {
+	key := declared{n, name}
+	index, known := c.unit.declared[key]
+	switch {
+	case known: // the node is compiled once more
+	case c.settling != nil:
+		c.lost = true
+	default:
+		index = c.unit.variables
+		c.unit.variables++
+		c.unit.declared[key] = index
+	}
 	c.scope = append(c.scope, variable{name: name, index: index})
 	return index
 }
 
-func (c *compiler) lookup(name string) (index int, ok bool) {
-	for _, v := range slices.Backward(c.scope) {
-		if v.name == name {
-			return v.index, true
+// declared is a name that a node declares.
+type declared struct {
+	node ast.Node
+	name string
+}
+
+func (c *compiler) lookup(name string) (v *variable, ok bool) {
+	for i := range slices.Backward(c.scope) {
+		if c.scope[i].name == name {
+			return &c.scope[i], true
 		}
 	}
-	return 0, false
+	return nil, false
 }
 
 // eval compiles a node.
 func (c *compiler) eval(n ast.Node) eval {
 	if v, ok := c.constant(n); ok {
-		fixed := c.pooled(v)
+		fixed := c.pooledOf(n, v)
+		if c.settling != nil && fixed.kind != listKind && fixed.kind != mapKind {
+			c.values[n] = fixed
+		}
 		return func(*Machine) Value { return fixed }
 	}
+	if c.settling != nil {
+		return c.settle(n)
+	}
+	return c.build(n)
+}
+
+// build compiles a node that is no constant.
+func (c *compiler) build(n ast.Node) eval {
 	switch n := n.(type) {
 	case *ast.IdentifierNode:
 		return c.name(n.Value)
@@ -71,7 +99,14 @@ func (c *compiler) eval(n ast.Node) eval {
 	case *ast.BinaryNode:
 		switch n.Operator {
 		case "??":
-			return coalesce(c.eval(n.Left), c.eval(n.Right))
+			left := c.eval(n.Left)
+			switch v, ok := c.value(n.Left); {
+			case ok && v.kind == nilKind:
+				return c.eval(n.Right)
+			case ok || c.certain(n.Left):
+				return left
+			}
+			return coalesce(left, c.eval(n.Right))
 		case "+":
 			return operation2(c.eval(n.Left), c.eval(n.Right), (*Machine).add)
 		case "..":
@@ -81,7 +116,11 @@ func (c *compiler) eval(n ast.Node) eval {
 			return operation2(c.eval(n.Left), c.eval(n.Right), func(m *Machine, a, b Value) (Value, error) { return m.arithmetic(operator, a, b) })
 		}
 	case *ast.ConditionalNode:
-		holds, yes, no := c.cond(n.Cond), c.eval(n.Exp1), c.eval(n.Exp2)
+		holds := c.cond(n.Cond)
+		if answer, ok := c.answer(n.Cond); ok {
+			return c.eval(chosen(n, answer))
+		}
+		yes, no := c.eval(n.Exp1), c.eval(n.Exp2)
 		return func(m *Machine) Value {
 			if holds(m) {
 				return yes(m)
@@ -125,6 +164,14 @@ func (c *compiler) both(n ast.Node) (eval, cond) {
 	return v, func(m *Machine) bool { return m.truth(v(m)) }
 }
 
+// chosen is the part of a choice that its condition leads to.
+func chosen(n *ast.ConditionalNode, holds bool) ast.Node {
+	if holds {
+		return n.Exp1
+	}
+	return n.Exp2
+}
+
 func (c *compiler) evals(nodes []ast.Node) []eval {
 	out := make([]eval, len(nodes))
 	for i, n := range nodes {
@@ -134,17 +181,33 @@ func (c *compiler) evals(nodes []ast.Node) []eval {
 }
 
 func (c *compiler) name(name string) eval {
-	if index, ok := c.lookup(name); ok {
+	if v, ok := c.lookup(name); ok {
+		if v.value != nil {
+			fixed := *v.value
+			return func(*Machine) Value { return fixed }
+		}
+		if c.settling != nil {
+			c.open = true
+		}
+		index := v.index
 		return func(m *Machine) Value { return m.variables[index] }
 	}
 	i := c.unit.slots[name]
+	if c.settling != nil {
+		if v, ok := c.settledName(i); ok {
+			return func(*Machine) Value { return v }
+		}
+		c.open = true
+	}
 	if i < len(c.unit.options.Computed) {
-		return func(m *Machine) Value { return m.Computed(i) }
+		return func(m *Machine) Value {
+			if s := &m.slots[i]; s.record == m.record {
+				return s.Value
+			}
+			return m.Computed(i)
+		}
 	}
 	return func(m *Machine) Value {
-		if s := &m.slots[i]; s.record == m.record && s.kind < escapedKind {
-			return s.Value
-		}
 		return m.field(i)
 	}
 }
@@ -162,15 +225,34 @@ func (c *compiler) field(n ast.Node) int {
 	return notField
 }
 
+// computed is the slot of the computed name that a node reads and nothing else, or notField.
+func (c *compiler) computed(n ast.Node) int {
+	if id, ok := n.(*ast.IdentifierNode); ok {
+		_, declared := c.lookup(id.Value)
+		i, known := c.unit.slots[id.Value]
+		if known && !declared && i < len(c.unit.options.Computed) {
+			return i
+		}
+	}
+	return notField
+}
+
 func (c *compiler) let(n *ast.VariableDeclaratorNode) eval {
 	v := c.eval(n.Value)
 	_, isConstant := c.constant(n.Value)
-	index := c.declare(n.Name)
+	index := c.declare(n, n.Name)
 	if isConstant {
 		c.scope[len(c.scope)-1].fixed = n.Value
 	}
+	settled, isSettled := c.value(n.Value)
+	if isSettled {
+		c.scope[len(c.scope)-1].value = &settled
+	}
 	body := c.eval(n.Expr)
 	c.scope = c.scope[:len(c.scope)-1]
+	if isSettled {
+		return body
+	}
 	return func(m *Machine) Value {
 		m.variables[index] = v(m)
 		return body(m)
@@ -233,6 +315,14 @@ func coalesce(left, right eval) eval {
 func (c *compiler) member(n *ast.MemberNode) eval {
 	key := c.eval(n.Property)
 	if rows := c.rows(n.Node); rows != nil {
+		if i := c.field(n.Property); i >= 0 {
+			return func(m *Machine) Value {
+				if text, ok := m.fieldText(i); ok {
+					return rows[text]
+				}
+				return Value{}
+			}
+		}
 		return func(m *Machine) Value {
 			if text, _, ok := m.text(key(m)); ok {
 				return rows[text]
@@ -295,6 +385,19 @@ func (c *compiler) call(n *ast.CallNode) eval {
 	}
 	if f.one != nil && len(args) == 1 {
 		arg, one := args[0], f.one
+		if i := c.field(n.Arguments[0]); i >= 0 {
+			return func(m *Machine) Value {
+				v := m.field(i)
+				if v.kind == nilKind {
+					return v
+				}
+				v, err := one(m, v)
+				if err != nil {
+					return m.fail(fmt.Errorf("%s: %w", name, err))
+				}
+				return v
+			}
+		}
 		return func(m *Machine) Value {
 			v := arg(m)
 			if v.kind == nilKind {
@@ -381,7 +484,11 @@ func (c *compiler) memoOf(n ast.Node) (i int, ok bool) {
 		return 0, false
 	}
 	number := c.unit.same.numbers[n]
-	if i, ok = c.unit.memos[number]; !ok {
+	i, ok = c.unit.memos[number]
+	if c.settling != nil {
+		return i, ok && (c.use(number) || c.loops > 0)
+	}
+	if !ok {
 		i = len(c.unit.memos)
 		c.unit.memos[number] = i
 	}

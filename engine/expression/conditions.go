@@ -14,6 +14,13 @@ import (
 
 // cond compiles a node as a condition.
 func (c *compiler) cond(n ast.Node) cond {
+	if c.settling != nil {
+		return c.settleCond(n)
+	}
+	return c.test(n)
+}
+
+func (c *compiler) test(n ast.Node) cond {
 	switch n := n.(type) {
 	case *ast.BoolNode:
 		holds := n.Value
@@ -48,11 +55,13 @@ func (m *Machine) truth(v Value) bool {
 func (c *compiler) comparison(n *ast.BinaryNode) cond {
 	switch n.Operator {
 	case "and", "&&":
-		left, right := c.cond(n.Left), c.cond(n.Right)
-		return func(m *Machine) bool { return left(m) && right(m) }
+		return c.junction(n, true, func(left, right cond) cond {
+			return func(m *Machine) bool { return left(m) && right(m) }
+		})
 	case "or", "||":
-		left, right := c.cond(n.Left), c.cond(n.Right)
-		return func(m *Machine) bool { return left(m) || right(m) }
+		return c.junction(n, false, func(left, right cond) cond {
+			return func(m *Machine) bool { return left(m) || right(m) }
+		})
 	case "==":
 		return c.equality(n)
 	case "!=":
@@ -80,6 +89,22 @@ func (c *compiler) comparison(n *ast.BinaryNode) cond {
 	return nil
 }
 
+// junction compiles a condition of two, of which the second is asked if the first answers ask.
+func (c *compiler) junction(n *ast.BinaryNode, ask bool, join func(left, right cond) cond) cond {
+	left := c.cond(n.Left)
+	if answer, ok := c.answer(n.Left); ok {
+		if answer != ask {
+			return left
+		}
+		return c.cond(n.Right)
+	}
+	right := c.cond(n.Right)
+	if answer, ok := c.answer(n.Right); ok && answer == ask {
+		return left
+	}
+	return join(left, right)
+}
+
 func (c *compiler) equality(n *ast.BinaryNode) cond {
 	left, right := n.Left, n.Right
 	if _, ok := c.constant(left); ok {
@@ -92,8 +117,14 @@ func (c *compiler) equality(n *ast.BinaryNode) cond {
 			if i := c.field(left); i >= 0 {
 				return func(m *Machine) bool { return m.is(i, want) }
 			}
+			if i := c.computed(left); i >= 0 {
+				return func(m *Machine) bool { return m.Computed(i).IsText(want) }
+			}
 			return func(m *Machine) bool { return a(m).IsText(want) }
 		case nil:
+			if c.certain(left) {
+				return func(*Machine) bool { return false }
+			}
 			return func(m *Machine) bool { return a(m).kind == nilKind }
 		case bool:
 			wanted := boolean(want).bits
@@ -120,14 +151,13 @@ func (c *compiler) equality(n *ast.BinaryNode) cond {
 
 // is says whether a field of the record is this text.
 func (m *Machine) is(i int, want string) bool {
-	s := &m.slots[i]
-	if s.record != m.record {
+	if !m.has(i) {
 		return false
 	}
-	if s.kind >= escapedKind {
-		m.read(s)
+	if r := m.refs[i]; r.what&15 == refText {
+		return m.at(r) == want
 	}
-	return s.kind == textKind && s.text == want
+	return m.other(i).IsText(want)
 }
 
 func (c *compiler) order(n *ast.BinaryNode, holds func(int) bool) cond {
@@ -150,42 +180,27 @@ func (c *compiler) texts(n *ast.BinaryNode, holds func(s, t string) bool) cond {
 			return m.texts(v, right(m), holds)
 		}
 	}
-	// One closure for each, so that nothing is called for most texts.
-	text := func(m *Machine) (string, bool) {
-		v := left(m)
-		if v.kind == textKind {
-			return v.text, true
-		}
-		s, _, ok := m.text(v)
-		return s, ok
-	}
-	if i := c.field(n.Left); i >= 0 {
-		text = func(m *Machine) (string, bool) {
-			s := &m.slots[i]
-			if s.record != m.record {
-				return "", false
-			}
-			if s.kind == textKind {
-				return s.text, true
-			}
-			text, _, ok := m.text(m.field(i))
-			return text, ok
-		}
-	}
+	// Closures that call little, for what most conditions are.
+	i := c.field(n.Left)
 	switch {
-	case n.Operator == "startsWith":
+	case i >= 0 && n.Operator == "startsWith":
 		return func(m *Machine) bool {
-			s, ok := text(m)
+			s, ok := m.fieldText(i)
 			return ok && strings.HasPrefix(s, want)
 		}
-	case n.Operator == "contains" && len(want) == 1:
+	case i >= 0 && n.Operator == "contains" && len(want) == 1:
 		return func(m *Machine) bool {
-			s, ok := text(m)
+			s, ok := m.fieldText(i)
 			return ok && strings.IndexByte(s, want[0]) >= 0
+		}
+	case i >= 0:
+		return func(m *Machine) bool {
+			s, ok := m.fieldText(i)
+			return ok && holds(s, want)
 		}
 	}
 	return func(m *Machine) bool {
-		s, ok := text(m)
+		s, _, ok := m.text(left(m))
 		return ok && holds(s, want)
 	}
 }
@@ -204,7 +219,7 @@ func (c *compiler) in(n *ast.BinaryNode) cond {
 	}
 	if of, ok := c.constant(n.Right); ok {
 		if list, ok := of.([]any); ok {
-			return c.inConstant(v, list)
+			return c.inConstant(v, n.Left, n.Right, list)
 		}
 	}
 	of := c.eval(n.Right)
@@ -214,40 +229,65 @@ func (c *compiler) in(n *ast.BinaryNode) cond {
 	}
 }
 
+// search is a constant list to search in.
+type search struct {
+	texts  map[string]bool
+	few    []string
+	others []Value
+}
+
 // inConstant is a search in a list of which texts and whole numbers are known.
-func (c *compiler) inConstant(v eval, list []any) cond {
-	texts := make(map[string]bool)
-	var few []string
-	var others []Value
-	for _, element := range list {
-		if s, ok := element.(string); ok {
-			texts[s] = true
-			few = append(few, s)
-		} else {
-			others = append(others, c.pooled(element))
+func (c *compiler) inConstant(v eval, of, n ast.Node, list []any) cond {
+	s, ok := c.unit.searches[n]
+	if c.lose(ok); c.settling == nil {
+		s = &search{texts: make(map[string]bool)}
+		for _, element := range list {
+			if text, ok := element.(string); ok {
+				s.texts[text] = true
+				s.few = append(s.few, text)
+			} else {
+				s.others = append(s.others, c.pooled(element))
+			}
+		}
+		c.unit.searches[n] = s
+	}
+	if i := c.field(of); i >= 0 {
+		return func(m *Machine) bool { return s.has(m, m.field(i)) }
+	}
+	return func(m *Machine) bool { return s.has(m, v(m)) }
+}
+
+func (s *search) has(m *Machine, v Value) bool {
+	switch {
+	case v.kind != textKind:
+		return slices.ContainsFunc(s.others, func(b Value) bool { return m.equal(v, b) })
+	case len(s.few) > 8:
+		return s.texts[v.text]
+	}
+	return slices.Contains(s.few, v.text)
+}
+
+// pattern is a regular expression, made once for the unit; nil if it is none.
+func (c *compiler) pattern(source string) func(string) bool {
+	match, ok := c.unit.patterns[source]
+	if c.lose(ok); ok || c.settling != nil {
+		return match
+	}
+	if re, err := regexp.Compile(source); err == nil {
+		match = re.MatchString
+		if s := shapeOf(source); s != nil {
+			match = s.match
 		}
 	}
-	return func(m *Machine) bool {
-		a := v(m)
-		switch {
-		case a.kind != textKind:
-			return slices.ContainsFunc(others, func(b Value) bool { return m.equal(a, b) })
-		case len(few) > 8:
-			return texts[a.text]
-		}
-		return slices.Contains(few, a.text)
-	}
+	c.unit.patterns[source] = match
+	return match
 }
 
 func (c *compiler) matches(n *ast.BinaryNode) cond {
 	v := c.eval(n.Left)
 	if of, ok := c.constant(n.Right); ok {
 		source, isText := of.(string)
-		if re, err := regexp.Compile(source); isText && err == nil {
-			match := re.MatchString
-			if s := shapeOf(source); s != nil {
-				match = s.match
-			}
+		if match := c.pattern(source); isText && match != nil {
 			return func(m *Machine) bool {
 				text, _, ok := m.text(v(m))
 				return ok && (m.patience == 0 || !m.late()) && match(text)

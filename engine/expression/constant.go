@@ -31,6 +31,29 @@ func (c *compiler) pooled(v any) Value {
 	return spanOf(kind, from, len(c.unit.pool))
 }
 
+// pooledOf makes a value of a node that is a constant. Elements go to the unit's pool,
+// once.
+func (c *compiler) pooledOf(n ast.Node, v any) Value {
+	switch v.(type) {
+	case []any, map[string]any:
+	default:
+		return Constant(v)
+	}
+	if c.settling == nil {
+		c.unit.lists[n] = c.pooled(v)
+	}
+	list, ok := c.unit.lists[n]
+	c.lose(ok)
+	return list
+}
+
+// lose notes that there is no special program: the unit, which many read now, lacks something.
+func (c *compiler) lose(has bool) {
+	if !has && c.settling != nil {
+		c.lost = true
+	}
+}
+
 // rows are those of a constant map; nil if n is none.
 func (c *compiler) rows(n ast.Node) map[string]Value {
 	v, _ := c.constant(n)
@@ -40,7 +63,7 @@ func (c *compiler) rows(n ast.Node) map[string]Value {
 	}
 	id := reflect.ValueOf(table).Pointer()
 	rows, ok := c.unit.tables[id]
-	if !ok {
+	if c.lose(ok); !ok && c.settling == nil {
 		rows = make(map[string]Value, len(table))
 		for name, row := range table {
 			rows[name] = c.pooled(row)

@@ -65,24 +65,30 @@ type Unit struct {
 	variables int
 	pool      []Value // elements of constant lists and maps
 	tables    map[uintptr]map[string]Value
+	lists     map[ast.Node]Value // constant ones, in the pool
+	declared  map[declared]int   // variables
+	searches  map[ast.Node]*search
+	patterns  map[string]func(string) bool
 	kept      []map[string]any // so that the addresses of tables stay theirs
 }
 
 // Program is one compiled expression. It may be used by several goroutines at
 // once, each with a machine of its own.
 type Program struct {
+	field int // the slot of the field that the expression is and nothing else, or notField or isFixed
 	eval  eval
 	cond  cond
-	field int   // the slot of the field that the expression is and nothing else, or notField or isFixed
-	fixed Value // of a constant
 	gives Needs // without these it is nil
 	asks  Needs // without these it does not hold
+	fixed Value // of a constant
 
 	source   string
 	syntax   ast.Node
 	names    []Name
 	unit     *Unit
 	pure     bool      // see Pure
+	sure     bool      // it was found to be, see Sure
+	reads    []int     // see Reads
 	machines sync.Pool // of *Machine, of a program that is a unit of its own
 }
 
@@ -100,6 +106,11 @@ func NewUnit(options Options) *Unit {
 		same:    &identities{numbers: make(map[ast.Node]int32), known: make(map[string]int32)},
 		memos:   make(map[int32]int),
 		tables:  make(map[uintptr]map[string]Value),
+
+		lists:    make(map[ast.Node]Value),
+		declared: make(map[declared]int),
+		searches: make(map[ast.Node]*search),
+		patterns: make(map[string]func(string) bool),
 	}
 	for i, name := range options.Computed {
 		u.slots[name] = i

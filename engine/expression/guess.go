@@ -47,6 +47,15 @@ func answer(holds, fails bool) guess {
 
 // value guesses what a node is.
 func (a *absence) value(n ast.Node) guess {
+	if v, ok := a.compiler.value(n); ok {
+		switch v.kind {
+		case nilKind:
+			return guess{is: isNil}
+		case boolKind:
+			return answer(v.bits != 0, false)
+		}
+		return guess{is: scalar}
+	}
 	switch n := n.(type) {
 	case *ast.NilNode:
 		return guess{is: isNil}
@@ -63,7 +72,7 @@ func (a *absence) value(n ast.Node) guess {
 		switch i := a.field(n); {
 		case i == notField:
 			return guess{}
-		case a.absent[i]:
+		case a.absent[i] || a.settling != nil && !a.has(i):
 			return guess{is: isNil}
 		}
 		return guess{is: scalar}
@@ -242,6 +251,9 @@ func (a *absence) table(n ast.Node) (map[string]any, bool) {
 // holds guesses whether a node holds as a condition: scalar means that it may or
 // may not.
 func (a *absence) holds(n ast.Node) guess {
+	if holds, ok := a.answer(n); ok {
+		return answer(holds, false)
+	}
 	switch n := n.(type) {
 	case *ast.UnaryNode:
 		if n.Operator == "not" || n.Operator == "!" {
@@ -312,7 +324,7 @@ func (a *absence) equal(n *ast.BinaryNode) guess {
 	if left.is == isNil {
 		if right.is == isNil {
 			out.is = isTrue
-		} else if isLiteral(n.Right) {
+		} else if isLiteral(n.Right) || a.certain(n.Right) {
 			out.is = isFalse
 		}
 	}

@@ -63,9 +63,9 @@ func (c *compiler) loop(n *ast.BuiltinNode) eval {
 	over := c.eval(n.Arguments[0])
 	l := &loop{}
 	outer := len(c.scope)
-	l.element, l.index = c.declare("#"), c.declare("#index")
+	l.element, l.index = c.declare(n, "#"), c.declare(n, "#index")
 	if n.Name == "reduce" {
-		l.acc = c.declare("#acc")
+		l.acc = c.declare(n, "#acc")
 	}
 	c.loops++
 	body := ast.Node(&ast.PointerNode{}) // count(list) and sum(list)

@@ -32,8 +32,10 @@ type Machine struct {
 	compute func(i int) Value // of a computed name
 
 	record    uint64   // counts records; what bears another number is of another record
-	slots     []slot   // by name
 	present   []uint64 // a bit for each slot that was set
+	refs      []ref    // by name: where a field of the record stands
+	source    string   // the record
+	slots     []slot   // by name
 	memos     []slot   // calls that are answered once for a record
 	variables []Value
 
@@ -55,6 +57,25 @@ type slot struct {
 	record uint64
 	Value
 }
+
+// ref is where a field of the record stands in its text. Most fields of a record are never
+// read, so that as little as possible is kept of each.
+type ref struct {
+	start uint32
+	what  uint32 // its kind, and its length from the fifth bit on
+}
+
+const (
+	inSlot     = iota // it is in the machine's slot
+	refText           // the inside of a JSON string without escapes
+	refEscaped        // or with escapes
+	refNumber
+	refTrue
+	refFalse
+)
+
+// MaxRefs is how long a record may be, in bytes, whose fields the machine is told by their places.
+const MaxRefs = 1<<28 - 1
 
 // run is what one evaluation uses up.
 type run struct {
@@ -78,6 +99,7 @@ func (u *Unit) NewMachine(compute func(i int) Value) *Machine {
 		compute:   compute,
 		record:    1,
 		slots:     make([]slot, len(u.slots)),
+		refs:      make([]ref, len(u.slots)),
 		present:   make([]uint64, len(u.slots)/64+1),
 		memos:     make([]slot, len(u.memos)),
 		variables: make([]Value, u.variables),
@@ -127,6 +149,35 @@ func (m *Machine) Begin() {
 	m.times, m.stack, m.draft = m.times[:0], m.stack[:0], m.draft[:0]
 }
 
+// Over tells the machine the text of the record, of which fields are told by their places: of not more than
+// [MaxRefs] bytes, which must not change before the next Begin.
+func (m *Machine) Over(record []byte) { m.source = view(record) }
+
+// SetTextAt, SetNumberAt and SetBoolAt set a field of the record to what stands there, as SetText,
+// SetNumber and SetBool do.
+func (m *Machine) SetTextAt(i, start, end int, escaped bool) {
+	kind := refText
+	if escaped {
+		kind = refEscaped
+	}
+	m.setAt(i, start, end, kind)
+}
+
+func (m *Machine) SetNumberAt(i, start, end int) { m.setAt(i, start, end, refNumber) }
+
+func (m *Machine) SetBoolAt(i int, b bool) {
+	if b {
+		m.setAt(i, 0, 0, refTrue)
+	} else {
+		m.setAt(i, 0, 0, refFalse)
+	}
+}
+
+func (m *Machine) setAt(i, start, end, kind int) {
+	m.refs[i] = ref{uint32(start), uint32((end-start)<<4 | kind)}
+	m.present[uint(i)/64] |= 1 << (uint(i) % 64)
+}
+
 // SetText and SetNumber, SetBool and SetJSON set a field of the record to what
 // stands there. Their texts, which must be valid, are read when they are needed,
 // and must not change before the next Begin. raw is the inside of a JSON string.
@@ -154,25 +205,62 @@ func (m *Machine) SetJSON(i int, raw []byte, compact bool) {
 // Set sets a name for this record.
 func (m *Machine) Set(i int, v Value) {
 	m.slots[i] = slot{m.record, v}
+	m.refs[i] = ref{}
 	m.present[i/64] |= 1 << (i % 64)
 }
 
 // Unset takes a field from the record.
-func (m *Machine) Unset(i int) { m.slots[i].record = 0 }
+func (m *Machine) Unset(i int) {
+	m.present[i/64] &^= 1 << (i % 64)
+}
 
 // Forget forgets what was computed of fields that have changed.
 func (m *Machine) Forget() { clear(m.memos) }
 
 // field is a field of the record.
 func (m *Machine) field(i int) Value {
-	s := &m.slots[i]
-	if s.record != m.record {
+	if !m.has(i) {
 		return Value{}
 	}
-	if s.kind < escapedKind {
-		return s.Value
+	if r := m.refs[i]; r.what&15 == refText {
+		return Value{kind: textKind, text: m.at(r), safe: true}
 	}
-	return m.read(s)
+	return m.other(i)
+}
+
+// has says whether the record has a field.
+func (m *Machine) has(i int) bool { return m.present[uint(i)/64]&(1<<(uint(i)%64)) != 0 }
+
+// at is the text of a field that stands in the record.
+func (m *Machine) at(r ref) string { return m.source[r.start:][:r.what>>4] }
+
+// other is a field of the record that is no text without escapes.
+func (m *Machine) other(i int) Value {
+	s, r := &m.slots[i], m.refs[i]
+	switch r.what & 15 {
+	case refNumber:
+		return Value{kind: numberKind, text: m.at(r)}
+	case refTrue, refFalse:
+		return boolean(r.what&15 == refTrue)
+	case refEscaped:
+		m.Set(i, Value{kind: escapedKind, text: m.at(r)})
+	}
+	if s.kind >= escapedKind {
+		return m.read(s)
+	}
+	return s.Value
+}
+
+// fieldText is a field of the record where text is asked for.
+func (m *Machine) fieldText(i int) (string, bool) {
+	if !m.has(i) {
+		return "", false
+	}
+	if r := m.refs[i]; r.what&15 == refText || r.what&15 == refNumber {
+		return m.at(r), true
+	}
+	text, _, ok := m.text(m.field(i))
+	return text, ok
 }
 
 // Field is a field of the record, as expressions see it.
@@ -200,6 +288,15 @@ func (m *Machine) Computed(i int) Value {
 	}
 	return s.Value
 }
+
+// Ready is the value of a computed name that was asked for before.
+func (m *Machine) Ready(i int) (v Value, ok bool) {
+	s := &m.slots[i]
+	return s.Value, s.record == m.record
+}
+
+// SetComputed sets a computed name that was not asked for yet.
+func (m *Machine) SetComputed(i int, v Value) { m.slots[i] = slot{m.record, v} }
 
 // fail notes a failure, the first of an evaluation. The evaluation goes on, its
 // result is thrown away.

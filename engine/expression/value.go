@@ -66,6 +66,20 @@ func (v Value) span() (from, to int) { return int(v.bits >> 32), int(v.bits & (1
 // Nothing says that a value is nil or "".
 func (v Value) Nothing() bool { return v.kind == nilKind || v.kind == textKind && v.text == "" }
 
+// Same says that two values are written alike.
+func (v Value) Same(w Value) bool { return v.kind == w.kind && v.bits == w.bits && v.text == w.text }
+
+// On is a value with its text moved to where a copy of it is.
+func (v Value) On(text []byte) Value {
+	v.text = view(text)
+	return v
+}
+
+// Raw is the text of a value; ok is false of lists, maps and times, which lie elsewhere.
+func (v Value) Raw() (text string, ok bool) {
+	return v.text, v.kind != listKind && v.kind != mapKind && v.kind != timeKind
+}
+
 // IsText says that a value is this text.
 func (v Value) IsText(s string) bool { return v.kind == textKind && v.text == s }
 
@@ -229,11 +243,11 @@ func (m *Machine) Text(v Value) (string, bool) {
 // Kept is a value that holds beyond the record; ok is false of lists, maps and
 // times.
 func (v Value) Kept() (kept Value, ok bool) {
-	switch v.kind {
-	case listKind, mapKind, timeKind:
+	text, ok := v.Raw()
+	if !ok {
 		return Value{}, false
 	}
-	v.text = strings.Clone(v.text)
+	v.text = strings.Clone(text)
 	return v, true
 }
 

@@ -44,9 +44,12 @@ func (c *compiler) words(arguments []ast.Node) eval {
 
 // sentence writes what says something, with a space between.
 func (c *compiler) sentence(arguments []ast.Node) writer {
-	writers := make([]writer, len(arguments))
-	for i, n := range arguments {
-		writers[i] = c.writer(n)
+	var writers []writer
+	for _, n := range arguments {
+		write := c.writer(n)
+		if v, ok := c.value(n); !ok || v.kind != nilKind {
+			writers = append(writers, write)
+		}
 	}
 	return func(m *Machine) wrote {
 		start, all := len(m.draft), wroteSafe
@@ -74,6 +77,13 @@ func (c *compiler) sentence(arguments []ast.Node) writer {
 
 // writer compiles a node to what writes its text.
 func (c *compiler) writer(n ast.Node) writer {
+	if c.settling != nil {
+		return c.settleWriter(n)
+	}
+	return c.phrase(n)
+}
+
+func (c *compiler) phrase(n ast.Node) writer {
 	if v, ok := c.constant(n); ok {
 		if s, isText := v.(string); isText {
 			what := wroteText
@@ -93,7 +103,11 @@ func (c *compiler) writer(n ast.Node) writer {
 	case *ast.ChainNode:
 		return c.writer(n.Node)
 	case *ast.ConditionalNode:
-		holds, yes, no := c.cond(n.Cond), c.writer(n.Exp1), c.writer(n.Exp2)
+		holds := c.cond(n.Cond)
+		if answer, ok := c.answer(n.Cond); ok {
+			return c.writer(chosen(n, answer))
+		}
+		yes, no := c.writer(n.Exp1), c.writer(n.Exp2)
 		return func(m *Machine) wrote {
 			if holds(m) {
 				return yes(m)
@@ -103,7 +117,14 @@ func (c *compiler) writer(n ast.Node) writer {
 	case *ast.BinaryNode:
 		switch {
 		case n.Operator == "??":
-			left, right := c.writer(n.Left), c.writer(n.Right)
+			left := c.writer(n.Left)
+			switch v, ok := c.value(n.Left); {
+			case ok && v.kind == nilKind:
+				return c.writer(n.Right)
+			case ok || c.certain(n.Left):
+				return left
+			}
+			right := c.writer(n.Right)
 			return func(m *Machine) wrote {
 				if what := left(m); what != wroteNil {
 					return what

@@ -364,6 +364,26 @@ func Compact(dst, raw []byte) []byte {
 	return dst
 }
 
+// CopyPlain copies a string from the position i after its opening quote to dst at n, up to and with the
+// closing quote, and gives the position behind that; Bad if it is not plain, or where b or dst end within a
+// word of it: what is in dst from n on is then of no use.
+func CopyPlain(dst []byte, n int, b []byte, i int) (end int) {
+	for i+WordSize <= len(b) && n+WordSize <= len(dst) {
+		w := binary.LittleEndian.Uint64(b[i:])
+		binary.LittleEndian.PutUint64(dst[n:], w)
+		if marks := special(w); marks != 0 {
+			i += bits.TrailingZeros64(marks) >> 3
+			if b[i] != '"' {
+				return Bad
+			}
+			return i + 1
+		}
+		i += WordSize
+		n += WordSize
+	}
+	return Bad
+}
+
 // WordSize is the room, in bytes, that [Quote] wants beyond what it writes.
 const WordSize = 8
 

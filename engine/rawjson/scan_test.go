@@ -31,6 +31,15 @@ func checkScanner(t *testing.T, data []byte) {
 	if got := s.Valid(data); got != want {
 		t.Fatalf("valid(%q) = %v, want %v", data, got, want)
 	}
+	copied := make([]byte, len(data)+WordSize)
+	end, class := ScanString(data, 0) // as if a quote stood before it
+	plain := end != Bad && class == Plain && !bytes.ContainsFunc(data[:end], func(r rune) bool { return r >= utf8.RuneSelf })
+	switch got := CopyPlain(copied, 0, data, 0); {
+	case got != Bad && (got != end+1 || class != Plain || !bytes.Equal(copied[:got], data[:got])):
+		t.Fatalf("copy of %q ends at %d as %q, want %d", data, got, copied, end+1)
+	case got == Bad && plain && end+WordSize <= len(data):
+		t.Fatalf("%q is not copied", data)
+	}
 	if !want {
 		return
 	}

@@ -52,7 +52,6 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 		sort.SliceStable(c.problems, func(i, j int) bool { return before(c.problems[i].Pos, c.problems[j].Pos) })
 		return nil, c.problems
 	}
-	c.m.unit.Link()
 	for _, r := range c.m.rules {
 		c.m.programs = append(c.m.programs, r.expression.program)
 		c.m.targets = append(c.m.targets, int32(r.field))
@@ -338,8 +337,8 @@ func (c *compiler) defaults() {
 	for _, name := range alwaysFields {
 		c.addField(name)
 	}
-	for _, name := range []string{"operation", "user_name", "ip_src_address", "outcome", "message_text"} {
-		if field, ok := c.m.fieldOf[name]; ok { // the default of message_text reads them
+	for _, name := range inDefaultMessage {
+		if field, ok := c.m.fieldOf[name]; ok {
 			c.m.read[field] = true
 		}
 	}

@@ -15,8 +15,10 @@ import (
 type drafting struct {
 	*Mapper
 	plan  *plan
-	open  []bool // by field: a step of the plan may give it another rule
-	state []int8 // by field: whether it is known
+	facts *expression.Facts                 // of a special plan
+	made  map[*compiled]*expression.Program // special ones
+	open  []bool                            // by field: a step of the plan may give it another rule
+	state []int8                            // by field: whether it is known
 }
 
 const (
@@ -26,14 +28,51 @@ const (
 	isOpen
 )
 
-func (m *Mapper) newPlan() *plan {
+// newKind makes what is kept of the kind of the record in hand.
+func (m *Mapper) newKind() *kind {
+	d := m.draft()
+	k := &kind{plan: d.finish(), steady: make([]bool, len(m.m.values))}
+	for i := range m.m.values {
+		v := &m.m.values[i]
+		k.steady[i] = d.decided(v.value) && !slices.ContainsFunc(v.when, func(when *compiled) bool { return !d.decided(when) })
+	}
+	return k
+}
+
+// newSpecial makes a plan for the records of a kind that have the fields which the record
+// in hand has, as far as it matters.
+func (m *Mapper) newSpecial() *plan {
+	var facts *expression.Facts
+	for {
+		d := m.draft()
+		again := facts != nil
+		if again {
+			facts.Again(d.fact)
+		} else {
+			facts = m.machine.NewFacts(d.fact)
+		}
+		d.facts, d.made = facts, make(map[*compiled]*expression.Program)
+		d.plan.programs = make([]*expression.Program, len(m.m.fields))
+		p := d.finish()
+		p.asked, p.present = facts.Asked, slices.Clone(m.machine.Present())
+		if again {
+			return p
+		}
+	}
+}
+
+func (m *Mapper) draft() *drafting {
 	n := len(m.m.fields)
-	d := &drafting{
+	return &drafting{
 		Mapper: m,
 		plan:   &plan{known: make([]int16, n)},
 		open:   make([]bool, n),
 		state:  make([]int8, n),
 	}
+}
+
+func (d *drafting) finish() *plan {
+	m := d.Mapper
 	outer := m.plan
 	m.plan = d.plan // by which what is known so far is read
 	copy(m.winner, m.m.base)
@@ -43,13 +82,35 @@ func (m *Mapper) newPlan() *plan {
 	d.plan.winner = slices.Clone(m.winner)
 	d.prune()
 	d.compose()
-	d.plan.steady = make([]bool, len(m.m.values))
-	for i := range m.m.values {
-		v := &m.m.values[i]
-		d.plan.steady[i] = d.decided(v.value) && !slices.ContainsFunc(v.when, func(when *compiled) bool { return !d.decided(when) })
-	}
 	m.plan = outer
 	return d.plan
+}
+
+// fact is the value of a name that is the same for all records of a special plan.
+func (d *drafting) fact(slot int) (v expression.Value, ok bool) {
+	if slot < len(d.m.fields) {
+		if ok = d.isKnown(slot); ok {
+			v = d.plan.values[d.plan.known[slot]-1]
+		}
+		return v, ok
+	}
+	if slices.Contains(d.m.telling, slot) {
+		return d.machine.Field(slot).Kept()
+	}
+	return v, false
+}
+
+// program is an expression as the plan has it.
+func (d *drafting) program(e *compiled) *expression.Program {
+	if d.facts == nil {
+		return e.program
+	}
+	p := d.made[e]
+	if p == nil {
+		p = e.program.Special(d.facts)
+		d.made[e] = p
+	}
+	return p
 }
 
 // steps decides what can be decided of the steps that read no computed fields.
@@ -114,7 +175,11 @@ func (d *drafting) late() {
 // and gives the others. holds is false if one does not hold.
 func (d *drafting) decide(all []*compiled) (rest []*compiled, holds bool) {
 	for _, when := range all {
-		if !d.decided(when) {
+		decided := d.decided(when)
+		if d.facts != nil {
+			when = &compiled{program: d.program(when), text: when.text, mapping: when.mapping}
+		}
+		if !decided {
 			rest = append(rest, when)
 			continue
 		}
@@ -146,6 +211,10 @@ func sure(list []*compiled) bool {
 func (d *drafting) decided(e *compiled) bool {
 	if !e.program.Pure() {
 		return false
+	}
+	if d.facts != nil {
+		_, fixed := d.program(e).Fixed()
+		return fixed
 	}
 	for _, name := range e.program.Names() {
 		if field, computed := d.m.fieldOf[name.Name]; computed {
@@ -190,7 +259,7 @@ func (d *drafting) find(field int) bool {
 			return false
 		}
 		var err error
-		if v, err = rule.expression.program.Value(d.machine); err != nil {
+		if v, err = d.program(rule.expression).Value(d.machine); err != nil {
 			return false
 		}
 	}
@@ -235,23 +304,34 @@ func (d *drafting) prune() {
 			d.state[field] = notAsked
 		}
 	}
+	clear(d.made)
 }
 
 // compose finds the parts of the event.
 func (d *drafting) compose() {
 	var text []byte // of all parts
 	var ends []int
+	read := d.m.read
+	if d.facts != nil {
+		read = d.facts.Read
+		d.reads(read)
+	}
 	for field, r := range d.winner {
 		if !d.open[field] && r < 0 && !d.always[field] {
 			continue
 		}
 		if d.isKnown(field) {
-			text = d.appendField(text, field)
+			text = d.appendField(text, field, d.m.read[field])
 			continue
 		}
-		p := part{field: int16(field), slot: -1}
+		p := part{field: int16(field), slot: -1, of: -1, steady: !d.open[field]}
+		if d.facts != nil && r >= 0 {
+			d.plan.programs[field] = d.program(d.m.rules[r].expression)
+		}
 		if !d.always[field] {
-			p.need = d.needs(field).Word()
+			if d.facts == nil {
+				p.need = d.needs(field).Word()
+			}
 			if slot, ok := d.copies(field); ok {
 				p.slot = int32(slot)
 			}
@@ -259,18 +339,59 @@ func (d *drafting) compose() {
 		d.plan.parts = append(d.plan.parts, p)
 		ends = append(ends, len(text))
 	}
-	d.plan.parts = append(d.plan.parts, part{field: -1})
+	d.plan.parts = append(d.plan.parts, part{field: -1, of: -1})
 	d.plan.parts = slices.Clip(d.plan.parts)
 	start, all := 0, string(text)
 	for i, end := range append(ends, len(text)) {
 		d.plan.parts[i].text, start = all[start:end], end
+	}
+	for i := range d.plan.parts[:len(ends)] {
+		d.plan.parts[i].read = read[d.plan.parts[i].field]
+	}
+	d.plan.asking = -1
+	if d.facts != nil {
+		d.alone()
+	}
+}
+
+// reads notes the computed fields that are read beside what the rules of a special plan read.
+func (d *drafting) reads(read []bool) {
+	clear(read)
+	for _, name := range inDefaultMessage {
+		if field, ok := d.m.fieldOf[name]; ok {
+			read[field] = true
+		}
+	}
+	note := func(list ...*compiled) {
+		for _, e := range list {
+			for _, name := range e.program.Names() {
+				if field, ok := d.m.fieldOf[name.Name]; ok {
+					read[field] = true
+				}
+			}
+		}
+	}
+	for _, s := range d.plan.steps {
+		note(s.when...)
+		for _, r := range s.rules {
+			note(d.m.rules[r].expression)
+		}
+	}
+	for _, list := range [][]filter{d.m.drops, d.m.samples} {
+		for _, f := range list {
+			note(f.when...)
+		}
+	}
+	for _, v := range d.m.values {
+		note(v.value, v.is)
+		note(v.when...)
 	}
 }
 
 // copies is the field of the record that a field of the event always is.
 func (d *drafting) copies(field int) (slot int, ok bool) {
 	if r := d.winner[field]; r >= 0 && !d.open[field] && field != d.m.message && field != d.m.timestamp && d.fallback[field].Nothing() {
-		return d.m.programs[r].Field()
+		return d.program(d.m.rules[r].expression).Field()
 	}
 	return 0, false
 }

@@ -29,18 +29,19 @@ const (
 	maxLearned = 8 << 20 // bytes of names
 )
 
-// node is a path in records.
+// node is a path in records. What each record asks for stands first.
 type node struct {
 	member string // `key":` as in the record, after its opening quote
-	key    string // the key as in the record, escapes and all
-	name   string // flat name
-	depth  int
+	leaf   *leaf
+	next   follower // the member of the same object that follows it
+	depth  int32
 	pairs  bool // an array here is spread by the names of its elements
 	below  bool // redaction may change what would be fields below it
-	leaf   *leaf
-	kids   map[string]*node // by key
-	first  follower         // the member that comes first in it
-	next   follower         // the member of the same object that follows it
+
+	first follower         // the member that comes first in it
+	key   string           // the key as in the record, escapes and all
+	name  string           // flat name
+	kids  map[string]*node // by key
 }
 
 // follower remembers the two members that came last at a place.
@@ -54,13 +55,12 @@ func (n *node) leads(b []byte, i int) bool {
 
 // leaf is a field of the event.
 type leaf struct {
-	out   string // `,"name":`
-	name  string
-	slot  int    // of the expressions that read it, or -1
-	event uint64 // the last event that has it
-	twins int    // fields of that event that arrived at its name later
-
+	out     string   // `,"name":`
+	event   uint64   // the last event that has it
+	slot    int32    // of the expressions that read it, or -1
+	twins   int32    // fields of that event that arrived at its name later
 	changes []change // what redaction does to it
+	name    string
 }
 
 // flattener holds what is learned and the event being written.
@@ -77,6 +77,7 @@ type flattener struct {
 	scan  rawjson.Scanner
 	event uint64
 	in    []byte
+	near  bool   // in is the record, and the machine knows
 	out   []byte // the event, up to n, and room for more
 	n     int
 	text  []byte // scratch
@@ -113,6 +114,9 @@ func (f *flattener) flatten(dst, record []byte) (out []byte, ok bool) {
 		f.decoded = nil
 	}
 	f.machine.Begin()
+	if f.near = len(record) <= expression.MaxRefs; f.near {
+		f.machine.Over(record)
+	}
 	if f.redact != nil {
 		f.redact.active, f.redact.held = f.redact.always, f.redact.held[:0]
 	}
@@ -280,6 +284,9 @@ func (f *flattener) value(n *node, i int) int {
 	kind := b[i]
 	switch kind {
 	case '"':
+		if end = f.plain(n, i); end != rawjson.Bad {
+			return end
+		}
 		at, class := rawjson.ScanString(b, i+1)
 		if at == rawjson.Bad {
 			return rawjson.Bad
@@ -326,17 +333,54 @@ func (f *flattener) value(n *node, i int) int {
 	at := f.n + copy(f.out[f.n:], l.out)
 	f.n = at + copy(f.out[at:], raw)
 	if l.slot >= 0 {
-		switch kind {
-		case '"', '\\':
-			f.machine.SetText(l.slot, raw[1:len(raw)-1], kind == '\\')
-		case 't', 'f':
-			f.machine.SetBool(l.slot, kind == 't')
+		slot := int(l.slot)
+		switch {
+		case kind == 't' || kind == 'f':
+			f.machine.SetBoolAt(slot, kind == 't')
+		case kind == '"' || kind == '\\':
+			if f.near {
+				f.machine.SetTextAt(slot, i+1, end-1, kind == '\\')
+			} else {
+				f.machine.SetText(slot, raw[1:len(raw)-1], kind == '\\')
+			}
+		case f.near:
+			f.machine.SetNumberAt(slot, i, end)
 		default:
-			f.machine.SetNumber(l.slot, raw)
+			f.machine.SetNumber(slot, raw)
 		}
 	}
 	return end
 }
+
+// plain flattens the string at i, as most are: without escapes, and nothing to be done about it but to copy it. Bad
+// leaves it to value, with nothing done.
+func (f *flattener) plain(n *node, i int) (end int) {
+	l := n.leaf
+	if l == nil || n.pairs || l.event == f.event || l.changes != nil {
+		return rawjson.Bad
+	}
+	f.room(len(l.out) + roomForText)
+	at := f.n + copy(f.out[f.n:], l.out)
+	f.out[at] = '"'
+	end = rawjson.CopyPlain(f.out, at+1, f.in, i+1)
+	if end == rawjson.Bad {
+		return end
+	}
+	f.n = at + end - i
+	l.event, l.twins = f.event, 0
+	f.fields++
+	switch slot := int(l.slot); {
+	case slot < 0:
+	case f.near:
+		f.machine.SetTextAt(slot, i+1, end-1, false)
+	default:
+		f.machine.SetText(slot, f.in[i+1:end-1], false)
+	}
+	return end
+}
+
+// roomForText is enough for most texts.
+const roomForText = 512
 
 // room makes sure that so many bytes fit behind the event.
 func (f *flattener) room(size int) {
@@ -368,7 +412,7 @@ func (f *flattener) lone(n *node, raw []byte) {
 	}
 	raw = raw[1 : len(raw)-1]
 	if l.slot >= 0 {
-		f.machine.SetText(l.slot, raw, true)
+		f.machine.SetText(int(l.slot), raw, true)
 	}
 	f.write(l)
 	f.text = rawjson.Unescape(f.text[:0], view(raw))
@@ -387,7 +431,7 @@ func (f *flattener) json(n *node, i int) int {
 		return end
 	}
 	if l.slot >= 0 {
-		f.machine.SetJSON(l.slot, raw, compact)
+		f.machine.SetJSON(int(l.slot), raw, compact)
 	}
 	f.write(l)
 	f.quote(raw, compact)
@@ -419,6 +463,8 @@ func (f *flattener) field(n *node) *leaf {
 func (f *flattener) leafOf(n *node) *leaf {
 	if n.leaf == nil {
 		n.leaf = f.leaf(n.name)
+		both := n.member + n.leaf.out // which are read one after the other
+		n.member, n.leaf.out = both[:len(n.member)], both[len(n.member):]
 	}
 	return n.leaf
 }
@@ -428,7 +474,7 @@ func (f *flattener) leaf(name string) *leaf {
 	if l == nil {
 		l = &leaf{name: name, out: `,"` + name + `":`, slot: -1}
 		if slot, ok := f.slotOf(name); ok {
-			l.slot = slot
+			l.slot = int32(slot)
 		}
 		if f.redact != nil {
 			l.changes = f.redact.changes(name)
@@ -447,7 +493,7 @@ func (f *flattener) twin(l *leaf) *leaf {
 	}
 	for {
 		l.twins++
-		t := f.leaf(l.name + "_" + strconv.Itoa(l.twins))
+		t := f.leaf(l.name + "_" + strconv.Itoa(int(l.twins)))
 		if t.event != f.event {
 			f.nodes++ // so that they count towards forgetting
 			t.changes = l.changes

@@ -23,6 +23,8 @@ type Mapper struct {
 	winner []int32 // by field: the rule that applies, or -1
 	open   set     // steps that the selectors leave
 	plan   *plan   // of the record in hand, nil: none
+	kind   *kind   // likewise
+	recall *recall // of the special plan of the record in hand
 	planner
 	failed []FieldError
 	stamp  expression.Value // what a rule gave for the timestamp of this event
@@ -36,6 +38,7 @@ type Mapper struct {
 // NewMapper makes a mapper whose events carry the given further constants
 // (source_name, the partition's own).
 func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
+	m.link.Do(m.unit.Link) // not before: most mappings that are shipped belong to feeds that are off
 	mapper := &Mapper{
 		m:        m,
 		fallback: make([]expression.Value, len(m.fields)),
@@ -71,7 +74,9 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 	}
 	fixed := make(map[string]string)
 	var order []string
-	for _, list := range [][]Constant{m.options.Constants, constants} {
+	mapper.specials = &m.specials
+	for i, list := range [][]Constant{m.options.Constants, constants} {
+		own := i > 0 // what is known of a kind is then known to this mapper alone
 		for _, c := range list {
 			v := expression.Constant(c.Value)
 			text, err := mapper.machine.AppendJSON(nil, v)
@@ -79,6 +84,9 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 				continue
 			}
 			if field, ok := m.fieldOf[c.Name]; ok {
+				if own {
+					mapper.specials = &specials{}
+				}
 				mapper.fallback[field] = v
 				mapper.always[field] = true
 				continue
@@ -118,14 +126,17 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 		dst = append(dst, `,"`+prefix+`_value":`...)
 		dst = rawjson.AppendString(dst, text)
 	}
-	if m.plan = m.planned(); m.plan != nil {
+	m.plan, m.recall = nil, nil
+	if m.kind = m.kindOf(); m.kind != nil {
+		m.plan = m.fitting(m.kind)
+		m.recall = m.kind.recalled(m.plan)
 		m.follow(m.plan)
 		dst = m.appendParts(dst, m.plan)
 	} else {
 		m.choose()
 		for field, r := range m.winner {
 			if r >= 0 || m.always[field] {
-				dst = m.appendField(dst, field)
+				dst = m.appendField(dst, field, m.m.read[field])
 			}
 		}
 	}
@@ -187,10 +198,12 @@ func (m *Mapper) compute(field int) expression.Value {
 		}
 	}
 	if r := m.winner[field]; r >= 0 {
-		v, err := m.m.programs[r].Value(m.machine)
-		if err != nil {
-			m.failed = append(m.failed, FieldError{Field: m.m.fields[field], Cause: err.Error()})
-		} else if !v.Nothing() {
+		program := m.m.programs[r]
+		if m.plan != nil && m.plan.programs != nil && r == m.plan.winner[field] && m.plan.programs[field] != nil {
+			program = m.plan.programs[field]
+		}
+		v, err := program.Value(m.machine)
+		if err == nil && !v.Nothing() {
 			if field == m.m.timestamp {
 				m.stamp = v
 			}
@@ -198,6 +211,15 @@ func (m *Mapper) compute(field int) expression.Value {
 		} else if field == m.m.timestamp {
 			m.untimed(r)
 		}
+		return m.instead(field, err)
+	}
+	return m.instead(field, nil)
+}
+
+// instead is the value of a field of which the rule failed or gave nothing.
+func (m *Mapper) instead(field int, err error) expression.Value {
+	if err != nil {
+		m.failed = append(m.failed, FieldError{Field: m.m.fields[field], Cause: err.Error()})
 	}
 	switch v := m.fallback[field]; {
 	case !v.Nothing() || !m.always[field]:
@@ -232,6 +254,9 @@ func (m *Mapping) kind() string {
 	return m.name
 }
 
+// inDefaultMessage are the fields that it reads.
+var inDefaultMessage = []string{"operation", "user_name", "ip_src_address", "outcome", "message_text"}
+
 // defaultMessage says who did what from where, as far as the event knows.
 func (m *Mapper) defaultMessage(own int) expression.Value {
 	m.machine.Set(own, expression.Value{}) // what it says of others must not depend on itself
@@ -258,19 +283,23 @@ func (m *Mapper) defaultMessage(own int) expression.Value {
 }
 
 // appendField appends the value of a field, if it has one.
-func (m *Mapper) appendField(dst []byte, field int) []byte {
+func (m *Mapper) appendField(dst []byte, field int, read bool) []byte {
 	var v expression.Value
-	if m.m.read[field] {
+	if read {
 		v = m.machine.Computed(field)
 	} else {
 		v = m.compute(field)
 	}
+	return m.appendValue(dst, field, m.keys[field], v)
+}
+
+func (m *Mapper) appendValue(dst []byte, field int, key string, v expression.Value) []byte {
 	if field == m.m.message && !v.Nothing() && !v.IsOneLine() {
 		if text, ok := m.machine.Text(v); ok {
-			return rawjson.AppendString(append(dst, m.keys[field]...), oneLine(text))
+			return rawjson.AppendString(append(dst, key...), oneLine(text))
 		}
 	}
-	dst, err := m.machine.AppendNamed(dst, m.keys[field], v)
+	dst, err := m.machine.AppendNamed(dst, key, v)
 	if err != nil {
 		m.failed = append(m.failed, FieldError{Field: m.m.fields[field], Cause: err.Error()})
 	}

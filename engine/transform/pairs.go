@@ -39,7 +39,7 @@ func (f *flattener) spread(n *node, i int) int {
 	}
 	if l := f.leafOf(n); l.slot >= 0 && l.event != f.event {
 		if raw := f.in[i:end]; l.changes == nil && !n.below {
-			f.machine.SetJSON(l.slot, raw, false)
+			f.machine.SetJSON(int(l.slot), raw, false)
 		} else if redacted := f.redacted(l, n, raw); redacted != nil {
 			f.see(l, redacted)
 			f.hold(l, n, f.n, redacted)
@@ -60,10 +60,10 @@ func (f *flattener) spreadText(n *node, raw []byte) (ok bool) {
 	if !f.scan.Valid(text) {
 		return false
 	}
-	outer := f.in
-	f.in = text
+	outer, near := f.in, f.near
+	f.in, f.near = text, false
 	f.spread(n, 0)
-	f.in = outer
+	f.in, f.near = outer, near
 	return true
 }
 

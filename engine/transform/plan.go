@@ -30,24 +30,45 @@ func telling(steps []step) (slots []int) {
 	return slots
 }
 
-// plan is what is known of a kind of record.
+// kind is what a mapper keeps of a kind of record.
+type kind struct {
+	plan    *plan
+	last    *plan // the special one that fitted last
+	recalls map[*plan]*recall
+	special *specialKind
+	misses  int    // records that no special plan fitted
+	counted int    // of planner.records, when as many as it takes for the next were begun to be counted
+	steady  []bool // by field of few values: it has the same in all records
+	judged  bool   // those that are steady were judged
+}
+
+// plan is how records of a kind are mapped.
 type plan struct {
 	winner []int32 // by field: the rule that applies unless a step says otherwise, or -1
 	steps  []step  // what has to be asked of each record, with the rules that may win
 	parts  []part  // of the event, behind the fields of the record
 	known  []int16 // by field: where its value stands in values, from 1; 0 if it is not known
 	values []expression.Value
-	steady []bool // by field of few values: it has the same in all records
-	judged bool   // those that are steady were judged
+
+	// Of a special plan (special.go), which is for the records of the kind that have some fields and lack others:
+	programs []*expression.Program // by field: that of the rule that applies
+	asked    expression.Presence   // the fields that matter
+	present  expression.Presence   // those that the records have
+	alone    []int                 // fields of the record on which alone some parts depend
+	asking   int                   // of them: that on which all the steps depend, -1: none
 }
 
 // part is a part of an event: fields that are the same in all events of the
 // kind, then one that is computed.
 type part struct {
-	text  string
-	need  expression.Word // without these the field is absent
-	field int16           // or -1
-	slot  int32           // of the field of the record that it is, or -1
+	text   string
+	need   expression.Word // without these the field is absent
+	slot   int32           // of the field of the record that it is, or -1
+	field  int16           // or -1
+	of     int16           // of plan.alone: the field on which alone it depends, -1: none
+	read   bool            // another expression reads it
+	steady bool            // no step may give it another rule
+	firm   bool            // nor any field that it reads
 }
 
 const (
@@ -58,16 +79,17 @@ const (
 
 // planner holds the plans of a mapper.
 type planner struct {
-	plans   map[string]*plan
-	before  *plan
-	lastKey []byte
-	key     []byte // scratch
-	records int    // since the plans were begun
-	off     bool
+	kinds    map[string]*kind
+	before   *kind
+	lastKey  []byte
+	key      []byte // scratch; of the record in hand
+	records  int    // since the plans were begun
+	off      bool
+	specials *specials
 }
 
-// planned is the plan for the record in hand; nil if kinds are not worth one.
-func (m *Mapper) planned() *plan {
+// kindOf is the kind of the record in hand; nil if kinds are not worth a plan.
+func (m *Mapper) kindOf() *kind {
 	p := &m.planner
 	if p.off {
 		return nil
@@ -82,20 +104,20 @@ func (m *Mapper) planned() *plan {
 	if p.before != nil && string(p.key) == string(p.lastKey) {
 		return p.before
 	}
-	found := p.plans[string(p.key)]
+	found := p.kinds[string(p.key)]
 	if found == nil {
-		if len(p.plans) >= maxPlans {
+		if len(p.kinds) >= maxPlans {
 			if p.records < maxPlans*leastUses {
-				p.off, p.plans, p.before = true, nil, nil
+				p.off, p.kinds, p.before = true, nil, nil
 				return nil
 			}
-			p.plans, p.records = nil, 0
+			p.kinds, p.records = nil, 0
 		}
-		if p.plans == nil {
-			p.plans = make(map[string]*plan)
+		if p.kinds == nil {
+			p.kinds = make(map[string]*kind)
 		}
-		found = m.newPlan()
-		p.plans[string(p.key)] = found
+		found = m.newKind()
+		p.kinds[string(p.key)] = found
 	}
 	p.before, p.lastKey = found, append(p.lastKey[:0], p.key...)
 	return found
@@ -104,10 +126,19 @@ func (m *Mapper) planned() *plan {
 // follow finds the rules that apply by a plan.
 func (m *Mapper) follow(p *plan) {
 	copy(m.winner, p.winner)
+	if m.recall != nil && m.recall.begin(m, p) {
+		return
+	}
+	touched := false
 	for i := 0; i < len(p.steps); i++ {
 		if s := &p.steps[i]; !m.apply(s) {
 			i += s.skip
+		} else if len(s.rules) > 0 {
+			touched = true
 		}
+	}
+	if m.recall != nil {
+		m.recall.end(p, touched || len(m.failed) > 0)
 	}
 }
 
@@ -119,12 +150,39 @@ func (m *Mapper) appendParts(dst []byte, p *plan) []byte {
 			dst = append(dst, part.text...)
 		}
 		if part.field >= 0 && !m.machine.Lacks(part.need) {
-			if part.slot >= 0 {
+			switch {
+			case m.recall != nil && part.of >= 0 && (part.firm || m.recall.untouched):
+				dst = m.appendRecalled(dst, part, i)
+			case part.slot >= 0:
 				dst = m.machine.AppendField(dst, m.keys[part.field], int(part.slot))
-			} else {
-				dst = m.appendField(dst, int(part.field))
+			case part.steady && p.programs != nil && p.programs[part.field] != nil && int(part.field) != m.m.timestamp:
+				dst = m.appendPart(dst, part)
+			default:
+				dst = m.appendField(dst, int(part.field), part.read)
 			}
 		}
 	}
 	return dst
+}
+
+// appendPart is appendField for a part of which the rule is known.
+func (m *Mapper) appendPart(dst []byte, part *part) []byte {
+	return m.appendValue(dst, int(part.field), m.keys[part.field], m.partValue(part))
+}
+
+func (m *Mapper) partValue(part *part) expression.Value {
+	field := int(part.field)
+	if part.read {
+		if v, ok := m.machine.Ready(field); ok {
+			return v
+		}
+	}
+	v, err := m.plan.programs[field].Value(m.machine)
+	if err != nil || v.Nothing() {
+		v = m.instead(field, err)
+	}
+	if part.read {
+		m.machine.SetComputed(field, v)
+	}
+	return v
 }

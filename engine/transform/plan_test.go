@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
@@ -64,8 +66,80 @@ func TestPlans(t *testing.T) {
 			t.Fatalf("%s\nwith plans %s %v\nwithout    %s %v", record, got, failed, want, failures)
 		}
 	}
-	if planned.off || len(planned.plans) < 10 || planned.plan == nil {
-		t.Errorf("%d plans, off %v", len(planned.plans), planned.off)
+	if planned.off || len(planned.kinds) < 10 || planned.plan == nil {
+		t.Errorf("%d plans, off %v", len(planned.kinds), planned.off)
+	}
+}
+
+// TestSpecialPlans: events are the same, too, where records of a kind are so many that they get special plans, and
+// what was computed of a field is taken again.
+func TestSpecialPlans(t *testing.T) {
+	t.Parallel()
+	mapping := kinds()
+	for _, name := range []string{"one", "two"} {
+		mapping.Fields = append(mapping.Fields, fields(name, `lower(event_User) ?? event_Other ?? "nobody"`, name+"_of", `upper(`+name+`) + string(event_Kind)`)...)
+	}
+	mapping.Cases = append(mapping.Cases,
+		definition.Case{When: text(`event_User startsWith "U"`), Fields: fields("two", `event_Other`, "x", `upper(event_User)`)},
+		definition.Case{When: text(`event_User == "U2"`), Fields: fields("operation", `event_Other + event_List`)},
+	)
+	m := compile(t, mapping, Constant{"vendor", "V"})
+	for _, constants := range [][]Constant{nil, {{"w", "constant"}}} {
+		r := rand.New(rand.NewPCG(1, 2))
+		pick := func(of ...string) string { return of[r.IntN(len(of))] }
+		planned, plain := m.NewMapper(constants...), m.NewMapper(constants...)
+		plain.off = true
+		special, repeated := 0, 0
+		user := `"u"`
+		for range 6000 {
+			if r.IntN(3) == 0 {
+				user = pick(`"u"`, `"U"`, `"U2"`, `"\u0055"`, `3`, `null`, `true`, `["u"]`)
+			}
+			record := []byte(fmt.Sprintf(`{"Kind":%s,"User":%s,"Other":%s,"Flag":%s,"List":%s}`, pick(`"a"`, `"b"`, `7`), user, pick(`null`, `"o"`, `"p"`), pick(`true`, `true`, `false`), pick(`null`, `null`, `["a"]`)))
+			want, failures := plain.Append(nil, record)
+			got, failed := planned.Append(nil, record)
+			if !bytes.Equal(got, want) || !slices.Equal(failed, failures) {
+				t.Fatalf("%s\nwith plans %s %v\nwithout    %s %v", record, got, failed, want, failures)
+			}
+			at, ok := planned.Time()
+			if wantAt, wantOk := plain.Time(); at != wantAt || ok != wantOk {
+				t.Fatalf("%s\nat %s %v, want %s %v", record, at, ok, wantAt, wantOk)
+			}
+			if planned.plan.programs != nil {
+				special++
+			}
+			if planned.recall != nil && slices.ContainsFunc(planned.recall.fields, func(f remembered) bool { return f.now == repeat }) {
+				repeated++
+			}
+		}
+		if special < 2000 || repeated < 500 {
+			t.Errorf("%d records had a special plan, of %d something was taken again: the test says little", special, repeated)
+		}
+		if shared := planned.specials == &m.specials; shared != (constants == nil) {
+			t.Errorf("special plans are shared: %v, with constants %v, on which they depend", shared, constants)
+		}
+	}
+}
+
+// TestSpecialPlansAreShared: a mapper finds those that another made, while others look for them.
+func TestSpecialPlansAreShared(t *testing.T) {
+	t.Parallel()
+	m := compile(t, kinds())
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			mapper := m.NewMapper()
+			for i := range 2000 {
+				mapper.Append(nil, []byte(fmt.Sprintf(`{"Kind":%q,"User":"u%d"}`, "abc"[i%3:i%3+1], i/100)))
+			}
+			if mapper.plan.programs == nil {
+				t.Error("no special plan")
+			}
+		})
+	}
+	group.Wait()
+	if m.specials.plans > 6 {
+		t.Errorf("%d special plans of three kinds of records", m.specials.plans)
 	}
 }
 
@@ -81,7 +155,7 @@ func TestPlansOfTooManyKinds(t *testing.T) {
 			t.Fatalf("%s\nat first %s\nlater    %s", record, want, got)
 		}
 	}
-	if !mapper.off || mapper.plans != nil {
-		t.Errorf("%d plans are kept, off %v", len(mapper.plans), mapper.off)
+	if !mapper.off || mapper.kinds != nil {
+		t.Errorf("%d plans are kept, off %v", len(mapper.kinds), mapper.off)
 	}
 }

@@ -330,13 +330,13 @@ func (f *flattener) see(l *leaf, raw []byte) {
 	}
 	switch raw[0] {
 	case '[', '{':
-		f.machine.SetJSON(l.slot, raw, false)
+		f.machine.SetJSON(int(l.slot), raw, false)
 	case '"':
-		f.machine.SetText(l.slot, raw[1:len(raw)-1], bytes.IndexByte(raw, '\\') >= 0)
+		f.machine.SetText(int(l.slot), raw[1:len(raw)-1], bytes.IndexByte(raw, '\\') >= 0)
 	case 't', 'f':
-		f.machine.SetBool(l.slot, raw[0] == 't')
+		f.machine.SetBool(int(l.slot), raw[0] == 't')
 	default:
-		f.machine.SetNumber(l.slot, raw)
+		f.machine.SetNumber(int(l.slot), raw)
 	}
 }
 
@@ -357,7 +357,7 @@ func (f *flattener) settle(dst []byte, holding uint64) []byte {
 		f.append(old[at : h.start-from])
 		at = h.end - from
 		if h.leaf.slot >= 0 {
-			f.machine.Unset(h.leaf.slot)
+			f.machine.Unset(int(h.leaf.slot))
 		}
 		raw := f.redacted(h.leaf, h.node, h.raw)
 		switch {

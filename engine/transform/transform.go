@@ -33,7 +33,9 @@
 // notes those that expressions read (flatten.go, pairs.go); names are learned.
 // The few fields that cases ask for most tell kinds of records. For each kind
 // that is met there is a plan: the conditions that are left to ask, and the event
-// with all that is the same for the kind filled in (plan.go, draft.go). Records
+// with all that is the same for the kind filled in (plan.go, draft.go). Kinds that come
+// often get plans for those of their records that have the same fields (special.go), which take what depends on one field from
+// the record before (recall.go). Records
 // without one have most cases ruled out at once (choose.go). Then the fields are
 // computed, each when the first reads it (mapper.go). compile.go makes all this out of a
 // mapping, explain.go and coverage.go say what of it was used. In the steady
@@ -42,6 +44,7 @@
 package transform
 
 import (
+	"sync"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
@@ -91,6 +94,7 @@ type Mapping struct {
 	pairs       map[string]bool
 	tables      map[string]any
 	unit        *expression.Unit
+	link        sync.Once      // of the unit
 	fields      []string       // names of computed fields, in order of appearance
 	fieldOf     map[string]int // name -> index in fields
 	read        []bool         // by field: another expression reads it
@@ -111,6 +115,7 @@ type Mapping struct {
 	samples     []filter
 	known       knownNames
 	values      []knownValues
+	specials    specials
 }
 
 // rule is one expression for one field.

@@ -113,7 +113,7 @@ func (m *Mapper) noteValues() {
 		if m.judged[i] == nil {
 			continue // it is redacted
 		}
-		if m.plan != nil && m.plan.judged && m.plan.steady[i] {
+		if m.kind != nil && m.kind.judged && m.kind.steady[i] {
 			continue
 		}
 		value, err := v.value.program.Value(m.machine)
@@ -143,8 +143,8 @@ func (m *Mapper) noteValues() {
 			m.unknown = append(m.unknown, Unknown{v.kind, v.name, text})
 		}
 	}
-	if m.plan != nil {
-		m.plan.judged = true
+	if m.kind != nil {
+		m.kind.judged = true
 	}
 }
 

@@ -276,9 +276,6 @@ func (c *Connector) whenStarted(ctx context.Context, end func()) (stop func()) {
 func (f *Fleet) runTenant(ctx context.Context, m *Member, s *settings.Settings) error {
 	end := f.start(ctx)
 	defer end()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
 	f.mu.Lock()
 	c := m.Connector
 	f.mu.Unlock()
@@ -351,9 +348,6 @@ func (f *Fleet) tenantOnce(ctx context.Context, t Tenant) error {
 	}
 	end := f.start(ctx)
 	defer end()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
 	c := f.ConnectorOf(t.Name)
 	if c == nil {
 		var err error
