@@ -58,17 +58,15 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 		event[name+"_state"] = string(f.State)
 		event[name+"_lag_seconds"] = int64(f.Lag(status.Now).Seconds())
 		event[name+"_forwarded"] = f.Forwarded
-		event[name+"_listed"] = f.Listed()
-		event[name+"_delivered"] = f.Delivered()
-		event[name+"_duplicate"] = f.Duplicate()
-		event[name+"_filtered"] = f.Filtered()
+		for what, n := range map[string]int64{"listed": f.Listed(), "delivered": f.Delivered(), "duplicate": f.Duplicate(), "filtered": f.Filtered(),
+			"dead_lettered": f.DeadLettered, "ledger_difference": f.Difference} {
+			if n != 0 { // most are nothing, most of the time
+				event[name+"_"+what] = n
+			}
+		}
 		for as, by := range f.FilteredBy() {
 			event[name+"_filtered_"+fieldName(as)] = by.Records
 			event[name+"_filtered_"+fieldName(as)+"_bytes"] = by.Bytes
-		}
-		event[name+"_dead_lettered"] = f.DeadLettered
-		if f.Difference != 0 {
-			event[name+"_ledger_difference"] = f.Difference
 		}
 		if f.LastError != "" {
 			event[name+"_last_error"] = f.LastError

@@ -135,7 +135,7 @@ type Status struct {
 	Stalled           string       `json:"stalled,omitempty"` // why nothing can be committed or delivered for a while; empty: it can
 	Apart             bool         `json:"apart,omitempty"`   // it shares the work with others, and they are out of reach: nothing is collected here
 	Feeds             []FeedStatus `json:"feeds"`             // one for each partition, in feed order
-	Operations        []Weight     `json:"operations"`        // delivered in the last day, or since the start, the heaviest first
+	Operations        []Weight     `json:"operations"`        // delivered in the last day, the heaviest first
 
 	// Of processes that share the work.
 	Replica  string          `json:"replica,omitempty"` // this one

@@ -13,7 +13,7 @@ import (
 // What was delivered in the last day is counted by operation: it shows what costs, and so what a rule that
 // drops or samples an operation would save.
 
-// Weight is what was delivered of one operation in the last day, or since the start.
+// Weight is what was delivered of one operation in the last day.
 type Weight struct {
 	Operation string `json:"operation"`
 	Events    int64  `json:"events"`
@@ -59,30 +59,83 @@ func (w *weights) add(now time.Time, events [][]byte, refused []load.Refused) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := indexes(refused)
-	hour := now.Unix() / 3600
-	h := &w.hours[hour%int64(len(w.hours))]
-	if h.hour != hour || h.by == nil {
-		*h = weightHour{hour, make(map[string]*Weight)}
-	}
+	h := w.at(now.Unix() / 3600)
 	for i, event := range events {
 		if out[i] {
 			continue
 		}
-		name := operationOf(event)
-		of := h.by[string(name)]
-		if of == nil {
-			key := string(name)
-			if len(h.by) >= mostOperations {
-				key = otherOperation
-			}
-			if of = h.by[key]; of == nil {
-				of = &Weight{Operation: key}
-				h.by[key] = of
-			}
-		}
+		of := h.of(operationOf(event))
 		of.Events++
 		of.Bytes += int64(len(event)) + 1
 	}
+}
+
+// WeightHour is what was delivered in one hour.
+type WeightHour struct {
+	Hour int64    `json:"hour"` // since 1970
+	By   []Weight `json:"by"`
+}
+
+// Weights are those of the last day by hours, to be kept over a restart.
+func (e *Engine) Weights() (list []WeightHour) {
+	w := &e.weights
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.hours {
+		kept := WeightHour{Hour: h.hour}
+		for _, of := range h.by {
+			kept.By = append(kept.By, *of)
+		}
+		if len(kept.By) > 0 {
+			list = append(list, kept)
+		}
+	}
+	return list
+}
+
+// AddWeights adds those that a process before this one kept.
+func (e *Engine) AddWeights(list []WeightHour) {
+	w := &e.weights
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := e.Now().Unix() / 3600
+	for _, kept := range list {
+		if kept.Hour > now || kept.Hour <= now-weightHours {
+			continue
+		}
+		h := w.at(kept.Hour)
+		for _, of := range kept.By {
+			sum := h.of([]byte(of.Operation))
+			sum.Events += of.Events
+			sum.Bytes += of.Bytes
+		}
+	}
+}
+
+// at is an hour, empty if it was another one's place. The caller holds the lock.
+func (w *weights) at(hour int64) *weightHour {
+	h := &w.hours[hour%int64(len(w.hours))]
+	if h.hour != hour || h.by == nil {
+		*h = weightHour{hour, make(map[string]*Weight)}
+	}
+	return h
+}
+
+// of is what an operation weighs, or where there are too many, others.
+func (h *weightHour) of(operation []byte) *Weight {
+	of := h.by[string(operation)]
+	if of != nil {
+		return of
+	}
+	key := string(operation)
+	if len(h.by) >= mostOperations {
+		key = otherOperation
+	}
+	if of = h.by[key]; of == nil {
+		of = &Weight{Operation: key}
+		h.by[key] = of
+	}
+	return of
 }
 
 // lastDay are the operations of the last day, the heaviest first.

@@ -34,3 +34,28 @@ func TestWeights(t *testing.T) {
 		t.Errorf("%d operations, the heaviest %v", len(list), list[0])
 	}
 }
+
+// TestWeightsOverRestarts: another process goes on with what the first had counted; what is older than a day is left out.
+func TestWeightsOverRestarts(t *testing.T) {
+	now := time.Date(2026, 3, 1, 10, 59, 0, 0, time.UTC)
+	engineAt := func(now time.Time) *Engine {
+		e := &Engine{}
+		e.Now = func() time.Time { return now }
+		return e
+	}
+	first := engineAt(now)
+	first.weights.add(now, [][]byte{[]byte(`{"operation":"a"}`)}, nil)
+	kept := first.Weights()
+
+	second := engineAt(now.Add(time.Hour))
+	second.weights.add(now.Add(time.Hour), [][]byte{[]byte(`{"operation":"a"}`), []byte(`{"operation":"b"}`)}, nil)
+	second.AddWeights(kept)
+	if got, want := second.weights.lastDay(second.Now()), []Weight{{"a", 2, 36}, {"b", 1, 18}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	late := engineAt(now.Add(25 * time.Hour))
+	late.AddWeights(kept)
+	if got := late.weights.lastDay(late.Now()); len(got) != 0 {
+		t.Errorf("a day later there is %v", got)
+	}
+}

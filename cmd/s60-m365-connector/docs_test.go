@@ -354,21 +354,6 @@ func TestNamedSettingsExist(t *testing.T) {
 	}
 }
 
-// TestLinks: what a page links to within the repository is there.
-func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
-	for _, page := range pagesOfDocs(t) {
-		for _, m := range link.FindAllStringSubmatch(testkit.Read(t, page), -1) {
-			if strings.Contains(m[1], "://") {
-				continue
-			}
-			if _, err := os.Stat(filepath.Join(Root, filepath.Dir(page), m[1])); err != nil {
-				t.Errorf("%s links to %s, which is not there", page, m[1])
-			}
-		}
-	}
-}
-
 // TestReadmeShowsAnEvent: the event in the README is one that a golden case makes.
 func TestReadmeShowsAnEvent(t *testing.T) {
 	_, text, _ := strings.Cut(testkit.Read(t, "README.md"), "\n## Data format\n")

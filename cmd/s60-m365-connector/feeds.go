@@ -76,10 +76,7 @@ func (f feedsCommand) Run(ctx context.Context, std streams) error {
 	}
 	if f.Ledger {
 		return f.ledger(std.out, func(use func(checkpoint.Entry) error) error {
-			if store == nil {
-				return nil
-			}
-			for entry, err := range store.Ledger("") {
+			for entry, err := range fleet.Ledger(s, store) {
 				if err == nil {
 					err = use(entry)
 				}

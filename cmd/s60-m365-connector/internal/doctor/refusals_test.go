@@ -10,7 +10,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/testkit"
 )
 
-// TestRefusalsAreDocumented holds docs/operations.md to the codes that the
+// TestRefusalsAreDocumented holds docs/messages.md to the codes that the
 // program knows. UPDATE_DOCS=1 writes them.
 func TestRefusalsAreDocumented(t *testing.T) {
 	var want strings.Builder
@@ -18,5 +18,5 @@ func TestRefusalsAreDocumented(t *testing.T) {
 	for _, code := range slices.Sorted(maps.Keys(refusals)) {
 		fmt.Fprintf(&want, "| `AADSTS%d` | %s | %s |\n", code, refusals[code].cause, refusals[code].remedy)
 	}
-	testkit.Hold(t, "operations.md", "refusals: written by TestRefusalsAreDocumented", "end of refusals", want.String())
+	testkit.Hold(t, "messages.md", "refusals: written by TestRefusalsAreDocumented", "end of refusals", want.String())
 }

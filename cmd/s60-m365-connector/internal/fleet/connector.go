@@ -311,6 +311,7 @@ func (c *Connector) run(ctx context.Context) error {
 	defer beside.Wait()
 	defer stop()
 	beside.Go(func() { c.credential.run(ctx) })
+	c.History.weights = c.Engine
 	beside.Go(func() {
 		if err := c.History.run(ctx, historyFile(c.Settings), c.Engine.Status); err != nil {
 			c.Log.Warn("the history of the status page cannot be read or kept: it begins anew with each start", "error", err)

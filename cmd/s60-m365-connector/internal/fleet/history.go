@@ -31,11 +31,18 @@ const (
 // History is a ring of samples. Its zero value is ready for use, by several
 // goroutines.
 type History struct {
-	every time.Duration // between two samples; 0: SampleEvery
+	every   time.Duration // between two samples; 0: SampleEvery
+	weights weights       // kept with the samples; nil: none
 
 	mu      sync.Mutex
 	samples []Sample
 	oldest  int // index of the oldest, once the ring is full
+}
+
+// weights are what was delivered in the last day, by hours; those of an [engine.Engine].
+type weights interface {
+	Weights() []engine.WeightHour
+	AddWeights([]engine.WeightHour)
 }
 
 // Sample is the state of all feeds at one time, in the order of the status,
@@ -115,6 +122,8 @@ func (s Sample) Delivered(feed int) (n int64) {
 type keptHistory struct {
 	At    []int64   `json:"at"` // seconds since 1970
 	Feeds []keptOne `json:"feeds"`
+
+	Operations []engine.WeightHour `json:"operations,omitempty"`
 }
 
 type keptOne struct {
@@ -135,6 +144,9 @@ func (h *History) keep(file string, status engine.Status) error {
 	kept := keptHistory{Feeds: make([]keptOne, len(status.Feeds))}
 	for i, f := range status.Feeds {
 		kept.Feeds[i] = keptOne{Feed: f.Feed, Partition: f.Partition}
+	}
+	if h.weights != nil {
+		kept.Operations = h.weights.Weights()
 	}
 	for _, s := range samples {
 		kept.At = append(kept.At, s.At.Unix())
@@ -174,6 +186,9 @@ func (h *History) load(file string, status engine.Status) error {
 	}
 	if err != nil {
 		return err
+	}
+	if h.weights != nil {
+		h.weights.AddWeights(kept.Operations)
 	}
 	columns := make([]*keptOne, len(status.Feeds))
 	for i, f := range status.Feeds {

@@ -3,12 +3,19 @@ package fleet
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
+
+// keptWeights are operations in place of an engine's.
+type keptWeights []engine.WeightHour
+
+func (k *keptWeights) Weights() []engine.WeightHour        { return *k }
+func (k *keptWeights) AddWeights(list []engine.WeightHour) { *k = append(*k, list...) }
 
 // TestHistoryOverRestarts: what a process before this one sampled is there, of the feeds that
 // there are now, and its counts go on where they were.
@@ -22,7 +29,8 @@ func TestHistoryOverRestarts(t *testing.T) {
 		}
 		return s
 	}
-	var first History
+	hours := keptWeights{{Hour: began.Unix() / 3600, By: []engine.Weight{{Operation: "file-access", Events: 7, Bytes: 700}}}}
+	first := History{weights: &hours}
 	if err := first.load(file, status(0, 0, "a", "b")); err != nil {
 		t.Fatalf("a first start: %v", err)
 	}
@@ -34,9 +42,13 @@ func TestHistoryOverRestarts(t *testing.T) {
 	if _, err := os.Stat(file + ".new"); err == nil {
 		t.Error("the new file is left")
 	}
-	var second History
+	var again keptWeights
+	second := History{weights: &again}
 	if err := second.load(file, status(10*time.Minute, 0, "new", "b")); err != nil {
 		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(again, hours) {
+		t.Errorf("operations are %+v, want %+v", again, hours)
 	}
 	samples := second.Until(SampleOf(status(11*time.Minute, 5, "new", "b")))
 	if len(samples) != 4 {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine/load"
@@ -155,10 +156,24 @@ func (r *replay) flush(ctx context.Context, offset int64) error {
 			return err
 		}
 	}
+	sent := map[string]int64{}
+	for _, letter := range r.batch {
+		sent[letter.Feed]++
+	}
+	for _, f := range refused {
+		if feed := r.batch[f.Index].Feed; sent[feed] > 1 {
+			sent[feed]--
+		} else {
+			delete(sent, feed)
+		}
+	}
 	r.total.Sent, r.total.Refused = r.total.Sent+len(r.batch)-len(refused), r.total.Refused+len(refused)
 	r.batch = r.batch[:0]
 	r.hear()
-	return replaceFile(r.file+sentSuffix, []byte(strconv.FormatInt(offset, 10)+"\n"))
+	if err := replaceFile(r.file+sentSuffix, []byte(strconv.FormatInt(offset, 10)+"\n")); err != nil {
+		return err
+	}
+	return noteReplayed(r.dead.Dir(), time.Now(), sent)
 }
 
 // finish removes what was sent. Lines that cannot be read stay, under the file's first name.

@@ -132,7 +132,21 @@ func TestReplayGoesOn(t *testing.T) {
 		t.Errorf("%d events came twice, more than a batch", twice)
 	}
 	left, _ := os.ReadDir(filepath.Join(state, "deadletter"))
-	if len(left) != 0 {
-		t.Errorf("left: %v", left)
+	if len(left) != 1 || left[0].Name() != replayedFile {
+		t.Errorf("left: %v, want the account of what was replayed", left)
+	}
+	account, err := readReplayed(filepath.Join(state, "deadletter"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent int64
+	for _, e := range account {
+		sent += e.Delivered
+		if _, records := e.Difference(); records != 0 || e.DeadLettered != -e.Delivered {
+			t.Errorf("the account does not add up: %+v", e)
+		}
+	}
+	if sent < int64(len(events)) || sent > int64(len(i.took)) {
+		t.Errorf("the account has %d events, of %d that were sent %d times", sent, len(events), len(i.took))
 	}
 }

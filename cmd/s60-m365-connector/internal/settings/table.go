@@ -57,7 +57,7 @@ var Groups = []Group{
 		{"TOKEN_FILE", Unset, "File that holds the token; read each time it is needed."},
 		{"S60_INGEST_BASE", "https://ingest.secure60.io", "Base URL of the ingest service."},
 		{"S60_COLLECTOR_BASE", Unset, "URL of a Secure60 Collector; used exactly as given, and no token is sent."},
-		{"OUTPUT", Unset, "`nats://` or `tls://[user:password@]host[:4222][,host…]/subject`: a subject of NATS JetStream, see [NATS and Kafka](operations.md#nats-and-kafka). `kafka://` or `kafka+tls://[user:password@]host[:9092][,host…]/topic`: a topic of Kafka. Else a file that events are appended to, one a line, or `-` for standard output."},
+		{"OUTPUT", Unset, "`nats://` or `tls://[user:password@]host[:4222][,host…]/subject`: a subject of NATS JetStream, see [NATS and Kafka](destinations.md#nats-and-kafka). `kafka://` or `kafka+tls://[user:password@]host[:9092][,host…]/topic`: a topic of Kafka. Else a file that events are appended to, one a line, or `-` for standard output."},
 		{"OUTPUT_CREDENTIALS_FILE", Unset, "File with `user:password` on one line, or a `.creds` file of NATS, for `OUTPUT`; read at each connection."},
 		{"DELIVERY_FORMAT", "object", "`object`: one event a request, the documented contract; `array` or `ndjson`: a batch a request."},
 		{"DELIVERY_CONCURRENCY", "auto", "The most requests to the destination at once, from 1 to 256; each tenant's own. `auto`: as many as it takes without slowing down."},

@@ -19,7 +19,7 @@ import (
 
 // This file answers /metrics. Every number is read from the engine's status
 // when it is asked for: there is no second set of books. The names are listed
-// in docs/operations.md, which a test compares with what is served.
+// in docs/metrics.md, which a test compares with what is served.
 //
 // A thousand tenants have half a million numbers. Each is written as it is read: held as
 // the values of a library first, they would take more memory than collecting does.

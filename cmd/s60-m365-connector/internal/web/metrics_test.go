@@ -305,11 +305,11 @@ func ours(families map[string]*dto.MetricFamily) []string {
 	return names
 }
 
-// TestMetricsAreDocumented holds the tables of docs/operations.md and docs/tenants.md
+// TestMetricsAreDocumented holds the tables of docs/metrics.md and docs/tenants.md
 // to what is served.
 func TestMetricsAreDocumented(t *testing.T) {
 	families := gather(t)
-	testkit.Hold(t, "operations.md", "metrics: written by TestMetricsAreDocumented", "end of metrics", metricsTable(families, ours(families)))
+	testkit.Hold(t, "metrics.md", "metrics: written by TestMetricsAreDocumented", "end of metrics", metricsTable(families, ours(families)))
 	many := gatherOf(t, true)
 	added := slices.DeleteFunc(ours(many), func(name string) bool { return families[name] != nil })
 	testkit.Hold(t, "tenants.md", "metrics: written by TestMetricsAreDocumented", "end of metrics", metricsTable(many, added))
@@ -421,7 +421,7 @@ func TestAlerts(t *testing.T) {
 	if err := decoder.Decode(&rules); err != nil {
 		t.Fatal(err)
 	}
-	doc, err := os.ReadFile(filepath.FromSlash("../../../../docs/operations.md"))
+	doc, err := os.ReadFile(filepath.FromSlash("../../../../docs/metrics.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -439,7 +439,7 @@ func TestAlerts(t *testing.T) {
 				}
 			}
 			if !strings.Contains(string(doc), "`"+rule.Alert+"`") {
-				t.Errorf("docs/operations.md does not say what to do about alert %s", rule.Alert)
+				t.Errorf("docs/metrics.md does not say what to do about alert %s", rule.Alert)
 			}
 		}
 	}

@@ -201,7 +201,7 @@ func (f server) mux() *http.ServeMux {
 		// A line an entry, as they are read: there may be many.
 		w.Header().Set("Content-Type", "application/json")
 		separator := "["
-		for e, err := range c.Store.Ledger("") {
+		for e, err := range fleet.Ledger(c.Settings, c.Store) {
 			line, encodingErr := json.Marshal(&e)
 			if err = errors.Join(err, encodingErr); err != nil {
 				if separator == "[" {
