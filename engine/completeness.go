@@ -80,7 +80,7 @@ type dayAccount struct {
 	late       int64
 	difference int64 // of records and items, of windows that were read to their end
 	gaps       []checkpoint.Span
-	gate       string // why it was not read
+	unread     string // why it was not read
 }
 
 // CompletenessEvent is the connector's account of the day (UTC) that begins at from, out of the ledger: a flat
@@ -113,7 +113,7 @@ func (e *Engine) CompletenessEvent(from time.Time) (map[string]any, error) {
 			a = &dayAccount{}
 			accounts[p.feed.Name] = a
 		}
-		a.gate = cmp.Or(a.gate, position.GateReason)
+		a.unread = cmp.Or(a.unread, position.GateReason)
 		if p.feed.Window != nil && position.GateReason == "" {
 			begin := position.Start
 			if begin.Before(from) {
@@ -214,8 +214,8 @@ func (e *Engine) tellDay(from time.Time, accounts map[string]*dayAccount) map[st
 			event[name+"_gaps_seconds"] = int64(missing.Seconds())
 			event[name+"_gap_from"] = a.gaps[0].From.UTC().Format(time.RFC3339)
 		}
-		if a.gate != "" {
-			event[name+"_gate"] = a.gate
+		if a.unread != "" {
+			event[name+"_gate"] = a.unread
 			gated++
 		}
 		all.Add(&a.counts)

@@ -57,7 +57,7 @@ type Embedded struct {
 	life   sync.RWMutex // held for reading by each call, for writing by Close
 	closed atomic.Bool
 
-	readers readers
+	readers lookups
 
 	// commits is held for reading while a commit is applied, for writing by a sweep
 	// from looking at keys until they are gone: no key is swept that a commit has

@@ -137,16 +137,16 @@ func create(d *disk, dir, state string, o Options) error {
 func openState(d *disk, dir, state string, o Options) (*Embedded, error) {
 	mark, err := inspect(d, state)
 	if err != nil {
-		return nil, verdict(dir, err)
+		return nil, unopened(dir, err)
 	}
 	s := newEmbedded(dir, state, o)
 	s.witness.mark = mark
 	s.disk.onSynced = s.witness.manifest
 	if err := s.openDB(); err != nil {
-		return nil, verdict(dir, err)
+		return nil, unopened(dir, err)
 	}
 	if _, err := guard(s, func() (struct{}, error) { return struct{}{}, s.admit(mark) }); err != nil {
-		err = verdict(dir, err)
+		err = unopened(dir, err)
 		if e := s.closeDB(); e != nil {
 			s.opts.Logger.Debug("state store: closing what cannot be used", "error", e)
 		}
@@ -162,8 +162,8 @@ func newEmbedded(dir, state string, o Options) *Embedded {
 	return &Embedded{dir: dir, state: state, opts: o, disk: newDisk(o.FS), stopped: make(chan struct{})}
 }
 
-// verdict decides what an error on opening means.
-func verdict(dir string, err error) error {
+// unopened decides what an error on opening means.
+func unopened(dir string, err error) error {
 	var why *unusable
 	var damage *damageError
 	switch {

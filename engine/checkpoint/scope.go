@@ -16,20 +16,20 @@ import (
 // the process, once, and both do nothing here. Everything else is as the store does it.
 func Scope(store Store, tenant string) Store {
 	sum := sha256.Sum256([]byte("tenant " + tenant))
-	return &scope{store: store, prefix: ScopedFeed(tenant, ""), mask: Key(sum[:len(Key{})])}
+	return &scoped{store: store, prefix: ScopedFeed(tenant, ""), mask: Key(sum[:len(Key{})])}
 }
 
 // ScopedFeed is the name that a tenant's feed has in the store beneath its
 // [Scope]: tenant/feed, the tenant percent-encoded where its name needs it.
 func ScopedFeed(tenant, feed string) string { return url.PathEscape(tenant) + "/" + feed }
 
-type scope struct {
+type scoped struct {
 	store  Store
 	prefix string // of the names of feeds
 	mask   Key    // over keys
 }
 
-func (s *scope) key(k Key) Key {
+func (s *scoped) key(k Key) Key {
 	for i := range k {
 		k[i] ^= s.mask[i]
 	}
@@ -37,12 +37,12 @@ func (s *scope) key(k Key) Key {
 }
 
 // Position implements [Store].
-func (s *scope) Position(feed, partition string) (p Position, ok bool, err error) {
+func (s *scoped) Position(feed, partition string) (p Position, ok bool, err error) {
 	return s.store.Position(s.prefix+feed, partition)
 }
 
 // Positions implements [Store].
-func (s *scope) Positions(prefix string) (map[[2]string]Position, error) {
+func (s *scoped) Positions(prefix string) (map[[2]string]Position, error) {
 	all, err := s.store.Positions(s.prefix + prefix)
 	if err != nil {
 		return nil, err
@@ -55,22 +55,22 @@ func (s *scope) Positions(prefix string) (map[[2]string]Position, error) {
 }
 
 // Object implements [Store].
-func (s *scope) Object(feed, partition, id string) (state []byte, ok bool, err error) {
+func (s *scoped) Object(feed, partition, id string) (state []byte, ok bool, err error) {
 	return s.store.Object(s.prefix+feed, partition, id)
 }
 
 // Objects implements [Store].
-func (s *scope) Objects(feed, partition string) iter.Seq2[Object, error] {
+func (s *scoped) Objects(feed, partition string) iter.Seq2[Object, error] {
 	return s.store.Objects(s.prefix+feed, partition)
 }
 
 // Seen implements [Store].
-func (s *scope) Seen(key Key) (expires time.Time, ok bool, err error) {
+func (s *scoped) Seen(key Key) (expires time.Time, ok bool, err error) {
 	return s.store.Seen(s.key(key))
 }
 
 // Commit implements [Store].
-func (s *scope) Commit(c *Commit) error {
+func (s *scoped) Commit(c *Commit) error {
 	own := *c
 	own.Feed = s.prefix + c.Feed
 	own.Keys = make([]Key, len(c.Keys))
@@ -86,7 +86,7 @@ func (s *scope) Commit(c *Commit) error {
 }
 
 // Ledger implements [Store].
-func (s *scope) Ledger(prefix string) iter.Seq2[Entry, error] {
+func (s *scoped) Ledger(prefix string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for e, err := range s.store.Ledger(s.prefix + prefix) {
 			e.Feed = strings.TrimPrefix(e.Feed, s.prefix)
@@ -98,9 +98,9 @@ func (s *scope) Ledger(prefix string) iter.Seq2[Entry, error] {
 }
 
 // Sweep does nothing: one sweep of the store forgets for all tenants.
-func (s *scope) Sweep(time.Time) error { return nil }
+func (s *scoped) Sweep(time.Time) error { return nil }
 
 // Close does nothing: the store stays open for the other tenants.
-func (s *scope) Close() error { return nil }
+func (s *scoped) Close() error { return nil }
 
-var _ Store = (*scope)(nil)
+var _ Store = (*scoped)(nil)

@@ -21,26 +21,26 @@ func (s *Embedded) Seen(key Key) (expires time.Time, ok bool, err error) {
 	return expires, ok, nil
 }
 
-// readers are iterators for looking up keys. The engine's plain Get leaves out the
+// lookups are iterators for looking up keys. The engine's plain Get leaves out the
 // filters of the lowest level, where nearly all keys are, and so reads a block for
 // each new key; an iterator can be told to use them, but costs more to make than to
 // use. Since it shows the store as of when it was made, it is used again only as long as nothing
 // was committed after.
-type readers struct {
+type lookups struct {
 	db *pebble.DB
 
 	mu   sync.Mutex
-	idle []*reader
+	idle []*lookup
 	age  uint64 // commits so far
 }
 
-type reader struct {
+type lookup struct {
 	it   *pebble.Iterator
 	age  uint64
 	name [1 + len(Key{})]byte
 }
 
-func (r *readers) look(key Key) (expires time.Time, ok bool, err error) {
+func (r *lookups) look(key Key) (expires time.Time, ok bool, err error) {
 	one, err := r.take()
 	if err != nil {
 		return expires, false, err
@@ -61,7 +61,7 @@ func (r *readers) look(key Key) (expires time.Time, ok bool, err error) {
 	return expires, ok, r.give(one)
 }
 
-func (r *readers) take() (*reader, error) {
+func (r *lookups) take() (*lookup, error) {
 	r.mu.Lock()
 	if n := len(r.idle); n > 0 {
 		one := r.idle[n-1]
@@ -78,12 +78,12 @@ func (r *readers) take() (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	one := &reader{it: it, age: age}
+	one := &lookup{it: it, age: age}
 	one.name[0] = keySpace
 	return one, nil
 }
 
-func (r *readers) give(one *reader) error {
+func (r *lookups) give(one *lookup) error {
 	r.mu.Lock()
 	if one.age == r.age {
 		r.idle = append(r.idle, one)
@@ -96,7 +96,7 @@ func (r *readers) give(one *reader) error {
 
 // renew follows each commit: the iterators made before do not show it, and would keep the
 // engine from freeing what it has replaced.
-func (r *readers) renew() {
+func (r *lookups) renew() {
 	r.mu.Lock()
 	old := r.idle
 	r.idle = nil

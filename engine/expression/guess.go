@@ -37,8 +37,8 @@ func either(a, b guess) guess {
 	return guess{scalar, fails}
 }
 
-// answer is a value as a condition.
-func answer(holds, fails bool) guess {
+// truth is a value as a condition.
+func truth(holds, fails bool) guess {
 	if holds {
 		return guess{isTrue, fails}
 	}
@@ -60,7 +60,7 @@ func (a *absence) value(n ast.Node) guess {
 	case *ast.NilNode:
 		return guess{is: isNil}
 	case *ast.BoolNode:
-		return answer(n.Value, false)
+		return truth(n.Value, false)
 	case *ast.IntegerNode, *ast.FloatNode, *ast.StringNode:
 		return guess{is: scalar}
 	case *ast.IdentifierNode:
@@ -351,7 +351,7 @@ func (a *absence) in(n *ast.BinaryNode) guess {
 			literals = literals && (null || isLiteral(element))
 		}
 		if v.is == isNil && literals {
-			return answer(hasNil, v.fails)
+			return truth(hasNil, v.fails)
 		}
 		out.fails = out.fails || !literals
 		return out

@@ -33,7 +33,7 @@ func TestPatience(t *testing.T) {
 	u.Link()
 	slot, _ := u.Slot("text")
 	m := u.NewMachine(nil)
-	m.SetPatience(20 * time.Millisecond)
+	m.SetPatience(time.Millisecond)
 	m.Begin()
 	m.SetText(slot, []byte(strings.Repeat("ab ", 100_000)), false)
 	begun := time.Now()

@@ -142,7 +142,7 @@ func NewClient(options ClientOptions) *Client {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Timeout:       time.Minute,
 		},
-		scopes: map[string]*scope{},
+		scopes: map[string]*scopeToken{},
 	}
 	return c
 }
@@ -250,7 +250,7 @@ func (r *Reader) askToken(ctx context.Context) {
 	defer stop()
 	_, err := r.client.tokens.get(ctx, r.scope)
 	if auth, ok := errors.AsType[*AuthError](err); ok && auth.Temporary {
-		r.trouble(q, verdict{err: err}, since, time.Time{})
+		r.trouble(q, outcome{err: err}, since, time.Time{})
 		q.spent = true
 	}
 	r.client.troubles.ends(q, err)

@@ -21,13 +21,13 @@ import (
 
 // attempt sends the request once. patience is what may still be waited for
 // throttling.
-func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duration) verdict {
+func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duration) outcome {
 	begun := time.Now()
 	throttled, err := r.bucket.wait(ctx, *patience, r.begin, r.end)
 	*patience -= throttled
 	r.stats.waited.Add(int64(throttled))
 	if err != nil {
-		return verdict{err: fmt.Errorf("%s: bucket %s: %w (%v)", q.what, r.bucket.name, err, time.Since(begun).Round(time.Second))}
+		return outcome{err: fmt.Errorf("%s: bucket %s: %w (%v)", q.what, r.bucket.name, err, time.Since(begun).Round(time.Second))}
 	}
 	defer r.end()
 	sent := sync.OnceFunc(r.bucket.sent)
@@ -39,13 +39,13 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 		stop()
 		if err != nil {
 			if auth, ok := errors.AsType[*AuthError](err); ok && auth.Temporary {
-				return verdict{then: definition.ThenRetry, err: err}
+				return outcome{then: definition.ThenRetry, err: err}
 			}
-			return verdict{err: err}
+			return outcome{err: err}
 		}
 	}
 	if may := r.bucket.may; may != nil && !may() {
-		return verdict{err: errMayNot}
+		return outcome{err: errMayNot}
 	}
 	q.token = token
 	v := r.roundTrip(ctx, q, sent)
@@ -56,7 +56,7 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 }
 
 // roundTrip sends the request and takes its answer. sent is called when there is a connection for it.
-func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v verdict) {
+func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v outcome) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var connected atomic.Bool
@@ -66,11 +66,11 @@ func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v verd
 	}})
 	hr, err := http.NewRequestWithContext(traced, q.method, q.url.String(), bytes.NewReader(q.payload))
 	if err != nil {
-		return verdict{err: err}
+		return outcome{err: err}
 	}
 	hr.URL = q.url // as given: what is opaque is not encoded anew
 	if err := checkURL(hr.URL); err != nil {
-		return verdict{err: err}
+		return outcome{err: err}
 	}
 	hr.Header = q.header.Clone()
 	if hr.Header == nil {
@@ -108,7 +108,7 @@ func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v verd
 	if err == nil {
 		v = r.take(q, answered, unpacked)
 	} else {
-		v = verdict{then: definition.ThenRetry, remote: true, err: &brokenError{err: err}}
+		v = outcome{then: definition.ThenRetry, remote: true, err: &brokenError{err: err}}
 	}
 	if _, ours := errors.AsType[*sinkError](v.err); ours {
 		return v
@@ -118,7 +118,7 @@ func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v verd
 		v.err = &brokenError{err: from.failed, at: broken.at}
 	}
 	if _, odd := errors.AsType[*oddError](v.err); is || odd {
-		v = verdict{then: definition.ThenRetry, remote: true, err: fmt.Errorf("%s %s: %w", q.method, place(q.url), v.err)}
+		v = outcome{then: definition.ThenRetry, remote: true, err: fmt.Errorf("%s %s: %w", q.method, place(q.url), v.err)}
 	}
 	if is {
 		v.at = broken.at
@@ -127,15 +127,15 @@ func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v verd
 }
 
 // unanswered judges a request that got no answer.
-func (r *Reader) unanswered(q *request, err error, connected bool) verdict {
+func (r *Reader) unanswered(q *request, err error, connected bool) outcome {
 	if foreign, ok := errors.AsType[*foreignHostError](err); ok {
-		return verdict{err: fmt.Errorf("%s %s: %w", q.method, place(q.url), foreign)}
+		return outcome{err: fmt.Errorf("%s %s: %w", q.method, place(q.url), foreign)}
 	}
 	// url.Error repeats the whole URL, query and all.
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	return verdict{then: definition.ThenRetry, remote: connected,
+	return outcome{then: definition.ThenRetry, remote: connected,
 		err: fmt.Errorf("%s %s: %w", q.method, place(q.url), err)}
 }
 
@@ -153,23 +153,23 @@ func unpack(r *http.Response, from io.Reader) (io.Reader, error) {
 }
 
 // take reads an answer and judges it.
-func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdict {
+func (r *Reader) take(q *request, answered *http.Response, from io.Reader) outcome {
 	if answered.StatusCode < 200 || answered.StatusCode > 299 {
 		a := readAnswer(answered, from, q.token)
 		if q.already != nil {
 			if holds, err := q.already.Bool(a.env()); err == nil && holds {
-				return verdict{}
+				return outcome{}
 			}
 		}
 		then, at, err := r.judge(q, a)
 		if err != nil {
-			return verdict{err: err, answer: a}
+			return outcome{err: err, answer: a}
 		}
 		return r.rule(q, then, at, a)
 	}
 	// Rules that hold for a success decide before a lone record is taken, and
 	// in any case before the page is done.
-	var ruled *verdict
+	var ruled *outcome
 	check := func(envelope []byte) error {
 		fault := bytes.Contains(envelope, []byte(`"error"`))
 		if len(r.feed.Errors) == 0 && r.feed.Licence == nil && r.feed.Fallback == nil && !fault {
@@ -181,7 +181,7 @@ func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdi
 			then = definition.ThenRetry // an error under a success's status
 		}
 		if err != nil {
-			ruled = &verdict{err: err, answer: a}
+			ruled = &outcome{err: err, answer: a}
 			return err
 		}
 		if then != "" {
@@ -202,43 +202,43 @@ func (r *Reader) take(q *request, answered *http.Response, from io.Reader) verdi
 	case ruled != nil:
 		return *ruled
 	case err == nil:
-		return verdict{err: q.done(answered, envelope)}
+		return outcome{err: q.done(answered, envelope)}
 	}
 	if shape, ok := errors.AsType[*shapeError](err); ok {
-		return verdict{err: fmt.Errorf("%s %s: %w", q.method, place(q.url), shape)}
+		return outcome{err: fmt.Errorf("%s %s: %w", q.method, place(q.url), shape)}
 	}
-	return verdict{err: err}
+	return outcome{err: err}
 }
 
 // rule carries out what an answer means.
-func (r *Reader) rule(q *request, then string, at time.Time, a *answer) verdict {
+func (r *Reader) rule(q *request, then string, at time.Time, a *answer) outcome {
 	err := &StatusError{
 		Method: q.method, URL: place(q.url), Status: a.status,
 		Code: a.code(), Message: a.message(), Hint: r.hint(a.status),
 	}
-	v := verdict{then: then, err: err, answer: a, remote: true}
+	v := outcome{then: then, err: err, answer: a, remote: true}
 	switch then {
 	case definition.ThenSkip:
 		// Reasons are counted, so they name the kind and not the item.
-		v = verdict{err: &skipped{reason: strings.TrimSpace(fmt.Sprintf("HTTP %d %s", err.Status, err.Code))}}
+		v = outcome{err: &skipped{reason: strings.TrimSpace(fmt.Sprintf("HTTP %d %s", err.Status, err.Code))}}
 	case definition.ThenGate:
 		g := &Gated{Reason: v.reason(), Err: err}
 		if r.feed.Licence != nil {
 			g.Requires = r.feed.Licence.Requires
 		}
-		v = verdict{err: g}
+		v = outcome{err: g}
 	case definition.ThenResetWindow:
-		v = verdict{err: &ResetWindow{Err: err}}
+		v = outcome{err: &ResetWindow{Err: err}}
 	case definition.ThenSubscribe:
-		v = verdict{err: &Subscribe{Err: err}}
+		v = outcome{err: &Subscribe{Err: err}}
 	case definition.ThenNarrow:
-		v = verdict{err: &Narrow{Page: max(q.deep, 1), Err: err}}
+		v = outcome{err: &Narrow{Page: max(q.deep, 1), Err: err}}
 	case definition.ThenTooEarly:
-		v = verdict{err: &TooEarly{At: at, Err: err}}
+		v = outcome{err: &TooEarly{At: at, Err: err}}
 	case thenFallback:
-		v = verdict{err: &fallenBack{err}}
+		v = outcome{err: &fallenBack{err}}
 	case definition.ThenFail:
-		v = verdict{err: err}
+		v = outcome{err: err}
 	}
 	return v
 }

@@ -54,8 +54,8 @@ type skipped struct{ reason string }
 
 func (e *skipped) Error() string { return e.reason }
 
-// verdict is the outcome of one attempt.
-type verdict struct {
+// outcome is what one attempt came to.
+type outcome struct {
 	then   string // "": taken
 	err    error
 	answer *answer // nil without one
@@ -163,7 +163,7 @@ func (r *Reader) send(ctx context.Context, q *request) (err error) {
 }
 
 // spent is the error of a request whose attempts are used up.
-func (r *Reader) spent(q *request, v verdict, how string) error {
+func (r *Reader) spent(q *request, v outcome, how string) error {
 	q.spent = true
 	err := fmt.Errorf("%w (gave up after %s)", v.err, how)
 	if q.deep > 1 && v.remote || q.deep == 1 && v.tooMuch() && !is[*oddError](v.err) {
@@ -175,14 +175,14 @@ func (r *Reader) spent(q *request, v verdict, how string) error {
 // tooMuch reports whether a failure is one that a first page has when it asks
 // for too much: the service gives up or does not come to an end, as opposed to
 // not being there, or to throttling.
-func (v verdict) tooMuch() bool {
+func (v outcome) tooMuch() bool {
 	if v.answer == nil {
 		return v.remote
 	}
 	return v.then == definition.ThenRetry && v.answer.status != http.StatusBadGateway && v.answer.status != http.StatusServiceUnavailable
 }
 
-func (v verdict) reason() string {
+func (v outcome) reason() string {
 	if s, ok := errors.AsType[*StatusError](v.err); ok {
 		if s.Message != "" {
 			return s.Message
@@ -194,7 +194,7 @@ func (v verdict) reason() string {
 	return v.err.Error()
 }
 
-func (v verdict) retryAfter() (time.Duration, bool) {
+func (v outcome) retryAfter() (time.Duration, bool) {
 	if auth, ok := errors.AsType[*AuthError](v.err); ok && auth.RetryAfter > 0 {
 		return auth.RetryAfter, true
 	}

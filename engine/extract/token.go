@@ -28,12 +28,12 @@ type tokens struct {
 	succeeded sync.Once // for the log: people look for it after the first start
 
 	mu     sync.Mutex
-	scopes map[string]*scope
+	scopes map[string]*scopeToken
 }
 
-// scope is the token of one scope. Whoever holds turn may ask for a new one;
+// scopeToken is the token of one scope. Whoever holds turn may ask for a new one;
 // the others wait for its outcome, so that there is one request at a time.
-type scope struct {
+type scopeToken struct {
 	turn chan struct{}
 
 	mu       sync.Mutex
@@ -52,12 +52,12 @@ const (
 	largestToken    = 64 << 10         // of an answer of the token endpoint
 )
 
-func (t *tokens) scope(name string) *scope {
+func (t *tokens) scope(name string) *scopeToken {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.scopes[name]
 	if s == nil {
-		s = &scope{turn: make(chan struct{}, 1)}
+		s = &scopeToken{turn: make(chan struct{}, 1)}
 		t.scopes[name] = s
 	}
 	return s
@@ -123,7 +123,7 @@ func refusal(err error) bool {
 
 // fresh gives the token if it need not be renewed yet, and how many requests
 // have ended.
-func (s *scope) fresh() (token string, requests int, ok bool) {
+func (s *scopeToken) fresh() (token string, requests int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.token, s.requests, s.token != "" && time.Now().Before(s.renew)

@@ -186,7 +186,7 @@ func named(feeds []string) string {
 }
 
 // trouble notes that an attempt failed and is repeated at next.
-func (r *Reader) trouble(q *request, v verdict, since, next time.Time) {
+func (r *Reader) trouble(q *request, v outcome, since, next time.Time) {
 	host, kind := "", unanswered
 	if q.url != nil {
 		host = q.url.Host

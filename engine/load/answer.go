@@ -22,23 +22,23 @@ const (
 	drainBytes = 64 << 10
 )
 
-// answer is what came of one request.
-type answer struct {
+// reply is what came of one request.
+type reply struct {
 	failure
 	status int    // 0: no answer
 	reason string // for refused and tooLarge: the answer's own words, made printable
 }
 
-func (a answer) retry() bool {
-	return a.verdict == transient || a.verdict == throttled || a.verdict == denied
+func (a reply) retry() bool {
+	return a.class == transient || a.class == throttled || a.class == denied
 }
 
 // post sends the payload once, and says what the answer means. It returns when
 // nothing reads the payload any more.
-func (w *web) post(ctx context.Context, p *payload) answer {
+func (w *web) post(ctx context.Context, p *payload) reply {
 	header, token, err := w.authorize()
 	if err != nil {
-		return answer{failure: failure{verdict: denied, cause: err.Error(), advice: w.deniedAdvice}}
+		return reply{failure: failure{class: denied, cause: err.Error(), advice: w.deniedAdvice}}
 	}
 	attempt, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -65,9 +65,9 @@ func (w *web) post(ctx context.Context, p *payload) answer {
 				t.Renew()
 			}
 			w.patience.Store(int64(min(2*patience, w.timeout)))
-			return answer{failure: failure{verdict: transient, cause: fmt.Sprintf("no answer from %s within %s; it is tried on a new connection", w.target.Host, patience)}}
+			return reply{failure: failure{class: transient, cause: fmt.Sprintf("no answer from %s within %s; it is tried on a new connection", w.target.Host, patience)}}
 		}
-		return answer{failure: failure{verdict: transient, cause: w.describe(attempt, err)}}
+		return reply{failure: failure{class: transient, cause: w.describe(attempt, err)}}
 	}
 	defer response.Body.Close()
 	p.still.Stop()
@@ -118,43 +118,43 @@ func describe(err error) string {
 
 // judge says what an answer means, and reads so much of it that its connection
 // can serve again.
-func (w *web) judge(response *http.Response, token string) answer {
+func (w *web) judge(response *http.Response, token string) reply {
 	status := response.StatusCode
-	a := answer{status: status}
+	a := reply{status: status}
 	switch {
 	case status >= 200 && status < 300 && isPage(response):
-		a.verdict, a.reason = misplaced, "an HTML page instead of an answer"
+		a.class, a.reason = misplaced, "an HTML page instead of an answer"
 	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusGone:
-		a.verdict = misplaced
+		a.class = misplaced
 	case status >= 200 && status < 300:
-		a.verdict = accepted
+		a.class = accepted
 	case status >= 300 && status < 400:
-		a.verdict = denied
+		a.class = denied
 		a.cause = fmt.Sprintf("it answers HTTP %d, a redirect%s, and redirects are not followed", status, elsewhere(response))
 		a.advice = w.movedAdvice
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		a.verdict = denied
+		a.class = denied
 		a.cause = "it refuses access, HTTP " + describeStatus(status)
 		a.advice = w.deniedAdvice
 	case status == http.StatusTooManyRequests:
-		a.verdict = throttled
+		a.class = throttled
 	case status == http.StatusRequestTimeout || status >= 500:
-		a.verdict = transient
+		a.class = transient
 	case status == http.StatusRequestEntityTooLarge:
-		a.verdict = tooLarge
+		a.class = tooLarge
 	default:
-		a.verdict = refused
+		a.class = refused
 	}
 	if a.retry() {
 		a.after, _ = transport.RetryAfter(response.Header, time.Now())
 		if a.after > 0 && status == http.StatusServiceUnavailable {
-			a.verdict = throttled
+			a.class = throttled
 		}
 		if a.cause == "" {
 			a.cause = "it answers HTTP " + describeStatus(status)
 		}
 	}
-	if a.verdict == tooLarge || a.verdict == refused || a.verdict == misplaced {
+	if a.class == tooLarge || a.class == refused || a.class == misplaced {
 		a.reason = cmp.Or(a.reason, reason(response.Body, token), http.StatusText(status), "no reason given")
 	}
 	io.Copy(io.Discard, io.LimitReader(response.Body, drainBytes)) // a failure costs the connection, no more
@@ -162,13 +162,13 @@ func (w *web) judge(response *http.Response, token string) answer {
 }
 
 // wrongAddress is the answer of a destination that is not there.
-func (w *web) wrongAddress(a answer) answer {
+func (w *web) wrongAddress(a reply) reply {
 	what := "HTTP " + describeStatus(a.status)
 	if a.status < 300 {
 		what = fmt.Sprintf("HTTP %d and a page for people", a.status)
 	}
 	a.failure = failure{
-		verdict: denied, advice: w.addressAdvice, took: a.took,
+		class: denied, advice: w.addressAdvice, took: a.took,
 		cause: "nothing takes events at its address: it answers " + what,
 	}
 	return a

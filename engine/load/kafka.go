@@ -127,7 +127,7 @@ func (k *kafka) send(ctx context.Context, batch Batch, left []int, settle func(i
 	if k.client == nil {
 		client, err := k.newClient()
 		if err != nil {
-			return failure{verdict: transient, cause: transport.OneLine(err.Error(), 0)}
+			return failure{class: transient, cause: transport.OneLine(err.Error(), 0)}
 		}
 		k.client = client
 	}
@@ -177,7 +177,7 @@ func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle f
 		case errors.Is(a.err, kerr.MessageTooLarge), errors.Is(a.err, kerr.RecordListTooLarge), errors.Is(a.err, kerr.InvalidRecord):
 			refused = append(refused, a.event)
 			reason = transport.OneLine(a.err.Error(), 0)
-		case failed.verdict != denied:
+		case failed.class != denied:
 			failed = k.judge(a.err)
 		}
 	}
@@ -187,7 +187,7 @@ func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle f
 	for range early {
 		take(<-answers)
 	}
-	if failed.verdict != accepted {
+	if failed.class != accepted {
 		return failed, false
 	}
 	k.client.Flush(ctx) // if it gives up, answers are missing
@@ -205,7 +205,7 @@ func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle f
 	}
 	middle := len(refused) / 2
 	for _, half := range [][]int{refused[:middle], refused[middle:]} {
-		if failed.verdict != accepted || len(half) == 0 {
+		if failed.class != accepted || len(half) == 0 {
 			continue
 		}
 		if failed, whole = k.produce(ctx, batch, half, settle); !whole {
@@ -218,7 +218,7 @@ func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle f
 // judge says what it means that a record was not written.
 func (k *kafka) judge(err error) failure {
 	topic := k.config.Address.Name
-	f := failure{verdict: transient, cause: describe(err)}
+	f := failure{class: transient, cause: describe(err)}
 	if said, is := errors.AsType[*kerr.Error](err); is {
 		f.cause = fmt.Sprintf("topic %s: %s", topic, strings.TrimSuffix(said.Error(), "."))
 	}
@@ -229,13 +229,13 @@ func (k *kafka) judge(err error) failure {
 			f.cause += ": " + *lost
 		}
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.InvalidTopicException):
-		f.verdict = denied
+		f.class = denied
 		f.advice = fmt.Sprintf("Create the topic: kafka-topics.sh --create --topic %s", topic)
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
-		f.verdict = denied
+		f.class = denied
 		f.advice = fmt.Sprintf("Let the user Describe and Write topic %s, and, if the brokers are older than 3.0, do IdempotentWrite on the cluster", topic)
 	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.UnsupportedSaslMechanism), errors.Is(err, kerr.IllegalSaslState), errors.Is(err, errCredentials):
-		f.verdict = denied
+		f.class = denied
 		f.advice = credentialsAdvice
 	case errors.Is(err, io.EOF):
 		f.cause = "the broker closes the connection, as it does when it wants TLS (kafka+tls://), or a user"

@@ -26,9 +26,9 @@ const writeGrace = time.Second
 
 // lines delivers events as lines to something local, one batch at a time.
 type lines struct {
-	kind string
-	log  *slog.Logger
-	gate *gate
+	kind    string
+	log     *slog.Logger
+	breaker *breaker
 	// write gives how much of p is there to stay, and why not all of it is.
 	write func(p []byte) (int, error)
 	close func() error
@@ -42,12 +42,12 @@ type lines struct {
 
 func newLines(config Config, write func([]byte) (int, error), close func() error) *lines {
 	return &lines{
-		kind:  config.Kind,
-		log:   config.Logger,
-		gate:  newGate(config),
-		write: write,
-		close: close,
-		turn:  make(chan struct{}, 1),
+		kind:    config.Kind,
+		log:     config.Logger,
+		breaker: newBreaker(config),
+		write:   write,
+		close:   close,
+		turn:    make(chan struct{}, 1),
 	}
 }
 
@@ -67,7 +67,7 @@ func (l *lines) Close() error {
 }
 
 func (l *lines) State() State {
-	state := l.gate.state()
+	state := l.breaker.state()
 	state.InFlight = int(l.inFlight.Load())
 	state.Requests, state.Retries = l.requests.Load(), l.retries.Load()
 	state.Events = l.events.Load()
@@ -94,7 +94,7 @@ func (l *lines) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 	l.buffer = appendLines(l.buffer, events)
 
 	rest := l.buffer
-	own := transport.NewDelays(l.gate.retry.Initial, l.gate.retry.Max, 0.5)
+	own := transport.NewDelays(l.breaker.retry.Initial, l.breaker.retry.Max, 0.5)
 	for {
 		n, wait, err := l.attempt(ctx, rest, own)
 		if errors.Is(err, errUnderWay) {
@@ -130,7 +130,7 @@ var errUnderWay = errors.New("the write is still under way")
 
 // attempt writes once. The error ends the delivery.
 func (l *lines) attempt(ctx context.Context, p []byte, own *transport.Delays) (n int, wait time.Duration, err error) {
-	probe, err := l.gate.enter(ctx)
+	probe, err := l.breaker.enter(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -155,7 +155,7 @@ func (l *lines) attempt(ctx context.Context, p []byte, own *transport.Delays) (n
 		select {
 		case r = <-done:
 		case <-time.After(writeGrace):
-			l.gate.leave(probe)
+			l.breaker.leave(probe)
 			go func() {
 				r := <-done
 				l.torn = breaksLine(p[:r.n])
@@ -167,12 +167,12 @@ func (l *lines) attempt(ctx context.Context, p []byte, own *transport.Delays) (n
 	l.log.Debug("Delivery attempt", "destination", l.kind, "bytes", len(p), "written", r.n, "cause", r.err)
 	switch {
 	case r.err == nil:
-		l.gate.pass(probe)
+		l.breaker.pass(probe)
 	case errors.Is(r.err, syscall.EPIPE), errors.Is(r.err, fs.ErrClosed):
-		l.gate.leave(probe)
+		l.breaker.leave(probe)
 		return r.n, 0, fmt.Errorf("deliver to %s: %w", l.kind, r.err)
 	default:
-		wait = l.gate.fail(probe, failure{verdict: transient, cause: r.err.Error()}, own)
+		wait = l.breaker.fail(probe, failure{class: transient, cause: r.err.Error()}, own)
 	}
 	return r.n, wait, nil
 }

@@ -103,7 +103,7 @@ func (n *jetStream) connect(ctx context.Context) (*natsSession, failure) {
 	known, err := n.config.credentials()
 	switch {
 	case err != nil:
-		return nil, failure{verdict: denied, cause: err.Error(), advice: credentialsAdvice}
+		return nil, failure{class: denied, cause: err.Error(), advice: credentialsAdvice}
 	case known.file != nil:
 		options = append(options, nats.UserCredentialBytes(known.file))
 	case known.user != "":
@@ -118,11 +118,11 @@ func (n *jetStream) connect(ctx context.Context) (*natsSession, failure) {
 	case err == nil:
 		return session, failure{}
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
-		return nil, failure{verdict: denied, cause: "it refuses access: " + transport.OneLine(err.Error(), 0), advice: credentialsAdvice}
+		return nil, failure{class: denied, cause: "it refuses access: " + transport.OneLine(err.Error(), 0), advice: credentialsAdvice}
 	case errors.Is(err, nats.ErrNoServers) && dialer.err != nil:
 		err = dialer.err // which the client leaves out
 	}
-	return nil, failure{verdict: transient, cause: "no connection: " + describe(err)}
+	return nil, failure{class: transient, cause: "no connection: " + describe(err)}
 }
 
 // natsDialer makes connections until ctx ends, and those that wait for the
@@ -166,7 +166,7 @@ func (n *jetStream) publish(ctx context.Context, session *natsSession, batch Bat
 	stall := time.NewTimer(patience)
 	defer stall.Stop()
 	for {
-		for failed.verdict == accepted && len(left) > 0 && len(pending) < natsPending {
+		for failed.class == accepted && len(left) > 0 && len(pending) < natsPending {
 			event := left[0]
 			ack, err := session.js.PublishMsgAsync(n.message(batch, event), jetstream.WithRetryAttempts(0))
 			switch {
@@ -193,7 +193,7 @@ func (n *jetStream) publish(ctx context.Context, session *natsSession, batch Bat
 		case is && tooLarge.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum:
 			settle(oldest.event, fmt.Sprintf("the event has %d bytes: %s (max_msg_size of the stream)", len(batch.Events[oldest.event]), transport.OneLine(tooLarge.Description, 0)))
 		default:
-			if failed.verdict == accepted {
+			if failed.class == accepted {
 				failed = n.judge(ctx, session, err)
 			}
 			continue
@@ -254,13 +254,13 @@ func (s *natsSession) await(ctx context.Context, ack jetstream.PubAckFuture, sta
 // judge says what it means that a message was not acknowledged.
 func (n *jetStream) judge(ctx context.Context, session *natsSession, err error) failure {
 	subject := n.config.Address.Name
-	f := failure{verdict: transient, cause: transport.OneLine(err.Error(), 0)}
+	f := failure{class: transient, cause: transport.OneLine(err.Error(), 0)}
 	api, is := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case errors.Is(err, jetstream.ErrNoStreamResponse):
 		return n.missing(ctx, session)
 	case errors.Is(err, nats.ErrPermissionViolation):
-		f.verdict = denied
+		f.class = denied
 		f.advice = fmt.Sprintf("Let the user publish to %s, and subscribe to _INBOX.>", subject)
 	case errors.Is(err, errNATSClosed):
 		if last := session.conn.LastError(); last != nil {
@@ -271,7 +271,7 @@ func (n *jetStream) judge(ctx context.Context, session *natsSession, err error) 
 	case is:
 		f.cause = fmt.Sprintf("the stream of subject %s does not take messages: %s (%d)", subject, transport.OneLine(api.Description, 0), api.ErrorCode)
 		if api.Code >= 400 && api.Code < 500 {
-			f.verdict = denied
+			f.class = denied
 			f.advice = "Correct the configuration of the stream"
 		}
 	}
@@ -287,17 +287,17 @@ func (n *jetStream) missing(ctx context.Context, session *natsSession) failure {
 	name, err := session.js.StreamNameBySubject(lookup, subject)
 	switch {
 	case err == nil:
-		return failure{verdict: transient, cause: fmt.Sprintf("stream %s does not answer", name)}
+		return failure{class: transient, cause: fmt.Sprintf("stream %s does not answer", name)}
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return failure{
-			verdict: denied, cause: "no stream holds the subject " + subject,
+			class: denied, cause: "no stream holds the subject " + subject,
 			advice: fmt.Sprintf("Create one: nats stream add EVENTS --subjects %s", subject),
 		}
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return failure{
-			verdict: denied, cause: "the server, or the account of the user, has no JetStream",
+			class: denied, cause: "the server, or the account of the user, has no JetStream",
 			advice: "Enable it, and create a stream that holds the subject " + subject,
 		}
 	}
-	return failure{verdict: transient, cause: fmt.Sprintf("no stream answers for the subject %s, and none can be looked up: %s", subject, transport.OneLine(err.Error(), 0))}
+	return failure{class: transient, cause: fmt.Sprintf("no stream answers for the subject %s, and none can be looked up: %s", subject, transport.OneLine(err.Error(), 0))}
 }

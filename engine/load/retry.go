@@ -35,26 +35,26 @@ func (r Retry) withDefaults() Retry {
 	return r
 }
 
-// verdict is what an attempt came to.
-type verdict int
+// class is what an attempt came to.
+type class int
 
 const (
-	accepted  verdict = iota
-	transient         // a fault that passes: 408, 5xx, network, a full disk
-	throttled         // 429
-	denied            // needs a person: 401, 403, a redirect, no token, the wrong address
-	tooLarge          // 413
-	refused           // any other 4xx
-	misplaced         // 404, 405, 410 or a page for people: of the event, or of the address?
+	accepted  class = iota
+	transient       // a fault that passes: 408, 5xx, network, a full disk
+	throttled       // 429
+	denied          // needs a person: 401, 403, a redirect, no token, the wrong address
+	tooLarge        // 413
+	refused         // any other 4xx
+	misplaced       // 404, 405, 410 or a page for people: of the event, or of the address?
 )
 
 // failure is an attempt that has to be made again.
 type failure struct {
-	verdict verdict       // transient, throttled or denied
-	cause   string        // for a person; holds nothing of a token, an event or an answer's body
-	advice  string        // for denied: what to do
-	after   time.Duration // what the destination asked for; 0: nothing
-	took    time.Duration // the attempt
+	class  class         // transient, throttled or denied
+	cause  string        // for a person; holds nothing of a token, an event or an answer's body
+	advice string        // for denied: what to do
+	after  time.Duration // what the destination asked for; 0: nothing
+	took   time.Duration // the attempt
 }
 
 const (
@@ -70,37 +70,37 @@ const (
 	shortestWait = 50 * time.Millisecond
 )
 
-// gate decides when the next attempt may be made, and tells of changes in the
+// breaker decides when the next attempt may be made, and tells of changes in the
 // destination's state.
 //
-// It is open while the destination takes events; a request that fails then waits
+// It is closed while the destination takes events; a request that fails then waits
 // on its own. When the destination is down, throttles or refuses the
-// credentials, the gate closes: everything waits, and one attempt at a time,
-// first come first served, finds out whether it may open again. So a
+// credentials, the breaker opens: everything waits, and one attempt at a time,
+// first come first served, finds out whether it may close again. So a
 // destination in trouble sees one request for each delay, whatever the
 // concurrency, and an event that alone makes it fail cannot hold up the others.
-type gate struct {
+type breaker struct {
 	name  string
 	log   *slog.Logger
 	retry Retry
 	probe chan struct{} // holds one token while somebody is the one to try
 
 	mu       sync.Mutex
-	opened   chan struct{} // not nil: closed gate; the channel is closed when it opens
-	reopen   time.Time     // when a closed gate may be tried
+	flows    chan struct{} // not nil: the breaker is open; the channel is closed when it closes
+	tryAt    time.Time     // when an open breaker may be tried
 	fast     *transport.Delays
 	throttle *transport.Delays // of 429s in a row that do not say how long
 	slow     *transport.Delays
 	failures int // in a row
 	since    time.Time
-	told     verdict // the state that was last logged: accepted, transient or denied
+	told     class   // the state that was last logged: accepted, transient or denied
 	last     failure // the last attempt, if it failed
 	next     time.Time
 	waits    *time.Timer // until the trouble has lasted long enough to be told
 }
 
-func newGate(config Config) *gate {
-	return &gate{
+func newBreaker(config Config) *breaker {
+	return &breaker{
 		name:  config.Kind,
 		log:   config.Logger,
 		retry: config.Retry,
@@ -114,43 +114,43 @@ func newGate(config Config) *gate {
 
 // enter waits until an attempt may be made. Each enter that gives no error is
 // followed by one of pass, fail and leave, with the same probe.
-func (g *gate) enter(ctx context.Context) (probe bool, err error) {
+func (b *breaker) enter(ctx context.Context) (probe bool, err error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}
-		g.mu.Lock()
-		opened := g.opened
-		g.mu.Unlock()
-		if opened == nil {
+		b.mu.Lock()
+		flows := b.flows
+		b.mu.Unlock()
+		if flows == nil {
 			return false, nil
 		}
 		select {
-		case g.probe <- struct{}{}:
-		case <-opened:
+		case b.probe <- struct{}{}:
+		case <-flows:
 			continue
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
-		ready, err := g.awaitReopen(ctx, opened)
+		ready, err := b.awaitTry(ctx, flows)
 		if ready {
 			return true, nil
 		}
-		<-g.probe
+		<-b.probe
 		if err != nil {
 			return false, err
 		}
 	}
 }
 
-// awaitReopen waits until the closed gate may be tried, or was opened, which gives
+// awaitTry waits until the open breaker may be tried, or was closed, which gives
 // false.
-func (g *gate) awaitReopen(ctx context.Context, opened chan struct{}) (ready bool, err error) {
+func (b *breaker) awaitTry(ctx context.Context, flows chan struct{}) (ready bool, err error) {
 	for {
-		g.mu.Lock()
-		current, wait := g.opened, time.Until(g.reopen)
-		g.mu.Unlock()
-		if current != opened {
+		b.mu.Lock()
+		current, wait := b.flows, time.Until(b.tryAt)
+		b.mu.Unlock()
+		if current != flows {
 			return false, nil
 		}
 		// The time may have been put off meanwhile: it is looked at again.
@@ -164,69 +164,69 @@ func (g *gate) awaitReopen(ctx context.Context, opened chan struct{}) (ready boo
 }
 
 // leave ends an attempt that came to nothing because its caller gave up.
-func (g *gate) leave(probe bool) {
+func (b *breaker) leave(probe bool) {
 	if probe {
-		<-g.probe
+		<-b.probe
 	}
 }
 
 // pass ends an attempt that the destination answered as a working one does.
-func (g *gate) pass(probe bool) {
-	g.mu.Lock()
-	// Answers to requests that were under way when the gate closed do not open
+func (b *breaker) pass(probe bool) {
+	b.mu.Lock()
+	// Answers to requests that were under way when the breaker opened do not close
 	// it: only who was let through since then knows.
-	if g.opened == nil || probe {
-		g.failures, g.last = 0, failure{}
-		if g.waits != nil {
-			g.waits.Stop()
-			g.waits = nil
+	if b.flows == nil || probe {
+		b.failures, b.last = 0, failure{}
+		if b.waits != nil {
+			b.waits.Stop()
+			b.waits = nil
 		}
-		if g.opened != nil {
-			close(g.opened)
-			g.opened = nil
+		if b.flows != nil {
+			close(b.flows)
+			b.flows = nil
 		}
-		g.fast.Reset()
-		g.throttle.Reset()
-		g.slow.Reset()
-		if g.told != accepted {
-			g.told = accepted
-			g.log.Info(fmt.Sprintf("Destination %s is back after %s", g.name, time.Since(g.since).Round(time.Second)))
+		b.fast.Reset()
+		b.throttle.Reset()
+		b.slow.Reset()
+		if b.told != accepted {
+			b.told = accepted
+			b.log.Info(fmt.Sprintf("Destination %s is back after %s", b.name, time.Since(b.since).Round(time.Second)))
 		}
 	}
-	g.mu.Unlock()
-	g.leave(probe)
+	b.mu.Unlock()
+	b.leave(probe)
 }
 
-// fail ends a failed attempt. When the gate stays open, own says how long the
+// fail ends a failed attempt. When the breaker stays closed, own says how long the
 // request is to wait before its next attempt; otherwise it is 0 and enter does the waiting.
-func (g *gate) fail(probe bool, f failure, own *transport.Delays) (wait time.Duration) {
-	g.mu.Lock()
+func (b *breaker) fail(probe bool, f failure, own *transport.Delays) (wait time.Duration) {
+	b.mu.Lock()
 	defer func() {
-		g.mu.Unlock()
-		g.leave(probe)
+		b.mu.Unlock()
+		b.leave(probe)
 	}()
-	if g.failures == 0 {
-		g.since = time.Now().Add(-f.took)
+	if b.failures == 0 {
+		b.since = time.Now().Add(-f.took)
 	}
-	g.failures++
-	g.last = f
+	b.failures++
+	b.last = f
 
-	closed := g.opened != nil
+	open := b.flows != nil
 	switch {
-	case closed && !probe:
-		// It was under way when the gate closed: it says nothing new, unless
-		// that it has to stay closed for longer.
-		if f.verdict == denied && g.told != denied {
-			f.after = max(f.after, g.slow.Next())
+	case open && !probe:
+		// It was under way when the breaker opened: it says nothing new, unless
+		// that it has to stay open for longer.
+		if f.class == denied && b.told != denied {
+			f.after = max(f.after, b.slow.Next())
 		}
 		wait = f.after
-	case f.verdict == denied:
-		wait = max(f.after, g.slow.Next())
-	case closed || f.verdict == throttled || g.failures >= failuresUntilDown:
-		series := g.fast
-		if f.verdict == throttled { // a sign of life: what comes after it begins anew
-			series = g.throttle
-			g.fast.Reset()
+	case f.class == denied:
+		wait = max(f.after, b.slow.Next())
+	case open || f.class == throttled || b.failures >= failuresUntilDown:
+		series := b.fast
+		if f.class == throttled { // a sign of life: what comes after it begins anew
+			series = b.throttle
+			b.fast.Reset()
 		}
 		wait = series.Next()
 		if f.after > 0 {
@@ -234,50 +234,50 @@ func (g *gate) fail(probe bool, f failure, own *transport.Delays) (wait time.Dur
 		}
 	default:
 		wait = max(f.after, own.Next())
-		g.next = time.Now().Add(wait)
-		g.tell(f, wait)
+		b.next = time.Now().Add(wait)
+		b.tell(f, wait)
 		return wait
 	}
-	if !closed {
-		g.opened = make(chan struct{})
+	if !open {
+		b.flows = make(chan struct{})
 	}
-	if at := time.Now().Add(wait); at.After(g.reopen) {
-		g.reopen = at
+	if at := time.Now().Add(wait); at.After(b.tryAt) {
+		b.tryAt = at
 	}
-	g.next = g.reopen
-	g.tell(f, wait)
+	b.next = b.tryAt
+	b.tell(f, wait)
 	return 0
 }
 
 // tell logs a change of state, once.
-func (g *gate) tell(f failure, wait time.Duration) {
+func (b *breaker) tell(f failure, wait time.Duration) {
 	switch {
-	case f.verdict == denied && g.told != denied:
-		g.told = denied
-		g.log.Error(fmt.Sprintf("Destination %s: %s. Delivery has stopped; nothing is lost. %s. It is tried again by itself after %s to %s",
-			g.name, f.cause, f.advice, g.retry.SlowInitial, g.retry.SlowMax))
-	case g.told == accepted && (g.failures >= failuresUntilDown || wait >= longWait || time.Since(g.since) >= longTrouble):
-		g.told = transient
-		next := max(time.Until(g.next), 0).Round(100 * time.Millisecond)
-		g.log.Warn(fmt.Sprintf("Destination %s does not take events: %s. It is tried until it does, next in %v; nothing is lost", g.name, f.cause, next))
-	case g.told == accepted && g.waits == nil:
-		g.waits = time.AfterFunc(time.Until(g.since.Add(longTrouble)), g.tellLater)
+	case f.class == denied && b.told != denied:
+		b.told = denied
+		b.log.Error(fmt.Sprintf("Destination %s: %s. Delivery has stopped; nothing is lost. %s. It is tried again by itself after %s to %s",
+			b.name, f.cause, f.advice, b.retry.SlowInitial, b.retry.SlowMax))
+	case b.told == accepted && (b.failures >= failuresUntilDown || wait >= longWait || time.Since(b.since) >= longTrouble):
+		b.told = transient
+		next := max(time.Until(b.next), 0).Round(100 * time.Millisecond)
+		b.log.Warn(fmt.Sprintf("Destination %s does not take events: %s. It is tried until it does, next in %v; nothing is lost", b.name, f.cause, next))
+	case b.told == accepted && b.waits == nil:
+		b.waits = time.AfterFunc(time.Until(b.since.Add(longTrouble)), b.tellLater)
 	}
 }
 
 // tellLater tells of trouble that has lasted, while the next attempt is still awaited.
-func (g *gate) tellLater() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.waits = nil; g.failures > 0 {
-		g.tell(g.last, 0)
+func (b *breaker) tellLater() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waits = nil; b.failures > 0 {
+		b.tell(b.last, 0)
 	}
 }
 
 // state is what the last attempt says of the destination's. The counts are not
-// the gate's.
-func (g *gate) state() State {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return State{OK: g.last.verdict == accepted, LastError: g.last.cause, Advice: g.last.advice}
+// the breaker's.
+func (b *breaker) state() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return State{OK: b.last.class == accepted, LastError: b.last.cause, Advice: b.last.advice}
 }

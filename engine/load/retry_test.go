@@ -12,13 +12,13 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
-func testGate(t *testing.T) (*gate, *logs) {
+func testGate(t *testing.T) (*breaker, *logs) {
 	logs, logger := newLogs(t)
-	return newGate(Config{Kind: "ingest", Logger: logger, Retry: Retry{}.withDefaults()}), logs
+	return newBreaker(Config{Kind: "ingest", Logger: logger, Retry: Retry{}.withDefaults()}), logs
 }
 
 // attempts makes n attempts that fail, and gives how long each was waited for.
-func attempts(t *testing.T, g *gate, n int, f failure) (waits []time.Duration) {
+func attempts(t *testing.T, g *breaker, n int, f failure) (waits []time.Duration) {
 	own := transport.NewDelays(g.retry.Initial, g.retry.Max, 0.5)
 	for range n {
 		start := time.Now()
@@ -43,9 +43,9 @@ func TestDelaysGrowToTheirCap(t *testing.T) {
 		failure    failure
 		first, cap time.Duration
 	}{
-		{"down", failure{verdict: transient, cause: "x"}, 500 * time.Millisecond, 15 * time.Second},
-		{"throttled", failure{verdict: throttled, cause: "x"}, 500 * time.Millisecond, 15 * time.Second},
-		{"denied", failure{verdict: denied, cause: "x"}, 30 * time.Second, 5 * time.Minute},
+		{"down", failure{class: transient, cause: "x"}, 500 * time.Millisecond, 15 * time.Second},
+		{"throttled", failure{class: throttled, cause: "x"}, 500 * time.Millisecond, 15 * time.Second},
+		{"denied", failure{class: denied, cause: "x"}, 30 * time.Second, 5 * time.Minute},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestDelaysGrowToTheirCap(t *testing.T) {
 						late += wait
 					}
 				}
-				// A gate that closes at once makes the second attempt wait.
+				// A breaker that opens at once makes the second attempt wait.
 				if first := cmp.Or(waits[0], waits[1]); first < test.first/2 || first > 3*test.first/2 {
 					t.Errorf("the first wait is %s, want about %s", first, test.first)
 				}
@@ -77,7 +77,7 @@ func TestRetryAfterDecides(t *testing.T) {
 	for _, after := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			g, _ := testGate(t)
-			for i, wait := range attempts(t, g, 5, failure{verdict: throttled, cause: "x", after: after})[1:] {
+			for i, wait := range attempts(t, g, 5, failure{class: throttled, cause: "x", after: after})[1:] {
 				if wait != after {
 					t.Errorf("wait %d is %s, want %s", i, wait, after)
 				}
@@ -111,7 +111,7 @@ func TestGateLetsOneTry(t *testing.T) {
 						g.pass(probe)
 						return
 					}
-					if wait := g.fail(probe, failure{verdict: transient, cause: "down"}, own); wait > 0 {
+					if wait := g.fail(probe, failure{class: transient, cause: "down"}, own); wait > 0 {
 						transport.Sleep(t.Context(), wait)
 					}
 				}
@@ -135,7 +135,7 @@ func TestTroubleIsToldWhileAnAttemptLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, logs := testGate(t)
 		start := time.Now()
-		attempts(t, g, 1, failure{verdict: transient, cause: "reset"})
+		attempts(t, g, 1, failure{class: transient, cause: "reset"})
 		time.Sleep(time.Until(start.Add(longTrouble - time.Millisecond)))
 		if logs.count("level=WARN") != 0 {
 			t.Errorf("told too soon:\n%s", logs)
@@ -156,7 +156,7 @@ func TestSingleFailuresAreQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, logs := testGate(t)
 		for range 100 {
-			attempts(t, g, failuresUntilDown-1, failure{verdict: transient, cause: "x"})
+			attempts(t, g, failuresUntilDown-1, failure{class: transient, cause: "x"})
 			probe, err := g.enter(t.Context())
 			if err != nil || probe {
 				t.Fatalf("enter: %t, %v", probe, err)
@@ -173,11 +173,11 @@ func TestSingleFailuresAreQuiet(t *testing.T) {
 func TestLongWaitIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, logs := testGate(t)
-		attempts(t, g, 1, failure{verdict: throttled, cause: "slow down", after: time.Second})
+		attempts(t, g, 1, failure{class: throttled, cause: "slow down", after: time.Second})
 		if logs.String() != "" {
 			t.Errorf("log:\n%s", logs)
 		}
-		attempts(t, g, 1, failure{verdict: throttled, cause: "slow down", after: time.Minute})
+		attempts(t, g, 1, failure{class: throttled, cause: "slow down", after: time.Minute})
 		if logs.count("level=WARN", "slow down") != 1 {
 			t.Errorf("log:\n%s", logs)
 		}
@@ -189,12 +189,12 @@ func TestLongWaitIsTold(t *testing.T) {
 func TestDeniedAfterAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, logs := testGate(t)
-		attempts(t, g, 5, failure{verdict: transient, cause: "down"})
-		attempts(t, g, 5, failure{verdict: denied, cause: "no", advice: "Ask"})
+		attempts(t, g, 5, failure{class: transient, cause: "down"})
+		attempts(t, g, 5, failure{class: denied, cause: "no", advice: "Ask"})
 		if got := g.state(); got != (State{LastError: "no", Advice: "Ask"}) {
 			t.Errorf("state: %+v", got)
 		}
-		attempts(t, g, 5, failure{verdict: transient, cause: "down"})
+		attempts(t, g, 5, failure{class: transient, cause: "down"})
 		probe, err := g.enter(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -213,7 +213,7 @@ func TestDeniedAfterAnOutage(t *testing.T) {
 func TestProbeIsHandedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := testGate(t)
-		attempts(t, g, 1, failure{verdict: denied, cause: "x"})
+		attempts(t, g, 1, failure{class: denied, cause: "x"})
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error)
 		go func() {
@@ -232,7 +232,7 @@ func TestProbeIsHandedOn(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		if !<-entered {
-			t.Error("the gate was not closed any more")
+			t.Error("the breaker was not open any more")
 		}
 		g.leave(true) // it gives up in mid-request
 		if probe, err := g.enter(t.Context()); !probe || err != nil {
@@ -241,16 +241,16 @@ func TestProbeIsHandedOn(t *testing.T) {
 	})
 }
 
-// An answer to a request that was under way when the gate closed does not open it.
+// An answer to a request that was under way when the breaker opened does not close it.
 func TestLateAnswersDoNotOpenTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := testGate(t)
 		first, _ := g.enter(t.Context())
 		second, _ := g.enter(t.Context())
 		third, _ := g.enter(t.Context())
-		g.fail(first, failure{verdict: throttled, cause: "x", after: time.Minute}, nil)
+		g.fail(first, failure{class: throttled, cause: "x", after: time.Minute}, nil)
 		g.pass(second)
-		g.fail(third, failure{verdict: throttled, cause: "x", after: 2 * time.Minute}, nil)
+		g.fail(third, failure{class: throttled, cause: "x", after: 2 * time.Minute}, nil)
 		start := time.Now()
 		if probe, err := g.enter(t.Context()); !probe || err != nil {
 			t.Errorf("enter: %t, %v", probe, err)

@@ -20,13 +20,13 @@ const (
 // stream delivers to a stream platform, one batch at a time, so that what is
 // sent in order is stored in order.
 type stream struct {
-	kind string
-	log  *slog.Logger
-	gate *gate
+	kind    string
+	log     *slog.Logger
+	breaker *breaker
 	// send makes one attempt to deliver the events of a batch that are named in
 	// left, in this order, and tells of each one that is settled: accepted, or
 	// refused for good for a reason. The failure says why the others are not;
-	// its verdict is accepted when all are. send is never called twice at a time.
+	// it is accepted when all are. send is never called twice at a time.
 	send  func(ctx context.Context, batch Batch, left []int, settle func(event int, refusal string)) failure
 	close func()
 
@@ -42,7 +42,7 @@ func newStream(config Config) (*stream, error) {
 	if config.Address.Kind != config.Kind {
 		return nil, fmt.Errorf("the address %s is of another kind", config.Address)
 	}
-	s := &stream{kind: config.Kind, log: config.Logger, gate: newGate(config), turn: make(chan struct{}, 1)}
+	s := &stream{kind: config.Kind, log: config.Logger, breaker: newBreaker(config), turn: make(chan struct{}, 1)}
 	if config.Address.Exposed() {
 		s.log.Warn("the destination is reached without encryption: whoever is on the way can read the events and the password; use the scheme with tls, unless the network is your own",
 			"destination", config.Address.String())
@@ -69,7 +69,7 @@ func (s *stream) Close() error {
 }
 
 func (s *stream) State() State {
-	state := s.gate.state()
+	state := s.breaker.state()
 	state.InFlight = int(s.inFlight.Load())
 	state.Requests, state.Retries = s.requests.Load(), s.retries.Load()
 	state.Events, state.Refused = s.events.Load(), s.refusals.Load()
@@ -91,7 +91,7 @@ func (s *stream) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 	for i := range left {
 		left[i] = i
 	}
-	own := transport.NewDelays(s.gate.retry.Initial, s.gate.retry.Max, 0.5)
+	own := transport.NewDelays(s.breaker.retry.Initial, s.breaker.retry.Max, 0.5)
 	for {
 		rest, wait, err := s.attempt(ctx, batch, left, reasons, own)
 		if err != nil {
@@ -120,7 +120,7 @@ func (s *stream) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 // attempt sends what is left once, and gives what is left then. The error is
 // that of ctx.
 func (s *stream) attempt(ctx context.Context, batch Batch, left []int, reasons []string, own *transport.Delays) (rest []int, wait time.Duration, err error) {
-	probe, err := s.gate.enter(ctx)
+	probe, err := s.breaker.enter(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -147,12 +147,12 @@ func (s *stream) attempt(ctx context.Context, batch Batch, left []int, reasons [
 		"cause", failed.cause, "took", time.Since(start).Round(time.Microsecond))
 	switch {
 	case len(rest) == 0:
-		s.gate.pass(probe)
+		s.breaker.pass(probe)
 		return nil, 0, nil
 	case ctx.Err() != nil:
-		s.gate.leave(probe)
+		s.breaker.leave(probe)
 		return nil, 0, ctx.Err()
 	}
 	failed.took = time.Since(start)
-	return rest, s.gate.fail(probe, failed, own), nil
+	return rest, s.breaker.fail(probe, failed, own), nil
 }

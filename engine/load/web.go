@@ -52,7 +52,7 @@ type web struct {
 	ownTransport bool // of this destination alone
 	template     *http.Request
 	header       atomic.Pointer[authorized]
-	gate         *gate
+	breaker      *breaker
 	limiter      *limiter
 	tally        tally
 	payloads     sync.Pool
@@ -83,7 +83,7 @@ func newWeb(config Config, target *url.URL) *web {
 		gzip:      config.Gzip,
 		timeout:   config.Timeout,
 		log:       config.Logger,
-		gate:      newGate(config),
+		breaker:   newBreaker(config),
 		limiter:   newLimiter(config.Concurrency),
 		transport: config.Transport,
 	}
@@ -165,7 +165,7 @@ func (w *web) Batches() int {
 }
 
 func (w *web) State() State {
-	state := w.gate.state()
+	state := w.breaker.state()
 	state.InFlight = int(w.inFlight.Load())
 	state.Requests, state.Retries = w.requests.Load(), w.retries.Load()
 	state.Events, state.Refused = w.events.Load(), w.refusals.Load()
@@ -291,7 +291,7 @@ func (w *web) deliver(ctx context.Context, c *call, p *payload, s span) error {
 	}
 	n := s.to - s.from
 	switch {
-	case a.verdict == accepted:
+	case a.class == accepted:
 		w.events.Add(int64(n))
 		w.proven.Store(true)
 		w.tally.add(n, false)
@@ -303,13 +303,13 @@ func (w *web) deliver(ctx context.Context, c *call, p *payload, s span) error {
 	case n == 1:
 		c.mu.Lock()
 		c.refused = append(c.refused, Refused{Index: s.from, Status: a.status, Reason: a.reason})
-		if a.verdict == misplaced {
+		if a.class == misplaced {
 			c.misplaced++
 		}
 		c.mu.Unlock()
 		return nil
 	}
-	if a.verdict == tooLarge {
+	if a.class == tooLarge {
 		w.shrink(c.events[s.from:s.to])
 	}
 	middle := s.from + n/2
@@ -336,7 +336,7 @@ func (w *web) shrink(events [][]byte) {
 
 // send makes attempts until the destination accepts the payload or refuses it
 // for good. The error is that of ctx.
-func (w *web) send(ctx context.Context, p *payload) (answer, error) {
+func (w *web) send(ctx context.Context, p *payload) (reply, error) {
 	var own *transport.Delays
 	for {
 		a, wait, err := w.attempt(ctx, p, &own)
@@ -346,7 +346,7 @@ func (w *web) send(ctx context.Context, p *payload) (answer, error) {
 		w.retries.Add(1)
 		if wait > 0 {
 			if err := transport.Sleep(ctx, wait); err != nil {
-				return answer{}, err
+				return reply{}, err
 			}
 		}
 	}
@@ -354,15 +354,15 @@ func (w *web) send(ctx context.Context, p *payload) (answer, error) {
 
 // attempt makes one request, when one may be made. A request in flight holds a
 // slot; one that waits on its own for its next attempt holds none.
-func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (a answer, wait time.Duration, err error) {
+func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (a reply, wait time.Duration, err error) {
 	if err := w.limiter.acquire(ctx); err != nil {
-		return answer{}, 0, err
+		return reply{}, 0, err
 	}
 	told := untold
 	defer func() { w.limiter.release(p.size(), a.took, told) }()
-	probe, err := w.gate.enter(ctx)
+	probe, err := w.breaker.enter(ctx)
 	if err != nil {
-		return answer{}, 0, err
+		return reply{}, 0, err
 	}
 	w.requests.Add(1)
 	w.inFlight.Add(1)
@@ -371,18 +371,18 @@ func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (
 	a.took = time.Since(start)
 	w.inFlight.Add(-1)
 	if ctx.Err() != nil && a.status == 0 {
-		w.gate.leave(probe)
-		return answer{}, 0, ctx.Err()
+		w.breaker.leave(probe)
+		return reply{}, 0, ctx.Err()
 	}
 	if w.log.Enabled(ctx, slog.LevelDebug) {
 		w.log.Debug("Delivery attempt", "destination", w.kind, "bytes", p.size(), "status", a.status,
 			"cause", a.cause, "took", a.took.Round(time.Microsecond))
 	}
 	// A body of several events is a batch of its own.
-	if a.verdict == misplaced && (p.events > 1 || !w.proven.Load()) {
+	if a.class == misplaced && (p.events > 1 || !w.proven.Load()) {
 		a = w.wrongAddress(a)
 	}
-	switch a.verdict {
+	switch a.class {
 	case transient, throttled:
 		told = overload
 	case denied: // tells nothing of how much it takes
@@ -391,10 +391,10 @@ func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (
 	}
 	if a.retry() {
 		if *own == nil {
-			*own = transport.NewDelays(w.gate.retry.Initial, w.gate.retry.Max, 0.5)
+			*own = transport.NewDelays(w.breaker.retry.Initial, w.breaker.retry.Max, 0.5)
 		}
-		return a, w.gate.fail(probe, a.failure, *own), nil
+		return a, w.breaker.fail(probe, a.failure, *own), nil
 	}
-	w.gate.pass(probe)
+	w.breaker.pass(probe)
 	return a, 0, nil
 }

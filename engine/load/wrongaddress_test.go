@@ -134,18 +134,18 @@ func TestBackInTime(t *testing.T) {
 			g, _ := testGate(t)
 			start := time.Now()
 			for time.Since(start) < seed {
-				for _, wait := range attempts(t, g, 1, failure{verdict: transient, cause: "down"}) {
+				for _, wait := range attempts(t, g, 1, failure{class: transient, cause: "down"}) {
 					if wait > 15*time.Second {
 						t.Errorf("after %s of outage %s to the next attempt", time.Since(start), wait)
 					}
 				}
 			}
-			for _, wait := range attempts(t, g, 20, failure{verdict: throttled, cause: "x", after: time.Second})[1:] {
+			for _, wait := range attempts(t, g, 20, failure{class: throttled, cause: "x", after: time.Second})[1:] {
 				if wait != time.Second {
 					t.Errorf("waited %s, one second was asked for", wait)
 				}
 			}
-			if waits := attempts(t, g, 2, failure{verdict: transient, cause: "reset"}); waits[1] > time.Second {
+			if waits := attempts(t, g, 2, failure{class: transient, cause: "reset"}); waits[1] > time.Second {
 				t.Errorf("a reset after 429s is waited for %s", waits[1])
 			}
 		})

@@ -198,7 +198,7 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	if r.URL.String() == tokenURL {
-		return answer(r, 200, http.Header{"Content-Type": {"application/json"}}, []byte(`{"token_type":"Bearer","expires_in":86400,"access_token":"of-a-case"}`), false), nil
+		return response(r, 200, http.Header{"Content-Type": {"application/json"}}, []byte(`{"token_type":"Bearer","expires_in":86400,"access_token":"of-a-case"}`), false), nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,14 +216,14 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 			out = string(raw)
 		}
-		return answer(r, cmp.Or(x.Answer.Status, 200), x.header(), []byte(out), x.Answer.Cut), nil
+		return response(r, cmp.Or(x.Answer.Status, 200), x.header(), []byte(out), x.Answer.Cut), nil
 	}
 	said := r.Method + " " + readable(r.URL)
 	if len(body) > 0 {
 		said += " " + string(body)
 	}
 	s.strange = append(s.strange, said)
-	return answer(r, http.StatusNotImplemented, http.Header{}, nil, false), nil
+	return response(r, http.StatusNotImplemented, http.Header{}, nil, false), nil
 }
 
 // readable is a URL with its query as people write it in a case.
@@ -237,7 +237,7 @@ func readable(u *url.URL) string {
 	return bare.String() + "?" + query
 }
 
-func answer(r *http.Request, status int, header http.Header, body []byte, cut bool) *http.Response {
+func response(r *http.Request, status int, header http.Header, body []byte, cut bool) *http.Response {
 	length, stream := int64(len(body)), io.Reader(bytes.NewReader(body))
 	if cut {
 		stream = io.MultiReader(bytes.NewReader(body[:len(body)/2]), cutOff{})

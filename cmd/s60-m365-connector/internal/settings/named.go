@@ -16,7 +16,7 @@ var inFeeds = regexp.MustCompile(`"([^"]+)" in FEEDS`)
 
 // namedFeeds finds names in FEEDS that no file of a feed has or mentions. It serves to tell all problems at once:
 // where there are no others, the definitions themselves are asked, which know better.
-func (r *reader) namedFeeds(s *Settings) {
+func (r *environment) namedFeeds(s *Settings) {
 	var known []string
 	for _, dir := range []fs.FS{feeds.FS, os.DirFS(filepath.Join(s.ConfigDir, "feeds"))} {
 		files, _ := fs.Glob(dir, "*.y*ml") // of a folder that is not there, none

@@ -185,26 +185,26 @@ type Problems []string
 
 func (e Problems) Error() string { return strings.Join(e, "\n") }
 
-// reader takes settings out of an environment and collects what is wrong.
-type reader struct {
+// environment takes settings out of an environment and collects what is wrong.
+type environment struct {
 	env      map[string]string
 	problems Problems
 }
 
-func (r *reader) fail(format string, args ...any) {
+func (r *environment) fail(format string, args ...any) {
 	r.problems = append(r.problems, fmt.Sprintf(format, args...))
 }
 
-func (r *reader) text(name string) string { return strings.TrimSpace(r.env[name]) }
+func (r *environment) text(name string) string { return strings.TrimSpace(r.env[name]) }
 
-func (r *reader) textOr(name, otherwise string) string {
+func (r *environment) textOr(name, otherwise string) string {
 	if v := r.text(name); v != "" {
 		return v
 	}
 	return otherwise
 }
 
-func (r *reader) boolean(name string, otherwise bool) bool {
+func (r *environment) boolean(name string, otherwise bool) bool {
 	switch v := strings.ToLower(r.text(name)); v {
 	case "":
 		return otherwise
@@ -218,7 +218,7 @@ func (r *reader) boolean(name string, otherwise bool) bool {
 	}
 }
 
-func (r *reader) oneOf(name, otherwise string, values ...string) string {
+func (r *environment) oneOf(name, otherwise string, values ...string) string {
 	v := r.textOr(name, otherwise)
 	for _, known := range values {
 		if strings.EqualFold(v, known) {
@@ -234,7 +234,7 @@ const briefest = 100 * time.Millisecond
 
 // minutes reads a number of minutes, decimals allowed. A zero is allowed only
 // where least is 0.
-func (r *reader) minutes(name string, otherwise float64, least time.Duration) time.Duration {
+func (r *environment) minutes(name string, otherwise float64, least time.Duration) time.Duration {
 	v := r.text(name)
 	n := otherwise
 	if v != "" {
@@ -252,7 +252,7 @@ func (r *reader) minutes(name string, otherwise float64, least time.Duration) ti
 	return d
 }
 
-func (r *reader) count(name string, otherwise, most int) int {
+func (r *environment) count(name string, otherwise, most int) int {
 	v := r.text(name)
 	if v == "" {
 		return otherwise
@@ -273,7 +273,7 @@ const (
 )
 
 // timeout reads a span of time: a number of seconds, or a duration.
-func (r *reader) timeout(name string, otherwise time.Duration) time.Duration {
+func (r *environment) timeout(name string, otherwise time.Duration) time.Duration {
 	v := r.text(name)
 	if v == "" {
 		return otherwise
@@ -290,7 +290,7 @@ func (r *reader) timeout(name string, otherwise time.Duration) time.Duration {
 }
 
 // automatic reads a number that the program finds by itself unless it is given: 0.
-func (r *reader) automatic(name string, most int) int {
+func (r *environment) automatic(name string, most int) int {
 	if strings.EqualFold(r.text(name), "auto") {
 		return 0
 	}
@@ -309,7 +309,7 @@ func (l RateLimit) String() string { return fmt.Sprintf("%d/%s", l.Requests, l.P
 // limit of that kind that is documented: https://learn.microsoft.com/graph/throttling-limits
 var defaultAppRate = RateLimit{130_000, 10 * time.Second}
 
-func (r *reader) rate(name string, otherwise RateLimit) RateLimit {
+func (r *environment) rate(name string, otherwise RateLimit) RateLimit {
 	v := r.text(name)
 	if v == "" {
 		return otherwise
@@ -326,7 +326,7 @@ func (r *reader) rate(name string, otherwise RateLimit) RateLimit {
 
 // base reads the URL of a service. Plain http would show tokens to the
 // network, so it is for loopback only.
-func (r *reader) base(name, otherwise string) string {
+func (r *environment) base(name, otherwise string) string {
 	v := r.textOr(name, otherwise)
 	if v == "" {
 		return ""
@@ -361,7 +361,7 @@ const defaultWorkers = 64
 // Read validates an environment. The error is a settingsError with
 // every problem. offline leaves out what only talking to the services needs.
 func Read(env map[string]string, offline bool) (*Settings, error) {
-	r := &reader{env: env}
+	r := &environment{env: env}
 	s := &Settings{
 		TenantID:    r.text("TENANT_ID"),
 		ClientID:    r.text("CLIENT_ID"),
@@ -440,7 +440,7 @@ func Read(env map[string]string, offline bool) (*Settings, error) {
 	return s, nil
 }
 
-func (r *reader) list(name string) []any {
+func (r *environment) list(name string) []any {
 	list := []any{}
 	for v := range strings.SplitSeq(r.text(name), ",") {
 		if v = strings.TrimSpace(v); v != "" && !slices.Contains(list, any(v)) {
@@ -450,7 +450,7 @@ func (r *reader) list(name string) []any {
 	return list
 }
 
-func (r *reader) contentTypes() []any {
+func (r *environment) contentTypes() []any {
 	given := r.list("MGMT_CONTENT_TYPES")
 	if len(given) == 0 {
 		for _, t := range contentTypes {
@@ -468,7 +468,7 @@ func (r *reader) contentTypes() []any {
 
 var tenantForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
-func (r *reader) tenant(s *Settings, offline bool) {
+func (r *environment) tenant(s *Settings, offline bool) {
 	if s.TenantID == "" && !offline {
 		r.fail("TENANT_ID is missing: write the Directory (tenant) ID of the app registration")
 	}
@@ -492,7 +492,7 @@ var identityForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a
 // managedIdentity reads which identity of the host is meant, and what a container service says in the
 // environment of where to ask for its tokens. (AZURE_POD_IDENTITY_AUTHORITY_HOST is where the platform's own
 // libraries look for instance metadata instead of its link-local address.)
-func (r *reader) managedIdentity(s *Settings) {
+func (r *environment) managedIdentity(s *Settings) {
 	if v := s.Credential.Value; !strings.EqualFold(v, "true") {
 		if !identityForm.MatchString(v) {
 			r.fail("MANAGED_IDENTITY is %q: write true for the host's own identity, or the client id of one that was assigned to it", v)
@@ -506,7 +506,7 @@ func (r *reader) managedIdentity(s *Settings) {
 	}
 }
 
-func (r *reader) credential(s *Settings) {
+func (r *environment) credential(s *Settings) {
 	var given []string
 	for _, kind := range credentialKinds {
 		if v := r.text(kind); v != "" && !(kind == "MANAGED_IDENTITY" && strings.EqualFold(v, "false")) {
@@ -538,7 +538,7 @@ const defaultConfigDir = "/config"
 
 // configDir sees whether the folder of the user's definitions is one. The default need
 // not exist.
-func (r *reader) configDir(s *Settings) {
+func (r *environment) configDir(s *Settings) {
 	given := s.ConfigDir != defaultConfigDir
 	switch info, err := os.Stat(s.ConfigDir); {
 	case err == nil && !info.IsDir():
@@ -551,7 +551,7 @@ func (r *reader) configDir(s *Settings) {
 }
 
 // pseudonymKey reads the key of redacted fields.
-func (r *reader) pseudonymKey(s *Settings) {
+func (r *environment) pseudonymKey(s *Settings) {
 	const name = "PSEUDONYM_KEY_FILE"
 	path := r.text(name)
 	if path == "" || !r.readable(name, path) {
@@ -572,7 +572,7 @@ func (r *reader) pseudonymKey(s *Settings) {
 const shortestKey = 16
 
 // readable reports a file that cannot be read, while a person is looking.
-func (r *reader) readable(name, path string) bool {
+func (r *environment) readable(name, path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
 		r.fail("%s is %q: %v; write the path of a file that the connector may read", name, path, errors.Unwrap(err))
@@ -586,13 +586,13 @@ func (r *reader) readable(name, path string) bool {
 	return true
 }
 
-func (r *reader) folder(name, path string) {
+func (r *environment) folder(name, path string) {
 	if _, err := os.ReadDir(path); err != nil {
 		r.fail("%s is %q: %v; write the path of a folder that the connector may read", name, path, errors.Unwrap(err))
 	}
 }
 
-func (r *reader) destination(s *Settings) {
+func (r *environment) destination(s *Settings) {
 	s.ProjectID, s.Token, s.TokenFile = r.text("PROJECT_ID"), r.text("TOKEN"), r.text("TOKEN_FILE")
 	s.CollectorBase = r.base("S60_COLLECTOR_BASE", "")
 	s.IngestBase = r.base("S60_INGEST_BASE", "https://ingest.secure60.io")
@@ -634,7 +634,7 @@ func (r *reader) destination(s *Settings) {
 var nearlyAddress = regexp.MustCompile(`(?i)^[^./][^/]*(://|@|:?//)|^(nats|kafka|tls)[^/]*:|://`)
 
 // stream reads the address of a stream platform, if OUTPUT is one.
-func (r *reader) stream(s *Settings) {
+func (r *environment) stream(s *Settings) {
 	s.StreamFile = r.text("OUTPUT_CREDENTIALS_FILE")
 	if !load.IsAddress(s.Output) && nearlyAddress.MatchString(s.Output) {
 		// It may hold a password.

@@ -18,7 +18,7 @@ type sharedState struct {
 }
 
 // sharedState reads STATE_URL and what belongs to it.
-func (r *reader) sharedState(s *Settings) {
+func (r *environment) sharedState(s *Settings) {
 	host, _ := os.Hostname() //nolint:errcheck // then it has no name of its own
 	name := "s60-m365-" + s.TenantID
 	if s.TenantsDir != "" {

@@ -24,7 +24,7 @@ var knownNames = sync.OnceValue(func() mappings.Names { return mappings.ParseNam
 type fit struct {
 	mapping    string
 	known, all int     // fields of the record
-	share      float64 // 0 to 1
+	part       float64 // 0 to 1
 }
 
 // enoughFit is the least share of a record's fields that a mapping has to know.
@@ -38,9 +38,9 @@ func (p *pages) fits(record []byte) []fit {
 	}
 	slices.SortStableFunc(list, func(a, b fit) int {
 		switch {
-		case a.share > b.share:
+		case a.part > b.part:
 			return -1
-		case a.share < b.share:
+		case a.part < b.part:
 			return 1
 		}
 		return b.known - a.known
@@ -71,7 +71,7 @@ func fitOf(name string, m *transform.Mapping, has map[string]bool) fit {
 				f.known++
 			}
 		}
-		f.share = float64(f.known) / float64(max(f.all, 1))
+		f.part = float64(f.known) / float64(max(f.all, 1))
 		return f
 	}
 	reads := map[string]bool{}
@@ -85,14 +85,14 @@ func fitOf(name string, m *transform.Mapping, has map[string]bool) fit {
 			f.known++
 		}
 	}
-	f.share = float64(f.known) / float64(max(len(reads), 1))
+	f.part = float64(f.known) / float64(max(len(reads), 1))
 	return f
 }
 
 // guess finds the mapping of a record. The error says that none fits.
 func (p *pages) guess(v *workbenchView, record []byte) error {
 	list := p.fits(record)
-	if len(list) == 0 || list[0].share < enoughFit || list[0].known == 0 {
+	if len(list) == 0 || list[0].part < enoughFit || list[0].known == 0 {
 		near := ""
 		if len(list) > 0 && list[0].known > 0 {
 			near = fmt.Sprintf("; %s comes nearest, and knows %d of its %d fields", list[0].mapping, list[0].known, list[0].all)
@@ -100,7 +100,7 @@ func (p *pages) guess(v *workbenchView, record []byte) error {
 		return fmt.Errorf("the record fits none of the mappings%s: choose one by hand, or write a feed for it, with new feed", near)
 	}
 	v.Note = fmt.Sprintf("By its fields a record of %s: %d of %d are known.", list[0].mapping, list[0].known, list[0].all)
-	if len(list) > 1 && list[1].share == list[0].share && list[1].known == list[0].known {
+	if len(list) > 1 && list[1].part == list[0].part && list[1].known == list[0].known {
 		v.Note += fmt.Sprintf(" It fits %s as well.", list[1].mapping)
 	}
 	p.turnTo(v, list[0].mapping)
@@ -109,7 +109,7 @@ func (p *pages) guess(v *workbenchView, record []byte) error {
 
 // doubt says when a record does not look like one of the chosen mapping.
 func (p *pages) doubt(v *workbenchView, record []byte) {
-	if p.defs.Mappings[v.Of] == nil || p.fit(v.Of, record).share >= enoughFit {
+	if p.defs.Mappings[v.Of] == nil || p.fit(v.Of, record).part >= enoughFit {
 		return // as most do: the others are not asked
 	}
 	list := p.fits(record)
@@ -118,7 +118,7 @@ func (p *pages) doubt(v *workbenchView, record []byte) {
 		return
 	}
 	v.Note = fmt.Sprintf("The record does not look like one of %s, which knows %d of its %d fields.", v.Of, list[i].known, list[i].all)
-	if list[0].share >= enoughFit {
+	if list[0].part >= enoughFit {
 		v.Note += fmt.Sprintf(" It looks like one of %s.", list[0].mapping)
 	}
 }
