@@ -52,7 +52,7 @@ func (a *absence) value(n ast.Node) guess {
 		case nilKind:
 			return guess{is: isNil}
 		case boolKind:
-			return answer(v.bits != 0, false)
+			return truth(v.bits != 0, false)
 		}
 		return guess{is: scalar}
 	}
@@ -252,7 +252,7 @@ func (a *absence) table(n ast.Node) (map[string]any, bool) {
 // may not.
 func (a *absence) holds(n ast.Node) guess {
 	if holds, ok := a.answer(n); ok {
-		return answer(holds, false)
+		return truth(holds, false)
 	}
 	switch n := n.(type) {
 	case *ast.UnaryNode:

@@ -153,8 +153,8 @@ func (m *Machine) Begin() {
 // [MaxRefs] bytes, which must not change before the next Begin.
 func (m *Machine) Over(record []byte) { m.source = view(record) }
 
-// SetTextAt, SetNumberAt and SetBoolAt set a field of the record to what stands there, as SetText,
-// SetNumber and SetBool do.
+// SetTextAt sets a field of the record to what stands there, as SetText does; so do
+// SetNumberAt and SetBoolAt, for SetNumber and SetBool.
 func (m *Machine) SetTextAt(i, start, end int, escaped bool) {
 	kind := refText
 	if escaped {
