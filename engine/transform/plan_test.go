@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -118,6 +119,38 @@ func TestSpecialPlans(t *testing.T) {
 		if shared := planned.specials == &m.specials; shared != (constants == nil) {
 			t.Errorf("special plans are shared: %v, with constants %v, on which they depend", shared, constants)
 		}
+	}
+}
+
+// TestRecalledOfAnotherValue: what is known of the value before last is not taken for known of the last. A value
+// too long to be remembered comes between, and a text that the default of message_text makes of other fields.
+func TestRecalledOfAnotherValue(t *testing.T) {
+	t.Parallel()
+	m := compile(t, &definition.Mapping{
+		Name:   "m",
+		Fields: fields("message_text", `event_Text`, "user_name", `event_Name`, "said", `lower(message_text)`, "of", `lower(event_User)`),
+		Cases: []definition.Case{
+			{When: text(`event_Kind == "a"`), Fields: fields("x", `"a"`)}, {When: text(`event_Kind == "b"`), Fields: fields("x", `"b"`)},
+			{When: text(`event_Kind == "c"`), Fields: fields("x", `"c"`)}, {When: text(`event_Kind == "d"`), Fields: fields("x", `"d"`)},
+			{When: text(`event_User startsWith "U"`), Fields: fields("user_type", `lower(event_User)`)},
+		},
+	})
+	planned, plain := m.NewMapper(), m.NewMapper()
+	plain.off = true
+	long := strings.Repeat("v", mostRemembered+1)
+	repeated := false
+	for i := range 4 * toSpecial {
+		for _, user := range []string{"U1", long, "U1", "v", long} {
+			record := []byte(fmt.Sprintf(`{"Kind":"a","User":%q,"Text":"","Name":"n%d"}`, user, i))
+			want, _ := plain.Append(nil, record)
+			if got, _ := planned.Append(nil, record); !bytes.Equal(got, want) {
+				t.Fatalf("%.60s\nwith plans %.400s\nwithout    %.400s", record, got, want)
+			}
+			repeated = repeated || planned.recall != nil && planned.recall.fields[0].now == repeat
+		}
+	}
+	if !repeated {
+		t.Error("nothing was taken again: the test says nothing")
 	}
 }
 

@@ -15,7 +15,8 @@ func (d *drafting) alone() {
 	p := d.plan
 	programs := make(map[int]*expression.Program)
 	for i := range p.parts {
-		if field := int(p.parts[i].field); field >= 0 && field != d.m.timestamp && p.programs[field] != nil {
+		// The default of message_text reads fields that its rule does not.
+		if field := int(p.parts[i].field); field >= 0 && field != d.m.timestamp && field != d.m.message && p.programs[field] != nil {
 			programs[field] = p.programs[field]
 		}
 	}
@@ -65,7 +66,7 @@ func (d *drafting) alone() {
 	for i := range p.parts {
 		part := &p.parts[i]
 		program := programs[int(part.field)]
-		if program == nil || part.slot >= 0 || program.Reads() == nil || int(part.field) == d.m.message {
+		if program == nil || part.slot >= 0 || program.Reads() == nil {
 			continue
 		}
 		firm = part.steady
@@ -172,7 +173,9 @@ func (r *recall) begin(m *Mapper, p *plan) bool {
 // end notes whether a step applied to the record in hand.
 func (r *recall) end(p *plan, touched bool) {
 	if r.untouched = !touched; p.asking >= 0 {
-		r.fields[p.asking].steps = r.untouched
+		if f := &r.fields[p.asking]; f.now != compute { // else it remembers another value
+			f.steps = r.untouched
+		}
 	}
 }
 
