@@ -79,8 +79,9 @@ func (f *failures) leaves(p *partition) *failure {
 func (e *Engine) recovers(p *partition, quiet bool) {
 	e.failures.mu.Lock()
 	cause := e.failures.leaves(p)
+	over := cause != nil && cause.left == 0 && cause.told // nothing changes what is over
 	e.failures.mu.Unlock()
-	if quiet || cause == nil || cause.left > 0 || !cause.told {
+	if quiet || !over {
 		return
 	}
 	after := e.Now().Sub(cause.since).Round(time.Second).String()

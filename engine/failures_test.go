@@ -19,9 +19,9 @@ import (
 // TestOneCauseOneLine: what several feeds meet is one line, with all of them, and so is that it is over.
 func TestOneCauseOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		out := &locked{w: &bytes.Buffer{}}
 		e := &Engine{}
-		e.Log, e.Now = slog.New(slog.NewTextHandler(&out, nil)), time.Now
+		e.Log, e.Now = slog.New(slog.NewTextHandler(out, nil)), time.Now
 		part := func(feed, value string) *partition {
 			return &partition{engine: e, feed: &definition.Feed{Name: feed}, value: value, log: e.Log.With("feed", feed)}
 		}
@@ -30,8 +30,7 @@ func TestOneCauseOneLine(t *testing.T) {
 			t.Helper()
 			time.Sleep(after)
 			synctest.Wait()
-			lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
-			out.Reset()
+			lines := strings.Split(strings.TrimSuffix(out.taken(), "\n"), "\n")
 			if len(want) == 0 {
 				want = []string{""}
 			}
@@ -73,6 +72,33 @@ func TestOneCauseOneLine(t *testing.T) {
 		e.fails(a, "at the end", false)
 		e.tellAll()
 		said(2*gathering, "at the end")
+	})
+}
+
+// TestOverIsToldOnce: also where those that met it recover at one time.
+func TestOverIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &locked{w: &bytes.Buffer{}}
+		e := &Engine{}
+		e.Log, e.Now = slog.New(slog.NewTextHandler(out, nil)), time.Now
+		var list []*partition
+		for i := range 64 {
+			list = append(list, &partition{engine: e, feed: &definition.Feed{Name: string(rune('a' + i))}, log: e.Log})
+		}
+		for range 20 {
+			for _, p := range list {
+				e.fails(p, "no such host", false)
+			}
+			time.Sleep(2 * gathering)
+			out.taken()
+			for _, p := range list {
+				go e.recovers(p, false)
+			}
+			synctest.Wait()
+			if said := out.taken(); strings.Count(said, "work again") != 1 {
+				t.Fatalf("that it is over is told in other than one line: %s", said)
+			}
+		}
 	})
 }
 

@@ -270,6 +270,14 @@ func (l *locked) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
+// taken is what was written since it was called last.
+func (l *locked) taken() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.w.Reset()
+	return l.w.String()
+}
+
 func mustExpression(t testing.TB, source string) *expression.Program {
 	t.Helper()
 	p, err := expression.Compile(source, expression.Options{})

@@ -20,9 +20,9 @@ const (
 	// wholeEvery is how often a round looks back over the whole overlap of a feed. The others look
 	// back over brief: most of what appears late is late by less, and each look costs requests.
 	wholeEvery = 15 * time.Minute
+	brief      = 5 * time.Minute
 	// wrongClock is how far this host's clock may be off before a person hears of it.
 	wrongClock = time.Minute
-	brief      = 5 * time.Minute
 )
 
 // rounds polls until ctx ends, or this process no longer holds the partition; any
