@@ -103,6 +103,9 @@ func (r *replay) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := readReplayed(r.dead.Dir()); err != nil {
+		return err // before anything is sent for which there is no account
+	}
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return err
 	}

@@ -150,3 +150,18 @@ func TestReplayGoesOn(t *testing.T) {
 		t.Errorf("the account has %d events, of %d that were sent %d times", sent, len(events), len(i.took))
 	}
 }
+
+// Nothing is sent for which there is no account.
+func TestReplayNeedsItsAccount(t *testing.T) {
+	state := testkit.Folder(t, map[string]string{letterFile: letters(`{"n":1}`), "deadletter/" + replayedFile: "half an acc"})
+	i := &ingest{}
+	if _, err := replayOf(t, t.Context(), i, state, ""); err == nil || !strings.Contains(err.Error(), replayedFile) || len(i.took) != 0 {
+		t.Errorf("%v, taken %v", err, i.took)
+	}
+	if err := os.Remove(filepath.Join(state, "deadletter", replayedFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := replayOf(t, t.Context(), i, state, ""); err != nil || len(i.took) != 1 {
+		t.Errorf("when it was removed: %v, taken %v", err, i.took)
+	}
+}
