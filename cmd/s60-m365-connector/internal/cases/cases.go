@@ -95,6 +95,10 @@ func read(file string) (*Case, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parse(file, text)
+}
+
+func parse(file string, text []byte) (*Case, error) {
 	c := &Case{Feed: filepath.Base(filepath.Dir(file)), Name: strings.TrimSuffix(filepath.Base(file), ".yaml"), File: file}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)

@@ -13,7 +13,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
-// doors is a feed for cases that go wrong.
+// doors are a feed for cases that go wrong, and those in testdata.
 func doors(t *testing.T) *definitions.Compiled {
 	t.Helper()
 	set, problems := definition.Load(definition.Options{
@@ -31,6 +31,7 @@ key: id
 mapping: door
 `)}},
 		Mappings: fstest.MapFS{"door.yaml": {Data: []byte("name: door\ndescription: doors\nfields:\n  timestamp: time(event_at)\n  operation: '\"door-open\"'\n")}},
+		Overlay:  os.DirFS("testdata"),
 		Settings: map[string]any{},
 	})
 	if len(problems) > 0 {
