@@ -7,16 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
-// listObjects plays a listing of n objects, of which every hundredth has another value in each round.
-func listObjects(n, round int, peak *uint64) func(context.Context, extract.Window, extract.Sink) error {
+// listObjects plays a listing of n objects from the first on, of which every hundredth has another value in each round.
+func listObjects(first, n, round int, peak *uint64) func(context.Context, extract.Window, extract.Sink) error {
 	return func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
 		s := sink.Open("", time.Time{})
 		var raw []byte
-		for i := range n {
+		for i := first; i < first+n; i++ {
 			changed := 0
 			if i%100 == 0 {
 				changed = round
@@ -25,7 +26,7 @@ func listObjects(n, round int, peak *uint64) func(context.Context, extract.Windo
 			if err := s.Record(ctx, raw); err != nil {
 				return err
 			}
-			if i%20_000 == 0 {
+			if peak != nil && i%20_000 == 0 {
 				*peak = max(*peak, heap())
 			}
 		}
@@ -52,7 +53,7 @@ func TestSnapshotIsFlat(t *testing.T) {
 	var before, peak uint64
 	before = heap()
 	for round := range 3 {
-		r.service.read = listObjects(objects, round, &peak)
+		r.service.read = listObjects(0, objects, round, &peak)
 		r.taker.got = nil
 		if err := r.window(t.Context(), extract.Window{}, time.Now(), pass{}); err != nil {
 			t.Fatal(err)
@@ -68,27 +69,59 @@ func TestSnapshotIsFlat(t *testing.T) {
 	}
 }
 
-// BenchmarkSnapshot is a round over objects that were seen before: one in a hundred has changed.
+// BenchmarkSnapshot compares, object by object and key by key, a poll of a snapshot, of which nothing or one object in a hundred has
+// changed, with a poll of a feed with windows that lists as many records: all of them new, or all of them known.
 func BenchmarkSnapshot(b *testing.B) {
 	for _, objects := range []int{1_000, 100_000} {
-		b.Run(fmt.Sprint(objects), func(b *testing.B) {
-			var peak uint64
-			r := newRig(b, snapshotOf(definition.FirstBaseline))
-			round := 0
-			read := func() {
-				r.service.read = listObjects(objects, round, &peak)
-				r.taker.got, r.store.commits = nil, nil
-				if err := r.window(b.Context(), extract.Window{}, time.Now(), pass{}); err != nil {
-					b.Fatal(err)
+		for _, kind := range []struct {
+			name          string
+			feed          *definition.Feed
+			changes, anew bool
+		}{
+			{"snapshot/unchanged", snapshotOf(definition.FirstBaseline), false, false},
+			{"snapshot/one-in-100-changed", snapshotOf(definition.FirstBaseline), true, false},
+			{"windows/known", feedOf("f"), false, false},
+			{"windows/new", feedOf("f"), false, true},
+		} {
+			b.Run(fmt.Sprintf("%d/%s", objects, kind.name), func(b *testing.B) {
+				var committed, commits int
+				r := newRig(b, kind.feed)
+				round := 0
+				read := func() {
+					first, state := 0, 0
+					if kind.anew {
+						first = round * objects
+					}
+					if kind.changes {
+						state = round
+					}
+					r.service.read = listObjects(first, objects, state, nil)
+					r.taker.got, r.store.commits = nil, nil
+					window := extract.Window{}
+					if kind.feed.Window != nil {
+						window = span()
+					}
+					if err := r.window(b.Context(), window, time.Now(), pass{}); err != nil {
+						b.Fatal(err)
+					}
+					round++
 				}
-				round++
-			}
-			read()
-			for b.Loop() {
 				read()
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(objects), "ns/object")
-			b.ReportMetric(float64(peak>>20), "peak-MB")
-		})
+				r.store.fails = func(c *checkpoint.Commit) error {
+					commits++
+					committed += len(c.Keys) * (len(checkpoint.Key{}) + 4) // with its expiry
+					for _, o := range c.Objects {
+						committed += len(o.ID) + len(o.State)
+					}
+					return nil
+				}
+				for b.Loop() {
+					read()
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(objects), "ns/object")
+				b.ReportMetric(float64(committed)/float64(b.N), "committed-B")
+				b.ReportMetric(float64(commits)/float64(b.N), "commits")
+			})
+		}
 	}
 }
