@@ -152,6 +152,7 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	fs.IntVar(&o.KeepEvents, "keep", 0, "")
 	fs.Int64Var(&o.MaxBody, "max-body", 0, "")
 	fs.IntVar(&o.MaxWalk, "max-walk", 0, "")
+	fs.DurationVar(&o.PartialFor, "partial-for", 0, "")
 	fs.DurationVar(&o.SearchTakes, "search-takes", 0, "")
 	fs.IntVar(&o.SearchLimit, "search-limit", 0, "")
 	fs.DurationVar(&o.Quiet, "quiet", 0, "")       // what a report judges ends 6 minutes before now
