@@ -1,14 +1,11 @@
 package cases
 
 import (
-	"bytes"
 	"flag"
 	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"gopkg.in/yaml.v3"
 )
 
 var update = flag.Bool("update", false, "write what came of the cases in testdata into them")
@@ -42,8 +39,7 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// FuzzCase: whatever a file holds, it is refused or a case, which says the same when it is written down and read again, and takes
-// any request without a panic.
+// FuzzCase: whatever a file holds, it is refused, or a case that takes any request and that expects what it expects.
 func FuzzCase(f *testing.F) {
 	for _, pattern := range []string{"testdata/golden/feeds/*/*.yaml", "../../../../golden/feeds/*/t*.yaml"} {
 		files, err := filepath.Glob(pattern)
@@ -70,19 +66,8 @@ func FuzzCase(f *testing.F) {
 			}
 			x.header()
 		}
-		if err := c.Compare(c.Expect); err != nil && c.Expect.Error == "" {
+		if err := c.Compare(c.Expect); err != nil {
 			t.Errorf("it differs from itself: %v", err)
-		}
-		var b bytes.Buffer
-		if err := yaml.NewEncoder(&b).Encode(c); err != nil {
-			t.Fatal(err)
-		}
-		again, err := parse("feeds/doors/x.yaml", b.Bytes())
-		if err != nil {
-			t.Fatalf("%v, written as\n%s", err, b.Bytes())
-		}
-		if err := again.Compare(c.Expect); err != nil {
-			t.Errorf("written as\n%s%v", b.Bytes(), err)
 		}
 	})
 }
