@@ -154,7 +154,7 @@ func (s *Store) Owner(feed, partition string) (session string) {
 	return s.about(feed, partition).Session
 }
 
-// Weight is how much work a partition is: about the records of an hour. Views that show the same
+// Weight is how much work a partition is: about the records of the last hour. Views that show the same
 // messages agree on it.
 func (s *Store) Weight(feed, partition string) int {
 	return max(s.about(feed, partition).Weight, 1<<7)

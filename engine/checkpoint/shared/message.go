@@ -62,6 +62,8 @@ type message struct {
 	// Rest, of a release, is how long from then on the requests that its holder has just sent still
 	// count, see Store.Rest. nil: not known.
 	Rest *time.Duration `json:"rest,omitempty"`
+	// Work, of a fold, is what earlier messages told of it.
+	Work *work `json:"work,omitempty"`
 
 	Objects []checkpoint.Object `json:"objects,omitempty"`
 	Part    int                 `json:"part,omitempty"` // of a part its number, from 1; of a commit how many it has

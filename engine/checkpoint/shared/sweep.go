@@ -134,7 +134,8 @@ func (s *Store) publishFold(ctx context.Context, n partitionName, h *holding, f 
 		return err
 	}
 	if ok {
-		m.Position = &position
+		work := s.about(n[0], n[1]).work
+		m.Position, m.Work = &position, &work
 	}
 	m.Days, m.Before, m.Forget = append(m.Days, f.Days...), f.Before, f.Forget
 	return s.publishHeld(ctx, n, h, &m, false)

@@ -198,5 +198,8 @@ func purgeLosesNothing(t *testing.T, random *rand.Rand, url string) {
 		if got, want := third.Owner("feed", partition), replicas[0].Owner("feed", partition); got != want || got == "" {
 			t.Errorf("the owner of %s is %q, want %q", partition, got, want)
 		}
+		if got, want := third.Weight("feed", partition), replicas[0].Weight("feed", partition); got != want {
+			t.Errorf("%s weighs %d, want %d", partition, got, want)
+		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/bits"
 	"os"
 	"path/filepath"
 	"time"
@@ -41,9 +40,10 @@ type subject struct {
 	Before  time.Time `json:"before,omitzero"`   // that fold's boundary
 	Begun   uint64    `json:"begun,omitempty"`   // the first message of a fold that is not complete
 	Since   int       `json:"since,omitempty"`   // messages since the last fold
-	Weight  int       `json:"weight,omitempty"`  // see Store.Weight
 	Free    time.Time `json:"free,omitzero"`     // from when on the requests of the last holder do not count any more; by the servers' clock
 	Claimed time.Time `json:"claimed,omitzero"`  // when the last claim was made, by the servers' clock
+
+	work
 
 	rest time.Duration // see Store.Rest
 }
@@ -73,8 +73,11 @@ func (s subject) next(m *message, seq uint64, at time.Time) subject {
 		s.Free, s.Claimed = time.Time{}, at
 	}
 	s.Session = m.Session // nobody but the owner can write
-	if m.Position != nil {
-		s.Weight = weigh(m.Position)
+	switch {
+	case m.Work != nil:
+		s.work = *m.Work
+	case m.Position != nil:
+		s.work = s.after(m.Position, at)
 	}
 	switch {
 	case m.Kind == kindRelease:
@@ -93,13 +96,6 @@ func (s subject) next(m *message, seq uint64, at time.Time) subject {
 		}
 	}
 	return s
-}
-
-// weigh is the weight of a partition: the records of an hour, over all of its life, and as much
-// again as 64 of them for asking. It is rounded to a power of two, so that it seldom changes.
-func weigh(p *checkpoint.Position) int {
-	hours := max(p.Cursor.Sub(p.Start).Hours(), 1)
-	return 1 << bits.Len(uint(64+min(float64(max(p.Forwarded, 0))/hours, 1<<30)))
 }
 
 // openView opens the view, and makes it anew where it cannot be used: whatever was in it,
