@@ -77,7 +77,7 @@ func (e *Engine) tellState(ctx context.Context) {
 	event["source_severity"] = "medium"
 	if cause == "" {
 		begin := e.Now().Add(-e.Lookback).UTC().Format(time.RFC3339)
-		cause = "the shared state is new, and feeds begin at " + begin + "; if there was one before, it is lost with every copy of it, and so are the records from before that time which had not been delivered"
+		cause = "the shared state is new, and feeds begin at " + begin + "; if there was one before, it is lost with every copy of it, and records from before that time which had not been delivered are missing, from when on is not known: backfill reads what the services still keep of them, and again what had been delivered"
 		e.Log.Warn(cause)
 		event["operation"], event["outcome"] = "connector-state-new", "success"
 		event["event_gap_to"] = begin
