@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
@@ -39,12 +40,15 @@ type Tenant struct {
 // tenantFile is a file as it was read.
 type tenantFile struct {
 	path string
+	info os.FileInfo // from before it was read
 	data []byte
 	err  error // why it was not
+	aged bool  // it had not changed for so long that whatever changes it later gives it another time
 }
 
 func (f tenantFile) same(g tenantFile) bool {
-	return f.path == g.path && bytes.Equal(f.data, g.data) && fmt.Sprint(f.err) == fmt.Sprint(g.err)
+	failed := f.err != nil
+	return f.path == g.path && bytes.Equal(f.data, g.data) && failed == (g.err != nil) && (!failed || f.err.Error() == g.err.Error())
 }
 
 // tenantsDir reads the folder, again and again. It is for one goroutine.
@@ -62,7 +66,7 @@ type tenantsDir struct {
 // looks in a row have seen it: a file may be being written. The error is of the
 // folder; the tenants are those of before then.
 func (d *tenantsDir) look() ([]Tenant, error) {
-	files, err := tenantFiles(d.path)
+	files, err := tenantFiles(d.path, d.looked)
 	if err != nil {
 		return d.list(), err
 	}
@@ -112,10 +116,13 @@ func union[V, W any](a map[string]V, b map[string]W) map[string]struct{} {
 // largestTenant is more than a tenant's file can need; what is larger is refused.
 const largestTenant = 1 << 20
 
-// tenantFiles reads the files of the folder, by the name of the tenant. What is
+// aging is longer than any file system's clock takes to move on, and than clocks of hosts are apart.
+const aging = time.Minute
+
+// tenantFiles reads the files of the folder that are not as they were before, by the name of the tenant. What is
 // no YAML, and what is hidden, is none: secrets may lie beside them, and
 // Kubernetes keeps what it mounts in hidden folders.
-func tenantFiles(dir string) (map[string]tenantFile, error) {
+func tenantFiles(dir string, before map[string]tenantFile) (map[string]tenantFile, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -127,37 +134,49 @@ func tenantFiles(dir string) (map[string]tenantFile, error) {
 			continue
 		}
 		name := strings.TrimSuffix(entry.Name(), extension)
-		file := tenantFile{path: filepath.Join(dir, entry.Name())}
+		path := filepath.Join(dir, entry.Name())
 		if other, ok := files[name]; ok {
-			file.err = fmt.Errorf("has the same name as %s: remove one of them", other.path)
-		} else {
-			file.data, file.err = readTenantFile(file.path)
-			if errors.Is(file.err, os.ErrNotExist) {
-				if entry.Type()&os.ModeSymlink == 0 { // gone since the folder was read
-					continue
-				}
-				file.err = errors.New("it is a link to a file that is not there")
+			files[name] = tenantFile{path: path, err: fmt.Errorf("has the same name as %s: remove one of them", other.path)}
+			continue
+		}
+		file := readTenantFile(path, before[name])
+		if errors.Is(file.err, os.ErrNotExist) {
+			if entry.Type()&os.ModeSymlink == 0 { // gone since the folder was read
+				continue
 			}
+			file.err = errors.New("it is a link to a file that is not there")
 		}
 		files[name] = file
 	}
 	return files, nil
 }
 
-func readTenantFile(path string) ([]byte, error) {
-	// A pipe would be waited for, and with it all tenants.
-	switch info, err := os.Stat(path); {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular() && !info.IsDir():
-		return nil, errors.New("it is no regular file")
+func readTenantFile(path string, before tenantFile) tenantFile {
+	file := tenantFile{path: path}
+	file.info, file.err = os.Stat(path)
+	switch {
+	case file.err != nil:
+		return file
+	case !file.info.Mode().IsRegular() && !file.info.IsDir():
+		file.err = errors.New("it is no regular file") // a pipe would be waited for, and with it all tenants
+		return file
+	case before.path == path && before.aged && unchanged(before.info, file.info):
+		return before
 	}
+	began := time.Now()
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		file.err = err
+		return file
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, largestTenant+1))
+	file.data, file.err = io.ReadAll(io.LimitReader(f, largestTenant+1))
+	file.aged = file.err == nil && began.Sub(file.info.ModTime()) > aging
+	return file
+}
+
+func unchanged(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 var tenantName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -229,6 +230,49 @@ func TestTenantsChange(t *testing.T) {
 	}
 	if list, err := d.look(); err == nil || len(list) != 2 {
 		t.Errorf("a folder that is gone: %d tenants, %v", len(list), err)
+	}
+}
+
+// TestTenantsAreReadOnceTheyChange: a file whose size, time and inode are as they were is not read
+// again; one that has just changed is, since a clock may not have moved on between two changes.
+func TestTenantsAreReadOnceTheyChange(t *testing.T) {
+	longAgo := time.Now().Add(-time.Hour)
+	for name, test := range map[string]struct {
+		was    time.Time // the file's time
+		change func(path string) error
+		want   string
+	}{
+		"nothing shows it": {longAgo, func(path string) error {
+			return errors.Join(os.WriteFile(path, []byte("PROJECT_ID: 2"), 0o600), os.Chtimes(path, longAgo, longAgo))
+		}, "1"},
+		"its time": {longAgo, func(path string) error { return os.WriteFile(path, []byte("PROJECT_ID: 2"), 0o600) }, "2"},
+		"its size": {longAgo, func(path string) error {
+			return errors.Join(os.WriteFile(path, []byte("PROJECT_ID: 22"), 0o600), os.Chtimes(path, longAgo, longAgo))
+		}, "22"},
+		"its inode": {longAgo, func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", []byte("PROJECT_ID: 2"), 0o600), os.Chtimes(path+".new", longAgo, longAgo), os.Rename(path+".new", path))
+		}, "2"},
+		"within a tick of the clock": {time.Now(), func(path string) error {
+			info, err := os.Stat(path)
+			return errors.Join(err, os.WriteFile(path, []byte("PROJECT_ID: 2"), 0o600), os.Chtimes(path, info.ModTime(), info.ModTime()))
+		}, "2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := testkit.Folder(t, map[string]string{"a.yaml": "PROJECT_ID: 1"})
+			path := filepath.Join(dir, "a.yaml")
+			if err := os.Chtimes(path, test.was, test.was); err != nil {
+				t.Fatal(err)
+			}
+			d := newTenantsDir(t, dir, testkit.Complete)
+			lookAt(t, d)
+			if err := test.change(path); err != nil {
+				t.Fatal(err)
+			}
+			lookAt(t, d)
+			if got := lookAt(t, d)["a"].Settings.ProjectID; got != test.want {
+				t.Errorf("the project is %s, want %s", got, test.want)
+			}
+		})
 	}
 }
 
