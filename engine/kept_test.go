@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,8 +63,7 @@ func TestKept(t *testing.T) {
 			for i, listed := range test.list {
 				own := test.mappings[i]
 				r.redacts = own.Redacts()
-				r.mappers.New = func() any { return own.NewMapper() }
-				r.mappers.Get() // of the mapping before
+				r.mappers = sync.Pool{New: func() any { return own.NewMapper() }} // without those of the mapping before
 				r.service.read = func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
 					if listed == "" {
 						return list(ctx, sink)
@@ -117,8 +117,7 @@ func TestKeptRows(t *testing.T) {
 	round(row)
 	own := redacting(t, "a key that is long enough to be one", redact("pseudonym", "event_id", "event_v"))
 	r.redacts = true
-	r.mappers.New = func() any { return own.NewMapper() }
-	r.mappers.Get()
+	r.mappers = sync.Pool{New: func() any { return own.NewMapper() }}
 	if got := round(row); len(got) > 0 {
 		t.Errorf("a row that is as it was is told: %v", got)
 	}

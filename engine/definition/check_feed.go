@@ -70,7 +70,7 @@ func (c *feedCheck) scope() {
 		return
 	}
 	if text, err := c.feed.Scope.Expand(c.settings); err == nil && !strings.HasSuffix(text, "/.default") {
-		c.report(node, "the scope of an application's token is a service and /.default, such as https://graph.microsoft.com/.default: permissions are granted in Entra, and listed under permissions")
+		c.report(node, "the scope of an application's token is a service and /.default, such as https://api.example.com/.default: permissions are granted to the app registration, and listed under permissions")
 	}
 }
 
