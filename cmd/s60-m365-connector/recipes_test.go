@@ -52,12 +52,13 @@ func TestRecipes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds the program")
 	}
+	t.Parallel() // and its sections beside each other: they wait for the limits of the service
 	folder := shippedBinary(t)
 	sim, err := simulator.Start(simulator.Options{Seed: 7, Records: 200, History: 3 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sim.Close()
+	t.Cleanup(func() { sim.Close() })
 	ran := 0
 	ofAuthors := map[string]bool{"Fix a mapping": true, "Add a feed": true}
 	for _, page := range []string{"README.md", "docs/feeds.md", "docs/mappings.md"} {
@@ -76,6 +77,7 @@ func TestRecipes(t *testing.T) {
 			}
 			ran++
 			t.Run(page+"/"+title, func(t *testing.T) {
+				t.Parallel()
 				dir := t.TempDir()
 				files := map[string]string{"answer.json": answerOfRecipes, "record.json": recordOfRecipes}
 				for _, block := range testkit.Fences(section, "yaml") {

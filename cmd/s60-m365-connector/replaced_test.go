@@ -82,6 +82,11 @@ func TestReplacedRuns(t *testing.T) {
 	for name, g := range groups {
 		t.Run(name, func(t *testing.T) {
 			dir := testkit.Folder(t, g.files)
+			if g.does != nil { // the shipped feeds run, too
+				if err := writeQuickFeeds(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
 			output := filepath.Join(t.TempDir(), "events.ndjson")
 			for name, value := range sim.EnvMap() {
 				t.Setenv(name, value)

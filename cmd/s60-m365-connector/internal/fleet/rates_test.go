@@ -105,6 +105,7 @@ func open(t *testing.T, ctx context.Context, sim *simulator.Simulator, dir strin
 // TestFewStart: of many tenants few catch up for the first time at once, and those that cannot deliver keep no
 // other one from it.
 func TestFewStart(t *testing.T) {
+	t.Parallel()
 	const many = startsPerWorker + 2
 	sim, err := simulator.Start(simulator.Options{Tenants: many, Records: 20})
 	if err != nil {
@@ -124,9 +125,9 @@ func TestFewStart(t *testing.T) {
 		credentials, _, _ := strings.Cut(string(text), "PROJECT_ID:")
 		write(t, name, credentials+fmt.Sprintf("S60_COLLECTOR_BASE: http://127.0.0.1:1/%d\n", i))
 	}
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer stop()
-	f := open(t, ctx, sim, dir, map[string]string{"WORKERS": "1", "ENABLE_GRAPH": "false"})
+	f := open(t, ctx, sim, dir, map[string]string{"WORKERS": "1", "ENABLE_GRAPH": "false", "MGMT_CONTENT_TYPES": "Audit.General"})
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
 	last, most := sim.Tenant(many-1), 0
