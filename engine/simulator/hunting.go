@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -144,10 +146,11 @@ func (p *huntingParser) stage(rows []huntingRow) ([]huntingRow, error) {
 		return rows, err
 	case "distinct":
 		name := p.next()
-		seen := map[any]bool{}
+		seen := map[string]bool{}
 		return slices.DeleteFunc(rows, func(row huntingRow) bool {
-			again := seen[row[name]]
-			seen[row[name]] = true
+			value := fmt.Sprint(row[name]) // a column may hold an object
+			again := seen[value]
+			seen[value] = true
 			return again
 		}), nil
 	case "project-away":
@@ -173,7 +176,7 @@ func (p *huntingParser) condition() (func(huntingRow) bool, error) {
 			err = p.expect(")", ")")
 		}
 		return func(row huntingRow) bool {
-			return slices.ContainsFunc(rows, func(other huntingRow) bool { return other[column] == row[column] })
+			return slices.ContainsFunc(rows, func(other huntingRow) bool { return reflect.DeepEqual(other[column], row[column]) })
 		}, err
 	}
 	op := p.next()

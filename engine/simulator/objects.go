@@ -104,11 +104,12 @@ func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 		kept = append(kept, s.shaped(row, option(q, "select"), nil))
 	}
 	first, _ := strconv.Atoi(option(q, "skiptoken")) //nolint:errcheck // the first page has none
+	first = max(first, 0)
 	top, err := strconv.Atoi(option(q, "top"))
 	if s.opts.PageSize > 0 && (err != nil || top > s.opts.PageSize) {
 		top = s.opts.PageSize
 	}
-	page := map[string]any{"@odata.context": json.RawMessage(context), "value": kept[min(max(first, 0), len(kept)):]}
+	page := map[string]any{"@odata.context": json.RawMessage(context), "value": kept[min(first, len(kept)):]}
 	if end := first + top; top > 0 && end < len(kept) {
 		page["value"] = kept[first:end]
 		q.Set("$skiptoken", strconv.Itoa(end))

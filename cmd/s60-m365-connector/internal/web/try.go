@@ -57,9 +57,9 @@ func (p *pages) tryFeed(trying chan struct{}, w http.ResponseWriter, r *http.Req
 	} else {
 		select {
 		case trying <- struct{}{}:
+			defer func() { time.AfterFunc(p.tryRest, func() { <-trying }) }() // after a panic, too
 			code = http.StatusOK
 			p.readFirst(r.Context(), feed, &v)
-			time.AfterFunc(p.tryRest, func() { <-trying })
 		default:
 			code = http.StatusServiceUnavailable
 			v.Headline = "A try is under way, or has just ended: try again in a moment"
