@@ -54,7 +54,7 @@ chaos:
 ROUNDS ?= 4
 
 replicas:
-	go test ./cmd/$(notdir $(BINARY)) -run '^TestReplicas' -count 1 -timeout 0 -v -replicas.rounds $(ROUNDS) -replicas.seed $(SEED)
+	go test ./cmd/$(notdir $(BINARY)) -run '$(or $(ONLY),^TestReplicas)' -count 1 -timeout 0 -v -replicas.rounds $(ROUNDS) -replicas.seed $(SEED)
 
 # Whole engines in virtual time, with faults at every turn: YEARS of SEED.
 YEARS ?= 1
