@@ -189,8 +189,10 @@ func (e *Engine) joinErrors(errs []error) error {
 
 // Failure is one cause for which feeds fail.
 type Failure struct {
-	Text  string   // with what to do
-	Feeds []string // and their partitions
+	Key   string       // see CauseKey
+	Text  string       // with what to do
+	At    time.Time    // when it was met last
+	Feeds []FeedStatus // each partition that fails for it
 }
 
 // Failures are the causes for which feeds fail, each once.
@@ -201,15 +203,19 @@ func (s Status) Failures() []Failure {
 		if f.State != Failing {
 			continue
 		}
-		name := strings.TrimSpace(f.Feed + " " + f.Partition)
 		key := CauseKey(f.LastError)
-		if i, ok := at[key]; ok {
+		i, ok := at[key]
+		if !ok {
+			i = len(list)
+			at[key] = i
+			list = append(list, Failure{Key: key, Text: f.LastError})
+		} else {
 			list[i].Text = BriefCause(list[i].Text)
-			list[i].Feeds = append(list[i].Feeds, name)
-			continue
 		}
-		at[key] = len(list)
-		list = append(list, Failure{f.LastError, []string{name}})
+		if list[i].At.Before(f.LastErrorAt) {
+			list[i].At = f.LastErrorAt
+		}
+		list[i].Feeds = append(list[i].Feeds, f)
 	}
 	return list
 }

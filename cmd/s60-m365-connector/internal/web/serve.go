@@ -261,9 +261,9 @@ func health(c *fleet.Connector, w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusServiceUnavailable)
 	fmt.Fprintln(w, "failing")
 	for _, f := range status.Failures() {
-		of := f.Feeds[0]
+		of := affected(f)
 		if n := len(f.Feeds); n > 1 {
-			of = fmt.Sprintf("%d feeds (%s)", n, strings.Join(f.Feeds, ", "))
+			of = fmt.Sprintf("%d feeds (%s)", n, of)
 		}
 		fmt.Fprintf(w, "%s: %s\n", of, f.Text)
 	}
