@@ -100,10 +100,10 @@ func (c *compiler) build(n ast.Node) eval {
 		switch n.Operator {
 		case "??":
 			left := c.eval(n.Left)
-			switch v, ok := c.value(n.Left); {
-			case ok && v.kind == nilKind:
+			switch c.decides(n) {
+			case n.Right:
 				return c.eval(n.Right)
-			case ok || c.certain(n.Left):
+			case n.Left:
 				return left
 			}
 			return coalesce(left, c.eval(n.Right))

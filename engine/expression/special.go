@@ -253,6 +253,18 @@ func (c *compiler) answer(n ast.Node) (holds, ok bool) {
 	return holds, ok
 }
 
+// decides is the side of a ?? that alone is its value, once its left side was compiled; nil where that
+// differs from record to record.
+func (c *compiler) decides(n *ast.BinaryNode) ast.Node {
+	switch v, ok := c.value(n.Left); {
+	case ok && v.kind == nilKind:
+		return n.Right
+	case ok || c.certain(n.Left):
+		return n.Left
+	}
+	return nil
+}
+
 // certain says that a node is never nil.
 func (c *compiler) certain(n ast.Node) bool {
 	if c.settling == nil {

@@ -118,10 +118,10 @@ func (c *compiler) phrase(n ast.Node) writer {
 		switch {
 		case n.Operator == "??":
 			left := c.writer(n.Left)
-			switch v, ok := c.value(n.Left); {
-			case ok && v.kind == nilKind:
+			switch c.decides(n) {
+			case n.Right:
 				return c.writer(n.Right)
-			case ok || c.certain(n.Left):
+			case n.Left:
 				return left
 			}
 			right := c.writer(n.Right)
