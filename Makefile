@@ -22,8 +22,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.1
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) ./cmd/s60-m365-connector
 
+GO_TEST ?= go test
+
 test:
-	go test ./...
+	$(GO_TEST) ./...
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted" >&2; exit 1; }
