@@ -161,7 +161,7 @@ func (a *dayAccount) add(entry *checkpoint.Entry, from, to time.Time) {
 	if entry.Complete {
 		a.difference += abs(items) + abs(records)
 	} else {
-		c.Fetched -= records
+		c = c.Settled()
 	}
 	if !entry.Looked.IsZero() {
 		a.late += c.Delivered

@@ -146,7 +146,8 @@ func (c *courier) commit(d *delivery) error {
 	c.entry.Delivered += delivered
 	c.entry.DeadLettered += kept
 	c.position.Forwarded += delivered
-	position, entry := c.position, c.account()
+	entry := c.account()
+	position := c.counted(entry)
 	err := p.commit(c.round, &checkpoint.Commit{Position: &position, Entry: entry, Keys: keys, Objects: objects, Expires: p.expires()})
 	if err != nil {
 		return errors.Join(unkept, err)
@@ -155,7 +156,7 @@ func (c *courier) commit(d *delivery) error {
 	latency := b.latency(d.at, d.refused)
 	p.observe(func(s *FeedStatus) {
 		s.Latency.Merge(&latency)
-		s.Forwarded = position.Forwarded
+		s.take(&position)
 		s.DeadLettered += kept
 		s.Window = *entry
 	})
@@ -182,6 +183,14 @@ func (c *courier) account() *checkpoint.Entry {
 	counted.Counts.Add(&entry.Counts)
 	entry.Counts, entry.Reasons, entry.Filters = counted.Counts, counted.Reasons, counted.Filters
 	return &entry
+}
+
+// counted is the position with the window's account, as far as it has come, in its counts.
+func (c *courier) counted(entry *checkpoint.Entry) checkpoint.Position {
+	position, settled := c.position, entry.Settled()
+	position.Counts.Add(&settled)
+	position.Filters = addFilters(position.Filters, entry.Filters)
+	return position
 }
 
 // finish waits until all that was sent is committed, and, when the window was read to its
@@ -217,15 +226,17 @@ func (c *courier) finish(rest *batch, all bool, readErr error, started time.Time
 		c.advance(entry, started)
 	}
 	if readErr == nil || over || entry.Fetched > 0 || entry.Items > 0 {
-		position := c.position
+		position := c.counted(entry)
 		commit.Position, commit.Entry = &position, entry
 		if err := p.commit(c.round, &commit); err != nil {
 			return c.position, errors.Join(readErr, err)
 		}
+		c.position = position
 	}
 	late := c.tally.late()
 	p.observe(func(s *FeedStatus) {
 		s.Cursor = c.position.Cursor
+		s.take(&c.position)
 		s.Total.Add(&entry.Counts)
 		s.Filters = addFilters(s.Filters, entry.Filters)
 		s.Lateness.Merge(&late)

@@ -265,6 +265,9 @@ const confirmAgain = 2 * time.Second
 func (e *Engine) each(ctx context.Context, work func(context.Context, *partition) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	for _, p := range e.partitions { // for the first heartbeat, which waits for no round
+		p.observe(p.stored)
+	}
 	beating := make(chan struct{})
 	go func() {
 		defer close(beating)

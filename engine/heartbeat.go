@@ -58,13 +58,13 @@ func (e *Engine) HeartbeatEvent() map[string]any {
 		event[name+"_state"] = string(f.State)
 		event[name+"_lag_seconds"] = int64(f.Lag(status.Now).Seconds())
 		event[name+"_forwarded"] = f.Forwarded
-		for what, n := range map[string]int64{"listed": f.Listed(), "delivered": f.Delivered(), "duplicate": f.Duplicate(), "filtered": f.Filtered(),
-			"dead_lettered": f.DeadLettered, "ledger_difference": f.Difference} {
+		for what, n := range map[string]int64{"listed": f.Ever.Fetched, "delivered": f.Ever.Delivered, "duplicate": f.Ever.Duplicate,
+			"filtered": f.Ever.Filtered, "dead_lettered": f.Ever.DeadLettered, "ledger_difference": f.Difference} {
 			if n != 0 { // most are nothing, most of the time
 				event[name+"_"+what] = n
 			}
 		}
-		for as, by := range f.FilteredBy() {
+		for as, by := range f.EverFilters {
 			event[name+"_filtered_"+fieldName(as)] = by.Records
 			event[name+"_filtered_"+fieldName(as)+"_bytes"] = by.Bytes
 		}

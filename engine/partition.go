@@ -138,7 +138,8 @@ func (p *partition) load(ctx context.Context, now time.Time) error {
 	}
 	p.position, p.loaded = position, true
 	p.observe(func(s *FeedStatus) {
-		s.Cursor, s.Forwarded = position.Cursor, position.Forwarded
+		s.Cursor = position.Cursor
+		s.take(&position)
 	})
 	return nil
 }

@@ -59,9 +59,15 @@ func (e *Engine) leased(feed string) string {
 // elsewhere tells of a partition that another process runs what the shared state does.
 func (p *partition) elsewhere(s *FeedStatus) {
 	s.Holder, _ = p.engine.Leases.Holder(p.engine.leased(p.kept), p.account)
+	p.stored(s)
+}
+
+// stored tells what the state says of the partition.
+func (p *partition) stored(s *FeedStatus) {
 	// A state that cannot be read is reported by those who work with it.
 	if position, ok, err := p.engine.Store.Position(p.kept, p.account); err == nil && ok {
-		s.Cursor, s.Forwarded, s.LastSuccess = position.Cursor, position.Forwarded, position.LastSuccess
+		s.Cursor, s.LastSuccess = position.Cursor, position.LastSuccess
+		s.take(&position)
 	}
 }
 

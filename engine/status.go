@@ -45,6 +45,8 @@ type FeedStatus struct {
 	FallbackUntil time.Time         `json:"fallback_until,omitzero"`
 	Cursor        time.Time         `json:"cursor,omitzero"`
 	Forwarded     int64             `json:"forwarded"` // ever
+	Ever          checkpoint.Counts `json:"ever"`      // of Total and Window, over restarts and whoever runs it
+	EverFilters   Filters           `json:"ever_filters,omitempty"`
 	DeadLettered  int64             `json:"dead_lettered"`
 	LastSuccess   time.Time         `json:"last_success,omitzero"`
 	LastError     string            `json:"last_error,omitempty"` // empty when the last round went well
@@ -122,6 +124,11 @@ func (s FeedStatus) Filtered() int64 { return s.Total.Filtered + s.Window.Filter
 // Duplicate is how many records came again since the start.
 func (s FeedStatus) Duplicate() int64 { return s.Total.Duplicate + s.Window.Duplicate }
 
+// take takes over what a position says of all that was ever read.
+func (s *FeedStatus) take(p *checkpoint.Position) {
+	s.Forwarded, s.Ever, s.EverFilters = p.Forwarded, p.Counts, p.Filters
+}
+
 // Status is the engine, as an operator sees it.
 type Status struct {
 	Name              string       `json:"name"`
@@ -198,6 +205,8 @@ func (s Status) ByFeed() []FeedStatus {
 		sum.Window.Counts.Add(&f.Window.Counts)
 		sum.Filters = addFilters(sum.Filters, f.FilteredBy())
 		sum.Forwarded += f.Forwarded
+		sum.Ever.Add(&f.Ever)
+		sum.EverFilters = addFilters(sum.EverFilters, f.EverFilters)
 		sum.DeadLettered += f.DeadLettered
 		sum.Difference += f.Difference
 		sum.Late += f.Late

@@ -80,7 +80,10 @@ type Position struct {
 	Gaps       []Span `json:"gaps,omitempty"`       // what was lost, or never collected, since Start
 	Read       []Span `json:"read,omitempty"`       // of an archive: what was read to its end
 
-	Forwarded   int64     `json:"forwarded"` // events delivered, ever
+	Forwarded int64               `json:"forwarded"`         // events delivered, ever
+	Counts    Counts              `json:"counts,omitzero"`   // the sum of the ledger, over all that it has forgotten
+	Filters   map[string]Filtered `json:"filters,omitempty"` // what was filtered of that, by the name of the rule
+
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
@@ -123,6 +126,14 @@ func (c *Counts) Difference() (items, records int64) {
 		records += c.Listed - c.Fetched
 	}
 	return items, records
+}
+
+// Settled is the account without the records that were taken up and have no end yet.
+func (c Counts) Settled() Counts {
+	_, open := c.Difference()
+	c.Fetched -= open
+	c.Listed -= open
+	return c
 }
 
 // Add adds d to c, member by member.

@@ -152,6 +152,9 @@ func (p Position) Union(q Position) Position {
 	if !q.Start.After(p.Cursor) && q.Cursor.After(p.Cursor) {
 		u, u.Start = q, p.Start
 	}
-	u.Forwarded = max(p.Forwarded, q.Forwarded)
+	if q.Forwarded > p.Forwarded {
+		p = q
+	}
+	u.Forwarded, u.Counts, u.Filters = p.Forwarded, p.Counts, p.Filters
 	return u
 }
