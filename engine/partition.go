@@ -96,7 +96,8 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 	p.hold.waits = p.waits
 	reader.Pace(p.hold.begin, p.hold.end)
 	p.redacts = mapping.Redacts()
-	p.mappers.New = func() any { return mapping.NewMapper(own...) }
+	mapper := mapping.Mappers(own...)
+	p.mappers.New = func() any { return mapper() }
 	if feed.Window != nil {
 		p.span = feed.Window.Max
 	}

@@ -2,6 +2,7 @@ package transform
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -37,7 +38,18 @@ type Mapper struct {
 
 // NewMapper makes a mapper whose events carry the given further constants
 // (source_name, the partition's own).
-func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
+func (m *Mapping) NewMapper(constants ...Constant) *Mapper { return m.Mappers(constants...)() }
+
+// Mappers makes mappers with the same constants. What one of them learned of kinds of records the others need not learn.
+func (m *Mapping) Mappers(constants ...Constant) (another func() *Mapper) {
+	shared := &m.specials
+	if slices.ContainsFunc(constants, func(c Constant) bool { _, ok := m.fieldOf[c.Name]; return ok }) {
+		shared = &specials{} // the constants are part of what is known of a kind
+	}
+	return func() *Mapper { return m.newMapper(shared, constants) }
+}
+
+func (m *Mapping) newMapper(shared *specials, constants []Constant) *Mapper {
 	m.link.Do(m.unit.Link) // not before: most mappings that are shipped belong to feeds that are off
 	mapper := &Mapper{
 		m:        m,
@@ -74,9 +86,8 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 	}
 	fixed := make(map[string]string)
 	var order []string
-	mapper.specials = &m.specials
-	for i, list := range [][]Constant{m.options.Constants, constants} {
-		own := i > 0 // what is known of a kind is then known to this mapper alone
+	mapper.specials = shared
+	for _, list := range [][]Constant{m.options.Constants, constants} {
 		for _, c := range list {
 			v := expression.Constant(c.Value)
 			text, err := mapper.machine.AppendJSON(nil, v)
@@ -84,9 +95,6 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper {
 				continue
 			}
 			if field, ok := m.fieldOf[c.Name]; ok {
-				if own {
-					mapper.specials = &specials{}
-				}
 				mapper.fallback[field] = v
 				mapper.always[field] = true
 				continue
@@ -208,7 +216,7 @@ func (m *Mapper) compute(field int) expression.Value {
 				m.stamp = v
 			}
 			return v
-		} else if field == m.m.timestamp {
+		} else if err == nil && field == m.m.timestamp {
 			m.untimed(r)
 		}
 		return m.instead(field, err)

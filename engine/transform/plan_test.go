@@ -127,8 +127,9 @@ func TestSpecialPlans(t *testing.T) {
 func TestRecalledOfAnotherValue(t *testing.T) {
 	t.Parallel()
 	m := compile(t, &definition.Mapping{
-		Name:   "m",
-		Fields: fields("message_text", `event_Text`, "user_name", `event_Name`, "said", `lower(message_text)`, "of", `lower(event_User)`),
+		Name: "m",
+		Fields: fields("message_text", `event_Text`, "user_name", `event_Name`, "said", `lower(message_text)`, "of", `lower(event_User)`,
+			"many", `words(event_User, "`+strings.Repeat("m", mostRemembered)+`")`),
 		Cases: []definition.Case{
 			{When: text(`event_Kind == "a"`), Fields: fields("x", `"a"`)}, {When: text(`event_Kind == "b"`), Fields: fields("x", `"b"`)},
 			{When: text(`event_Kind == "c"`), Fields: fields("x", `"c"`)}, {When: text(`event_Kind == "d"`), Fields: fields("x", `"d"`)},
@@ -146,7 +147,15 @@ func TestRecalledOfAnotherValue(t *testing.T) {
 			if got, _ := planned.Append(nil, record); !bytes.Equal(got, want) {
 				t.Fatalf("%.60s\nwith plans %.400s\nwithout    %.400s", record, got, want)
 			}
-			repeated = repeated || planned.recall != nil && planned.recall.fields[0].now == repeat
+			if planned.recall == nil {
+				continue
+			}
+			repeated = repeated || planned.recall.fields[0].now == repeat
+			for _, a := range planned.recall.answers {
+				if max(len(a.text), len(a.event)) > mostRemembered {
+					t.Fatalf("%d bytes are remembered of %.60s", len(a.event), record)
+				}
+			}
 		}
 	}
 	if !repeated {
@@ -173,6 +182,22 @@ func TestSpecialPlansAreShared(t *testing.T) {
 	group.Wait()
 	if m.specials.plans > 6 {
 		t.Errorf("%d special plans of three kinds of records", m.specials.plans)
+	}
+}
+
+// TestSpecialPlansOutliveTheirMapper: also those that depend on constants, as of a pool that drops its mappers.
+func TestSpecialPlansOutliveTheirMapper(t *testing.T) {
+	t.Parallel()
+	another := compile(t, kinds()).Mappers(Constant{"w", "constant"})
+	for i, want := range []bool{false, true} {
+		mapper := another()
+		mapper.Append(nil, []byte(`{"Kind":"a","User":"u"}`))
+		if special := mapper.specials.plans > 0; special != want {
+			t.Errorf("mapper %d finds special plans: %v, want %v", i, special, want)
+		}
+		for range 2 * toSpecial {
+			mapper.Append(nil, []byte(`{"Kind":"a","User":"u"}`))
+		}
 	}
 }
 

@@ -134,7 +134,7 @@ func (k *kind) recalled(p *plan) *recall {
 const (
 	watched        = 256
 	resting        = 16 * watched
-	mostRemembered = 1024 // bytes of its value
+	mostRemembered = 1024 // bytes of its value, and of what was computed of it
 )
 
 // begin compares the fields of the record in hand with those that are remembered, and says whether it is
@@ -195,7 +195,7 @@ func (m *Mapper) appendRecalled(dst []byte, part *part, at int) []byte {
 	start, failures := len(dst), len(m.failed)
 	v := m.partValue(part)
 	dst = m.appendValue(dst, int(part.field), m.keys[part.field], v)
-	if text, ok := v.Raw(); ok && len(m.failed) == failures {
+	if text, ok := v.Raw(); ok && len(m.failed) == failures && max(len(text), len(dst)-start) <= mostRemembered {
 		a.text = append(a.text[:0], text...)
 		a.event = append(a.event[:0], dst[start:]...)
 		a.value, a.turn = v.On(a.text), f.turn

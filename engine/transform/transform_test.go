@@ -362,6 +362,15 @@ func TestTime(t *testing.T) {
 	}
 }
 
+// A rule for the timestamp that fails says why, and nothing else beside it.
+func TestTimestampFailsOnce(t *testing.T) {
+	t.Parallel()
+	m := compile(t, &definition.Mapping{Fields: fields("timestamp", `time(event_at) ?? (event_flag + 1)`)}).NewMapper()
+	if _, failed := m.Append(nil, []byte(`{"at":"soon","flag":true}`)); len(failed) != 1 || !strings.HasPrefix(failed[0].Cause, "+ needs two numbers") {
+		t.Errorf("it failed by %v", failed)
+	}
+}
+
 // An array is spread into so many fields at most; what is more stays in its text.
 func TestManyPairs(t *testing.T) {
 	t.Parallel()
