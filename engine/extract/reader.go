@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
@@ -25,8 +27,9 @@ type Reader struct {
 	end   func()
 	see   func(Asked) // every attempt; nil: nobody watches
 
-	fallback    atomic.Pointer[time.Time] // until when it is used
-	toldUndated atomic.Bool               // that records lack the cursor's field
+	fallback atomic.Pointer[time.Time] // until when it is used
+	undated  atomic.Int32              // records that lacked the cursor's field
+	dated    atomic.Bool               // one had it, or it was told that none has
 
 	started error // how the last start of the subscription ended
 
@@ -183,21 +186,30 @@ func (r *Reader) read(ctx context.Context, w Window, sink Sink, by *definition.R
 	if r.feed.Expand != nil {
 		return r.readItems(ctx, list, env, sink)
 	}
-	list.handle = func(*pageURL) handler { return &records{feed: r.feed, sink: sink, undated: r.undated()} }
+	list.handle = func(*pageURL) handler { return &records{feed: r.feed, sink: sink, date: r.dating()} }
 	list.skip = func(reason string) error { sink.Skipped("", reason); return nil }
 	return list.run(ctx, r)
 }
 
-// undated tells once of records without the cursor's field: the request has the times of the window, so nothing is lost by
-// that, but whoever wrote the feed meant another. nil where there is nothing to tell.
-func (r *Reader) undated() func([]byte) {
-	if c := r.feed.Cursor; c == nil || c.Field == "" || r.toldUndated.Load() {
+// enoughUndated records without the cursor's field are no chance.
+const enoughUndated = 10
+
+// dating tells once that the first records lack the cursor's field, unless one has it: the request has the times of the
+// window, so nothing is lost by that, but whoever wrote the feed meant another. nil where there is nothing to tell.
+func (r *Reader) dating() func(listed, raw []byte) {
+	if c := r.feed.Cursor; c == nil || c.Field == "" || r.dated.Load() {
 		return nil
 	}
-	return func(raw []byte) {
-		if !r.toldUndated.Swap(true) {
+	return func(listed, raw []byte) {
+		field := r.feed.Cursor.Field
+		switch {
+		case r.dated.Load():
+		case gjson.GetBytes(listed, field).Exists() || gjson.GetBytes(raw, field).Exists():
+			r.dated.Store(true)
+		case r.undated.Add(1) == enoughUndated:
+			r.dated.Store(true)
 			r.client.log.Warn("no record has the field that the feed's cursor names; look whether the request asks by the time of its records",
-				"feed", r.feed.Name, "cursor.field", r.feed.Cursor.Field, "they_hold", members(raw))
+				"feed", r.feed.Name, "cursor.field", field, "they_hold", members(raw))
 		}
 	}
 }

@@ -217,8 +217,7 @@ type records struct {
 	source Source
 	add    func(raw []byte) ([]byte, error) // what the item adds; nil: nothing
 
-	undated func(raw []byte) // is told of a record of a body of which none has the cursor's field; nil: that is no matter
-	sample  []byte           // the first without it, nil when one had it
+	date func(listed, raw []byte) // is told of each record, as it was listed and unwrapped; nil: that is no matter
 
 	pages   bool // one source for all pages of the item, ended by close
 	started bool // by a page before this one
@@ -240,7 +239,6 @@ type damage struct {
 func (h *records) begin() {
 	h.held, h.heldBytes, h.damages = nil, 0, nil
 	h.keyed = len(h.feed.Key) == 0
-	h.sample = nil
 	if h.started {
 		h.again, h.taken = max(h.again, h.taken), 0
 		return
@@ -252,7 +250,7 @@ func (h *records) begin() {
 func (h *records) record(ctx context.Context, raw []byte) error {
 	listed := raw
 	raw = inner(raw, h.feed.Unwrap)
-	if h.undated != nil {
+	if h.date != nil {
 		h.date(listed, raw)
 	}
 	if h.keyed {
@@ -301,21 +299,7 @@ func (h *records) whole([]byte) error {
 	if len(h.held) > 0 {
 		return &oddError{h.noKey(h.held[0])}
 	}
-	if h.undated != nil && h.sample != nil {
-		h.undated(h.sample)
-	}
 	return nil
-}
-
-// date looks for the cursor's field, until one record has it.
-func (h *records) date(listed, raw []byte) {
-	field := h.feed.Cursor.Field
-	switch {
-	case gjson.GetBytes(listed, field).Exists() || gjson.GetBytes(raw, field).Exists():
-		h.undated = nil
-	case h.sample == nil:
-		h.sample = append([]byte(nil), raw...)
-	}
 }
 
 func (h *records) noKey(raw []byte) string {
