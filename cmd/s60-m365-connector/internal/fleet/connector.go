@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
@@ -60,7 +61,8 @@ type Process struct {
 	requests  http.RoundTripper // to Microsoft
 	delivers  http.RoundTripper // to destinations
 	appBudget *extract.Budget   // nil: no limit, of one tenant too
-	buckets   sync.Map          // of *extract.Buckets, by TENANT_ID: two files may name one tenant
+	buckets   sync.Map          // of *extract.Buckets, by TENANT_ID in lower case: two files may name one tenant
+	shown     atomic.Int64      // bytes of events for the pages
 }
 
 // Connector is everything that a run holds open for one tenant.
@@ -168,7 +170,7 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	c := &Connector{Process: p, Settings: s, Log: p.Log, Defs: p.Defs.With(s.Switched).With(p.only), Store: p.store}
 	if s.Tenant != "" {
 		c.Log, c.Store = p.Log.With("tenant", s.Tenant), checkpoint.Scope(p.store, s.Tenant)
-		c.History.every, c.Recent.few = sampleSeldom, true
+		c.History.every, c.Recent.together = sampleSeldom, &p.shown
 	}
 	defer func() {
 		if err != nil {
@@ -322,6 +324,7 @@ func (c *Connector) run(ctx context.Context) error {
 
 // Close releases what the connector holds; the state is safe without it.
 func (c *Connector) Close() error {
+	c.Recent.forget()
 	if c.client != nil {
 		c.client.Close()
 	}

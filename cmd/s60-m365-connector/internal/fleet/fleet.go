@@ -139,7 +139,7 @@ func (f *Fleet) follow(ctx context.Context, fail func()) {
 		f.Log.Error("TENANTS_DIR cannot be read: the tenants run on as they are", "error", err)
 	}
 	f.unread = err
-	here := map[string]bool{}
+	here, changed := map[string]bool{}, false
 	for _, t := range tenants {
 		here[t.Name] = true
 		m := f.members[t.Name]
@@ -153,6 +153,7 @@ func (f *Fleet) follow(ctx context.Context, fail func()) {
 		if begin {
 			f.begin(ctx, m, fail)
 		}
+		changed = changed || begin
 	}
 	for name, m := range f.members {
 		if here[name] {
@@ -167,8 +168,31 @@ func (f *Fleet) follow(ctx context.Context, fail func()) {
 		}
 		if m.ended == nil || closed(m.ended) {
 			delete(f.members, name)
+			changed = true
 		}
 	}
+	if changed {
+		f.dropBuckets()
+	}
+}
+
+// dropBuckets forgets the budgets of the TENANT_IDs that no tenant has any more. The caller holds the lock.
+func (f *Fleet) dropBuckets() {
+	used := map[any]bool{}
+	for _, m := range f.members {
+		if m.Settings != nil {
+			used[strings.ToLower(m.Settings.TenantID)] = true
+		}
+		if m.Connector != nil { // which may not have stopped yet
+			used[strings.ToLower(m.Connector.Settings.TenantID)] = true
+		}
+	}
+	f.buckets.Range(func(id, _ any) bool {
+		if !used[id] {
+			f.buckets.Delete(id)
+		}
+		return true
+	})
 }
 
 func closed(c <-chan struct{}) bool {

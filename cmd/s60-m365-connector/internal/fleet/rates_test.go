@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
 
@@ -151,5 +152,24 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestBucketsOfTenantsThatWent: budgets are kept for who is there, or has not stopped yet, and for nobody else.
+func TestBucketsOfTenantsThatWent(t *testing.T) {
+	of := func(id string) *settings.Settings { return &settings.Settings{TenantID: id} }
+	f := &Fleet{Process: &Process{}, members: map[string]*Member{
+		"a":       {Tenant: Tenant{Settings: of("A")}},
+		"changed": {Tenant: Tenant{Settings: of("c")}, Connector: &Connector{Settings: of("Before")}},
+		"wrong":   {},
+	}}
+	for _, id := range []string{"a", "b", "c", "before"} {
+		f.buckets.Store(id, &extract.Buckets{})
+	}
+	f.dropBuckets()
+	for id, want := range map[string]bool{"a": true, "b": false, "c": true, "before": true} {
+		if _, kept := f.buckets.Load(id); kept != want {
+			t.Errorf("%s is kept: %v", id, kept)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/extract"
@@ -20,11 +21,13 @@ const (
 	aQuarter       = 4
 	// LargestShown is the size of the largest event that is remembered.
 	LargestShown = 16 << 10
+	// mostShown is the size of the events that all tenants of many remember together.
+	mostShown = 32 << 20
 )
 
 // Recent is what happened lately. Its zero value is ready for use, by several goroutines.
 type Recent struct {
-	few bool // it is of one tenant of many
+	together *atomic.Int64 // bytes of the events of all tenants; nil: there is one
 
 	mu    sync.Mutex
 	feeds map[string]*recentFeed
@@ -90,7 +93,7 @@ func (r *Recent) with(feed string, work func(*recentFeed)) {
 }
 
 func (r *Recent) most(n int) int {
-	if r.few {
+	if r.together != nil {
 		return max(n/aQuarter, 1)
 	}
 	return n
@@ -114,25 +117,47 @@ func (r *Recent) SawFailure(feed, partition string, at time.Time, text string) {
 	})
 }
 
-// SawEvent remembers a delivered event, if it is not large.
+// SawEvent remembers a delivered event, if it is not large and those of other tenants leave room for it.
 func (r *Recent) SawEvent(feed string, at time.Time, event []byte) {
 	if len(event) > LargestShown {
 		return
 	}
 	r.with(feed, func(f *recentFeed) {
 		to := f.events.place(r.most(recentEvents))
-		to.At, to.Event = at, append(to.Event[:0], event...)
+		r.room(-len(to.Event))
+		if *to = (Delivered{At: at}); r.room(len(event)) {
+			to.Event = slices.Clone(event)
+		}
 	})
+}
+
+// room takes bytes for an event, or gives them back.
+func (r *Recent) room(bytes int) bool {
+	if r.together == nil || r.together.Add(int64(bytes)) <= mostShown || bytes <= 0 {
+		return true
+	}
+	r.together.Add(-int64(bytes))
+	return false
+}
+
+// forget gives back what is remembered.
+func (r *Recent) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.feeds {
+		for _, e := range f.events.list {
+			r.room(-len(e.Event))
+		}
+	}
+	r.feeds = nil
 }
 
 // Of is what is remembered of a feed, the newest first.
 func (r *Recent) Of(feed string) (asked []extract.Asked, failures []Failure, events []Delivered) {
 	r.with(feed, func(f *recentFeed) {
 		asked, failures, events = f.asked.newest(), f.failures.newest(), f.events.newest()
-		for i := range events {
-			events[i].Event = slices.Clone(events[i].Event) // its place is used again
-		}
 	})
+	events = slices.DeleteFunc(events, func(d Delivered) bool { return d.Event == nil }) // there was no room
 	slices.SortStableFunc(failures, func(a, b Failure) int { return cmp.Compare(b.Last.UnixNano(), a.Last.UnixNano()) })
 	return asked, failures, events
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,7 +14,10 @@ import (
 func TestRecent(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, few := range []bool{false, true} {
-		r := Recent{few: few}
+		var r Recent
+		if few {
+			r.together = new(atomic.Int64)
+		}
 		event := make([]byte, 0, 64)
 		for n := range 100 {
 			now := at.Add(time.Duration(n) * time.Second)
@@ -34,6 +38,35 @@ func TestRecent(t *testing.T) {
 		if string(events[len(events)-1].Event) == "later" {
 			t.Error("what was given changes afterwards")
 		}
+	}
+}
+
+// TestRecentTogether: the events of all tenants have a bound, and what a tenant gives back others may have.
+func TestRecentTogether(t *testing.T) {
+	var together atomic.Int64
+	event := bytes.Repeat([]byte("x"), LargestShown)
+	tenants := make([]Recent, mostShown/LargestShown+100)
+	shows := func(i int) int {
+		tenants[i].SawEvent("a", time.Time{}, event)
+		_, _, events := tenants[i].Of("a")
+		return len(events)
+	}
+	for i := range tenants {
+		tenants[i].together = &together
+		if want := i < mostShown/LargestShown; shows(i) == 1 != want {
+			t.Fatalf("tenant %d shows its event: %v", i, !want)
+		}
+	}
+	tenants[0].forget()
+	last := len(tenants) - 1
+	if shows(last) != 1 || shows(last) != 1 || together.Load() > mostShown {
+		t.Errorf("there is room for one more event, %d bytes are held", together.Load())
+	}
+	for i := range tenants {
+		tenants[i].forget()
+	}
+	if together.Load() != 0 {
+		t.Errorf("%d bytes are held of nothing", together.Load())
 	}
 }
 

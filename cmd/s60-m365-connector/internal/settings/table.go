@@ -97,7 +97,7 @@ var Groups = []Group{
 		{"PSEUDONYM_KEY_FILE", Unset, "File with the key of `redact: … with: pseudonym`: a long random text. Who has it can find out who is behind a pseudonym by trying names; another key gives other pseudonyms."},
 		{"LISTEN_ADDR", "127.0.0.1:8080", "Where the status page, the mapping workbench, `/healthz`, `/readyz`, `/livez` and `/metrics` are. Read-only, no secret is on it. Set to nothing, it is off. It answers requests to `localhost` and, unless it is a loopback address, to any address and the name of the host."},
 		{"LISTEN_HOSTS", Unset, "Further names by which the listener is reached, separated by commas, such as that of its service: `connector.monitoring.svc`. `*` is any; then pages of other sites may read what is served (DNS rebinding)."},
-		{"SHOW_EVENTS", "false", "Whether the page of a feed shows the last events, and *Try now* what it reads, with the values: all that `redact` leaves of the records, to whoever reaches `LISTEN_ADDR`. They are held in memory only, 8 of at most 16 kB for each feed (2 where there are many tenants). Without it, *Try now* shows the names of fields alone."},
+		{"SHOW_EVENTS", "false", "Whether the page of a feed shows the last events, and *Try now* what it reads, with the values: all that `redact` leaves of the records, to whoever reaches `LISTEN_ADDR`. They are held in memory only, 8 of at most 16 kB for each feed (2 where there are many tenants, and of all of them 32 MB). Without it, *Try now* shows the names of fields alone."},
 		{"LOG_LEVEL", "INFO", "`INFO`, or `DEBUG`, which shows each request."},
 		{"LOG_FORMAT", "text", "`text` or `json`."},
 	}},
