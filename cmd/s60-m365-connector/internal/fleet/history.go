@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,13 +98,19 @@ func (h *History) Add(s Sample) {
 	h.oldest = (h.oldest + 1) % count
 }
 
-// Until are the samples in order, and now as the last.
-func (h *History) Until(now Sample) []Sample {
+// Last are the samples of the last so long in order, after the one before them, and now as the last.
+func (h *History) Last(span time.Duration, now Sample) []Sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	list := make([]Sample, 0, len(h.samples)+1)
-	list = append(append(list, h.samples[h.oldest:]...), h.samples[:h.oldest]...)
-	return append(list, now)
+	list := []Sample{now}
+	for i := range h.samples {
+		s := h.samples[(h.oldest+len(h.samples)-1-i)%len(h.samples)]
+		if list = append(list, s); !s.At.After(now.At.Add(-span)) {
+			break
+		}
+	}
+	slices.Reverse(list)
+	return list
 }
 
 // Delivered is how many events all feeds had delivered at a sample, or one of
@@ -140,7 +147,7 @@ func historyFile(s *settings.Settings) string {
 
 // keep writes the samples in place of what was there.
 func (h *History) keep(file string, status engine.Status) error {
-	samples := h.Until(SampleOf(status))
+	samples := h.Last(SampleSpan, SampleOf(status))
 	kept := keptHistory{Feeds: make([]keptOne, len(status.Feeds))}
 	for i, f := range status.Feeds {
 		kept.Feeds[i] = keptOne{Feed: f.Feed, Partition: f.Partition}

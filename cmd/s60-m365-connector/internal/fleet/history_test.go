@@ -50,7 +50,7 @@ func TestHistoryOverRestarts(t *testing.T) {
 	if !reflect.DeepEqual(again, hours) {
 		t.Errorf("operations are %+v, want %+v", again, hours)
 	}
-	samples := second.Until(SampleOf(status(11*time.Minute, 5, "new", "b")))
+	samples := second.Last(SampleSpan, SampleOf(status(11*time.Minute, 5, "new", "b")))
 	if len(samples) != 4 {
 		t.Fatalf("%d samples", len(samples))
 	}
@@ -73,6 +73,6 @@ func TestHistoryOverRestarts(t *testing.T) {
 		}
 		var h History
 		h.load(file, status(0, 0, "b")) //nolint:errcheck // that nothing breaks is what is asked
-		h.Until(SampleOf(status(0, 0, "b")))
+		h.Last(SampleSpan, SampleOf(status(0, 0, "b")))
 	}
 }

@@ -85,7 +85,7 @@ func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v fe
 	if feed == nil {
 		return v, false
 	}
-	samples := within(p.history.Until(fleet.SampleOf(s)), span)
+	samples := p.history.Last(span, fleet.SampleOf(s))
 	v = feedPage{
 		Feed: name, Description: feed.Description, Docs: feed.Docs, Mapping: feed.Mapping,
 		Permissions: strings.Join(feed.Permissions, ", "), Level: quiet, Headline: "Switched off", Span: wording.Span(plotSpan(samples)), Now: s.Now.UTC(),

@@ -554,7 +554,7 @@ func TestHistory(t *testing.T) {
 	for f := range now.Feeds {
 		now.Feeds[f].Delivered = int64(sampleCount+100) * 20
 	}
-	list := h.Until(now)
+	list := h.Last(fleet.SampleSpan, now)
 	if len(list) != sampleCount+1 {
 		t.Fatalf("%d samples", len(list))
 	}

@@ -9,12 +9,15 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 )
 
+// rateSpan is what a rate is the mean of.
+const rateSpan = 5 * time.Minute
+
 // perMinute is the throughput over the last five minutes, or since the sample
 // before.
 func perMinute(samples []fleet.Sample, feed int) float64 {
 	last := samples[len(samples)-1]
 	first := last
-	for i := len(samples) - 1; i >= 0 && last.At.Sub(first.At) < 5*time.Minute-fleet.SampleEvery/2; i-- {
+	for i := len(samples) - 1; i >= 0 && last.At.Sub(first.At) < rateSpan-fleet.SampleEvery/2; i-- {
 		first = samples[i]
 	}
 	span := last.At.Sub(first.At)
@@ -22,15 +25,6 @@ func perMinute(samples []fleet.Sample, feed int) float64 {
 		return 0
 	}
 	return float64(last.Delivered(feed)-first.Delivered(feed)) / span.Minutes()
-}
-
-// within are the samples of the last so long, and the one before them.
-func within(samples []fleet.Sample, span time.Duration) []fleet.Sample {
-	from := samples[len(samples)-1].At.Add(-span)
-	for len(samples) > 2 && !samples[1].At.After(from) {
-		samples = samples[1:]
-	}
-	return samples
 }
 
 // plotRanges are the spans to choose from; the second is shown if none is chosen.

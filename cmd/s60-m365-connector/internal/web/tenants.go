@@ -66,8 +66,8 @@ func tenantWord(s engine.State) string {
 }
 
 // showTenants is the page of all tenants, as statuses gives them. folder is what is wrong with TENANTS_DIR, if
-// anything is; history gives the samples of a tenant, none of one that does not run.
-func (p *pages) showTenants(statuses func() []fleet.TenantStatus, folder func() error, history func(tenant string) []fleet.Sample) http.HandlerFunc {
+// anything is.
+func (p *pages) showTenants(statuses func() []fleet.TenantStatus, folder func() error, history samplesOf) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := viewTenants(statuses(), tenantsQuery{r.FormValue("find"), r.FormValue("state"), r.FormValue("sort")}, history)
 		v.frame, v.Now = p.frame("tenants"), time.Now().UTC()
@@ -78,18 +78,20 @@ func (p *pages) showTenants(statuses func() []fleet.TenantStatus, folder func() 
 	}
 }
 
-// samples are those of a tenant's plots.
-func (f server) samples(tenant string) []fleet.Sample {
+// samplesOf gives the samples of a tenant that are so old at most; none of one that does not run.
+type samplesOf func(tenant string, span time.Duration) []fleet.Sample
+
+func (f server) samples(tenant string, span time.Duration) []fleet.Sample {
 	c := f.ConnectorOf(tenant)
 	if c == nil {
 		return nil
 	}
-	return c.History.Until(fleet.SampleOf(c.Engine.Status()))
+	return c.History.Last(span, fleet.SampleOf(c.Engine.Status()))
 }
 
 // viewTenants is the page's account of tenants: of all in its summary, and in its
 // table of those that are asked for.
-func viewTenants(list []fleet.TenantStatus, asked tenantsQuery, history func(string) []fleet.Sample) tenantsView {
+func viewTenants(list []fleet.TenantStatus, asked tenantsQuery, history samplesOf) tenantsView {
 	v := tenantsView{Find: asked.find, State: asked.state, Sorts: asked.sorts(), Columns: asked.columns()}
 	states := map[engine.State]int{}
 	var forwarded, dead, lag int64
@@ -112,7 +114,7 @@ func viewTenants(list []fleet.TenantStatus, asked tenantsQuery, history func(str
 	asked.order(found, history)
 	v.Found = len(found)
 	for _, t := range found[:min(len(found), tenantsShown)] {
-		v.Tenants = append(v.Tenants, viewTenant(t, history(t.Tenant)))
+		v.Tenants = append(v.Tenants, viewTenant(t, history(t.Tenant, fleet.SampleSpan)))
 	}
 	for _, state := range shownStates {
 		if n := states[state]; n > 0 || string(state) == asked.state {

@@ -98,7 +98,7 @@ func (q tenantsQuery) holds(t fleet.TenantStatus) bool {
 }
 
 // order sorts tenants, which come the worst first and stay so where they are alike.
-func (q tenantsQuery) order(list []fleet.TenantStatus, history func(string) []fleet.Sample) {
+func (q tenantsQuery) order(list []fleet.TenantStatus, history samplesOf) {
 	key, down := strings.CutPrefix(q.sort, "-")
 	at := slices.IndexFunc(tenantColumns, func(c tenantColumn) bool { return c.key == key })
 	if key == "" || at < 0 {
@@ -114,7 +114,7 @@ func (q tenantsQuery) order(list []fleet.TenantStatus, history func(string) []fl
 	case "rate":
 		rates := map[string]float64{}
 		for _, t := range list {
-			if samples := history(t.Tenant); len(samples) > 0 {
+			if samples := history(t.Tenant, rateSpan); len(samples) > 0 {
 				rates[t.Tenant] = perMinute(samples, -1)
 			}
 		}

@@ -147,7 +147,7 @@ type deliveryOf struct{ Feed, Partition, Events string }
 
 // view is the page's account of a status, with plots of the last span.
 func (p *pages) view(s engine.Status, span time.Duration) statusView {
-	samples := within(p.history.Until(fleet.SampleOf(s)), span)
+	samples := p.history.Last(span, fleet.SampleOf(s))
 	v := statusView{
 		Axis: axis(samples), Ranges: ranges(span),
 		Now: s.Now.UTC(), Began: s.Started.UTC(),
