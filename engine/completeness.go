@@ -174,12 +174,13 @@ func (a *dayAccount) add(entry *checkpoint.Entry, from, to time.Time) {
 func uncovered(from, to time.Time, spans []checkpoint.Span) (gaps []checkpoint.Span) {
 	slices.SortFunc(spans, func(a, b checkpoint.Span) int { return a.From.Compare(b.From) })
 	for _, s := range append(spans, checkpoint.Span{From: to, To: to}) {
+		if s.From.After(to) {
+			s.From = to // it lies behind, and no gap reaches as far
+		}
 		if s.From.After(from) {
 			gaps = append(gaps, checkpoint.Span{From: from, To: s.From})
 		}
-		if s.To.After(from) {
-			from = s.To
-		}
+		from = later(from, s.To)
 	}
 	return gaps
 }
