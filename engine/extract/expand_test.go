@@ -8,9 +8,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
@@ -167,28 +167,30 @@ func TestItemsThatAreNone(t *testing.T) {
 
 // TestConcurrency: no more items at once than the feed says, and no fewer.
 func TestConcurrency(t *testing.T) {
-	s := newService(t)
-	var names []string
-	for i := range 24 {
-		names = append(names, fmt.Sprint(i))
-	}
-	s.list(names...)
-	var now, most atomic.Int64
-	s.mux.HandleFunc("/blob/", func(w http.ResponseWriter, r *http.Request) {
-		n := now.Add(1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+	synctest.Test(t, func(t *testing.T) {
+		s := serviceInMemory()
+		var names []string
+		for i := range 24 {
+			names = append(names, fmt.Sprint(i))
 		}
-		time.Sleep(20 * time.Millisecond)
-		now.Add(-1)
-		io.WriteString(w, `[]`)
+		s.list(names...)
+		var now, most atomic.Int64
+		s.mux.HandleFunc("/blob/", func(w http.ResponseWriter, r *http.Request) {
+			n := now.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			time.Sleep(time.Second)
+			now.Add(-1)
+			io.WriteString(w, `[]`)
+		})
+		to := newSink()
+		if _, err := read(t, s.options(), s.items(t, "/list"), to); err != nil || to.ended != 24 {
+			t.Fatal(err, to.ended)
+		}
+		if got := most.Load(); got != 4 {
+			t.Errorf("%d items at once, want 4", got)
+		}
 	})
-	to := newSink()
-	if _, err := read(t, s.options(), s.items(t, "/list"), to); err != nil || to.ended != 24 {
-		t.Fatal(err, to.ended)
-	}
-	if got := most.Load(); got != 4 {
-		t.Errorf("%d items at once, want 4", got)
-	}
 }
 
 // TestLargeItem streams a document of 200 MB: memory stays flat.
@@ -232,24 +234,25 @@ func TestLargeItem(t *testing.T) {
 
 // TestSlowSink: a destination that takes longer than a body may stand still is no fault of the service.
 func TestSlowSink(t *testing.T) {
-	s := newService(t)
-	s.mux.HandleFunc("/r", func(w http.ResponseWriter, r *http.Request) {
-		io.WriteString(w, `{"value":[{"id":1},`)
-		io.WriteString(w, strings.Repeat(" ", 200<<10))
-		io.WriteString(w, `{"id":2}]}`)
+	synctest.Test(t, func(t *testing.T) {
+		s := serviceInMemory()
+		s.mux.HandleFunc("/r", func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, `{"value":[{"id":1},`)
+			io.WriteString(w, strings.Repeat(" ", 200<<10))
+			io.WriteString(w, `{"id":2}]}`)
+		})
+		o := s.options()
+		o.StallTimeout = time.Minute
+		to := newSink()
+		to.fail = func([]byte) error {
+			time.Sleep(time.Hour)
+			return nil
+		}
+		r, err := read(t, o, s.feed(t, "/r"), to)
+		if err != nil || to.ids("") != "1 2" || r.Stats().Requests != 1 {
+			t.Errorf("got %q in %d requests, %v", to.ids(""), r.Stats().Requests, err)
+		}
 	})
-	o := s.options()
-	o.StallTimeout = 50 * time.Millisecond
-	to := newSink()
-	var once sync.Once
-	to.fail = func([]byte) error {
-		once.Do(func() { time.Sleep(200 * time.Millisecond) })
-		return nil
-	}
-	r, err := read(t, o, s.feed(t, "/r"), to)
-	if err != nil || to.ids("") != "1 2" || r.Stats().Requests != 1 {
-		t.Errorf("got %q in %d requests, %v", to.ids(""), r.Stats().Requests, err)
-	}
 }
 
 // TestNextPageWaits: a page is asked for only when the records before were taken.

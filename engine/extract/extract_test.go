@@ -23,20 +23,30 @@ import (
 // service is a server that answers what a test says, and gives tokens.
 type service struct {
 	*httptest.Server
-	mux    *http.ServeMux
-	tokens atomic.Int64 // given
-	mu     sync.Mutex
-	urls   []string // asked for, in order, tokens aside
-	bearer map[string]int
+	transport http.RoundTripper // nil: the client's own
+	mux       *http.ServeMux
+	tokens    atomic.Int64 // given
+	mu        sync.Mutex
+	urls      []string // asked for, in order, tokens aside
+	bearer    map[string]int
 }
 
 func newService(t testing.TB) *service {
 	t.Helper()
+	s := serviceInMemory()
+	s.Server = httptest.NewServer(s.Config.Handler)
+	s.transport = nil
+	t.Cleanup(s.Close)
+	return s
+}
+
+// serviceInMemory is one without a network, see [inMemory].
+func serviceInMemory() *service {
 	s := &service{mux: http.NewServeMux(), bearer: map[string]int{}}
 	s.mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"token_type":"Bearer","expires_in":3599,"access_token":"token-%d"}`, s.tokens.Add(1))
 	})
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Server, s.transport = serverInMemory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/token" {
 			s.mu.Lock()
 			s.urls = append(s.urls, r.URL.RequestURI())
@@ -45,7 +55,6 @@ func newService(t testing.TB) *service {
 		}
 		s.mux.ServeHTTP(w, r)
 	}))
-	t.Cleanup(s.Close)
 	return s
 }
 
@@ -60,7 +69,7 @@ func (s *service) options() ClientOptions {
 	credential, _ := NewCredential(ClientSecret, "open sesame")
 	return ClientOptions{
 		UserAgent: "s60-test/1", TokenURL: s.URL + "/token", ClientID: "client", Credential: credential,
-		Backoff: time.Millisecond, MaxAttempts: 4, MaxThrottled: 5 * time.Second,
+		Backoff: time.Millisecond, MaxAttempts: 4, MaxThrottled: 5 * time.Second, Transport: s.transport,
 	}
 }
 
@@ -215,9 +224,7 @@ func read(t testing.TB, o ClientOptions, f *definition.Feed, to *sink) (*Reader,
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
-	defer stop()
-	return r, r.Read(ctx, hour, to)
+	return r, r.Read(t.Context(), hour, to)
 }
 
 func TestReadExpandsTheRequest(t *testing.T) {

@@ -119,40 +119,42 @@ func TestPausedProcess(t *testing.T) {
 
 // TestSlowToken: what waits for its token once it is granted counts from when it is sent.
 func TestSlowToken(t *testing.T) {
-	const per = 2 * time.Second
-	s := newService(t)
-	s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(per)
-		fmt.Fprint(w, `{"token_type":"Bearer","expires_in":3599,"access_token":"token"}`)
-	})
-	var mu sync.Mutex
-	var at []time.Time
-	s.mux.HandleFunc("/r", func(w http.ResponseWriter, _ *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		at = append(at, time.Now())
-		fmt.Fprint(w, `{"value":[]}`)
-	})
-	o := s.options()
-	o.TokenURL = s.URL + "/slow"
-	client, feed := NewClient(o), s.feed(t, "/r")
-	feed.RateLimit = &definition.RateLimit{Requests: 2, Per: per, Bucket: "b"}
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			r, err := NewReader(client, feed, "", nil)
-			if err == nil {
-				err = r.Read(t.Context(), Window{}, newSink())
-			}
-			if err != nil {
-				t.Error(err)
-			}
+	synctest.Test(t, func(t *testing.T) {
+		const per = 2 * time.Second
+		s := serviceInMemory()
+		s.mux.HandleFunc("POST /slow", func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(per)
+			fmt.Fprint(w, `{"token_type":"Bearer","expires_in":3599,"access_token":"token"}`)
 		})
-	}
-	wg.Wait()
-	if n := most(at, per-per/4); n != 2 || len(at) != 4 {
-		t.Errorf("%d requests of %d in one span of a limit of 2", n, len(at))
-	}
+		var mu sync.Mutex
+		var at []time.Time
+		s.mux.HandleFunc("/r", func(w http.ResponseWriter, _ *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			at = append(at, time.Now())
+			fmt.Fprint(w, `{"value":[]}`)
+		})
+		o := s.options()
+		o.TokenURL = s.URL + "/slow"
+		client, feed := NewClient(o), s.feed(t, "/r")
+		feed.RateLimit = &definition.RateLimit{Requests: 2, Per: per, Bucket: "b"}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				r, err := NewReader(client, feed, "", nil)
+				if err == nil {
+					err = r.Read(t.Context(), Window{}, newSink())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := most(at, per); n != 2 || len(at) != 4 {
+			t.Errorf("%d requests of %d in one span of a limit of 2", n, len(at))
+		}
+	})
 }
 
 // TestSharesOfClients: the clients of a tenant in one process have its limit in common, and of what other

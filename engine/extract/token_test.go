@@ -21,6 +21,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -29,14 +30,24 @@ import (
 // issuer is a token endpoint that remembers what it was sent.
 type issuer struct {
 	*httptest.Server
-	mu     sync.Mutex
-	forms  []url.Values
-	answer func(n int, w http.ResponseWriter)
+	transport http.RoundTripper // nil: the client's own
+	mu        sync.Mutex
+	forms     []url.Values
+	answer    func(n int, w http.ResponseWriter)
 }
 
 func newIssuer(t testing.TB, answer func(n int, w http.ResponseWriter)) *issuer {
+	s := issuerInMemory(t, answer)
+	s.Server = httptest.NewServer(s.Config.Handler)
+	s.transport = nil
+	t.Cleanup(s.Close)
+	return s
+}
+
+// issuerInMemory is one without a network, see [inMemory].
+func issuerInMemory(t testing.TB, answer func(n int, w http.ResponseWriter)) *issuer {
 	s := &issuer{answer: answer}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Server, s.transport = serverInMemory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := r.ParseForm(); err != nil {
 			t.Error(err)
 		}
@@ -46,7 +57,6 @@ func newIssuer(t testing.TB, answer func(n int, w http.ResponseWriter)) *issuer 
 		s.mu.Unlock()
 		s.answer(n, w)
 	}))
-	t.Cleanup(s.Close)
 	return s
 }
 
@@ -64,7 +74,7 @@ func (s *issuer) client(t testing.TB, kind, value string) *Client {
 	}
 	return NewClient(ClientOptions{
 		UserAgent: "s60-test/1", TokenURL: s.URL + "/tenant/oauth2/v2.0/token", ClientID: "client-id", Credential: credential,
-		Backoff: time.Millisecond, MaxAttempts: 3,
+		Backoff: time.Millisecond, MaxAttempts: 3, Transport: s.transport,
 		TemporaryCodes: func(code int) bool { return code == 90033 },
 	})
 }
@@ -272,38 +282,44 @@ func TestTokensAreShared(t *testing.T) {
 
 // TestTokenIsRenewedEarly: a token of one second is renewed when a quarter of it is left.
 func TestTokenIsRenewedEarly(t *testing.T) {
-	s := newIssuer(t, token("1"))
-	c := s.client(t, ClientSecret, "s")
-	get := func() string {
-		t.Helper()
-		got, err := c.tokens.get(t.Context(), "x")
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		s := issuerInMemory(t, token("1"))
+		c := s.client(t, ClientSecret, "s")
+		get := func() string {
+			t.Helper()
+			got, err := c.tokens.get(t.Context(), "x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
 		}
-		return got
-	}
-	first := get()
-	if again := get(); again != first {
-		t.Errorf("renewed at once: %s", again)
-	}
-	time.Sleep(800 * time.Millisecond)
-	s.answer = func(_ int, w http.ResponseWriter) { w.WriteHeader(503) }
-	if got := get(); got != first {
-		t.Errorf("got %s though renewing failed and %s is still good", got, first)
-	}
-	asked := len(s.asked())
-	get()
-	if got := len(s.asked()); got != asked {
-		t.Error("asked again at once after a failed early renewal")
-	}
-	time.Sleep(300 * time.Millisecond)
-	if got, err := c.tokens.get(t.Context(), "x"); err == nil {
-		t.Errorf("got %s after its end", got)
-	}
-	s.answer = token("3599")
-	if got := get(); got == first {
-		t.Error("not renewed")
-	}
+		first := get()
+		time.Sleep(700 * time.Millisecond)
+		if again := get(); again != first {
+			t.Errorf("renewed before three quarters of its time: %s", again)
+		}
+		time.Sleep(100 * time.Millisecond)
+		s.answer = func(_ int, w http.ResponseWriter) { w.WriteHeader(503) }
+		if got := get(); got != first {
+			t.Errorf("got %s though renewing failed and %s is still good", got, first)
+		}
+		asked := len(s.asked())
+		if asked != 2 {
+			t.Errorf("%d requests by the last quarter of its time", asked)
+		}
+		get()
+		if got := len(s.asked()); got != asked {
+			t.Error("asked again at once after a failed early renewal")
+		}
+		time.Sleep(300 * time.Millisecond)
+		if got, err := c.tokens.get(t.Context(), "x"); err == nil {
+			t.Errorf("got %s after its end", got)
+		}
+		s.answer = token("3599")
+		if got := get(); got == first {
+			t.Error("not renewed")
+		}
+	})
 }
 
 // TestTokenExpiresInMidWalk: no page is lost when the service refuses the
@@ -409,23 +425,25 @@ func TestAuthErrors(t *testing.T) {
 		})
 	}
 	t.Run("waiting for the same failure", func(t *testing.T) {
-		release := make(chan struct{})
-		s := newIssuer(t, func(_ int, w http.ResponseWriter) { <-release; w.WriteHeader(400) })
-		c := s.client(t, ClientSecret, "s")
-		var wg sync.WaitGroup
-		for range 20 {
-			wg.Go(func() {
-				if _, err := c.tokens.get(t.Context(), "x"); err == nil {
-					t.Error("no error")
-				}
-			})
-		}
-		time.Sleep(100 * time.Millisecond)
-		close(release)
-		wg.Wait()
-		if got := len(s.asked()); got != 1 {
-			t.Errorf("%d requests, want 1", got)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			s := issuerInMemory(t, func(_ int, w http.ResponseWriter) { <-release; w.WriteHeader(400) })
+			c := s.client(t, ClientSecret, "s")
+			var wg sync.WaitGroup
+			for range 20 {
+				wg.Go(func() {
+					if _, err := c.tokens.get(t.Context(), "x"); err == nil {
+						t.Error("no error")
+					}
+				})
+			}
+			synctest.Wait()
+			close(release)
+			wg.Wait()
+			if got := len(s.asked()); got != 1 {
+				t.Errorf("%d requests, want 1", got)
+			}
+		})
 	})
 	t.Run("a refusal holds for a moment", func(t *testing.T) {
 		s := newIssuer(t, func(n int, w http.ResponseWriter) { w.WriteHeader(map[bool]int{true: 401, false: 503}[n == 1]) })
@@ -450,21 +468,25 @@ func TestAuthErrors(t *testing.T) {
 		}
 	})
 	t.Run("cancelled while another asks", func(t *testing.T) {
-		release := make(chan struct{})
-		s := newIssuer(t, func(_ int, w http.ResponseWriter) { <-release })
-		defer close(release)
-		c := s.client(t, ClientSecret, "s")
-		ctx, stop := context.WithCancel(t.Context())
-		go c.tokens.get(ctx, "x")
-		time.Sleep(20 * time.Millisecond)
-		time.AfterFunc(20*time.Millisecond, stop)
-		if _, err := c.tokens.get(ctx, "x"); err != context.Canceled {
-			t.Errorf("error is %v", err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			s := issuerInMemory(t, func(_ int, w http.ResponseWriter) { <-release })
+			defer close(release)
+			c := s.client(t, ClientSecret, "s")
+			ctx, stop := context.WithCancel(t.Context())
+			go c.tokens.get(ctx, "x")
+			synctest.Wait()
+			time.AfterFunc(time.Second, stop)
+			if _, err := c.tokens.get(ctx, "x"); err != context.Canceled {
+				t.Errorf("error is %v", err)
+			}
+		})
 	})
 }
 
-func TestClaims(t *testing.T) {
+func TestClaims(t *testing.T) { synctest.Test(t, testClaims) }
+
+func testClaims(t *testing.T) {
 	ends := time.Now().Add(time.Hour).Truncate(time.Second)
 	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
 		"aud": "https://host.example", "tid": "tenant", "roles": []string{"A.Read", "B.Read"}, "exp": ends.Unix(),
@@ -472,7 +494,7 @@ func TestClaims(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newIssuer(t, func(_ int, w http.ResponseWriter) {
+	s := issuerInMemory(t, func(_ int, w http.ResponseWriter) {
 		w.Header().Set("Date", time.Now().Add(10*time.Minute).UTC().Format(http.TimeFormat))
 		fmt.Fprintf(w, `{"expires_in":3600,"access_token":%q}`, signed)
 	})
