@@ -86,7 +86,7 @@ func (k *kafkaBroker) records(options ...kgo.Opt) []*kgo.Record {
 		k.t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), forever)
 	defer cancel()
 	var all []*kgo.Record
 	for int64(len(all)) < left {

@@ -247,7 +247,7 @@ func mustOpen(t testing.TB, config Config) Destination {
 
 func deliver(t testing.TB, d Destination, events [][]byte) []Refused {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), forever)
 	defer cancel()
 	refused, err := d.Deliver(ctx, Batch{Events: events})
 	if err != nil {
@@ -281,12 +281,15 @@ func wantEvents(t testing.TB, got []string, events [][]byte, ordered bool) {
 	}
 }
 
+// forever is longer than anything takes on the slowest machine, and shorter than tests may.
+const forever = 5 * time.Minute
+
 // eventually waits for what another goroutine brings about.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(forever); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited a minute for: %s", what)
+			t.Fatalf("waited %s for: %s", forever, what)
 		}
 	}
 }

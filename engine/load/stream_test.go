@@ -56,8 +56,8 @@ func (s *delivery) end() {
 		if err != nil {
 			s.t.Error(err)
 		}
-	case <-time.After(time.Minute):
-		s.t.Fatal("the delivery took more than a minute")
+	case <-time.After(forever):
+		s.t.Fatalf("the delivery took more than %s", forever)
 	}
 }
 
@@ -69,7 +69,7 @@ func (s *delivery) giveUp() {
 	if err := <-s.done; !errors.Is(err, context.Canceled) {
 		s.t.Errorf("given up: %v", err)
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > time.Minute { // it might have gone on for ever
 		s.t.Errorf("took %s to give up", took)
 	}
 }
