@@ -262,12 +262,12 @@ func TestReadExpandsTheRequest(t *testing.T) {
 
 func TestFormatTime(t *testing.T) {
 	at := time.Date(2026, 3, 1, 11, 0, 0, 0, time.FixedZone("", 3600))
-	for format, want := range map[string]string{
-		"": "2026-03-01T10:00:00Z", "rfc3339": "2026-03-01T10:00:00Z", "unix": "1772359200", "unix_ms": "1772359200000",
+	for format, want := range map[string]any{
+		"": "2026-03-01T10:00:00Z", "rfc3339": "2026-03-01T10:00:00Z", "unix": int64(1772359200), "unix_ms": int64(1772359200000),
 		"2006-01-02T15:04:05": "2026-03-01T10:00:00",
 	} {
 		if got := formatTime(at, format); got != want {
-			t.Errorf("%q gives %s, want %s", format, got, want)
+			t.Errorf("%q gives %v, want %v", format, got, want)
 		}
 	}
 }

@@ -69,6 +69,26 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// TestNumbersOfTime: a time that is a number is one in a body, and its digits in a query.
+func TestNumbersOfTime(t *testing.T) {
+	s := newService(t)
+	s.mux.HandleFunc("/r", func(w http.ResponseWriter, r *http.Request) {
+		raw, _ := io.ReadAll(r.Body)
+		if got, want := r.URL.RawQuery+" "+string(raw), `to=1772362800000 {"after":"1772359200000","from":1772359200000}`; got != want {
+			t.Errorf("asked for %s, want %s", got, want)
+		}
+		io.WriteString(w, `{"value":[{"id":"a"}]}`)
+	})
+	f := s.feed(t, "/r")
+	f.Cursor.Format = "unix_ms"
+	f.Request.Query = []definition.Field{{Name: "to", Value: template(t, "${window.to}")}}
+	f.Request.Body = jsonBody(t, `{"from":"${window.from}","after":"${string(window.from)}"}`)
+	to := newSink()
+	if _, err := read(t, s.options(), f, to); err != nil || to.ids("") != "a" {
+		t.Errorf("%q, %v", to.ids(""), err)
+	}
+}
+
 // TestPagingInTheBody: parameters stand at paths of the request's body, and numbers are numbers.
 func TestPagingInTheBody(t *testing.T) {
 	for _, test := range []struct {

@@ -219,16 +219,17 @@ func (r *Reader) env(w Window) map[string]any {
 	return env
 }
 
-// formatTime writes a time as a feed's cursor.format says.
-func formatTime(t time.Time, format string) string {
+// formatTime writes a time as a feed's cursor.format says: a number where that counts seconds, which it stays
+// in a body.
+func formatTime(t time.Time, format string) any {
 	t = t.UTC()
 	switch format {
 	case "", "rfc3339":
 		return t.Format(time.RFC3339)
 	case "unix":
-		return strconv.FormatInt(t.Unix(), 10)
+		return t.Unix()
 	case "unix_ms":
-		return strconv.FormatInt(t.UnixMilli(), 10)
+		return t.UnixMilli()
 	}
 	return t.Format(format)
 }
