@@ -47,10 +47,11 @@ func (m *mappingFile) checkConstants() {
 			return // whoever compiles it says so
 		}
 		for _, constant := range constants(tree.Node) {
+			rule, _ := event.Root["properties"].(map[string]any)[f.Name.Value].(map[string]any)
 			if constant.Value == "" || property.Validate(constant.Value) == nil {
+				m.checkUsual(f, rule, constant)
 				continue
 			}
-			rule, _ := event.Root["properties"].(map[string]any)[f.Name.Value].(map[string]any)
 			must := rule["description"]
 			if allowed := words(rule["enum"]); allowed != nil {
 				must = "one of " + strings.Join(allowed, ", ")
@@ -60,6 +61,16 @@ func (m *mappingFile) checkConstants() {
 			m.tree.add(f.Expr.Problem(constant.Location().From, len([]rune(strconv.Quote(constant.Value))), fmt.Sprintf("%q is no value of %s, which must be: %s", constant.Value, f.Name.Value, must)))
 		}
 	})
+}
+
+// checkUsual warns of a constant that is none of the words which events use there: x-usual in the schema says
+// that its examples are all of them. What a record says itself may be another.
+func (m *mappingFile) checkUsual(f MappingField, rule map[string]any, constant *ast.StringNode) {
+	if usual := words(rule["examples"]); rule["x-usual"] == true && constant.Value != "" && !slices.Contains(usual, constant.Value) {
+		p := f.Expr.Problem(constant.Location().From, len([]rune(strconv.Quote(constant.Value))), fmt.Sprintf("rules that compare %s look for %s, not for %q", f.Name.Value, strings.Join(usual, ", "), constant.Value))
+		p.Warning = true
+		m.tree.add(p)
+	}
 }
 
 // constants are the texts that an expression can be as a whole.

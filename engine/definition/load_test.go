@@ -78,6 +78,7 @@ func TestOverlay(t *testing.T) {
 		{name: "folder in a folder", overlay: fstest.MapFS{"feeds/mine/c.yaml": file(plainFeed, "c")}, feeds: "a b", problem: "/config/feeds/mine: warning: is not read: put feeds into feeds/", warning: true},
 		{name: "another extension", overlay: fstest.MapFS{"feeds/c.yaml.txt": file(plainFeed, "c")}, feeds: "a b", problem: "/config/feeds/c.yaml.txt: warning: is not read: the name of a definition ends in .yaml, as c.yaml", warning: true},
 		{name: "JSON", overlay: fstest.MapFS{"feeds/c.json": file(`{"name": "c", "request": {}}`)}, feeds: "a b", problem: "/config/feeds/c.json: warning: is not read", warning: true},
+		{name: "an answer", overlay: fstest.MapFS{"feeds/c.json": file(`{"value": []}`)}, feeds: "a b", problem: "/config/feeds/c.json: warning: is not read, and is no definition: if it is an answer of an endpoint, new feed c --from it", warning: true},
 		{name: "in capitals", overlay: fstest.MapFS{"feeds/c.YAML": file(plainFeed, "c")}, feeds: "a b c"},
 		{name: "a mapping among the feeds", overlay: fstest.MapFS{"feeds/n.yaml": file(plainMapping, "n", "mine"), "feeds/c.yaml": file("name: c\nrequest: {url: \"https://api.example\"}\nkey: id\nmapping: n\n")}, feeds: "a b c",
 			problem: "/config/feeds/n.yaml:3:1: by its key \"fields\" this is one of the mappings: put the file into mappings/\n"},

@@ -84,16 +84,21 @@ func (l *loader) overlooked(fsys fs.FS, dir, shown string) {
 			}
 			continue
 		}
-		if extension := strings.ToLower(path.Ext(name)); extension != "" && extension != ".txt" && extension != ".json" {
+		extension := strings.ToLower(path.Ext(name))
+		if extension != "" && extension != ".txt" && extension != ".json" {
 			continue
 		}
 		data, err := readFile(fsys, path.Join(dir, name))
 		if err != nil {
 			continue // it is none of ours
 		}
-		if kind, _ := kindOf(name, data); kind != "" {
-			base, _, _ := strings.Cut(name, ".")
+		base, _, _ := strings.Cut(name, ".")
+		kind, _ := kindOf(name, data)
+		switch {
+		case kind != "":
 			l.warn(path.Join(shown, name), "is not read: the name of a definition ends in .yaml, as %s.yaml", base)
+		case dir != "." && extension == ".json":
+			l.warn(path.Join(shown, name), "is not read, and is no definition: if it is an answer of an endpoint, new feed %s --from it writes a feed", base)
 		}
 	}
 }
