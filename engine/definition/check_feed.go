@@ -102,7 +102,7 @@ func (c *feedCheck) times() {
 	if _, node := c.get("cursor.format"); node != nil && !timeLayout(node.Value) {
 		c.report(node, `%q is neither rfc3339, unix, unix_ms nor a Go time layout down to the second: write it as 2006-01-02T15:04:05 would be`, node.Value)
 	}
-	if key, _ := c.get("cursor"); key != nil && f.Cursor != nil && f.Snapshot == nil && !f.Paging.Delta && !c.usesWindow() {
+	if key, _ := c.get("cursor"); key != nil && f.Cursor != nil && f.Snapshot == nil && !f.Paging.Delta && !c.asksFrom() {
 		c.warn(key, "no request asks for a ${window.from}, so each would list everything, window after window: put it into the query, or remove cursor and window")
 	}
 	w := f.Window
@@ -133,11 +133,12 @@ func (c *feedCheck) times() {
 	}
 }
 
-// usesWindow reports whether any request names the window.
-func (c *feedCheck) usesWindow() bool {
+// asksFrom reports whether any request names where the window begins. With its end alone each
+// would walk back to the beginning of all.
+func (c *feedCheck) asksFrom() bool {
 	var names func(*yaml.Node) bool
 	names = func(node *yaml.Node) bool {
-		return node != nil && (node.Kind == yaml.ScalarNode && strings.Contains(node.Value, "window") || slices.ContainsFunc(node.Content, names))
+		return node != nil && (node.Kind == yaml.ScalarNode && strings.Count(node.Value, "window") > strings.Count(node.Value, "window.to") || slices.ContainsFunc(node.Content, names))
 	}
 	return slices.ContainsFunc([]string{"request", "fallback", "expand", "job"}, func(path string) bool {
 		_, node := c.get(path)
