@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -63,7 +64,7 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			p.log.Warn("the window is asked for anew", "from", from, "to", to, "cause", err)
 			continue
 		}
-		narrow := is[*extract.Narrow](err)
+		tooMuch, narrow := errors.AsType[*extract.Narrow](err)
 		if is[*extract.ResetWindow](err) {
 			if begun++; begun <= resets {
 				p.log.Info("window starts again", "from", from, "to", to, "cause", err)
@@ -81,7 +82,11 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 		if narrow {
 			begun = 0
 			if p.halve(to.Sub(from)) {
-				p.log.Warn("window could not finish and is halved", "from", from, "to", to, "cause", err)
+				level := slog.LevelWarn
+				if tooMuch != nil && tooMuch.Rule {
+					level = slog.LevelInfo
+				}
+				p.log.Log(ctx, level, "window could not finish and is halved", "from", from, "to", to, "cause", err)
 				continue
 			}
 			err = p.stepOver(ctx, from, to, target, err, how, read)

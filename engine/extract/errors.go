@@ -86,11 +86,15 @@ func (e *ResetWindow) Unwrap() error { return e.Err }
 // Narrow says that the service cannot serve this window to its end, however
 // often it is asked; a narrower one may succeed.
 type Narrow struct {
-	Page int // the page that could not be had
+	Page int  // the page that could not be had
+	Rule bool // a rule of the feed says so: it is how the service is read
 	Err  error
 }
 
 func (e *Narrow) Error() string {
+	if e.Rule {
+		return "too much for one answer, by a rule of the feed (then: narrow): " + e.Err.Error()
+	}
 	return "the window cannot be read to its end: " + e.Err.Error()
 }
 

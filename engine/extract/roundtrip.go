@@ -232,7 +232,7 @@ func (r *Reader) rule(q *request, then string, at time.Time, a *answer) outcome 
 	case definition.ThenSubscribe:
 		v = outcome{err: &Subscribe{Err: err}}
 	case definition.ThenNarrow:
-		v = outcome{err: &Narrow{Page: max(q.deep, 1), Err: err}}
+		v = outcome{err: &Narrow{Page: max(q.deep, 1), Rule: true, Err: err}}
 	case definition.ThenTooEarly:
 		v = outcome{err: &TooEarly{At: at, Err: err}}
 	case thenFallback:

@@ -257,7 +257,7 @@ func TestRulesSeeSuccesses(t *testing.T) {
 	s.answers("/full", `{"value":[{"id":"a"}],"truncated":true}`)
 	f := s.feed(t, "/full")
 	f.Errors = rules(t, "body.truncated == true", definition.ThenNarrow)
-	if _, err := read(t, s.options(), f, newSink()); !is[*Narrow](err) {
+	if _, err := read(t, s.options(), f, newSink()); !is[*Narrow](err) || !strings.Contains(err.Error(), "by a rule of the feed (then: narrow)") {
 		t.Errorf("error is %T %v", err, err)
 	}
 }
