@@ -149,19 +149,19 @@ func (c *chaos) end() {
 // writeQuickFeeds overrides the shipped feeds: budgets of requests that do not
 // stretch a test of seconds to minutes, and no distance to now, so that all
 // that is on offer can be judged.
-func writeQuickFeeds(dir string) error { return writeFeeds(dir, quickLimits) }
+func writeQuickFeeds(dir string) error { return writeFeeds(feeds.FS, dir, quickLimits) }
 
-// writeFeeds writes the shipped feeds with some of their text replaced.
-func writeFeeds(dir string, change *strings.Replacer) error {
+// writeFeeds writes feeds into a CONFIG_DIR, with some of their text replaced.
+func writeFeeds(from fs.FS, dir string, change *strings.Replacer) error {
 	if err := os.MkdirAll(filepath.Join(dir, "feeds"), 0o700); err != nil {
 		return err
 	}
-	names, err := fs.Glob(feeds.FS, "*.yaml")
+	names, err := fs.Glob(from, "*.yaml")
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		text, err := fs.ReadFile(feeds.FS, name)
+		text, err := fs.ReadFile(from, name)
 		if err != nil {
 			return err
 		}

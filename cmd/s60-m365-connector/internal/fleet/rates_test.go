@@ -17,7 +17,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
 
-// TestRatesOfTenants: whatever becomes of the files of TENANTS_DIR, no tenant is asked more often than
+// TestRatesOfTenants: whatever becomes of the files of TENANTS_DIR and of the process, no tenant is asked more often than
 // Microsoft allows an app, five requests for reports in ten seconds. The simulator counts as the service does, by
 // tenant.
 func TestRatesOfTenants(t *testing.T) {
@@ -39,6 +39,7 @@ func TestRatesOfTenants(t *testing.T) {
 			credentials, _, _ := strings.Cut(string(text), "PROJECT_ID:")
 			write(t, filepath.Join(dir, "other.yaml"), credentials+"OUTPUT: other.ndjson\n")
 		},
+		"started again and again": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -56,21 +57,31 @@ func TestRatesOfTenants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
-			defer stop()
-			f := open(t, ctx, sim, dir, nil)
-			ended := make(chan error, 1)
-			go func() { ended <- f.Run(ctx) }()
-			second := sim.Tenant(1)
-			for second.Report().Counts["requests.graph.signIns"] < 3 && ctx.Err() == nil {
-				time.Sleep(50 * time.Millisecond)
+			asked := func() int64 { return sim.Tenant(1).Report().Counts["requests.graph.signIns"] }
+			live := func(lasts time.Duration) {
+				ctx, stop := context.WithTimeout(t.Context(), lasts)
+				defer stop()
+				f, begun := open(t, ctx, sim, dir, nil), asked()
+				ended := make(chan error, 1)
+				go func() { ended <- f.Run(ctx) }()
+				for asked() < begun+3 && ctx.Err() == nil {
+					time.Sleep(50 * time.Millisecond)
+				}
+				if change == nil {
+					stop()
+				} else {
+					change(t, tenants, text)
+				}
+				if err := errors.Join(<-ended, f.Close()); err != nil {
+					t.Error(err)
+				}
 			}
-			change(t, tenants, text)
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-			if err := f.Close(); err != nil {
-				t.Error(err)
+			if change == nil {
+				for range 3 {
+					live(time.Minute)
+				}
+			} else {
+				live(20 * time.Second)
 			}
 			counts := sim.Report().Counts
 			if n := counts["over-limit.reports"]; n > 0 {
