@@ -38,7 +38,7 @@ func (e *Engine) replicas(s *Status) {
 		if s.Feeds[i].State != Standby {
 			holder = here
 		}
-		if since.After(s.HandOver.At) {
+		if holder != "" && since.After(s.HandOver.At) {
 			s.HandOver = HandOver{Feed: p.feed.Name, Partition: p.value, To: holder, At: since}
 		}
 		for j := range s.Replicas {
@@ -54,7 +54,10 @@ func (s *Status) replicaFields(event map[string]any) {
 	if s.Replica == "" {
 		return
 	}
-	event["event_replica_name"], event["event_replicas"] = s.Replica, len(s.Replicas)
+	event["event_replica_name"] = s.Replica
+	if len(s.Replicas) > 0 { // else nobody was seen yet
+		event["event_replicas"] = len(s.Replicas)
+	}
 	for _, r := range s.Replicas {
 		if event["event_replica_"+fieldName(r.Name)+"_partitions"] = len(r.Held); r.Here {
 			event["event_replica_partitions"] = len(r.Held)

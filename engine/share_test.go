@@ -26,23 +26,33 @@ func (l *leased) Holder(string, string) (string, time.Time) { return "", time.Ti
 func (l *leased) Replicas() ([]string, string)              { return nil, "" }
 func (l *leased) Joined() bool                              { return true }
 
-// sharing has one partition held by another process, and the rest here.
+// sharing has one partition held by another process, one given back, and the rest here.
 type sharing struct{ leased }
 
 func (*sharing) Holder(_, partition string) (string, time.Time) {
-	if partition == "x" {
+	switch partition {
+	case "x":
 		return "b", time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	case "z":
+		return "", time.Date(2026, 3, 1, 13, 0, 0, 0, time.UTC)
 	}
 	return "a", time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC)
 }
 func (*sharing) Replicas() ([]string, string) { return []string{"a", "b"}, "a" }
 
+// alone has seen nobody yet.
+type alone struct{ sharing }
+
+func (*alone) Replicas() ([]string, string) { return nil, "a" }
+
 // Status and heartbeat name the replicas, what each holds, and the last hand-over.
 func TestReplicasAreShown(t *testing.T) {
 	feed := feedOf("f")
-	feed.ForEach = &definition.ForEach{Variable: "v", Values: mustExpression(t, `["x", "y"]`)}
+	feed.ForEach = &definition.ForEach{Variable: "v", Values: mustExpression(t, `["x", "y", "z"]`)}
 	r := newRig(t, feed, func(c *Config) { c.Leases = &sharing{} })
-	r.observe(func(s *FeedStatus) { s.State = Standby })
+	for _, p := range []*partition{r.engine.partitions[0], r.engine.partitions[2]} {
+		p.observe(func(s *FeedStatus) { s.State = Standby })
+	}
 	s := r.engine.Status()
 	if len(s.Replicas) != 2 || !s.Replicas[0].Here || !slices.Equal(s.Replicas[0].Held, []string{"f y"}) || !slices.Equal(s.Replicas[1].Held, []string{"f x"}) {
 		t.Errorf("the replicas are %+v", s.Replicas)
@@ -58,6 +68,10 @@ func TestReplicasAreShown(t *testing.T) {
 		if event[field] != want {
 			t.Errorf("the heartbeat has %s %v, want %v", field, event[field], want)
 		}
+	}
+	r = newRig(t, feed, func(c *Config) { c.Leases = &alone{} })
+	if event := r.engine.HeartbeatEvent(); event["event_replica_name"] != "a" || event["event_replicas"] != nil {
+		t.Errorf("a heartbeat before others were seen names %v and counts %v replicas", event["event_replica_name"], event["event_replicas"])
 	}
 }
 

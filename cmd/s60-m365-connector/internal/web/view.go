@@ -210,7 +210,7 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 		v.Replicas = append(v.Replicas, replicaView{r.Name, r.Here, len(r.Held), strings.Join(r.Held, ", ")})
 	}
 	if h := s.HandOver; !h.At.IsZero() {
-		v.HandOver, v.HandOverAt = wording.FeedLabel(h.Feed, h.Partition)+" to "+wording.OrDash(h.To), h.At.UTC()
+		v.HandOver, v.HandOverAt = wording.FeedLabel(h.Feed, h.Partition)+" to "+h.To, h.At.UTC()
 	}
 	return v
 }
