@@ -58,6 +58,8 @@ func (r *Replica) decide(ctx context.Context, tick bool) {
 		owner := r.owner(p)
 		held := owner != "" && owner != r.session.id && !void[owner]
 		switch {
+		case w.giveUp != nil && owner != r.session.id:
+			w.giveUp(errTaken) // as an import does; there need be no commit that would tell
 		case w.giveUp != nil && mine:
 			w.others = 0
 		case w.giveUp != nil:

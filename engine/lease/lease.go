@@ -133,6 +133,7 @@ var (
 	errUnknown = errors.New("whether a partition was claimed or given back is not known")
 	errDone    = errors.New("its work is done")
 	errGiveUp  = errors.New("the partition moves to another replica")
+	errTaken   = errors.New("somebody else has claimed the partition")
 )
 
 // entry is what a session tells the others.

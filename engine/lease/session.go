@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -164,32 +166,52 @@ func (r *Replica) look(ctx context.Context) {
 func (r *Replica) living(ctx context.Context) (names map[string]string, members []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*r.tick())
 	defer cancel()
+	names = map[string]string{}
+	add := func(e jetstream.KeyValueEntry) {
+		// An entry that cannot be read lives like any other, and takes no part.
+		var told entry
+		if json.Unmarshal(e.Value(), &told) != nil {
+			told = entry{Observer: true}
+		}
+		names[e.Key()] = cmp.Or(told.Name, e.Key())
+		if !told.Observer {
+			members = append(members, e.Key())
+		}
+	}
 	watch, err := r.Sessions.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, nil, err
 	}
 	defer watch.Stop() //nolint:errcheck // it is read to its end
-	names = map[string]string{}
-	for {
+	for listed := false; !listed; {
 		select {
 		case <-ctx.Done():
 			return nil, nil, ctx.Err()
 		case e, ok := <-watch.Updates():
-			if !ok {
+			switch {
+			case !ok:
 				return nil, nil, errors.New("the list of sessions broke off")
-			}
-			if e == nil { // all that there are
-				return names, members, nil
-			}
-			// An entry that cannot be read lives like any other, and takes no part.
-			var told entry
-			if json.Unmarshal(e.Value(), &told) != nil {
-				told = entry{Observer: true}
-			}
-			names[e.Key()] = cmp.Or(told.Name, e.Key())
-			if !told.Observer {
-				members = append(members, e.Key())
+			case e == nil: // all that there are
+				listed = true
+			default:
+				add(e)
 			}
 		}
 	}
+	// The list lacks one that was renewed while it was made.
+	r.mu.Lock()
+	before := slices.Collect(maps.Keys(r.names))
+	r.mu.Unlock()
+	for _, id := range before {
+		if names[id] != "" {
+			continue
+		}
+		switch e, err := r.Sessions.Get(ctx, id); {
+		case err == nil:
+			add(e)
+		case !errors.Is(err, jetstream.ErrKeyNotFound):
+			return nil, nil, err
+		}
+	}
+	return names, members, nil
 }

@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -324,33 +324,36 @@ func (s *Store) understood(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	watch, err := s.bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
+	const what = "looking at the other replicas"
+	// Not a watch, whose first list lacks what is renewed while it is made.
+	subject := "$KV." + s.bucketName() + "."
+	sessions, err := s.js.Stream(ctx, "KV_"+s.bucketName())
 	if err != nil {
-		return s.failed("looking at the other replicas", err)
+		return s.failed(what, err)
 	}
-	defer watch.Stop() //nolint:errcheck // it is read to its end
-	for {
-		select {
-		case <-ctx.Done():
-			return s.failed("looking at the other replicas", ctx.Err())
-		case e, ok := <-watch.Updates():
-			if !ok {
-				return s.failed("looking at the other replicas", nats.ErrConnectionClosed)
-			}
-			if e == nil {
-				s.mu.Lock()
-				s.asked = time.Now()
-				s.mu.Unlock()
-				return nil
-			}
-			var told struct {
-				Name     string `json:"name"`
-				Observer bool   `json:"observer"` // ends with an error that says so
-				Format   int    `json:"format"`   // 0: a release before there was one
-			}
-			if err := json.Unmarshal(e.Value(), &told); err == nil && !told.Observer && told.Format < Format {
-				return fmt.Errorf("the replica %s runs an older release, which cannot read the state of this feed; this feed waits until that one is upgraded", told.Name)
-			}
+	all, err := sessions.Info(ctx, jetstream.WithSubjectFilter(subject+">"))
+	if err != nil {
+		return s.failed(what, err)
+	}
+	for name := range all.State.Subjects {
+		e, err := s.bucket.Get(ctx, strings.TrimPrefix(name, subject))
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue // it has ended
+		}
+		if err != nil {
+			return s.failed(what, err)
+		}
+		var told struct {
+			Name     string `json:"name"`
+			Observer bool   `json:"observer"` // ends with an error that says so
+			Format   int    `json:"format"`   // 0: a release before there was one
+		}
+		if err := json.Unmarshal(e.Value(), &told); err == nil && !told.Observer && told.Format < Format {
+			return fmt.Errorf("the replica %s runs an older release, which cannot read the state of this feed; this feed waits until that one is upgraded", told.Name)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = time.Now()
+	return nil
 }

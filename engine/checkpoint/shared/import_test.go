@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,6 +143,21 @@ func TestOlderReplica(t *testing.T) {
 	c := &checkpoint.Commit{Feed: "feed", Partition: "a", Objects: []checkpoint.Object{{ID: "o", State: []byte("s")}}}
 	wantError(t, s.Commit(c), nil, "old one", "older release")
 	commitShared(t, s, "a", 0, 1) // which it reads
+	ctx, stop := context.WithCancel(t.Context())
+	var renewing sync.WaitGroup
+	renewing.Go(func() { // its session, while the other looks
+		for ctx.Err() == nil {
+			s.Sessions().Put(ctx, "old", []byte(`{"name":"old one"}`)) //nolint:errcheck // it is there already
+		}
+	})
+	for range 100 {
+		if s.understood(t.Context()) == nil {
+			t.Error("the old one is overlooked")
+			break
+		}
+	}
+	stop()
+	renewing.Wait()
 	if err := s.Sessions().Delete(context.Background(), "old"); err != nil {
 		t.Fatal(err)
 	}
