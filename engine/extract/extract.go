@@ -8,7 +8,7 @@
 // [Reader.Read] prepares the feed's request for the window (request.go), starts its job if it has
 // one (job.go), and walks the pages (walk.go). Each request is sent until its answer is taken or its
 // attempts are used up (send.go), one attempt being a budget, a token and a round trip
-// (roundtrip.go, throttle.go, token.go). A body is split as a stream (records.go): memory is
+// (roundtrip.go, throttle.go, token.go). A body is split as a stream (records.go, splitter.go): memory is
 // bounded by the largest single record, whatever the size of a page or of an item. A record that is
 // no JSON is cut out (damage.go). Listed items are fetched meanwhile (expand.go).
 //

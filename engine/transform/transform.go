@@ -30,14 +30,14 @@
 // # How it works
 //
 // One pass over the record validates it, appends its fields to the event and
-// notes those that expressions read (flatten.go, pairs.go); names are learned.
+// notes those that expressions read (flatten.go, pairs.go); names are learned (learned.go).
 // The few fields that cases ask for most tell kinds of records. For each kind
 // that is met there is a plan: the conditions that are left to ask, and the event
-// with all that is the same for the kind filled in (plan.go, draft.go). Kinds that come
+// with all that is the same for the kind filled in (plan.go, draft.go, compose.go). Kinds that come
 // often get plans for those of their records that have the same fields (special.go), which take what depends on one field from
 // the record before (recall.go). Records
 // without one have most cases ruled out at once (choose.go). Then the fields are
-// computed, each when the first reads it (mapper.go). compile.go makes all this out of a
+// computed, each when the first reads it (mapper.go). compile.go and order.go make all this out of a
 // mapping, explain.go and coverage.go say what of it was used. In the steady
 // state nothing is allocated; BenchmarkMapping compares this with the obvious
 // design and with a bare scan.

@@ -9,10 +9,8 @@ import (
 	"math"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
@@ -23,47 +21,12 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
-	"github.com/secure60/s60-m365-connector/engine/lease"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
-
-// temporaryCode reports whether a refusal passes by itself.
-func temporaryCode(code int) bool {
-	switch code {
-	case 90055, 90033, 90025, 50000:
-		return true
-	}
-	return false
-}
 
 // This file puts a connector together: settings -> definitions -> state,
 // destination, client -> engine. Every subcommand that works on the same
 // things takes them from here.
-
-// Process is what the tenants of one process share.
-type Process struct {
-	Settings *settings.Settings // of the process, and its only tenant's where there is one
-	out      io.Writer          // for events
-	Log      *slog.Logger
-	explain  func(error) string
-	onEvent  func(string, []byte)
-	only     map[string]bool // feeds on or off, whatever the settings say
-	inFlight *engine.InFlight
-	Defs     *definitions.Compiled
-	store    checkpoint.Store
-	opened   time.Time
-	rebuild  bool           // all feeds must be read again: the state could not be used
-	restored string         // what was done where the state was lost
-	replica  *lease.Replica // nil: it works alone
-
-	// Of several tenants; nil where there is one.
-	Workers   *engine.Workers
-	requests  http.RoundTripper // to Microsoft
-	delivers  http.RoundTripper // to destinations
-	appBudget *extract.Budget   // nil: no limit, of one tenant too
-	buckets   sync.Map          // of *extract.Buckets, by TENANT_ID in lower case: two files may name one tenant
-	shown     atomic.Int64      // bytes of events for the pages
-}
 
 // Connector is everything that a run holds open for one tenant.
 type Connector struct {
@@ -83,85 +46,6 @@ type Connector struct {
 	backfills  sync.Map // of feeds, under way
 	History    History  // of the status page
 	Recent     Recent   // of the pages of feeds
-}
-
-func NewLogger(s *settings.Settings, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.LevelInfo}
-	if s.LogLevel == "DEBUG" {
-		options.Level = slog.LevelDebug
-	}
-	if s.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
-func budget(l settings.RateLimit) *extract.Budget {
-	if l.Requests == 0 {
-		return nil
-	}
-	return extract.NewBudget(l.Requests, l.Per)
-}
-
-// requestsDir is a folder in STATE_DIR that says what was sent of limits.
-const requestsDir = "requests"
-
-// connections is how many idle ones to a host are kept for each worker: what a window
-// uses at a time, mostly.
-const connections = 4
-
-// Options are what a command says of a fleet, beside the settings.
-type Options struct {
-	Out, Err io.Writer            // for events that go to standard output; for the log
-	Explain  func(error) string   // what an error means and what to do, for a log line
-	OnEvent  func(string, []byte) // sees each event that was delivered, by its feed; may be nil
-	Only     []string             // feeds to run, whatever the settings say; none: as they say
-}
-
-// OpenProcess opens what tenants share. The caller closes it, after them.
-func OpenProcess(ctx context.Context, s *settings.Settings, o Options) (_ *Process, err error) {
-	p := &Process{Settings: s, out: o.Out, Log: NewLogger(s, o.Err), explain: o.Explain, onEvent: o.OnEvent, appBudget: budget(s.AppRate)}
-	if p.Defs, err = definitions.LoadValid(s, s.ConfigDir, o.Err); err != nil {
-		return nil, err
-	}
-	for _, warning := range s.Warnings {
-		p.Log.Warn(warning)
-	}
-	if p.appBudget != nil {
-		p.appBudget.Keep(filepath.Join(s.StateDir, requestsDir), "app", p.Log)
-	}
-	if len(o.Only) > 0 {
-		p.only = map[string]bool{}
-		for _, f := range p.Defs.Set.Feeds {
-			p.only[f.Name] = slices.Contains(o.Only, f.Name)
-		}
-		for _, name := range o.Only {
-			if p.Defs.Set.Feed(name) == nil {
-				return nil, program.Exit(program.Usage, errors.New("--feed: "+noFeed(name, p.Defs.Set)))
-			}
-			if of := p.Defs.Set.ArchiveOf(name); of != nil {
-				return nil, program.Exit(program.Usage, fmt.Errorf("--feed: %s is the archive of %s, and is read by a backfill of that feed only", name, of.Name))
-			}
-		}
-	}
-	if p.store, p.replica, p.rebuild, p.restored, err = openStore(ctx, s, p.Log); err != nil {
-		return nil, err
-	}
-	p.opened = time.Now()
-	if s.TenantsDir != "" {
-		p.out = &inTurn{out: p.out}
-		p.Workers, p.inFlight = engine.NewWorkers(s.Workers), engine.NewInFlight(engine.InFlightBytes)
-		p.requests, p.delivers = extract.NewTransport(0, connections*s.Workers), load.NewTransport(connections*s.Workers)
-	}
-	return p, nil
-}
-
-// Close releases what the tenants shared.
-func (p *Process) Close() error {
-	if p.replica != nil {
-		p.replica.Leave()
-	}
-	return p.store.Close()
 }
 
 // Connect puts the connector of a tenant together. It makes no request. The
@@ -332,43 +216,6 @@ func (c *Connector) Close() error {
 		return nil
 	}
 	return c.dest.Close()
-}
-
-// inTurn lets the tenants of a process write to one output, a call after the other.
-type inTurn struct {
-	mu  sync.Mutex
-	out io.Writer
-}
-
-// Write takes whole lines.
-func (t *inTurn) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.out.Write(p)
-}
-
-// openStore opens the state; with STATE_URL, one that replicas share, and joins
-// them. With rebuild, what there was could not be used, and all feeds must be read
-// again.
-func openStore(ctx context.Context, s *settings.Settings, log *slog.Logger) (_ checkpoint.Store, replica *lease.Replica, rebuild bool, restored string, err error) {
-	if s.Shared.URL != "" {
-		store, replica, err := openShared(ctx, s, log)
-		if err != nil {
-			return nil, nil, false, "", err // not a store that holds a nil
-		}
-		return store, replica, store.Rebuild(), store.Restored(), nil
-	}
-	store, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log})
-	if err != nil {
-		return nil, nil, false, "", fmt.Errorf("STATE_DIR: %w", err)
-	}
-	report := store.SetAside()
-	if report != nil {
-		restored = "the state could not be used and was set aside; it is rebuilt from what the services keep, and records may be delivered again"
-		log.Error("the state was set aside and is rebuilt from what the services keep; events of that time may be delivered again",
-			"report", report.String())
-	}
-	return store, nil, report != nil, restored, nil
 }
 
 func NewCredential(s *settings.Settings) (extract.Credential, error) {
