@@ -2,7 +2,7 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
+	"fmt"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -58,7 +58,7 @@ func (o *outside) do(call func()) {
 
 // claim takes a partition over, once this store shows all that its last owner wrote.
 func (o *outside) claim(feed, partition string) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), natstest.Forever)
 	defer cancel()
 	for {
 		if err = o.store.Claim(ctx, feed, partition, o.store.Owner(feed, partition), "killed"); err == nil || ctx.Err() != nil {
@@ -141,30 +141,34 @@ func gathered[T any](o *outside, from iter.Seq2[T, error]) iter.Seq2[T, error] {
 // of its own, goes on from what the servers have.
 func TestReplicaKilledAtEveryCommit(t *testing.T) {
 	if testing.Short() {
-		t.Skip("two stores of a server for each commit")
+		t.Skip("a commit of every shape on a server, some hundred times")
 	}
 	url := natstest.URL(natstest.Start(t, nil))
-	replicas := func(t *testing.T, live func(t *testing.T, first, second, other checkpoint.Store)) {
-		name := rand.Text()
-		first, second := newOutside(t, url, name), newOutside(t, url, name)
-		synctest.Test(t, func(t *testing.T) {
-			time.Sleep(time.Until(began))
-			live(t, checkpoint.Scope(first, "a"), takenOver{checkpoint.Scope(second, "a"), second}, checkpoint.Scope(first, "b"))
-		})
-	}
 	for _, name := range []string{"snapshot", "delta", "job"} {
-		t.Run(name, func(t *testing.T) { shapes[name].killed(t, name == "delta", replicas) })
+		t.Run(name, func(t *testing.T) {
+			// The tenants of each life are others: nothing of one is another's.
+			first, second, lives := newOutside(t, url, name), newOutside(t, url, name), 0
+			shapes[name].killed(t, name == "delta", func(t *testing.T, live func(t *testing.T, first, second, other checkpoint.Store)) {
+				lives++
+				tenant := fmt.Sprint("a", lives)
+				synctest.Test(t, func(t *testing.T) {
+					time.Sleep(time.Until(began))
+					live(t, checkpoint.Scope(first, tenant), takenOver{checkpoint.Scope(second, tenant), second, tenant}, checkpoint.Scope(first, fmt.Sprint("b", lives)))
+				})
+			})
+		})
 	}
 }
 
 // takenOver is the store of the replica that goes on: it takes the partition before it reads anything of it.
 type takenOver struct {
 	checkpoint.Store
-	of *outside
+	of     *outside
+	tenant string
 }
 
 func (s takenOver) Position(feed, partition string) (p checkpoint.Position, ok bool, err error) {
-	s.of.do(func() { err = s.of.claim(checkpoint.ScopedFeed("a", feed), partition) })
+	s.of.do(func() { err = s.of.claim(checkpoint.ScopedFeed(s.tenant, feed), partition) })
 	if err != nil {
 		return p, false, err
 	}

@@ -3,12 +3,15 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -108,9 +111,9 @@ func commitNumbered(t *testing.T, s *Embedded, from, to int) {
 // log of this one. It holds batches 0 to n-1.
 func lived(t *testing.T) (dir string, n int) {
 	t.Helper()
-	src := t.TempDir()
+	o := Options{FS: vfs.NewMem()} // quick: it syncs nothing
 	for range 3 {
-		s := openTest(t, src, Options{})
+		s := openTest(t, damagedDir, o)
 		commitNumbered(t, s, n, n+40)
 		n += 40
 		if err := s.db.Flush(); err != nil {
@@ -122,28 +125,20 @@ func lived(t *testing.T) (dir string, n int) {
 			t.Fatal(err)
 		}
 	}
-	s := openTest(t, src, Options{})
+	s := openTest(t, damagedDir, o)
 	commitNumbered(t, s, n, n+60)
 	n += 60
 	dir = t.TempDir()
-	copyDir(t, src, dir)
-	return dir, n
-}
-
-func copyDir(t *testing.T, from, to string) {
-	t.Helper()
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
+	if ok, err := vfs.Clone(o.FS, vfs.Default, damagedDir, dir); !ok || err != nil {
+		t.Fatal(ok, err)
 	}
+	return dir, n
 }
 
 // TestDamageIsNeverSilent damages each file of a state in each way, and demands that
 // all is still there, or that the state is set aside and said so: at once, or
 // after a read has met the damage.
 func TestDamageIsNeverSilent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it opens a state some hundred times")
-	}
 	sound, n := lived(t)
 	if s := openTest(t, sound, Options{}); s.SetAside() != nil {
 		t.Fatalf("the undamaged state was set aside: %s", s.SetAside())
@@ -174,22 +169,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 		for kind, change := range kinds {
 			name := f.Name()
 			t.Run(name+" "+kind, func(t *testing.T) {
-				dir := t.TempDir()
-				copyDir(t, sound, dir)
-				path := filepath.Join(dir, stateDir, name)
-				b, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if change == nil {
-					err = os.Remove(path)
-				} else {
-					err = os.WriteFile(path, change(b), 0o600)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				outcome := surviveDamage(t, dir, n)
+				outcome := surviveDamage(t, inMemory(t, sound, name, change), n)
 				outcomes[outcome]++
 				t.Log(name, kind, outcome)
 			})
@@ -211,10 +191,45 @@ func flip(b []byte, i int) []byte {
 	return b
 }
 
-func surviveDamage(t *testing.T, dir string, n int) string {
+// inMemory is a state on a disk in memory, with one of its files changed, or removed if change is nil.
+func inMemory(t *testing.T, state, name string, change func([]byte) []byte) vfs.FS {
 	t.Helper()
+	disk := vfs.NewMem()
+	if ok, err := vfs.Clone(vfs.Default, disk, state, damagedDir); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	path := disk.PathJoin(damagedDir, stateDir, name)
+	if change == nil {
+		if err := disk.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		return disk
+	}
+	f, err := disk.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = disk.Create(path, vfs.WriteCategoryUnspecified); err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(change(b))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return disk
+}
+
+const damagedDir = "/dir"
+
+func surviveDamage(t *testing.T, disk vfs.FS, n int) string {
+	t.Helper()
+	o := Options{FS: disk}
 	outcome := "set aside"
-	s := openTest(t, dir, Options{})
+	s := openTest(t, damagedDir, o)
 	if s.SetAside() == nil {
 		_, err := verifyNumbered(s, "a", n)
 		if err == nil {
@@ -232,13 +247,13 @@ func surviveDamage(t *testing.T, dir string, n int) string {
 			t.Fatal(err)
 		}
 		outcome = "found on reading"
-		s = openTest(t, dir, Options{})
+		s = openTest(t, damagedDir, o)
 	}
 	report := s.SetAside()
 	if report == nil {
 		t.Fatal("the damaged state was opened again as if sound")
 	}
-	if _, err := os.Stat(report.Path); err != nil || !strings.HasPrefix(report.Path, filepath.Join(dir, "state-damaged-")) {
+	if _, err := disk.Stat(report.Path); err != nil || !strings.HasPrefix(report.Path, filepath.Join(damagedDir, "state-damaged-")) {
 		t.Errorf("set aside as %q: %v", report.Path, err)
 	}
 	if !strings.Contains(report.Reason, "damaged") {
@@ -250,7 +265,7 @@ func surviveDamage(t *testing.T, dir string, n int) string {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = openTest(t, dir, Options{})
+	s = openTest(t, damagedDir, o)
 	if s.SetAside() != nil {
 		t.Errorf("the new state was set aside too: %s", s.SetAside())
 	}

@@ -145,12 +145,16 @@ func TestKilledAtAnyInstant(t *testing.T) {
 // TestPowerCut takes the file system as a power cut would leave it: what was not synced
 // may be there or not, sector by sector.
 func TestPowerCut(t *testing.T) {
+	rounds := 12
+	if testing.Short() {
+		rounds = 4
+	}
 	for _, percent := range []int{0, 50, 100} {
 		t.Run(fmt.Sprintf("%d%% of what was not synced survives", percent), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(uint64(percent), 7))
 			mem := vfs.NewCrashableMem()
 			acknowledged := map[string]int{}
-			for round := range 12 {
+			for round := range rounds {
 				s, err := Open("/dir", Options{FS: mem, memTable: smallTable})
 				if err != nil {
 					t.Fatal(err)
@@ -263,7 +267,7 @@ func TestSecondProcess(t *testing.T) {
 	}
 	// It lets go by dying, and the one that waits gets in.
 	time.AfterFunc(100*time.Millisecond, func() { _ = child.Process.Kill() })
-	s, err := Open(dir, Options{LockWait: 10 * time.Second})
+	s, err := Open(dir, Options{LockWait: time.Minute})
 	_ = child.Wait()
 	if err != nil {
 		t.Fatal(err)

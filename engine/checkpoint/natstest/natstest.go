@@ -3,6 +3,7 @@ package natstest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 )
+
+// Forever is longer than anything takes on the slowest machine, and shorter than tests may.
+const Forever = 5 * time.Minute
 
 // Server is a NATS server on a port of loopback, with its files in a folder of the test.
 type Server struct {
@@ -101,7 +105,7 @@ func (s *Server) Start() {
 // Ready waits until the server takes connections.
 func (s *Server) Ready() {
 	s.t.Helper()
-	if !s.running.ReadyForConnections(20 * time.Second) {
+	if !s.running.ReadyForConnections(Forever) {
 		s.t.Fatal("the NATS server does not start")
 	}
 }
@@ -124,23 +128,26 @@ func options(t testing.TB, port int) server.Options {
 	}
 }
 
-// freePort is a port that was free a moment ago: a server that starts again needs
-// the one it had.
+// freePort is a port that was free a moment ago, since a server that starts again needs the one it had. It is
+// below those that systems give to connections that go out: one of these would have it while the server is stopped.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).Port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
 
 func wait(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(Forever); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("after 30 s it is not so that %s", what)
+			t.Fatalf("after %s it is not so that %s", Forever, what)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"testing"
-	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
@@ -16,7 +15,7 @@ import (
 type claiming struct{ *shared.Store }
 
 func (c claiming) Commit(commit *checkpoint.Commit) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), natstest.Forever)
 	defer cancel()
 	if err := c.Claim(ctx, commit.Feed, commit.Partition, c.Owner(commit.Feed, commit.Partition), "conformance"); err != nil {
 		return err
