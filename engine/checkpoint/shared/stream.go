@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // messageLimit is how many bytes a message has at most, or fewer where the server's
@@ -44,18 +45,18 @@ func (s *Store) copies(create func(copies int) error) error {
 	return err
 }
 
-// askAgain asks until there is an answer. Replicas may start at the same moment, and a
-// cluster does not answer about a stream that it is still making for another one.
+// askAgain asks until there is an answer. Replicas may start at the same moment, and of a stream that
+// a cluster is still making for another one, a server says nothing, or that there is none.
 func askAgain[T any](ctx context.Context, ask func(ctx context.Context) (T, error)) (answer T, err error) {
-	for range 4 {
-		ctx, cancel := context.WithTimeout(ctx, askTimeout)
-		answer, err = ask(ctx)
+	for until := time.Now().Add(4 * askTimeout); ; {
+		once, cancel := context.WithTimeout(ctx, askTimeout)
+		answer, err = ask(once)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
-			break
+		made := !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, jetstream.ErrBucketNotFound)
+		if made || !time.Now().Before(until) || transport.Sleep(ctx, askTimeout/20) != nil {
+			return answer, err
 		}
 	}
-	return answer, err
 }
 
 // ensureStream makes the stream, or holds the one there is against what is needed.
