@@ -355,7 +355,7 @@ func TestStateGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := nats.Connect(natstest.URL(server))
+	conn, err := nats.Connect(natstest.URL(server), nats.Timeout(forever))
 	if err != nil {
 		t.Fatal(err)
 	}

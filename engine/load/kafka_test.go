@@ -19,6 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
 )
 
 // There is no broker that could run in a test process: these tests use kfake,
@@ -38,20 +40,16 @@ type kafkaBroker struct {
 // newKafka starts a broker with a topic of one partition.
 func newKafka(t testing.TB, options ...kfake.Opt) *kafkaBroker {
 	t.Helper()
-	k := &kafkaBroker{t: t, options: append([]kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(t.TempDir()), kfake.SeedTopics(1, testTopic)}, options...)}
+	k := &kafkaBroker{t: t, options: append([]kfake.Opt{kfake.NumBrokers(1), kfake.Ports(natstest.FreePort(t)), kfake.DataDir(t.TempDir()), kfake.SeedTopics(1, testTopic)}, options...)}
 	k.start()
 	t.Cleanup(k.stop)
 	return k
 }
 
-// start starts the broker, at the port it had before.
+// start starts the broker.
 func (k *kafkaBroker) start() {
 	k.t.Helper()
-	options := k.options
-	if k.port != 0 {
-		options = append(options, kfake.Ports(k.port))
-	}
-	cluster, err := kfake.NewCluster(options...)
+	cluster, err := kfake.NewCluster(k.options...)
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -215,7 +213,7 @@ func TestKafkaFaultsThatPass(t *testing.T) {
 }
 
 func TestKafkaLeaderMoves(t *testing.T) {
-	k := newKafka(t, kfake.NumBrokers(3))
+	k := newKafka(t, kfake.NumBrokers(3), kfake.Ports(natstest.FreePort(t), natstest.FreePort(t), natstest.FreePort(t)))
 	d := k.open(Config{})
 	for i := range 6 {
 		if err := k.cluster.MoveTopicPartition(testTopic, 0, int32(i%3)); err != nil {

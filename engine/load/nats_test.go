@@ -16,6 +16,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
+
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
 )
 
 const (
@@ -35,8 +37,8 @@ type natsServer struct {
 func newNATS(t testing.TB, change func(*natsd.Options)) *natsServer {
 	t.Helper()
 	n := &natsServer{t: t, options: natsd.Options{
-		Host: "127.0.0.1", Port: natsd.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(),
-		NoLog: true, NoSigs: true,
+		Host: "127.0.0.1", Port: natstest.FreePort(t), JetStream: true, StoreDir: t.TempDir(),
+		NoLog: true, NoSigs: true, AuthTimeout: forever.Seconds(), TLSTimeout: forever.Seconds(),
 	}}
 	if change != nil {
 		change(&n.options)
@@ -46,7 +48,7 @@ func newNATS(t testing.TB, change func(*natsd.Options)) *natsServer {
 	return n
 }
 
-// start starts the server, at the port it had before.
+// start starts the server.
 func (n *natsServer) start() {
 	n.t.Helper()
 	options := n.options
@@ -55,11 +57,10 @@ func (n *natsServer) start() {
 		n.t.Fatal(err)
 	}
 	running.Start()
-	if !running.ReadyForConnections(10 * time.Second) {
+	if !running.ReadyForConnections(forever) {
 		n.t.Fatal("the server does not start")
 	}
 	n.running = running
-	n.options.Port = running.Addr().(*net.TCPAddr).Port
 }
 
 func (n *natsServer) stop() {
@@ -74,7 +75,7 @@ func (n *natsServer) address() Address {
 // admin gives a client of the test's own.
 func (n *natsServer) admin(options ...nats.Option) jetstream.JetStream {
 	n.t.Helper()
-	conn, err := nats.Connect(n.running.ClientURL(), options...)
+	conn, err := nats.Connect(n.running.ClientURL(), append(options, nats.Timeout(forever))...)
 	if err != nil {
 		n.t.Fatal(err)
 	}

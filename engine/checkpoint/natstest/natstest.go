@@ -27,7 +27,7 @@ type Server struct {
 // options before.
 func Start(t testing.TB, configure func(*server.Options)) *Server {
 	t.Helper()
-	s := &Server{t: t, options: options(t, freePort(t))}
+	s := &Server{t: t, options: options(t, FreePort(t))}
 	if configure != nil {
 		configure(&s.options)
 	}
@@ -48,12 +48,12 @@ func StartCluster(t testing.TB, size int) []*Server {
 	var routes []string
 	ports := make([]int, size)
 	for i := range ports {
-		ports[i] = freePort(t)
+		ports[i] = FreePort(t)
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", ports[i]))
 	}
 	cluster := make([]*Server, size)
 	for i := range cluster {
-		s := &Server{t: t, options: options(t, freePort(t))}
+		s := &Server{t: t, options: options(t, FreePort(t))}
 		s.options.ServerName = fmt.Sprintf("n%d", i+1)
 		s.options.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
 		s.options.Routes = server.RoutesFromStr(strings.Join(routes, ","))
@@ -124,13 +124,14 @@ func (s *Server) LeadsStream(name string) bool {
 func options(t testing.TB, port int) server.Options {
 	return server.Options{
 		Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, NoSystemAccount: false,
+		AuthTimeout: Forever.Seconds(), TLSTimeout: Forever.Seconds(), // a client on a busy machine takes its time
 		JetStream: true, StoreDir: filepath.Join(t.TempDir(), "nats"), JetStreamMaxStore: 64 << 30, JetStreamMaxMemory: 256 << 20,
 	}
 }
 
-// freePort is a port that was free a moment ago, since a server that starts again needs the one it had. It is
+// FreePort is a port that was free a moment ago, since a server that starts again needs the one it had. It is
 // below those that systems give to connections that go out: one of these would have it while the server is stopped.
-func freePort(t testing.TB) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))

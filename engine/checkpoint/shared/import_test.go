@@ -75,9 +75,7 @@ func TestImport(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
 	s, other := openShared(t, Options{URL: url}), openShared(t, Options{URL: url})
 	for range 2 { // again changes nothing
-		if err := s.Import(t.Context(), from.Export()); err != nil {
-			t.Fatal(err)
-		}
+		must(t, func() error { return s.Import(t.Context(), from.Export()) })
 		atEnd(t, other)
 		check(other, 300)
 	}

@@ -257,9 +257,7 @@ func TestSharedOpeningEnds(t *testing.T) {
 		for i := range keys {
 			c.Keys = append(c.Keys, storetest.NumberedKey("many", n*keys+i))
 		}
-		if err := a.Commit(&c); err != nil {
-			t.Fatal(err)
-		}
+		must(t, func() error { return a.Commit(&c) })
 	}
 	dir := t.TempDir()
 	for wait := 20 * time.Millisecond; ; wait += 20 * time.Millisecond {

@@ -101,12 +101,15 @@ func purgeLosesNothing(t *testing.T, random *rand.Rand, url string) {
 	keys := 0
 	commit := func(p int, c *checkpoint.Commit) {
 		s := replicas[owner[p]]
-		err := s.Commit(c)
-		if errors.Is(err, checkpoint.ErrFenced) {
-			claim(t, s, c.Partition, fmt.Sprint(owner[p]))
-			err = s.Commit(c)
-		}
-		if err = errors.Join(err, model.Commit(c)); err != nil {
+		must(t, func() error {
+			err := s.Commit(c)
+			if errors.Is(err, checkpoint.ErrFenced) {
+				claim(t, s, c.Partition, fmt.Sprint(owner[p]))
+				err = s.Commit(c)
+			}
+			return err
+		})
+		if err := model.Commit(c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -164,9 +167,7 @@ func purgeLosesNothing(t *testing.T, random *rand.Rand, url string) {
 		}
 		for _, s := range replicas {
 			atEnd(t, s)
-			if err := s.Sweep(now); err != nil {
-				t.Fatal(err)
-			}
+			must(t, func() error { return s.Sweep(now) })
 		}
 		if err := model.Sweep(now); err != nil {
 			t.Fatal(err)
@@ -189,9 +190,7 @@ func purgeLosesNothing(t *testing.T, random *rand.Rand, url string) {
 		t.Error("hardly anything was purged")
 	}
 	third := openShared(t, Options{URL: url})
-	if err := third.Sweep(now); err != nil {
-		t.Fatal(err)
-	}
+	must(t, func() error { return third.Sweep(now) })
 	wantTold(t, "a view built anew", tell(t, third, keys), want)
 	for p := range parts {
 		partition := fmt.Sprintf("part %d/ü", p)
