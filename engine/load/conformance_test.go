@@ -23,6 +23,9 @@ type subject struct {
 	logs    *logs
 	line    string // the INFO line for three events
 	ordered bool
+	// hasty, if not nil, makes the destination anew for trouble, where each attempt would take its whole patience.
+	// On a busy machine what it gave up may have arrived.
+	hasty func() Destination
 }
 
 // subjects are all kinds in all formats.
@@ -189,6 +192,9 @@ func conformLarge(t *testing.T, s subject) {
 }
 
 func conformOutage(t *testing.T, s subject) {
+	if s.hasty != nil {
+		s.Destination = s.hasty()
+	}
 	s.trouble(true)
 	events := testEvents(1, 20)
 	done := make(chan error)
@@ -204,7 +210,12 @@ func conformOutage(t *testing.T, s subject) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	wantEvents(t, s.received(), events, false)
+	received := s.received()
+	if s.hasty != nil {
+		slices.Sort(received)
+		received = slices.Compact(received)
+	}
+	wantEvents(t, received, events, false)
 	if got := s.State(); !got.OK || got.LastError != "" {
 		t.Errorf("state after an outage: %+v", got)
 	}
@@ -217,6 +228,9 @@ func conformOutage(t *testing.T, s subject) {
 }
 
 func conformCancel(t *testing.T, s subject) {
+	if s.hasty != nil {
+		s.Destination = s.hasty()
+	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Deliver(gone, Batch{Events: testEvents(1, 3)}); !errors.Is(err, context.Canceled) {
@@ -236,7 +250,7 @@ func conformCancel(t *testing.T, s subject) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("in an outage: %v", err)
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("took %s to give up", took)
 	}
 	if n := s.State().InFlight; n != 0 {

@@ -114,8 +114,12 @@ func (k *kafkaBroker) fail(with *kerr.Error, count int) *kfake.FaultHandle {
 func kafkaSubject(t *testing.T) subject {
 	k := newKafka(t)
 	logs, logger := newLogs(t)
+	open := func(timeout time.Duration) Destination {
+		return mustOpen(t, Config{Kind: KindKafka, Address: k.address(), Retry: quick, Timeout: timeout, Logger: logger})
+	}
 	return subject{
-		Destination: mustOpen(t, Config{Kind: KindKafka, Address: k.address(), Retry: quick, Timeout: time.Second, Logger: logger}),
+		Destination: open(kafkaPatience),
+		hasty:       func() Destination { return open(time.Second) },
 		received:    k.received,
 		trouble: func(on bool) {
 			if on {
