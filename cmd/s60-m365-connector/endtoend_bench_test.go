@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,19 +47,19 @@ func BenchmarkEndToEnd(b *testing.B) {
 		b.Run(to.name, func(b *testing.B) {
 			if to.format != "" {
 				if _, err := os.Stat(events); err != nil {
-					catchUp(b, binary, simulated(b, binary, b.TempDir(), largeTenant()...), "OUTPUT="+events)
+					catchUp(b, binary, simulated(b, binary, b.TempDir(), largeTenant(*endToEndRecords)...), "OUTPUT="+events)
 				}
 			}
 			var connector, bare usage
 			var scan float64
 			for range b.N {
-				sim := simulated(b, binary, b.TempDir(), largeTenant()...)
+				sim := simulated(b, binary, b.TempDir(), largeTenant(*endToEndRecords)...)
 				if to.format == "" {
 					os.Remove(events) //nolint:errcheck // of the iteration before, if any
 					connector.add(catchUp(b, binary, sim, "OUTPUT="+events))
 				} else {
 					connector.add(catchUp(b, binary, sim, "DELIVERY_FORMAT="+to.format))
-					bare.add(sendBare(b, sim, to.format, events))
+					bare.add(sendBare(b, sim.setting("S60_INGEST_BASE")+"/ingest/1.0/http/project/"+sim.setting("PROJECT_ID"), sim.setting("TOKEN"), to.format, events, 16))
 				}
 				sim.stop()
 				scan += scanPerMillion(b, events) / float64(b.N)
@@ -78,18 +79,17 @@ func BenchmarkEndToEnd(b *testing.B) {
 
 // largeTenant has all its records in blobs of 100 to 5,000, and none so young that a
 // catch-up leaves them for later.
-func largeTenant() []string {
+func largeTenant(records int) []string {
 	var volumes []string
 	for i, share := range []int{22, 27, 33, 16, 2} {
-		volumes = append(volumes, fmt.Sprintf("%s=%d", simulator.ContentTypes[i], *endToEndRecords*share/100))
+		volumes = append(volumes, fmt.Sprintf("%s=%d", simulator.ContentTypes[i], records*share/100))
 	}
 	return []string{"-records", "-1", "-volumes", strings.Join(volumes, ","), "-history", "20h", "-quiet", "30m", "-blob-min", "100", "-blob-max", "5000"}
 }
 
-// sendBare sends the events of a file as a bare client.
-func sendBare(b *testing.B, sim *simulation, format, events string) (u usage) {
-	client := exec.Command(bareClientName, sim.setting("S60_INGEST_BASE")+"/ingest/1.0/http/project/"+sim.setting("PROJECT_ID"),
-		sim.setting("TOKEN"), format, events)
+// sendBare sends the events of a file as a bare client with so many connections.
+func sendBare(b *testing.B, url, token, format, events string, connections int) (u usage) {
+	client := exec.Command(bareClientName, url, token, format, events, strconv.Itoa(connections))
 	out, err := client.Output()
 	if err != nil {
 		b.Fatalf("bare client: %v\n%s", err, out)
@@ -107,16 +107,21 @@ const bareClientName = "bare-client"
 // posting took, by the clock and of the processor.
 func bareClient() {
 	url, token, format, path := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
+	connections, err := strconv.Atoi(os.Args[5])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	bodies, events, err := bareBodies(path, format)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections}}
 	started, before := time.Now(), processor()
 	var next atomic.Int64
 	var group sync.WaitGroup
-	for range 16 {
+	for range connections {
 		group.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1

@@ -55,9 +55,9 @@ func BenchmarkFlat(b *testing.B) {
 		{fmt.Sprintf("blob=%dMB", *flatBlob), 0,
 			[]string{"-records", "-1", "-volumes", simulator.AuditExchange + "=" + one, "-history", "20h", "-quiet", "30m", "-blob-min", one, "-blob-max", one},
 			func(b *testing.B, sim *simulation) usage { return catchUp(b, binary, sim, "DELIVERY_FORMAT=ndjson") }},
-		{fmt.Sprintf("keys=%d", *flatKeys), *flatKeys, largeTenant(),
+		{fmt.Sprintf("keys=%d", *flatKeys), *flatKeys, largeTenant(*endToEndRecords),
 			func(b *testing.B, sim *simulation) usage { return catchUp(b, binary, sim, "DELIVERY_FORMAT=ndjson") }},
-		{"down", 0, largeTenant(),
+		{"down", 0, largeTenant(*endToEndRecords),
 			func(b *testing.B, sim *simulation) usage {
 				return connect(b, binary, sim, *tenantFor, []string{"PROJECT_ID=", "TOKEN=", "S60_COLLECTOR_BASE=http://127.0.0.1:1/"}, "run")
 			}},

@@ -94,16 +94,31 @@ func catchUp(b *testing.B, binary string, sim *simulation, settings ...string) u
 }
 
 // connect runs the connector until it ends, or for so long, and then stops it.
-func connect(b *testing.B, binary string, sim *simulation, long time.Duration, settings []string, args ...string) (u usage) {
+func connect(b *testing.B, binary string, sim *simulation, long time.Duration, settings []string, args ...string) usage {
 	connector := exec.Command(binary, args...)
-	var log strings.Builder
-	connector.Dir, connector.Env, connector.Stderr = sim.dir, append(slices.Clip(sim.settings), settings...), &log
+	connector.Dir, connector.Env = sim.dir, append(slices.Clip(sim.settings), settings...)
+	u, log := watched(b, connector, long)
+	for line := range strings.SplitSeq(log, "\n") {
+		var n int64
+		if _, after, ok := strings.Cut(line, `msg="Forwarded `); ok {
+			fmt.Sscan(after, &n) //nolint:errcheck // then it counts for nothing, and the rate shows it
+			u.records += n
+		}
+	}
+	return u
+}
+
+// watched runs a program until it ends, or for so long, and then stops it. It gives what that
+// took, and what the program said on standard error.
+func watched(b *testing.B, program *exec.Cmd, long time.Duration) (u usage, log string) {
+	var said strings.Builder
+	program.Stderr = &said
 	started := time.Now()
-	if err := connector.Start(); err != nil {
+	if err := program.Start(); err != nil {
 		b.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- connector.Wait() }()
+	go func() { ended <- program.Wait() }()
 	var end <-chan time.Time
 	if long > 0 {
 		end = time.After(long)
@@ -114,28 +129,21 @@ func connect(b *testing.B, binary string, sim *simulation, long time.Duration, s
 		select {
 		case err := <-ended:
 			if err != nil {
-				b.Fatalf("%v\n%s", err, log.String())
+				b.Fatalf("%v\n%s", err, said.String())
 			}
 			running = false
 		case <-end:
-			connector.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it is waited for
+			program.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it is waited for
 			end = nil
 		case <-look.C:
 			// The operating system's own maximum for a child begins with the memory of its parent.
-			if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", connector.Process.Pid)); err == nil {
+			if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", program.Process.Pid)); err == nil {
 				u.peak, u.resident = max(u.peak, mebibytes(status, "VmHWM:")), cmp.Or(mebibytes(status, "VmRSS:"), u.resident)
 			}
 		}
 	}
-	u.wall, u.processor = time.Since(started), connector.ProcessState.UserTime()+connector.ProcessState.SystemTime()
-	for line := range strings.SplitSeq(log.String(), "\n") {
-		var n int64
-		if _, after, ok := strings.Cut(line, `msg="Forwarded `); ok {
-			fmt.Sscan(after, &n) //nolint:errcheck // then it counts for nothing, and the rate shows it
-			u.records += n
-		}
-	}
-	return u
+	u.wall, u.processor = time.Since(started), program.ProcessState.UserTime()+program.ProcessState.SystemTime()
+	return u, said.String()
 }
 
 // mebibytes reads a size out of what /proc tells of a process; 0 where it is not there.

@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	// Sessions wait more than they compute. A -parallel of the command line comes after this.
 	flag.Set("test.parallel", "4") //nolint:errcheck // the flag is there
-	testscript.Main(m, map[string]func(){program.Name: main, "relay": relay, bareClientName: bareClient})
+	testscript.Main(m, map[string]func(){program.Name: main, "relay": relay, bareClientName: bareClient, plainCollectorName: plainCollector})
 }
 
 // quickSessions are those that -short leaves: each way a run begins and ends, and all

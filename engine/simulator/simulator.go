@@ -139,6 +139,17 @@ func (s *Simulator) service(name string) http.Handler {
 	return handler
 }
 
+// Handler is what answers at one of the bases, such as GraphBase; nil for another host. Requests
+// that are made of it without a socket are answered within virtual time.
+func (s *Simulator) Handler(host string) http.Handler {
+	for name, l := range s.listeners {
+		if l.Addr().String() == host {
+			return s.dated(s.service(name))
+		}
+	}
+	return nil
+}
+
 // dated puts the simulator's own clock into answers, where clients read it.
 func (s *Simulator) dated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
