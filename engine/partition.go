@@ -45,7 +45,6 @@ type partition struct {
 	subscribed bool                // the subscription was seen to be active
 	lost       bool                // the service has said since that there is none
 	span       time.Duration       // of a window: the feed's, or less after one that could not finish
-	wholeAt    time.Time           // a round began that looked back over the whole overlap
 	stuck      stuck               // where no window is small enough
 	licence    licence             // what its rounds learn of it
 

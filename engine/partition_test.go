@@ -18,6 +18,7 @@ func TestPlan(t *testing.T) {
 	tests := map[string]struct {
 		position     checkpoint.Position
 		from, target time.Time
+		fresh        time.Time // zero: the same as from
 		lost         time.Duration
 	}{
 		"first round reads from the start, without an overlap before it": {
@@ -40,6 +41,22 @@ func TestPlan(t *testing.T) {
 			position: checkpoint.Position{Cursor: at(-3 * day), ReadAt: at(-time.Minute), Start: at(-5 * day)},
 			from:     at(-3 * day), target: at(-5 * time.Minute),
 		},
+		"between two looks back over the whole overlap": {
+			position: checkpoint.Position{Cursor: at(-10 * time.Minute), ReadAt: at(-5 * time.Minute), WholeAt: at(-14 * time.Minute), Start: at(-5 * day)},
+			from:     at(-15 * time.Minute), target: at(-5 * time.Minute),
+		},
+		"the look reaches as far before the last one that did, after what is new": {
+			position: checkpoint.Position{Cursor: at(-10 * time.Minute), ReadAt: at(-5 * time.Minute), WholeAt: at(-15 * time.Minute), Start: at(-5 * day)},
+			from:     at(-20*time.Minute - 2*time.Hour), fresh: at(-15 * time.Minute), target: at(-5 * time.Minute),
+		},
+		"so it does after an outage": {
+			position: checkpoint.Position{Cursor: at(-30 * time.Hour), ReadAt: at(-30*time.Hour + 5*time.Minute), WholeAt: at(-30*time.Hour - 5*time.Minute), Start: at(-5 * day)},
+			from:     at(-32*time.Hour - 10*time.Minute), fresh: at(-30*time.Hour - 5*time.Minute), target: at(-5 * time.Minute),
+		},
+		"a look in the future is not believed": {
+			position: checkpoint.Position{Cursor: at(-10 * time.Minute), ReadAt: at(-5 * time.Minute), WholeAt: at(day), Start: at(-5 * day)},
+			from:     at(-10*time.Minute - 2*time.Hour), target: at(-5 * time.Minute),
+		},
 		"an outage longer than the retention loses what lies before it": {
 			position: checkpoint.Position{Cursor: at(-8 * day), ReadAt: at(-8 * day), Start: at(-20 * day)},
 			from:     oldest, target: at(-5 * time.Minute), lost: oldest.Sub(at(-8 * day)),
@@ -56,9 +73,15 @@ func TestPlan(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := &partition{engine: &Engine{}, feed: &definition.Feed{Window: &window}, position: test.position, log: slog.New(slog.DiscardHandler)}
-			from, target, _, lost := p.plan(now)
+			from, fresh, target, lost := p.plan(now)
 			if !from.Equal(test.from) {
 				t.Errorf("reads from %v, want %v", from, test.from)
+			}
+			if test.fresh.IsZero() {
+				test.fresh = test.from
+			}
+			if !fresh.Equal(test.fresh) {
+				t.Errorf("reads first what is from %v on, want %v", fresh, test.fresh)
 			}
 			if !target.Equal(test.target) {
 				t.Errorf("reads to %v, want %v", target, test.target)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,21 +18,22 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
-// A feed is polled at its own interval, else the connector's. A poll looks back shortly, and over the
-// whole overlap every quarter of an hour.
+// A feed is polled at its own interval, else the connector's. A poll looks back shortly, and every quarter of
+// an hour over the whole overlap of the time since it did that last; after it has read what is new.
 func TestPolls(t *testing.T) {
-	type poll struct{ at, back time.Duration }
-	const brief, whole = 10 * time.Minute, 2*time.Hour + 5*time.Minute
+	// A poll looks back for so long, and then from there for so long.
+	type poll struct{ at, back, further time.Duration }
+	const brief, whole = 10 * time.Minute, 2*time.Hour + 15*time.Minute
 	for name, c := range map[string]struct {
 		interval time.Duration
 		lasts    time.Duration
 		want     []poll
 	}{
 		"the connector's interval": {0, 33 * time.Minute, []poll{
-			{5 * time.Minute, brief}, {10 * time.Minute, brief}, {15 * time.Minute, whole},
-			{20 * time.Minute, brief}, {25 * time.Minute, brief}, {30 * time.Minute, whole}}},
+			{5 * time.Minute, brief, 0}, {10 * time.Minute, brief, 0}, {15 * time.Minute, brief, whole},
+			{20 * time.Minute, brief, 0}, {25 * time.Minute, brief, 0}, {30 * time.Minute, brief, whole}}},
 		"its own": {20 * time.Minute, 50 * time.Minute, []poll{
-			{20 * time.Minute, 2*time.Hour + 20*time.Minute}, {40 * time.Minute, 2*time.Hour + 20*time.Minute}}},
+			{20 * time.Minute, 25 * time.Minute, 2*time.Hour + 20*time.Minute}, {40 * time.Minute, 25 * time.Minute, 2*time.Hour + 20*time.Minute}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -41,8 +44,12 @@ func TestPolls(t *testing.T) {
 				var polls []poll
 				r.service.read = func(_ context.Context, w extract.Window, _ extract.Sink) error {
 					at := time.Since(began)
-					if at > 0 && (len(polls) == 0 || polls[len(polls)-1].at != at) { // the first window of a later round
-						polls = append(polls, poll{at, time.Since(w.From)})
+					switch last := len(polls) - 1; {
+					case at == 0: // the first round
+					case last < 0 || polls[last].at != at: // the first window of a later one
+						polls = append(polls, poll{at, time.Since(w.From), 0})
+					default:
+						polls[last].further = max(polls[last].further, time.Since(w.From))
 					}
 					return nil
 				}
@@ -58,6 +65,40 @@ func TestPolls(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What appears late, by less than the overlap, is delivered with the next look back over the whole of it: also what
+// appeared right after the last one, long before the time that the polls in between look back to.
+func TestLateWithinTheOverlap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const late = 2*time.Hour - time.Second
+		feed := feedOf("f")
+		feed.Window.Overlap = 2 * time.Hour
+		r := newRig(t, feed)
+		began := time.Now()
+		r.service.read = func(ctx context.Context, w extract.Window, sink extract.Sink) error {
+			var listed []string
+			for minute := range 6 * 60 {
+				if at := began.Add(time.Duration(minute) * time.Minute); !at.Before(w.From) && at.Before(w.To) && !time.Now().Before(at.Add(late)) {
+					listed = append(listed, strconv.Itoa(minute))
+				}
+			}
+			return page(ctx, sink, listed...)
+		}
+		const hours = 5
+		ctx, stop := context.WithTimeout(t.Context(), hours*time.Hour)
+		defer stop()
+		if err := r.engine.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		got := r.taker.ids()
+		for minute := range (hours-2)*60 - 16 { // the others are not yet looked for
+			if !slices.Contains(got, strconv.Itoa(minute)) {
+				t.Errorf("the record of minute %d never came", minute)
+			}
+		}
+		r.store.Close()
+	})
 }
 
 // The polls of all partitions are spread over the interval, and each keeps its place whatever its round

@@ -108,7 +108,7 @@ func (p *partition) catchUp(ctx context.Context) error {
 	if err := p.resumeJob(ctx, started, pass{}); err != nil {
 		return err
 	}
-	from, target, whole, lost := p.plan(started)
+	from, fresh, target, lost := p.plan(started)
 	// A first start that was planned before the service's clock was known may lie as much too early.
 	if learned && p.position.ReadAt.IsZero() && lost <= time.Duration(p.ahead.Load()).Abs() {
 		p.position.Start, lost = from, 0
@@ -131,11 +131,16 @@ func (p *partition) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
-	err := p.walk(ctx, from, target, started, pass{}, nil)
-	if err == nil && whole {
-		p.wholeAt = started
+	if err := p.walk(ctx, fresh, target, started, pass{}, nil); err != nil {
+		return err
 	}
-	return err
+	if err := p.walk(ctx, from, fresh, started, pass{keepCursor: true}, nil); err != nil {
+		return err
+	}
+	if p.looksWhole(started) { // kept with the next commit; until then the look is done again
+		p.position.WholeAt = started
+	}
+	return nil
 }
 
 // whole reads a feed without windows. A delta query whose link has expired begins anew.
@@ -162,7 +167,7 @@ func (p *partition) resumeJob(ctx context.Context, started time.Time, how pass) 
 func (p *partition) backFromTheFuture(ctx context.Context, from, target, started time.Time) error {
 	p.log.Error("the cursor lies in the future: the clock of this host was wrong; reading again all that the service keeps, what was delivered is not sent again",
 		"cursor", p.position.Cursor, "now", started, "from", from)
-	p.position.Cursor, p.position.ReadAt, p.position.Start = from, time.Time{}, from
+	p.position.Cursor, p.position.ReadAt, p.position.WholeAt, p.position.Start = from, time.Time{}, time.Time{}, from
 	newest := target.Add(-p.feed.Window.Max)
 	if !newest.After(from) {
 		return nil
@@ -172,31 +177,43 @@ func (p *partition) backFromTheFuture(ctx context.Context, from, target, started
 
 // plan says what a round reads: from the cursor, or as far before it as
 // records may have appeared since it was set; to now, less the delay, in whole
-// seconds. whole says that it looks back over the whole overlap. lost is how much before from
-// the service no longer keeps, of what was never read.
-func (p *partition) plan(now time.Time) (from, target time.Time, whole bool, lost time.Duration) {
+// seconds. What is from fresh on is read first: a look back over the whole overlap holds up nothing that is
+// new. lost is how much before from the service no longer keeps, of what was never read.
+func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost time.Duration) {
 	w := p.feed.Window
 	target = now.Add(-w.Delay).Truncate(time.Second)
 	oldest := p.oldest(now)
 	cursor := p.position.Cursor
 	switch {
 	case cursor.After(now.Add(ahead)):
-		return oldest, target, true, 0
+		return oldest, oldest, target, 0
 	case cursor.Before(oldest):
-		return oldest, target, true, oldest.Sub(cursor)
+		return oldest, oldest, target, oldest.Sub(cursor)
 	}
-	overlap := w.Overlap
-	whole = p.wholeAt.IsZero() || !now.Before(p.wholeAt.Add(wholeEvery))
-	if !whole {
-		overlap = min(overlap, brief)
-	}
-	from = cursor
-	if read := p.position.ReadAt; !read.IsZero() {
-		if late := read.Add(-w.Delay - overlap).Truncate(time.Second); late.Before(from) {
-			from = late
+	back := func(since time.Time, overlap time.Duration) time.Time {
+		at := cursor
+		if late := since.Add(-w.Delay - overlap).Truncate(time.Second); !since.IsZero() && late.Before(at) {
+			at = late
 		}
+		return later(later(at, p.position.Start), oldest)
 	}
-	return later(later(from, p.position.Start), oldest), target, whole, 0
+	read, looked := p.position.ReadAt, p.position.WholeAt
+	fresh = back(read, min(w.Overlap, brief))
+	switch {
+	case !p.looksWhole(now):
+		return fresh, fresh, target, 0
+	case looked.IsZero() || looked.After(read): // what a kill after the first part would leave is not known
+		from = back(read, w.Overlap)
+		return from, from, target, 0
+	default:
+		return back(looked, w.Overlap), fresh, target, 0
+	}
+}
+
+// looksWhole reports whether a round looks back over the whole overlap: as far before the last one that did.
+func (p *partition) looksWhole(now time.Time) bool {
+	last := p.position.WholeAt
+	return p.feed.Window.Overlap <= brief || last.IsZero() || last.After(now.Add(ahead)) || !now.Before(last.Add(wholeEvery))
 }
 
 // oldest is the earliest that the service can be asked for.

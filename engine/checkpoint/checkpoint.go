@@ -64,6 +64,7 @@ type Position struct {
 	ReadAt time.Time `json:"read_at"` // when the window that ended at Cursor was read
 	Start  time.Time `json:"start"`   // where the partition first began
 
+	WholeAt      time.Time `json:"whole_at,omitzero"`      // when a round began that looked back over the whole overlap
 	ReconciledAt time.Time `json:"reconciled_at,omitzero"` // when the last second look began
 	SubscribedAt time.Time `json:"subscribed_at,omitzero"` // the last attempt to start the subscription
 	GateUntil    time.Time `json:"gate_until,omitzero"`    // the licence gate is closed until then
