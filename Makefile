@@ -1,6 +1,7 @@
 # build  the binary, in bin/          test   what the README promises
 # lint   gofmt, vet, staticcheck      golden rewrite what tests compare with: look at the difference
-# bench  the figures of docs/performance.md, in a few minutes; FULL=1: with the full sizes
+# bench  the figures of docs/performance.md, in a quarter of an hour; FULL=1: with the full sizes;
+#        BASE=REV: old → new, next to those of another commit in the same run
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
 # replicas  three that share a state, with ROUNDS=4 faults of SEED=1
@@ -40,7 +41,7 @@ golden:
 	go run ./cmd/$(notdir $(BINARY)) test --update .
 
 bench:
-	go run .ci/bench.go $(if $(FULL),-full)
+	go run .ci/bench.go $(if $(FULL),-full) $(if $(BASE),-base $(BASE))
 
 demo: build
 	$(BINARY) demo
