@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
-	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
@@ -45,12 +43,12 @@ func (l *failing) Joined() bool                              { return true }
 func TestHoldingIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leases := &failing{}
-		e := &Engine{Config: Config{Leases: leases, Now: time.Now, Log: slog.New(slog.DiscardHandler), Tenant: "one"}}
-		e.partitions = []*partition{{engine: e, feed: &definition.Feed{Name: "a"}, log: e.Log}}
+		r := newRig(t, feedOf("a"), func(c *Config) { c.Leases, c.Tenant = leases, "one" })
+		defer r.store.Close() //nolint:errcheck // the test is over
 		ctx, stop := context.WithTimeout(t.Context(), 95*time.Second)
 		defer stop()
 		began := time.Now()
-		if err := e.Run(ctx); err != nil {
+		if err := r.engine.Run(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if lasted := time.Since(began); lasted != 95*time.Second || leases.asked != 10 {
