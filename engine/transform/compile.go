@@ -232,7 +232,7 @@ func (c *compiler) redact(m *definition.Mapping, guards []*compiled, next func(d
 	for _, r := range m.Redact {
 		rule := redaction{with: r.With}
 		for _, field := range r.Fields {
-			rule.patterns = append(rule.patterns, parsePattern(field.Value))
+			rule.patterns = append(rule.patterns, parsePattern(field.Value)...)
 		}
 		for _, guard := range guards {
 			if _, computed := c.readsComputed(guard); !computed {

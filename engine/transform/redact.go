@@ -34,40 +34,6 @@ type redaction struct {
 	with     string
 }
 
-// pattern is a field, and the path within the JSON that it holds.
-type pattern struct {
-	name string
-	path []string
-}
-
-func parsePattern(s string) pattern {
-	steps := strings.Split(s, ".")
-	return pattern{name: steps[0], path: steps[1:]}
-}
-
-// matches says whether name is what the pattern stands for, * being any run of
-// characters.
-func matches(pattern, name string) bool {
-	star, again := -1, 0
-	p, n := 0, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, again = p, n
-			p++
-		case p < len(pattern) && pattern[p] == name[n]:
-			p++
-			n++
-		case star >= 0:
-			again++
-			p, n = star+1, again
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
-}
-
 // redactor holds the rules of a mapping for a flattener.
 type redactor struct {
 	rules  []redaction
@@ -151,15 +117,21 @@ func (r *redactor) follow(raw []byte, path []string, with string) []byte {
 		})
 	case '"':
 		text := rawjson.Unescape(nil, view(raw[1:len(raw)-1]))
-		inner := bytes.TrimSpace(text)
-		if len(inner) == 0 || inner[0] != '[' && inner[0] != '{' {
+		inner := bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))
+		if len(inner) == 0 || !strings.ContainsRune("[{\"", rune(inner[0])) {
 			return raw
 		}
 		if !new(rawjson.Scanner).Valid(inner) {
+			if inner[0] == '"' {
+				return raw // a sentence that begins with a quotation
+			}
 			return r.apply(raw, with)
 		}
 		out := r.follow(inner, path, with)
-		if bytes.Equal(out, inner) {
+		switch {
+		case out == nil:
+			return nil
+		case bytes.Equal(out, inner):
 			return raw
 		}
 		return rawjson.AppendString(nil, view(out))

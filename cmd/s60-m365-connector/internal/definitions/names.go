@@ -77,7 +77,11 @@ func unknownNames(defs *Compiled, dir string) []definition.Problem {
 // unredacted is what to say of a field that a rule redacts, "" if records have it or may well: a
 // misspelt one is shown in clear, and nothing else would tell.
 func unredacted(known mappings.Names, mapping, section, pattern string) string {
-	name, _, _ := strings.Cut(pattern, ".") // the path into its JSON follows
+	names := transform.RedactedNames(pattern)
+	name := names[0]
+	if section != "" && slices.ContainsFunc(names[1:], func(n string) bool { return known.Like(section, n) || known.Like(mapping, n) }) {
+		return ""
+	}
 	if !strings.Contains(name, "*") {
 		message := unknownName(known, mapping, section, name)
 		return strings.Replace(message, "so it is nil", "so nothing is redacted by that", 1)
