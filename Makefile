@@ -4,7 +4,7 @@
 #        BASE=REV: old → new, next to those of another commit in the same run
 # demo   the whole connector against a simulated tenant
 # chaos  the same with faults and kills for MINUTES=5 of SEED=1, and a count of what was lost
-# replicas  three that share a state, with ROUNDS=4 faults of SEED=1
+# replicas  three that share a state, with ROUNDS=4 faults of SEED=1, and what befalls them in years: twenty minutes
 # simulate-years  whole engines in virtual time: YEARS=1 of SEED=1, and what was lost, repeated and claimed;
 #        WALL=90s begins nothing more after that
 # image  build the container image for both platforms and check what is in it
@@ -54,7 +54,8 @@ SEED    ?= 1
 chaos:
 	go test ./cmd/$(notdir $(BINARY)) -run '^TestChaos$$' -count 1 -timeout 0 -v -chaos.minutes $(MINUTES) -chaos.seed $(SEED)
 
-# Three replicas, each killed, paused, stopped and cut off in turn: ROUNDS faults.
+# Three replicas, each killed, paused, stopped and cut off in turn: ROUNDS faults. Then joins and ends, an upgrade, a lost NATS,
+# and the way from one connector and back, each with the longest silence; ONLY='^TestReplicasUpgrade$$' is one of them.
 ROUNDS ?= 4
 
 replicas:

@@ -104,8 +104,9 @@ func (c *replicas) serve(host string, port int) {
 
 func (c *replicas) natsDir() string { return filepath.Join(c.dir, "nats") }
 
-// loseNATS ends NATS, and begins it anew, with nothing, where it was.
+// loseNATS ends NATS, and begins it anew, with nothing, where it was: each replica ends with what it had in hand.
 func (c *replicas) loseNATS() {
+	c.faults += len(c.nodes)
 	c.view.Close() //nolint:errcheck // it goes with what it is of: it must not restore anything
 	at := c.server.Addr().(*net.TCPAddr)
 	c.server.Shutdown()
@@ -378,7 +379,7 @@ func (c *replicas) judge() {
 	time.Sleep(1200 * time.Millisecond) // past the second that a window ends with
 	r := c.sim.Drained(ctx)
 	c.t.Logf("records offered %d, lost %d, twice %d, faults %d", r.Offered, r.Lost, r.Duplicated, c.faults)
-	if r.Offered < 6000 {
+	if r.Offered < 4000 {
 		c.t.Errorf("this run shows nothing: %d records", r.Offered)
 	}
 	if r.Lost > 0 {

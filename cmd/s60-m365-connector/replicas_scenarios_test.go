@@ -101,6 +101,7 @@ func TestReplicasUpgrade(t *testing.T) {
 	c := newSteady(t)
 	binary, feeds := buildBefore(t, shared.Format)
 	// The feeds are the older release's for all: what tells two records apart has changed since.
+	c.config = filepath.Join(c.dir, "older")
 	if err := writeFeeds(os.DirFS(feeds), c.config, strings.NewReplacer("delay: 5m", "delay: 0s")); err != nil {
 		t.Fatal(err)
 	}

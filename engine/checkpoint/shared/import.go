@@ -67,6 +67,29 @@ func (s *Store) importOne(ctx context.Context, session string, c *checkpoint.Com
 	return err
 }
 
+// Rested waits until nothing counts any more that the last holders of all partitions had sent, by what they said
+// when they released them: who goes on without this store knows nothing of that.
+func (s *Store) Rested(ctx context.Context) error {
+	info, err := s.stream.Info(ctx)
+	if err != nil {
+		return s.failed("asking for the time", err)
+	}
+	var free time.Time
+	s.mu.Lock()
+	for _, one := range s.subjects {
+		if one.Free.After(free) {
+			free = one.Free
+		}
+	}
+	s.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(free.Sub(info.TimeStamp)): // both by the servers' clock
+		return nil
+	}
+}
+
 // formerDir is where a view of a log that is lost waits until it was taken over.
 const formerDir = "view-former"
 

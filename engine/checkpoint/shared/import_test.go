@@ -89,6 +89,32 @@ func TestImport(t *testing.T) {
 	check(back, 300)
 }
 
+// TestRested: who goes on alone with what replicas knew does so once their last requests count no more.
+func TestRested(t *testing.T) {
+	url := natstest.URL(natstest.Start(t, nil))
+	s, other := openShared(t, Options{URL: url}), openShared(t, Options{URL: url})
+	const rest = time.Second
+	for partition, rest := range map[string]time.Duration{"a": rest, "b": 0, "c": -1} {
+		claim(t, s, partition, "one")
+		if err := s.Release(t.Context(), "feed", partition, rest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	atEnd(t, other)
+	released := other.about("feed", "a").Free.Add(-rest)
+	if err := other.Rested(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if waited := time.Since(released); waited < rest {
+		t.Errorf("it waited until %s after the release, want %s", waited, rest)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := other.Rested(ctx); err == nil {
+		t.Error("it cannot be ended")
+	}
+}
+
 // TestRestoredFromTheViewThatIsBehind: the stream is lost, and a replica without a view begins anew
 // before one that knows the cursors is back. Nothing between the two is left out.
 func TestRestoredFromTheViewThatIsBehind(t *testing.T) {

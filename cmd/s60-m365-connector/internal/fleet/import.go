@@ -15,8 +15,8 @@ import (
 // Imported is what was carried over.
 type Imported struct{ Partitions, Keys int }
 
-// ImportState carries the state of STATE_DIR over into STATE_URL; back, the other way. A state that
-// a connector uses is [checkpoint.ErrLocked].
+// ImportState carries the state of STATE_DIR over into STATE_URL; back, the other way, which waits until the requests of
+// replicas that have just stopped count no more. A state that a connector uses is [checkpoint.ErrLocked].
 func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog.Logger) (done Imported, err error) {
 	own, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log, ReadOnly: !back})
 	if err != nil {
@@ -32,7 +32,9 @@ func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if back {
-		err = own.Import(done.counted(ctx, store.Export()))
+		if err = own.Import(done.counted(ctx, store.Export())); err == nil {
+			err = store.Rested(ctx)
+		}
 	} else {
 		err = store.Import(ctx, done.counted(ctx, own.Export()))
 	}
