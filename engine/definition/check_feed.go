@@ -57,7 +57,7 @@ func (c *feedCheck) evaluated() {
 		value, err := f.ForEach.Values.Eval(c.settings)
 		if err != nil {
 			c.report(values, `"for_each": %v`, err)
-		} else if _, err := Strings(value); err != nil {
+		} else if _, err := texts(value); err != nil {
 			c.report(values, `"for_each" needs a list of texts: %s gives %v`, f.ForEach.Values, err)
 		}
 	}
@@ -74,9 +74,9 @@ func (c *feedCheck) scope() {
 	}
 }
 
-// Strings is the result of an expression as a list of texts. The error says
+// texts is the result of an expression as a list of texts. The error says
 // what it is instead.
-func Strings(value any) ([]string, error) {
+func texts(value any) ([]string, error) {
 	switch list := value.(type) {
 	case []string:
 		return list, nil

@@ -40,7 +40,7 @@ func (m *Machine) AppendJSON(dst []byte, v Value) ([]byte, error) {
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			return dst, fmt.Errorf("%v is not a number that JSON can hold", f)
 		}
-		return AppendFloat(dst, f), nil
+		return appendFloat(dst, f), nil
 	case listKind:
 		dst = append(dst, '[')
 		for i, element := range m.elements(v) {

@@ -82,17 +82,6 @@ var operations = map[string]func(args []any) (any, error){
 	"\x00endsWith":   func(a []any) (any, error) { return HasSuffix(a[0], a[1]), nil },
 }
 
-// Operate applies an operator of the language as an expression would: the name
-// of a binary operator, "negate", "not", "member" (of, key) or "slice" (of,
-// from, to).
-func Operate(operator string, args ...any) (any, error) {
-	f, ok := operations["\x00"+operator]
-	if !ok {
-		return nil, fmt.Errorf("there is no operator %s", operator)
-	}
-	return f(args)
-}
-
 func native(name string, f func(args []any) (any, error)) *builtin.Function {
 	return &builtin.Function{Name: name, Func: func(args ...any) (any, error) { return f(args) }}
 }
@@ -109,12 +98,6 @@ func bound(v any) any {
 		return v
 	}
 	return normal(v)
-}
-
-// List is a value as a list; ok is false if it is none.
-func List(v any) (list []any, ok bool) {
-	list, ok = normal(v).([]any)
-	return list, ok
 }
 
 // list is the first argument of a function with a predicate; nil stays nil.

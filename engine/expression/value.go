@@ -192,8 +192,8 @@ func digits(s string) Value {
 	return Value{kind: numberKind, text: strings.Clone(s)}
 }
 
-// AppendFloat appends f as encoding/json writes it.
-func AppendFloat(dst []byte, f float64) []byte {
+// appendFloat appends f as encoding/json writes it.
+func appendFloat(dst []byte, f float64) []byte {
 	format := byte('f')
 	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
 		format = 'e'
@@ -223,7 +223,7 @@ func (m *Machine) text(v Value) (text string, safe, ok bool) {
 	case intKind:
 		m.arena = strconv.AppendInt(m.arena, v.bits, 10)
 	case floatKind:
-		m.arena = AppendFloat(m.arena, math.Float64frombits(uint64(v.bits)))
+		m.arena = appendFloat(m.arena, math.Float64frombits(uint64(v.bits)))
 	case timeKind:
 		m.arena = m.times[v.bits].UTC().AppendFormat(m.arena, time.RFC3339Nano)
 	case durationKind:
@@ -348,7 +348,7 @@ func (m *Machine) give(v Value) any {
 			return int(i)
 		}
 		var buf [32]byte
-		if f, err := strconv.ParseFloat(v.text, 64); err == nil && string(AppendFloat(buf[:0], f)) == v.text {
+		if f, err := strconv.ParseFloat(v.text, 64); err == nil && string(appendFloat(buf[:0], f)) == v.text {
 			return f
 		}
 		return Number(strings.Clone(v.text))

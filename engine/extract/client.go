@@ -69,8 +69,8 @@ type ClientOptions struct {
 	Transport http.RoundTripper
 }
 
-// DefaultHeaderTimeout is how long an answer may take to begin.
-const DefaultHeaderTimeout = 5 * time.Minute
+// defaultHeaderTimeout is how long an answer may take to begin.
+const defaultHeaderTimeout = 5 * time.Minute
 
 // Client holds what all feeds share: connections, tokens, and the budgets of
 // requests. Its methods may be called from several goroutines.
@@ -93,10 +93,10 @@ type Client struct {
 }
 
 // NewTransport makes a transport that the clients of several tenants may share. An answer
-// may take headerTimeout to begin; 0: [DefaultHeaderTimeout]. So many idle connections
+// may take headerTimeout to begin; 0: [defaultHeaderTimeout]. So many idle connections
 // are kept to one host; 0: 64.
 func NewTransport(headerTimeout time.Duration, connections int) *transport.Transport {
-	return transport.New(transport.Options{HeaderTimeout: cmp.Or(headerTimeout, DefaultHeaderTimeout), Idle: connections})
+	return transport.New(transport.Options{HeaderTimeout: cmp.Or(headerTimeout, defaultHeaderTimeout), Idle: connections})
 }
 
 // NewClient makes a client. Nothing is sent before it is used.
@@ -109,7 +109,7 @@ func NewClient(options ClientOptions) *Client {
 	or(&options.MaxElapsed, 5*time.Minute)
 	or(&options.MaxThrottled, 30*time.Minute)
 	or(&options.Backoff, 500*time.Millisecond)
-	or(&options.HeaderTimeout, DefaultHeaderTimeout)
+	or(&options.HeaderTimeout, defaultHeaderTimeout)
 	or(&options.StallTimeout, 2*time.Minute)
 	if options.MaxAttempts <= 0 {
 		options.MaxAttempts = 8

@@ -1,14 +1,12 @@
 package load
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,10 +23,10 @@ type DeadLetterLimits struct {
 	TotalBytes int64 // all files together: 512 MiB
 }
 
-// ErrDeadLettersFull says that a directory of dead letters has reached its
+// errDeadLettersFull says that a directory of dead letters has reached its
 // limit. Nothing is removed to make room: the events behind the refused one
 // wait until somebody replays or removes dead letters.
-var ErrDeadLettersFull = errors.New("the dead letters have reached their limit")
+var errDeadLettersFull = errors.New("the dead letters have reached their limit")
 
 // DeadLetter is an event that the destination refused for good.
 type DeadLetter struct {
@@ -171,7 +169,7 @@ func (d *DeadLetters) Dir() string { return d.dir }
 
 // Append keeps one refused event of a feed. It is on the disk when Append
 // returns nil; otherwise nothing of it is. At the limit, the error is
-// [ErrDeadLettersFull].
+// [errDeadLettersFull].
 func (d *DeadLetters) Append(feed string, event []byte, refused Refused) error {
 	refused.Index = 0
 	return d.AppendAll(feed, [][]byte{event}, []Refused{refused})
@@ -224,7 +222,7 @@ func (d *DeadLetters) append(lines []byte, count int64) error {
 		}
 		if bytes := d.bytes(); bytes+int64(len(lines)) > d.limits.TotalBytes {
 			return fmt.Errorf("%w of %d bytes (%d are there): replay them, or move files out of the directory",
-				ErrDeadLettersFull, d.limits.TotalBytes, bytes)
+				errDeadLettersFull, d.limits.TotalBytes, bytes)
 		}
 	}
 	for {
@@ -349,40 +347,4 @@ func (d *DeadLetters) Files() []string {
 		paths = append(paths, filepath.Join(d.dir, f.name))
 	}
 	return paths
-}
-
-// ReadDeadLetters reads a file of dead letters, one at a time. A line that is
-// not a dead letter gives an error with its place, and reading goes on. An incomplete
-// last line is one that is being written, or was never confirmed: it is left out.
-func ReadDeadLetters(path string) iter.Seq2[DeadLetter, error] {
-	return func(yield func(DeadLetter, error) bool) {
-		f, err := os.Open(path)
-		if err != nil {
-			yield(DeadLetter{}, fmt.Errorf("read dead letters: %w", err))
-			return
-		}
-		defer f.Close()
-		reader := bufio.NewReaderSize(f, 64<<10)
-		for number := 1; ; number++ {
-			line, err := reader.ReadBytes('\n')
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if err != nil {
-				yield(DeadLetter{}, fmt.Errorf("read dead letters: %w", err))
-				return
-			}
-			var letter DeadLetter
-			if err := json.Unmarshal(line, &letter); err != nil {
-				letter, err = DeadLetter{}, fmt.Errorf("%s:%d: not a dead letter: %w", path, number, err)
-				if !yield(letter, err) {
-					return
-				}
-				continue
-			}
-			if !yield(letter, nil) {
-				return
-			}
-		}
-	}
 }

@@ -26,12 +26,27 @@ func openDeadLetters(t *testing.T, dir string, limits DeadLetterLimits) *DeadLet
 func readAll(t *testing.T, d *DeadLetters) (letters []DeadLetter) {
 	t.Helper()
 	for _, path := range d.Files() {
-		for letter, err := range ReadDeadLetters(path) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			letters = append(letters, letter)
+		letters = append(letters, lettersIn(t, path)...)
+	}
+	return letters
+}
+
+// lettersIn reads a file of dead letters. A last line without an end was never confirmed.
+func lettersIn(t *testing.T, path string) (letters []DeadLetter) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(data) {
+		var letter DeadLetter
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break
 		}
+		if err := json.Unmarshal(line, &letter); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		letters = append(letters, letter)
 	}
 	return letters
 }
@@ -107,7 +122,7 @@ func TestDeadLettersRotateAndAreBounded(t *testing.T) {
 			kept++
 		}
 	}
-	if !errors.Is(full, ErrDeadLettersFull) || !strings.Contains(full.Error(), dir) {
+	if !errors.Is(full, errDeadLettersFull) || !strings.Contains(full.Error(), dir) {
 		t.Errorf("at the limit: %v", full)
 	}
 	if d.Bytes() > limits.TotalBytes || d.Bytes() < limits.TotalBytes-200 || d.Count() != int64(kept) {
@@ -126,7 +141,7 @@ func TestDeadLettersRotateAndAreBounded(t *testing.T) {
 
 	// A limit holds for the next process too; room that is made is seen.
 	d = openDeadLetters(t, dir, limits)
-	if err := d.Append("f", []byte(`{}`), Refused{}); !errors.Is(err, ErrDeadLettersFull) {
+	if err := d.Append("f", []byte(`{}`), Refused{}); !errors.Is(err, errDeadLettersFull) {
 		t.Errorf("opened again: %v", err)
 	}
 	if err := os.Remove(files[0]); err != nil {
@@ -225,10 +240,7 @@ func TestDeadLettersAreTakenMeanwhile(t *testing.T) {
 			if err := os.Rename(path, taken); err != nil {
 				t.Fatal(err)
 			}
-			for letter, err := range ReadDeadLetters(taken) {
-				if err != nil {
-					t.Fatal(err)
-				}
+			for _, letter := range lettersIn(t, taken) {
 				seen[letter.Feed+string(letter.Event)]++
 			}
 			if err := os.Remove(taken); err != nil {
@@ -320,32 +332,6 @@ func TestDeadLettersFromManyFeeds(t *testing.T) {
 	group.Wait()
 	if got := len(readAll(t, d)); got != 80 || d.Count() != 80 {
 		t.Errorf("%d letters, counted %d", got, d.Count())
-	}
-}
-
-func TestReadDeadLettersGoesOnAfterADamagedLine(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.ndjson")
-	if err := os.WriteFile(path, []byte("{\"feed\":\"a\",\"event\":{}}\n\x00\x00\n{\"feed\":\"b\",\"event\":{}}\n{\"feed\":\"c\""), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for letter, err := range ReadDeadLetters(path) {
-		if err != nil {
-			got = append(got, err.Error()[:len(path)+2])
-			continue
-		}
-		got = append(got, letter.Feed)
-	}
-	if want := []string{"a", path + ":2", "b"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	for range ReadDeadLetters(path) {
-		break // must not go on
-	}
-	for _, err := range ReadDeadLetters(path + "x") {
-		if !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("a file that is not there: %v", err)
-		}
 	}
 }
 

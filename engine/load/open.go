@@ -33,7 +33,7 @@ const (
 // Defaults of [Config].
 const (
 	DefaultTimeout  = 2 * time.Minute
-	DefaultPatience = 20 * time.Second
+	defaultPatience = 20 * time.Second
 )
 
 // Config says where events go and how. Only the fields of the kind in hand and
@@ -72,7 +72,7 @@ type Config struct {
 	UserAgent   string        // names product and version
 	Timeout     time.Duration // of one request, all in all; DefaultTimeout if 0
 	// Patience is how long a request may stand still, with nothing sent and nothing answered, before
-	// it is tried on a new connection; DefaultPatience if 0. It grows for a destination that
+	// it is tried on a new connection; defaultPatience if 0. It grows for a destination that
 	// takes longer.
 	Patience time.Duration
 	Retry    Retry
@@ -122,7 +122,7 @@ func Open(config Config) (Destination, error) {
 		return nil, errors.New("open destination: concurrency, timeout and patience cannot be negative")
 	}
 	config.Timeout = cmp.Or(config.Timeout, DefaultTimeout)
-	config.Patience = min(cmp.Or(config.Patience, DefaultPatience), config.Timeout)
+	config.Patience = min(cmp.Or(config.Patience, defaultPatience), config.Timeout)
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -8,11 +8,11 @@ import (
 // AppendString appends s as a JSON string in valid UTF-8: what is not UTF-8
 // becomes U+FFFD.
 func AppendString(dst []byte, s string) []byte {
-	return append(AppendEscaped(append(dst, '"'), s), '"')
+	return append(appendEscaped(append(dst, '"'), s), '"')
 }
 
-// AppendEscaped appends s as it stands between the quotes of a JSON string.
-func AppendEscaped(dst []byte, s string) []byte {
+// appendEscaped appends s as it stands between the quotes of a JSON string.
+func appendEscaped(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	from := 0
 	for i := 0; i < len(s); {

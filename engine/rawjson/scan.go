@@ -73,13 +73,13 @@ func ScanString(b []byte, i int) (end, class int) {
 	}
 }
 
-func IsSpace(c byte) bool {
+func isSpace(c byte) bool {
 	return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t')
 }
 
 // SkipSpace gives the position of the next byte that is no white space.
 func SkipSpace(b []byte, i int) int {
-	for i < len(b) && IsSpace(b[i]) {
+	for i < len(b) && isSpace(b[i]) {
 		i++
 	}
 	return i
@@ -134,8 +134,8 @@ func ScanWord(b []byte, i int, word string) int {
 	return i + len(word)
 }
 
-// ScanScalar walks over a string, a number or a word.
-func ScanScalar(b []byte, i int) int {
+// scanScalar walks over a string, a number or a word.
+func scanScalar(b []byte, i int) int {
 	if i >= len(b) {
 		return Bad
 	}
@@ -177,7 +177,7 @@ func (s *Scanner) Value(b []byte, i int) (end int, compact bool) {
 			s.open = append(s.open, c)
 			s.Deepest = max(s.Deepest, len(s.open))
 			i++
-			if i < len(b) && IsSpace(b[i]) {
+			if i < len(b) && isSpace(b[i]) {
 				i, compact = SkipSpace(b, i), false
 			}
 			if i >= len(b) || b[i] != c+2 { // } and ] are two after their opening ones
@@ -190,7 +190,7 @@ func (s *Scanner) Value(b []byte, i int) (end int, compact bool) {
 			}
 			s.open = s.open[:len(s.open)-1]
 			i++
-		} else if i = ScanScalar(b, i); i == Bad {
+		} else if i = scanScalar(b, i); i == Bad {
 			return Bad, compact
 		}
 		// A value ended at i.
@@ -198,7 +198,7 @@ func (s *Scanner) Value(b []byte, i int) (end int, compact bool) {
 			if len(s.open) == 0 {
 				return i, compact
 			}
-			if i < len(b) && IsSpace(b[i]) {
+			if i < len(b) && isSpace(b[i]) {
 				i, compact = SkipSpace(b, i), false
 			}
 			if i >= len(b) {
@@ -214,7 +214,7 @@ func (s *Scanner) Value(b []byte, i int) (end int, compact bool) {
 				return Bad, compact
 			}
 			i++
-			if i < len(b) && IsSpace(b[i]) {
+			if i < len(b) && isSpace(b[i]) {
 				i, compact = SkipSpace(b, i), false
 			}
 			if in == '{' {
@@ -236,7 +236,7 @@ func (s *Scanner) key(b []byte, i int, compact bool) (int, bool) {
 	if end == Bad {
 		return Bad, compact
 	}
-	if end+2 < len(b) && b[end+1] == ':' && !IsSpace(b[end+2]) {
+	if end+2 < len(b) && b[end+1] == ':' && !isSpace(b[end+2]) {
 		return end + 2, compact
 	}
 	colon := SkipSpace(b, end+1)

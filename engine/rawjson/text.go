@@ -166,7 +166,7 @@ func Compact(dst, raw []byte) []byte {
 			end, _ := ScanString(raw, i+1)
 			dst = append(dst, raw[i:end+1]...)
 			i = end + 1
-		case IsSpace(c):
+		case isSpace(c):
 			i++
 		default:
 			dst = append(dst, c)

@@ -44,8 +44,8 @@ type Options struct {
 	Roots *x509.CertPool
 }
 
-// SmallBody is the size up to which the body of a request leaves in one write with its header.
-const SmallBody = 16 << 10
+// smallBody is the size up to which the body of a request leaves in one write with its header.
+const smallBody = 16 << 10
 
 // Transport carries requests. Its methods may be called from several goroutines.
 type Transport struct {
@@ -86,7 +86,7 @@ func New(options Options) *Transport {
 		DisableCompression:     options.Uncompressed,
 		// What a service says beside its body is not held beyond reason.
 		MaxResponseHeaderBytes: 1 << 20,
-		WriteBufferSize:        SmallBody + 4<<10,
+		WriteBufferSize:        smallBody + 4<<10,
 	}
 	mending := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,

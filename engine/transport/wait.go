@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// LongestWait bounds what an answer may ask for, so that a wrong Retry-After cannot
+// longestWait bounds what an answer may ask for, so that a wrong Retry-After cannot
 // stop work for good.
-const LongestWait = time.Hour
+const longestWait = time.Hour
 
-// RetryAfter is how long an answer asks to be left alone, at most [LongestWait]: its
+// RetryAfter is how long an answer asks to be left alone, at most [longestWait]: its
 // Retry-After in seconds, with or without a fraction, or as an HTTP date, which is
 // measured by the answer's own Date, so that clocks that differ do no harm. ok is false
 // where it asks for nothing, or for nothing sensible.
@@ -25,7 +25,7 @@ func RetryAfter(header http.Header, now time.Time) (wait time.Duration, ok bool)
 		if math.IsNaN(seconds) {
 			return 0, false
 		}
-		return time.Duration(min(max(seconds, 0), LongestWait.Seconds()) * float64(time.Second)), true
+		return time.Duration(min(max(seconds, 0), longestWait.Seconds()) * float64(time.Second)), true
 	}
 	at, err := http.ParseTime(text)
 	if err != nil {
@@ -34,7 +34,7 @@ func RetryAfter(header http.Header, now time.Time) (wait time.Duration, ok bool)
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
 		now = date
 	}
-	return min(max(at.Sub(now), 0), LongestWait), true
+	return min(max(at.Sub(now), 0), longestWait), true
 }
 
 // Sleep waits, or ends early with the error of ctx.

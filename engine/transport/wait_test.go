@@ -22,15 +22,15 @@ func TestRetryAfter(t *testing.T) {
 		{"1.2.3", "", 0, false},
 		{".", "", 0, false},
 		{"NaN", "", 0, false},
-		{"+Inf", "", LongestWait, true},
-		{"1e300", "", LongestWait, true},
-		{"86400", "", LongestWait, true},
+		{"+Inf", "", longestWait, true},
+		{"1e300", "", longestWait, true},
+		{"86400", "", longestWait, true},
 		{"soon", "", 0, false},
 		{"Sun, 01 Mar 2026 10:00:30 GMT", "", 30 * time.Second, true},
 		{"Sun, 01 Mar 2026 09:00:00 GMT", "", 0, true},
 		// The server's clock is an hour behind this one.
 		{"Sun, 01 Mar 2026 09:00:10 GMT", "Sun, 01 Mar 2026 09:00:00 GMT", 10 * time.Second, true},
-		{"Fri, 01 Mar 2999 00:00:00 GMT", "", LongestWait, true},
+		{"Fri, 01 Mar 2999 00:00:00 GMT", "", longestWait, true},
 	}
 	for _, test := range tests {
 		header := http.Header{"Retry-After": {test.value}}
@@ -49,7 +49,7 @@ func FuzzRetryAfter(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value, date string) {
 		d, ok := RetryAfter(http.Header{"Retry-After": {value}, "Date": {date}}, time.Now())
-		if d < 0 || d > LongestWait || !ok && d != 0 {
+		if d < 0 || d > longestWait || !ok && d != 0 {
 			t.Errorf("%q at %q gives %v, %v", value, date, d, ok)
 		}
 	})

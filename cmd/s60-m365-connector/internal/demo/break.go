@@ -40,8 +40,8 @@ var breakages = []breakage{
 		fault: []simulator.Fault{{Target: "tenant", Kind: simulator.AuditLogOff}}},
 }
 
-// Breaks are the names of what can be broken.
-func Breaks() []string {
+// breaks are the names of what can be broken.
+func breaks() []string {
 	names := make([]string, len(breakages))
 	for i, b := range breakages {
 		names[i] = b.name
@@ -54,9 +54,9 @@ func breakageOf(name string) (*breakage, error) {
 	if name == "" {
 		return nil, nil
 	}
-	i := slices.Index(Breaks(), name)
+	i := slices.Index(breaks(), name)
 	if i < 0 {
-		return nil, fmt.Errorf("--break %s: write one of %s", name, strings.Join(Breaks(), ", "))
+		return nil, fmt.Errorf("--break %s: write one of %s", name, strings.Join(breaks(), ", "))
 	}
 	return &breakages[i], nil
 }

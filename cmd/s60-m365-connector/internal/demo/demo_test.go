@@ -64,7 +64,7 @@ func TestBreaks(t *testing.T) {
 	}
 	// They wait more than they work: all run at once, whatever the number of processors.
 	var all sync.WaitGroup
-	for _, name := range Breaks() {
+	for _, name := range breaks() {
 		w := want[name]
 		if w.slow && testing.Short() {
 			continue

@@ -19,8 +19,8 @@ const (
 	recentFailures = 8
 	recentEvents   = 8
 	aQuarter       = 4
-	// LargestShown is the size of the largest event that is remembered.
-	LargestShown = 16 << 10
+	// largestShown is the size of the largest event that is remembered.
+	largestShown = 16 << 10
 	// mostShown is the size of the events that all tenants of many remember together.
 	mostShown = 32 << 20
 )
@@ -119,7 +119,7 @@ func (r *Recent) SawFailure(feed, partition string, at time.Time, text string) {
 
 // SawEvent remembers a delivered event, if it is not large and those of other tenants leave room for it.
 func (r *Recent) SawEvent(feed string, at time.Time, event []byte) {
-	if len(event) > LargestShown {
+	if len(event) > largestShown {
 		return
 	}
 	r.with(feed, func(f *recentFeed) {

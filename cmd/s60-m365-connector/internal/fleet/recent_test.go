@@ -26,7 +26,7 @@ func TestRecent(t *testing.T) {
 			event = fmt.Appendf(event[:0], `{"n":%d}`, n) // its bytes are used again
 			r.SawEvent("a", now, event)
 		}
-		r.SawEvent("a", at, bytes.Repeat([]byte("x"), LargestShown+1))
+		r.SawEvent("a", at, bytes.Repeat([]byte("x"), largestShown+1))
 		asked, failures, events := r.Of("a")
 		if len(asked) != r.most(recentAsked) || len(failures) != r.most(recentFailures) || len(events) != r.most(recentEvents) {
 			t.Fatalf("few %v: %d requests, %d failures, %d events", few, len(asked), len(failures), len(events))
@@ -44,8 +44,8 @@ func TestRecent(t *testing.T) {
 // TestRecentTogether: the events of all tenants have a bound, and what a tenant gives back others may have.
 func TestRecentTogether(t *testing.T) {
 	var together atomic.Int64
-	event := bytes.Repeat([]byte("x"), LargestShown)
-	tenants := make([]Recent, mostShown/LargestShown+100)
+	event := bytes.Repeat([]byte("x"), largestShown)
+	tenants := make([]Recent, mostShown/largestShown+100)
 	shows := func(i int) int {
 		tenants[i].SawEvent("a", time.Time{}, event)
 		_, _, events := tenants[i].Of("a")
@@ -53,7 +53,7 @@ func TestRecentTogether(t *testing.T) {
 	}
 	for i := range tenants {
 		tenants[i].together = &together
-		if want := i < mostShown/LargestShown; shows(i) == 1 != want {
+		if want := i < mostShown/largestShown; shows(i) == 1 != want {
 			t.Fatalf("tenant %d shows its event: %v", i, !want)
 		}
 	}
