@@ -28,6 +28,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/load"
 	"github.com/secure60/s60-m365-connector/engine/transform"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // Config is what an engine runs on. Every field but the functions, Tenant and
@@ -343,13 +344,4 @@ func fatalError(err error) error {
 }
 
 // Sleep waits, and reports whether ctx is still alive.
-func Sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
+func Sleep(ctx context.Context, d time.Duration) bool { return transport.Sleep(ctx, d) == nil }

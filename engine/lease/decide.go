@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // nudge has the decisions made anew.
@@ -25,7 +27,7 @@ func (r *Replica) watch(ctx context.Context) {
 		case <-changed:
 		case <-r.wake:
 		}
-		if !sleep(ctx, r.tick()/16) {
+		if transport.Sleep(ctx, r.tick()/16) != nil {
 			return
 		}
 		changed = r.Claims.Changed() // before the decision, so that no change falls between the two

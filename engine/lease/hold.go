@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // Hold waits until this replica holds the partition. held ends when it must not
@@ -81,7 +83,7 @@ func (r *Replica) claim(ctx context.Context, p Partition, w *want, owner string)
 	defer cancel()
 	if err := r.Claims.Claim(within, p.Feed, p.Value, owner, s.id); err != nil {
 		r.Log.Debug("replica: claim failed, trying again", "partition", p.String(), "error", err)
-		if !sleep(ctx, r.tick()/4) {
+		if transport.Sleep(ctx, r.tick()/4) != nil {
 			s.lose(errUnknown) // the log may hold the claim all the same
 		}
 		return nil, nil

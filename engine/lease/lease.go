@@ -167,14 +167,3 @@ func (r *Replica) Leave() {
 
 // tick is the time between two renewals.
 func (r *Replica) tick() time.Duration { return r.TTL / ticks }
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}

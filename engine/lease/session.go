@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // live is one session, from its first entry to its loss.
@@ -36,7 +38,7 @@ func (r *Replica) live(ctx context.Context) {
 				r.Log.Warn("replica: no session, trying again; nothing is collected meanwhile", "error", err)
 			}
 			r.out = true
-			sleep(ctx, r.tick())
+			transport.Sleep(ctx, r.tick()) //nolint:errcheck // the loop asks ctx
 		}
 		return
 	}
@@ -53,7 +55,7 @@ func (r *Replica) live(ctx context.Context) {
 	deadline := time.AfterFunc(r.TTL/2-time.Since(renewed), func() { s.lose(errLost) })
 	defer deadline.Stop()
 	r.look(ctx)
-	for sleep(ctx, r.tick()) && s.ended.Err() == nil {
+	for transport.Sleep(ctx, r.tick()) == nil && s.ended.Err() == nil {
 		renewed, err := put()
 		if err == nil && deadline.Stop() {
 			s.renewed.Store(&renewed)
