@@ -214,22 +214,25 @@ func (c *compiler) name(name string) eval {
 // field is the slot of the field of the record that a node reads and nothing
 // else, or notField.
 func (c *compiler) field(n ast.Node) int {
-	if id, ok := n.(*ast.IdentifierNode); ok {
-		_, declared := c.lookup(id.Value)
-		i, known := c.unit.slots[id.Value]
-		if known && !declared && i >= len(c.unit.options.Computed) {
-			return i
-		}
+	if i := c.slot(n); i >= len(c.unit.options.Computed) {
+		return i
 	}
 	return notField
 }
 
 // computed is the slot of the computed name that a node reads and nothing else, or notField.
 func (c *compiler) computed(n ast.Node) int {
+	if i := c.slot(n); i < len(c.unit.options.Computed) {
+		return i
+	}
+	return notField
+}
+
+// slot is that of the name that a node is, of whichever kind, or notField.
+func (c *compiler) slot(n ast.Node) int {
 	if id, ok := n.(*ast.IdentifierNode); ok {
 		_, declared := c.lookup(id.Value)
-		i, known := c.unit.slots[id.Value]
-		if known && !declared && i < len(c.unit.options.Computed) {
+		if i, known := c.unit.slots[id.Value]; known && !declared {
 			return i
 		}
 	}
