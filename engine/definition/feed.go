@@ -4,6 +4,12 @@
 // with its place in the file.
 //
 // It knows no stage of the engine; the stages read its values.
+//
+// How it works: a file becomes a tree with its places (tree.go), what extends another is put over that
+// (overlay.go), and the tree is validated against its JSON Schema, of which each violation becomes a
+// problem (violation.go). decode.go fills the values, with the schema's defaults, and compiles
+// expressions and templates in what scope they have (scope.go). What a schema cannot say is checked
+// afterwards: within a file (check_feed.go, check_mapping.go), and across files (across.go).
 package definition
 
 import (

@@ -1,6 +1,15 @@
 // Package load delivers events to their destination: the ingest service, a
-// collector, NATS JetStream, Kafka, a file or standard output. Each kind is one file and one entry in
-// the table of kinds.
+// collector, NATS JetStream, Kafka, a file or standard output. It promises that an event is
+// delivered, or refused for good and said so, or that its batch fails; a destination that is down costs
+// time, never an event.
+//
+// # How it works
+//
+// Each kind is one file and one entry in the table of kinds (open.go). Those over HTTP share web.go: a
+// batch is cut into bodies, as many are sent at a time as the destination takes (limiter.go), an
+// answer is put into a class (answer.go), and the class says whether the body is tried again and when
+// (retry.go), cut in two, or given up. Those of streams share stream.go, those of lines lines.go. What was
+// refused for good goes to files (deadletter.go).
 package load
 
 import (

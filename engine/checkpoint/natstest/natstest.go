@@ -1,4 +1,4 @@
-// Package natstest runs NATS servers with JetStream within a test.
+// Package natstest runs NATS servers with JetStream within a test, and ends them with it.
 package natstest
 
 import (

@@ -1,7 +1,12 @@
 // Package author writes the first version of a feed and its mapping from one answer of an
-// endpoint: where the records are, what tells them apart, their time, how pages go on, and
-// the fields of the Common Information Model by the names of the record's own. What it
-// guesses it says, in comments that a person reads before the feed runs.
+// endpoint. What it guesses it says, in comments that a
+// person reads before the feed runs; in the cases that it records, what may identify somebody is replaced.
+//
+// How it works: an answer tells where the records are, what tells them apart, their time and how
+// pages go on (answer.go); names of the record's own tell fields of the Common Information Model, and
+// all of it is written as YAML (write.go). What to look at after a try is said in doubt.go. A recording of
+// a feed's exchanges is cut to a few records (record.go, shorten.go), and what may identify
+// somebody is replaced (anonymous.go, words.go).
 package author
 
 import (

@@ -1,5 +1,11 @@
 // Package definitions loads and compiles the feeds and mappings that are in force: those
-// that are shipped, and those of CONFIG_DIR over them.
+// that are shipped, and those of CONFIG_DIR over them. It promises that what it gives can run, and
+// that what is wrong is a problem with its place.
+//
+// How it works: engine/definition reads the files, engine/transform compiles the mappings, and what only
+// both together show is warned of afterwards: names that no record has (names.go), rules that
+// hold back what detections need (blinding.go). own.go tells shipped files from the user's, records.go reads
+// records in any form that people have them, stats.go weighs what they come to.
 package definitions
 
 import (

@@ -1,5 +1,9 @@
 // Package demo shows the connector at work: the main job, as it is, against a simulated
-// tenant and destination on loopback.
+// tenant and destination on loopback. It promises that nothing leaves the machine and nothing stays on it.
+//
+// How it works: a simulator starts with some hours of records, a fault (break.go) or an attack
+// (story.go), the settings lead to it, and fleet and web run as ever, with their state in a
+// temporary folder. In the end the simulator's own count says what was lost or came twice (show.go).
 package demo
 
 import (
@@ -27,7 +31,7 @@ type Demo struct {
 	Config   string  // folder of definitions; empty: CONFIG_DIR
 	Events   int     // records of the tenant's last hours
 	Minutes  float64 // the longest it goes on; 0: until the tenant's records are collected
-	Break    string  // what is broken from the start: one of Breaks; empty: nothing
+	Break    string  // what is broken from the start: one of breaks; empty: nothing
 	Story    string  // an attack to play: one of simulator.Attacks; empty: none
 	Out, Err io.Writer
 }

@@ -1,5 +1,11 @@
 // Package doctor asks, for each thing that a run requires, whether it is met, and says why
-// not and what to do. It also puts the errors that feeds meet into words.
+// not and what to do. It also puts the errors that feeds meet into words. It changes nothing: one event,
+// which says that it is of a check, is all that it sends.
+//
+// How it works: requirements are asked for in the order in which they depend on each other
+// (requirements.go, state.go, feeds.go, destination.go); what depends on one that failed is skipped. Each is
+// a [Finding]: of what several feeds fail for there is one (causes.go). describe.go and
+// refusals.go say what the services' errors mean. tenants.go asks for each of many tenants.
 package doctor
 
 import (

@@ -1,7 +1,8 @@
 // Package fleet runs the tenants of a process: the one that the environment names, or
-// those of TENANTS_DIR.
+// those of TENANTS_DIR. It promises that what goes wrong with one tenant holds up no other, and that
+// files take effect while it runs.
 //
-// A Process holds what tenants share: definitions, state, connections and budgets. Connect
+// How it works: a Process holds what tenants share: definitions, state, connections and budgets. Connect
 // puts the connector of one tenant together from it, for any command. A Fleet follows the
 // tenants and runs a connector for each.
 package fleet

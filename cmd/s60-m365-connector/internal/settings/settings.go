@@ -1,5 +1,9 @@
 // Package settings reads the settings: the environment, completed by a .env file. What it
-// gives is valid; what is wrong is told all at once, a line a problem.
+// gives is valid; what is wrong is told all at once, a line a problem, and without a secret.
+//
+// How it works: dotenv.go gives the environment, environment.go reads values of one kind each, [Read]
+// puts them together (with credential.go, destination.go, shared.go). table.go describes each for a person; a test compares
+// it with what is read. nearly.go finds names that were misspelt.
 package settings
 
 import (

@@ -1,4 +1,4 @@
-// Package testkit is what tests of several rooms need: settings, folders, and the pages of
+// Package testkit is what tests of several packages need: settings, folders, and the pages of
 // docs, which are held to the program.
 package testkit
 

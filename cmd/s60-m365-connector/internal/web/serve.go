@@ -1,5 +1,11 @@
 // Package web answers on LISTEN_ADDR: health, metrics, the status page and the mapping
-// workbench. It is read-only, and no secret is on it.
+// workbench. It is read-only, and no secret is on it; what records hold is shown only where SHOW_EVENTS says so.
+//
+// How it works: every answer is read from the engine's status when it is asked for. view.go, feed.go and
+// tenants.go turn it into what page/*.html show, families.go into metrics. What a page lets somebody
+// try (workbench_try.go, try.go) is bounded in time and number, delivers nothing and remembers nothing, and is for
+// the connector's own pages (hosts.go). Commands that change something come through a
+// socket in the state directory (control.go), not through LISTEN_ADDR.
 package web
 
 import (
