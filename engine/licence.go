@@ -14,9 +14,9 @@ import (
 
 // licence is what the rounds of one partition learn of its feed's licence.
 type licence struct {
-	refusals int       // rounds in a row that were told that it is missing
-	since    time.Time // the first of them
-	wait     time.Duration
+	refusals int           // rounds in a row that were told that it is missing; 0 while a gate is closed for another reason
+	since    time.Time     // the first of them; of a gate that is closed, the last
+	wait     time.Duration // of a gate, between two tries
 }
 
 // recheckFirst is how soon a gate that has closed is tried again; the wait doubles each time, up to the
@@ -58,7 +58,11 @@ func (p *partition) refusedLicence(g *extract.Gated) error {
 	p.mu.Lock()
 	closed := p.status.State == Gated
 	p.mu.Unlock()
-	if closed || !g.Licence || p.feed.Licence == nil {
+	if !closed && l.wait > 0 { // it was open meanwhile
+		*l = licence{}
+	}
+	if !g.Licence || p.feed.Licence == nil {
+		l.refusals = 0
 		p.shut(g)
 		return nil
 	}
@@ -66,12 +70,13 @@ func (p *partition) refusedLicence(g *extract.Gated) error {
 		l.since = now
 	}
 	switch {
-	case p.engine.licences.at(p.feed.Licence.Requires).After(l.since):
+	case p.heldElsewhere(l.since):
 		l.refusals = 0
 		return fmt.Errorf("%w: %w", errFlapping, g)
-	case l.refusals < p.feed.Licence.Confirm:
+	case !closed && l.refusals < p.feed.Licence.Confirm:
 		return errUnconfirmed
 	}
+	l.since = now
 	p.shut(g)
 	return nil
 }
@@ -98,6 +103,25 @@ func (p *partition) shut(g *extract.Gated) {
 			"requires", g.Requires, "answer", g.Reason, "recheck", p.licence.wait.String(), "recheck_at_most", recheck.String())
 	}
 	p.remember()
+}
+
+// heldElsewhere reports whether another feed was served since, which requires the same licence.
+func (p *partition) heldElsewhere(since time.Time) bool {
+	return p.feed.Licence != nil && p.engine.licences.at(p.feed.Licence.Requires).After(since)
+}
+
+// rest waits for the next round, and reports whether ctx is still alive. A closed gate is tried before its time
+// where another feed shows that the licence is there; that is looked at as often as feeds are polled.
+func (p *partition) rest(ctx context.Context, wait time.Duration) bool {
+	for step := p.engine.Poll; !p.gateUntil().IsZero() && step > 0 && wait > step; wait -= step {
+		if p.licence.refusals > 0 && p.heldElsewhere(p.licence.since) {
+			return ctx.Err() == nil
+		}
+		if !Sleep(ctx, step) {
+			return false
+		}
+	}
+	return Sleep(ctx, wait)
 }
 
 // gateUntil is when a closed gate is tried again; the zero time where it is open.

@@ -57,6 +57,67 @@ func TestLicence(t *testing.T) {
 	}
 }
 
+// A gate that was open in between, be it for another failure, is tried again as soon as the first time, and closes
+// after as many rounds.
+func TestLicenceAnew(t *testing.T) {
+	feed := feedOf("f")
+	feed.Licence = &definition.Licence{Requires: "P1", Confirm: 2, Recheck: 6 * time.Hour}
+	r := newRig(t, feed)
+	missing := func(context.Context, extract.Window, extract.Sink) error {
+		return &extract.Gated{Requires: "P1", Licence: true, Err: errors.New("403")}
+	}
+	r.service.read = missing
+	for range 7 {
+		_ = r.round(t.Context())
+	}
+	if wait := r.pause(nil).Round(time.Minute); r.status.State != Gated || wait != 160*time.Minute {
+		t.Fatalf("%s, tried again in %v", r.status.State, wait)
+	}
+	r.service.read = func(context.Context, extract.Window, extract.Sink) error { return errors.New("503") }
+	if err := r.round(t.Context()); err == nil || r.status.State != Failing {
+		t.Fatalf("another failure: %v, %s", err, r.status.State)
+	}
+	r.service.read = missing
+	if err := r.round(t.Context()); !errors.Is(err, errUnconfirmed) {
+		t.Errorf("the first answer since: %v", err)
+	}
+	if err := r.round(t.Context()); err != nil || r.pause(nil).Round(time.Minute) != recheckFirst {
+		t.Errorf("closed anew: %v, tried again in %v", err, r.pause(nil))
+	}
+}
+
+// A closed gate is tried before its time once another feed is served that requires the same licence; one that is closed
+// for another reason, as a cloud that lacks the endpoint, is not.
+func TestLicenceElsewhere(t *testing.T) {
+	for licence, want := range map[bool]time.Duration{true: 15 * time.Minute, false: 20 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			feed := feedOf("f")
+			feed.Licence = &definition.Licence{Requires: "P1", Confirm: 1, Recheck: time.Hour}
+			r := newRig(t, feed, func(c *Config) { c.Poll = 3 * time.Minute })
+			defer r.store.Close()
+			r.service.read = func(context.Context, extract.Window, extract.Sink) error {
+				return &extract.Gated{Requires: "P1", Licence: licence, Err: errors.New("403")}
+			}
+			for range 3 {
+				if err := r.round(t.Context()); err != nil || r.status.State != Gated {
+					t.Fatalf("%v, %s", err, r.status.State)
+				}
+			}
+			begun := time.Now()
+			time.AfterFunc(14*time.Minute, func() { r.engine.licences.holds("P1", time.Now()) })
+			if !r.rest(t.Context(), r.pause(nil)) || time.Since(begun) != want {
+				t.Errorf("licence gate %t: tried again after %v, want %v", licence, time.Since(begun), want)
+			}
+			if !licence {
+				return
+			}
+			if err := r.round(t.Context()); !errors.Is(err, errFlapping) || r.status.State != Failing {
+				t.Errorf("refused, and served elsewhere: %v, %s", err, r.status.State)
+			}
+		})
+	}
+}
+
 // Once polls until the feed has caught up, asks again where a missing licence is not confirmed, and
 // tells of a feed that failed; the heartbeat says how it went.
 func TestOnce(t *testing.T) {

@@ -33,7 +33,7 @@ func (p *partition) rounds(ctx context.Context) error {
 		if fatal := fatalError(err); fatal != nil {
 			return fatal
 		}
-		if errors.Is(err, checkpoint.ErrFenced) || !Sleep(ctx, p.pause(err)) {
+		if errors.Is(err, checkpoint.ErrFenced) || !p.rest(ctx, p.pause(err)) {
 			return nil
 		}
 	}
