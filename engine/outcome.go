@@ -11,7 +11,7 @@ import (
 
 // This file notes in its status how a partition fares.
 
-// unanswered shows a partition as failing that has asked since its start and reached nobody: its round
+// unanswered shows a partition as failing that has asked for a while and got no usable answer: its round
 // gives up only after minutes.
 func (p *partition) unanswered(s *FeedStatus) {
 	if p.engine.Client == nil {

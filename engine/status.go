@@ -168,7 +168,7 @@ func (e *Engine) Status() Status {
 		switch status.State {
 		case Standby:
 			p.elsewhere(&status)
-		case Starting:
+		case Starting, OK:
 			p.unanswered(&status)
 		}
 		status.Requests, status.FallbackUntil = p.reader.Stats(), p.reader.Fallback()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
 const (
@@ -19,8 +21,6 @@ const (
 	slowAfter = time.Minute
 	// mostNamed bounds how many feeds a line names.
 	mostNamed = 5
-	// unanswered is the kind of trouble in which nothing came back at all.
-	unanswered = "unanswered"
 )
 
 // troubles tell of requests that get no usable answer and are repeated: in one line once that has lasted,
@@ -43,6 +43,7 @@ type trouble struct {
 	cause error
 	since time.Time
 	next  time.Time // when a request is tried again
+	waits bool      // the service asks for time, or takes it
 	open  int       // requests that are being repeated
 	spent bool      // some were given up
 	part  *outage   // nil: not told yet
@@ -62,7 +63,7 @@ func newTroubles(log *slog.Logger) *troubles {
 
 // fails notes that a request of a reader failed, and when it is tried again. since is when the attempt
 // began; the zero next says that it is under way still.
-func (t *troubles) fails(q *request, who troubled, kind string, cause error, since, next time.Time) {
+func (t *troubles) fails(q *request, who troubled, kind string, waits bool, cause error, since, next time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if q.over {
@@ -81,17 +82,17 @@ func (t *troubles) fails(q *request, who troubled, kind string, cause error, sin
 		q.trouble = one
 		one.open++
 	}
-	one.kind, one.cause, one.next = kind, cause, next
+	one.kind, one.waits, one.cause, one.next = kind, waits, cause, next
 }
 
-// Unanswered is why no request of a feed's partition has reached the service for so long; nil where one has,
-// or where that is not known.
+// Unanswered is why a feed's partition has had no usable answer for so long; nil where it has, where it is asked to
+// wait, or where that is not known.
 func (c *Client) Unanswered(feed, partition string, since time.Time) error {
 	t := c.troubles
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for who, one := range t.all {
-		if who.feed == feed && who.partition == partition && one.kind == unanswered && !one.since.After(since) {
+		if who.feed == feed && who.partition == partition && !one.waits && one.open > 0 && !one.since.After(since) {
 			return one.cause
 		}
 	}
@@ -138,7 +139,8 @@ func (t *troubles) ends(q *request, err error) {
 	if q.over = true; q.trouble == nil {
 		return
 	}
-	q.trouble.spent = q.trouble.spent || q.spent && err != nil
+	stopped := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) // nobody has answered
+	q.trouble.spent = q.trouble.spent || q.spent && err != nil || stopped
 	t.leave(q)
 }
 
@@ -187,7 +189,7 @@ func named(feeds []string) string {
 
 // trouble notes that an attempt failed and is repeated at next.
 func (r *Reader) trouble(q *request, v outcome, since, next time.Time) {
-	host, kind := "", unanswered
+	host, kind := "", "unanswered"
 	if q.url != nil {
 		host = q.url.Host
 	}
@@ -199,14 +201,14 @@ func (r *Reader) trouble(q *request, v outcome, since, next time.Time) {
 	} else if ok {
 		host, kind = r.client.tokenHost(), fmt.Sprintf("HTTP %d %s", auth.Status, auth.OAuthError)
 	}
-	r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, kind, v.err, since, next)
+	r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, kind, v.then == definition.ThenThrottle, v.err, since, next)
 }
 
 // watch tells of an answer of a host that takes long to begin, until the func that it gives is called.
 func (r *Reader) watch(q *request, host string) (stop func() bool) {
 	since := time.Now()
 	return time.AfterFunc(slowAfter, func() {
-		r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, "slow", fmt.Errorf("no answer after %v", slowAfter), since, time.Time{})
+		r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, "slow", true, fmt.Errorf("no answer after %v", slowAfter), since, time.Time{})
 	}).Stop
 }
 

@@ -2,6 +2,7 @@ package extract
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -125,6 +126,33 @@ func TestTroubleIsToldOnceAndWhenItEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A connector that stops has not been answered.
+func TestTroubleOfWhoStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines notedLines
+		credential, _ := NewCredential(ClientSecret, "s")
+		client := NewClient(ClientOptions{
+			TokenURL: "https://login.example/token", ClientID: "c", Credential: credential, Log: slog.New(slog.NewTextHandler(&lines, nil)),
+			Transport: answering(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF }),
+		})
+		r, err := NewReader(client, &definition.Feed{
+			Name: "one", Scope: template(t, "s/.default"), Request: definition.Request{Method: "GET", URL: template(t, "https://api.example/list")},
+			Paging: definition.Paging{Style: definition.PagingNone}, Records: "value", Key: []string{"id"},
+		}, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+		defer stop()
+		if err := r.Read(ctx, hour, newSink()); err == nil {
+			t.Error("it was read")
+		}
+		if warnings, over := lines.of("level=WARN"), lines.of("answers again"); len(warnings) != 1 || len(over) != 0 {
+			t.Errorf("%d warnings and %d ends:\n%s", len(warnings), len(over), &lines.text)
+		}
+	})
 }
 
 type answering func(*http.Request) (*http.Response, error)
