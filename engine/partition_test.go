@@ -57,9 +57,17 @@ func TestPlan(t *testing.T) {
 			position: checkpoint.Position{Cursor: at(-10 * time.Minute), ReadAt: at(-5 * time.Minute), WholeAt: at(day), Start: at(-5 * day)},
 			from:     at(-10*time.Minute - 2*time.Hour), target: at(-5 * time.Minute),
 		},
-		"an outage longer than the retention loses what lies before it": {
-			position: checkpoint.Position{Cursor: at(-8 * day), ReadAt: at(-8 * day), Start: at(-20 * day)},
-			from:     oldest, target: at(-5 * time.Minute), lost: oldest.Sub(at(-8 * day)),
+		"an outage longer than the retention loses what lies before it, and what had appeared late when it began": {
+			position: checkpoint.Position{Cursor: at(-8*day - 5*time.Minute), ReadAt: at(-8 * day), Start: at(-20 * day)},
+			from:     oldest, target: at(-5 * time.Minute), lost: oldest.Sub(at(-8*day - 5*time.Minute - 2*time.Hour)),
+		},
+		"never what lies before the start": {
+			position: checkpoint.Position{Cursor: at(-8*day - 5*time.Minute), ReadAt: at(-8 * day), Start: at(-8*day - time.Hour)},
+			from:     oldest, target: at(-5 * time.Minute), lost: oldest.Sub(at(-8*day - time.Hour)),
+		},
+		"what was lost is told once, where nothing could be read since": {
+			position: checkpoint.Position{Cursor: oldest.Add(-time.Hour), ReadAt: at(-8 * day), Start: at(-20 * day)},
+			from:     oldest, target: at(-5 * time.Minute), lost: time.Hour,
 		},
 		"a cursor in the future is not believed": {
 			position: checkpoint.Position{Cursor: at(day), ReadAt: at(day), Start: at(-20 * day)},

@@ -178,35 +178,43 @@ func (p *partition) backFromTheFuture(ctx context.Context, from, target, started
 // plan says what a round reads: from the cursor, or as far before it as
 // records may have appeared since it was set; to now, less the delay, in whole
 // seconds. What is from fresh on is read first: a look back over the whole overlap holds up nothing that is
-// new. lost is how much before from the service no longer keeps, of what was never read.
+// new. lost is how much before from the service no longer keeps, of what was never read, or not looked at again.
 func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost time.Duration) {
 	w := p.feed.Window
 	target = now.Add(-w.Delay).Truncate(time.Second)
 	oldest := p.oldest(now)
 	cursor := p.position.Cursor
-	switch {
-	case cursor.After(now.Add(ahead)):
+	if cursor.After(now.Add(ahead)) {
 		return oldest, oldest, target, 0
-	case cursor.Before(oldest):
-		return oldest, oldest, target, oldest.Sub(cursor)
 	}
 	back := func(since time.Time, overlap time.Duration) time.Time {
 		at := cursor
 		if late := since.Add(-w.Delay - overlap).Truncate(time.Second); !since.IsZero() && late.Before(at) {
 			at = late
 		}
-		return later(later(at, p.position.Start), oldest)
+		return later(at, p.position.Start)
 	}
 	read, looked := p.position.ReadAt, p.position.WholeAt
-	fresh = back(read, min(w.Overlap, brief))
+	alone := looked.IsZero() || looked.After(read) // what a kill after the first part would leave is not known
+	if alone {
+		looked = read
+	}
+	if cursor.Before(oldest) {
+		begin := cursor
+		if !cursor.After(read) { // what appeared late is lost, too; else it was told with an earlier gap
+			begin = back(looked, w.Overlap)
+		}
+		return oldest, oldest, target, oldest.Sub(begin)
+	}
+	fresh = later(back(read, min(w.Overlap, brief)), oldest)
+	from = later(back(looked, w.Overlap), oldest)
 	switch {
 	case !p.looksWhole(now):
 		return fresh, fresh, target, 0
-	case looked.IsZero() || looked.After(read): // what a kill after the first part would leave is not known
-		from = back(read, w.Overlap)
+	case alone:
 		return from, from, target, 0
 	default:
-		return back(looked, w.Overlap), fresh, target, 0
+		return from, fresh, target, 0
 	}
 }
 
