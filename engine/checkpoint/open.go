@@ -37,6 +37,9 @@ func Open(dir string, o Options) (*Embedded, error) {
 	}
 	if o.memTable == 0 {
 		o.memTable = memTableSize
+		if o.FS != nil {
+			o.memTable = memTableSmall
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -265,7 +268,9 @@ func (s *Embedded) openDB() error {
 // serves the keys that repeat. It is a limit: a small state fills little of it.
 const (
 	memTableSize = 4 << 20 // see BenchmarkMemTable
-	memTables    = 4       // one to write to, others on their way to the disk
-	cacheSize    = 28 << 20
-	filterBits   = 8 // 1 new key in 40 costs a read
+	// In years in virtual time: each sync of a disk in memory copies the log, which is as large as the table.
+	memTableSmall = 256 << 10
+	memTables     = 4 // one to write to, others on their way to the disk
+	cacheSize     = 28 << 20
+	filterBits    = 8 // 1 new key in 40 costs a read
 )
