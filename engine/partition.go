@@ -44,6 +44,7 @@ type partition struct {
 	loaded     bool                // position was read from the store
 	subscribed bool                // the subscription was seen to be active
 	lost       bool                // the service has said since that there is none
+	looked     bool                // back over the whole overlap, since the start
 	span       time.Duration       // of a window: the feed's, or less after one that could not finish
 	stuck      stuck               // where no window is small enough
 	licence    licence             // what its rounds learn of it

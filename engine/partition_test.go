@@ -80,7 +80,7 @@ func TestPlan(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			p := &partition{engine: &Engine{}, feed: &definition.Feed{Window: &window}, position: test.position, log: slog.New(slog.DiscardHandler)}
+			p := &partition{engine: &Engine{}, feed: &definition.Feed{Window: &window}, position: test.position, looked: true, log: slog.New(slog.DiscardHandler)}
 			from, fresh, target, lost := p.plan(now)
 			if !from.Equal(test.from) {
 				t.Errorf("reads from %v, want %v", from, test.from)

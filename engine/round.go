@@ -138,7 +138,7 @@ func (p *partition) catchUp(ctx context.Context) error {
 		return err
 	}
 	if p.looksWhole(started) { // kept with the next commit; until then the look is done again
-		p.position.WholeAt = started
+		p.position.WholeAt, p.looked = started, true
 	}
 	return nil
 }
@@ -218,10 +218,11 @@ func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost tim
 	}
 }
 
-// looksWhole reports whether a round looks back over the whole overlap: as far before the last one that did.
+// looksWhole reports whether a round looks back over the whole overlap: as far before the last one that did. The first
+// of a process does: who starts it for each round, or starts it anew because something is amiss, wants all.
 func (p *partition) looksWhole(now time.Time) bool {
 	last := p.position.WholeAt
-	return p.feed.Window.Overlap <= brief || last.IsZero() || last.After(now.Add(ahead)) || !now.Before(last.Add(wholeEvery))
+	return !p.looked || p.feed.Window.Overlap <= brief || last.IsZero() || last.After(now.Add(ahead)) || !now.Before(last.Add(wholeEvery))
 }
 
 // oldest is the earliest that the service can be asked for.
