@@ -3,14 +3,10 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/simulator"
 )
 
@@ -93,102 +89,6 @@ func TestReplicasFromOneAndBack(t *testing.T) {
 	})
 	c.judge()
 	c.withinLimits()
-}
-
-// TestReplicasUpgrade: one replica after the other is upgraded from the release before the last change of the messages'
-// format. The older ones work on until they are replaced, and what they cannot read is not written before.
-func TestReplicasUpgrade(t *testing.T) {
-	c := newSteady(t)
-	binary, feeds := buildBefore(t, shared.Format)
-	// The feeds are the older release's for all: what tells two records apart has changed since.
-	c.config = filepath.Join(c.dir, "older")
-	if err := writeFeeds(os.DirFS(feeds), c.config, strings.NewReplacer("delay: 5m", "delay: 0s")); err != nil {
-		t.Fatal(err)
-	}
-	for i := range replicaCount {
-		n := c.add(fmt.Sprintf("replica-%d", i+1), "STATE_URL="+c.natsURL)
-		n.binary = binary
-		c.start(n)
-	}
-	c.lookOn()
-	c.settled("the older release")
-	time.Sleep(2 * reportsEvery)
-	c.silent("nothing happens", 2*reportsEvery, func() {})
-	// A feed of objects, which only the newer release has.
-	const snapshot, waits = "posture-conditional-access", "this feed waits until that one is upgraded"
-	for i, n := range c.nodes {
-		c.silent(fmt.Sprintf("%s is upgraded", n.name), 2*reportsEvery, func() {
-			c.stopOnly(n)
-			n.binary = c.binary
-			n.env = append(n.env, "FEEDS="+snapshot)
-			c.start(n)
-			c.settled(n.name + " is upgraded")
-		})
-		for _, older := range c.nodes[i+1:] {
-			select {
-			case err := <-older.exited:
-				t.Fatalf("%s, of the older release, ended: %v", older.name, err)
-			default:
-			}
-		}
-		if _, ok, err := c.view.Position(snapshot, ""); err != nil || ok && i < len(c.nodes)-1 {
-			t.Errorf("%s was written while the older release ran: %v %v", snapshot, ok, err)
-		}
-	}
-	log := ""
-	for _, n := range c.nodes {
-		text, err := os.ReadFile(n.log.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		log += string(text)
-	}
-	if !strings.Contains(log, waits) {
-		t.Errorf("no replica said of %s: %s", snapshot, waits)
-	}
-	for most := time.Now().Add(5 * time.Minute); ; time.Sleep(time.Second) {
-		if _, ok, err := c.view.Position(snapshot, ""); err != nil {
-			t.Fatal(err)
-		} else if ok {
-			break
-		}
-		if time.Now().After(most) {
-			t.Fatalf("%s does not begin once all are upgraded", snapshot)
-		}
-	}
-	c.judge()
-	c.withinLimits()
-}
-
-// buildBefore builds the connector as it was before messages had that format, and returns its feeds too.
-func buildBefore(t *testing.T, format int) (binary, feeds string) {
-	t.Helper()
-	git := func(args ...string) []byte {
-		out, err := exec.Command("git", append([]string{"-C", "../.."}, args...)...).Output()
-		if err != nil {
-			t.Skipf("the history is not here, so there is no older release: git %v: %v", args, err)
-		}
-		return out
-	}
-	changed := bytes.Fields(git("log", "--format=%H", fmt.Sprintf("-Sconst Format = %d", format), "--", "engine/checkpoint/shared/message.go"))
-	if len(changed) == 0 {
-		t.Skipf("the history does not go back to where messages got format %d", format)
-	}
-	before := string(changed[len(changed)-1]) + "^"
-	archive, dir := git("archive", before), t.TempDir()
-	unpack := exec.Command("tar", "-x", "-C", dir)
-	unpack.Stdin = bytes.NewReader(archive)
-	if out, err := unpack.CombinedOutput(); err != nil {
-		t.Fatalf("tar: %v: %s", err, out)
-	}
-	t.Logf("the older release is %s", bytes.TrimSpace(git("log", "-1", "--format=%h %ad %s", before)))
-	binary = filepath.Join(dir, "older")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/s60-m365-connector")
-	build.Dir = dir
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the older release: %v: %s", err, out)
-	}
-	return binary, filepath.Join(dir, "feeds")
 }
 
 // TestReplicasSpread: a replica joins a lone one that has much to do in one feed, and gets half of it; it leaves again.
