@@ -3,14 +3,11 @@
 package storetest
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"reflect"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -260,54 +257,6 @@ func manyKeys(t *testing.T, open Open) {
 	}
 }
 
-func window(feed, partition string, from time.Time, n int64) *checkpoint.Entry {
-	return &checkpoint.Entry{Feed: feed, Partition: partition, From: from, To: from.Add(time.Hour), Complete: true,
-		Counts:  checkpoint.Counts{Items: 2, ItemsFetched: 1, ItemsSkipped: 1, Listed: 2, Fetched: n + 5, Delivered: n, Duplicate: 1, Filtered: 2, Skipped: 1, DeadLettered: 1},
-		Reasons: map[string]int64{"gone": 1}, Filters: map[string]checkpoint.Filtered{"noise": {Records: 2, Bytes: 900}}}
-}
-
-func commitEntry(t *testing.T, s checkpoint.Store, e *checkpoint.Entry) {
-	t.Helper()
-	must(t, s.Commit(&checkpoint.Commit{Feed: e.Feed, Partition: e.Partition, Entry: e}))
-}
-
-func ledger(t *testing.T, open Open) {
-	s := opened(t, open)
-	var want []checkpoint.Entry
-	for i := range 5 {
-		e := window("feed", "a", noon.Add(time.Duration(i)*time.Hour), int64(i))
-		want = append(want, *e)
-	}
-	for _, i := range []int{3, 0, 4, 2, 1} {
-		part := want[i]
-		part.Complete, part.Delivered = false, 0 // the window's first batch
-		commitEntry(t, s, &part)
-		commitEntry(t, s, &want[i])
-	}
-	commitEntry(t, s, window("other", "", noon.Add(-time.Hour), 7))
-	check := func(s checkpoint.Store) {
-		t.Helper()
-		got, err := checkpoint.Chronological(s.Ledger("feed"))
-		must(t, err)
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("Ledger = %+v\nwant %+v", got, want)
-		}
-		for _, e := range got {
-			if items, records := e.Difference(); items != 0 || records != 0 {
-				t.Errorf("difference %d, %d", items, records)
-			}
-		}
-		all, err := checkpoint.Chronological(s.Ledger(""))
-		must(t, err)
-		if len(all) != 6 || all[0].Feed != "other" {
-			t.Errorf("the whole ledger: %+v", all)
-		}
-	}
-	check(s)
-	must(t, s.Close())
-	check(opened(t, open))
-}
-
 func sweepKeys(t *testing.T, open Open) {
 	s := opened(t, open)
 	const n = 30_000
@@ -335,89 +284,6 @@ func sweepKeys(t *testing.T, open Open) {
 	check(s, 2)
 	if _, ok, err := s.Position("feed", "a"); !ok || err != nil {
 		t.Errorf("the position went with the keys: %v %v", ok, err)
-	}
-}
-
-func total(entries []checkpoint.Entry) (c checkpoint.Counts, windows, gone int64) {
-	for i := range entries {
-		c.Add(&entries[i].Counts)
-		windows += max(entries[i].Windows, 1)
-		gone += entries[i].Reasons["gone"] + entries[i].Filters["noise"].Records + entries[i].Filters["noise"].Bytes
-	}
-	return c, windows, gone
-}
-
-func sweepLedger(t *testing.T, open Open) {
-	s := opened(t, open)
-	start := noon.Add(-12 * time.Hour)
-	const days, parts = 13, 3
-	for h := range days * 24 {
-		for p := range parts {
-			e := window("feed", fmt.Sprint(p), start.Add(time.Duration(h)*time.Hour), int64(h*parts+p))
-			e.Complete = h%24 != 5
-			commitEntry(t, s, e)
-		}
-	}
-	before, err := checkpoint.Chronological(s.Ledger(""))
-	must(t, err)
-	now := start.Add(days*24*time.Hour + time.Second)
-	must(t, s.Sweep(now.Add(-3*24*time.Hour)))
-	must(t, s.Sweep(now))
-	after, err := checkpoint.Chronological(s.Ledger(""))
-	must(t, err)
-	c1, w1, g1 := total(before)
-	c2, w2, g2 := total(after)
-	if c1 != c2 || w1 != w2 || g1 != g2 {
-		t.Errorf("totals %+v %d %d\nbefore %+v %d %d", c2, w2, g2, c1, w1, g1)
-	}
-	folded := 0
-	for i, e := range after {
-		if i > 0 && e.From.Before(after[i-1].From) {
-			t.Fatalf("entry %d is older than the one before", i)
-		}
-		if e.Windows == 0 {
-			continue
-		}
-		folded++
-		if e.To.Sub(e.From) != 24*time.Hour || e.From != e.From.Truncate(24*time.Hour) {
-			t.Errorf("a total of %v to %v, want a day", e.From, e.To)
-		}
-		if want := int64(23); e.Complete && e.Windows != want || !e.Complete && e.Windows != 1 {
-			t.Errorf("a day's total of %d windows (complete: %v)", e.Windows, e.Complete)
-		}
-	}
-	if want := (days - 7) * parts * 2; folded != want {
-		t.Errorf("%d daily totals, want %d", folded, want)
-	}
-	must(t, s.Close())
-	again, err := checkpoint.Chronological(opened(t, open).Ledger(""))
-	must(t, err)
-	if !reflect.DeepEqual(again, after) {
-		t.Errorf("opened again: %+v\nwant %+v", again, after)
-	}
-}
-
-func sweepTwice(t *testing.T, open Open) {
-	s := opened(t, open)
-	for h := range 48 {
-		commitEntry(t, s, window("feed", "a", noon.Add(time.Duration(h)*time.Hour), 1))
-	}
-	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	first, err := checkpoint.Chronological(s.Ledger(""))
-	must(t, err)
-	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	second, err := checkpoint.Chronological(s.Ledger(""))
-	must(t, err)
-	if !reflect.DeepEqual(first, second) || len(first) != 3 {
-		t.Errorf("first %+v\nthen %+v", first, second)
-	}
-	// A window that comes late to a folded day joins its total.
-	commitEntry(t, s, window("feed", "a", noon, 10))
-	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	third, err := checkpoint.Chronological(s.Ledger(""))
-	must(t, err)
-	if len(third) != 3 || third[0].Delivered != first[0].Delivered+10 || third[0].Windows != first[0].Windows+1 {
-		t.Errorf("then %+v", third)
 	}
 }
 
@@ -519,135 +385,6 @@ func closed(t *testing.T, open Open) {
 		if !errors.Is(err, checkpoint.ErrClosed) {
 			t.Errorf("%s: %v, want ErrClosed", name, err)
 		}
-	}
-}
-
-func forgetDays(t *testing.T, open Open) {
-	s := opened(t, open)
-	const days = 410
-	for n := range days {
-		commitEntry(t, s, window("feed", "a", noon.AddDate(0, 0, n), 1))
-	}
-	now := noon.AddDate(0, 0, days)
-	for range 2 {
-		must(t, s.Sweep(now))
-		entries, err := checkpoint.Chronological(s.Ledger(""))
-		must(t, err)
-		if first := entries[0]; !first.To.After(now.AddDate(0, 0, -400)) || first.To.After(now.AddDate(0, 0, -398)) {
-			t.Errorf("the oldest entry of %d is of %v", len(entries), first.From)
-		}
-	}
-}
-
-func wantObjects(t *testing.T, s checkpoint.Store, feed, partition string, want map[string]string) {
-	t.Helper()
-	last := ""
-	have := map[string]string{}
-	for o, err := range s.Objects(feed, partition) {
-		must(t, err)
-		if len(have) > 0 && o.ID <= last {
-			t.Errorf("%q comes after %q", o.ID, last)
-		}
-		last = o.ID
-		have[o.ID] = string(o.State)
-		if state, ok, err := s.Object(feed, partition, o.ID); err != nil || !ok || !bytes.Equal(state, o.State) {
-			t.Errorf("Object(%q) = %q %v %v, want %q", o.ID, state, ok, err, o.State)
-		}
-	}
-	if !maps.Equal(have, want) {
-		t.Errorf("objects of %q %q: %d, want %d: %.200v, want %.200v", feed, partition, len(have), len(want), have, want)
-	}
-}
-
-func objects(t *testing.T, open Open) {
-	s := opened(t, open)
-	set := func(feed, partition string, position int64, list ...checkpoint.Object) {
-		t.Helper()
-		must(t, s.Commit(&checkpoint.Commit{Feed: feed, Partition: partition, Position: &checkpoint.Position{Forwarded: position}, Objects: list}))
-	}
-	wantObjects(t, s, "feed", "a", map[string]string{})
-	set("feed", "a", 1, checkpoint.Object{ID: "1", State: []byte("one")}, checkpoint.Object{ID: "2", State: []byte{0, 255}}, checkpoint.Object{ID: "", State: []byte("unnamed")})
-	set("feed", "ab", 1, checkpoint.Object{ID: "1", State: []byte("of another partition")})
-	set("feeda", "", 1, checkpoint.Object{ID: "1", State: []byte("of another feed")})
-	set("feed", "a", 2, checkpoint.Object{ID: "1", State: []byte("uno")}, checkpoint.Object{ID: ""}, checkpoint.Object{ID: "never", State: nil})
-	want := map[string]string{"1": "uno", "2": "\x00\xff"}
-	wantObjects(t, s, "feed", "a", want)
-	must(t, s.Sweep(noon))
-	must(t, s.Close())
-	s = opened(t, open)
-	wantObjects(t, s, "feed", "a", want)
-	wantObjects(t, s, "feed", "ab", map[string]string{"1": "of another partition"})
-	if _, ok, err := s.Object("feed", "a", ""); ok || err != nil {
-		t.Errorf("an object that was taken away: %v %v", ok, err)
-	}
-	for o, err := range s.Objects("feed", "a") { // whoever lists may commit
-		must(t, err)
-		must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Objects: []checkpoint.Object{{ID: o.ID}}}))
-	}
-	wantObjects(t, s, "feed", "a", map[string]string{})
-}
-
-// stands commits what reads of other shapes remember: each commit holds all of it, and the next replaces it.
-func stands(t *testing.T, open Open) {
-	s := opened(t, open)
-	span := func(hour int) checkpoint.Span {
-		return checkpoint.Span{From: noon.Add(time.Duration(hour) * time.Hour), To: noon.Add(time.Duration(hour+1) * time.Hour)}
-	}
-	for i, p := range []checkpoint.Position{
-		{Job: "j1", JobAt: noon, JobFor: span(1)},
-		{Job: "j1", JobAt: noon, JobFor: span(1), Forwarded: 2},
-		{Read: []checkpoint.Span{span(1)}, Forwarded: 3},
-		{Link: "https://api.example/delta?token=1", Gaps: []checkpoint.Span{span(1), span(4)}, Unreadable: []checkpoint.Span{span(2)}},
-		{Link: "https://api.example/delta?token=2", Gaps: []checkpoint.Span{span(4)}},
-	} {
-		c := &checkpoint.Commit{Feed: "feed", Partition: "a b", Position: &p, Keys: []checkpoint.Key{key(100 + i)}, Expires: noon.Add(200 * 24 * time.Hour),
-			Objects: []checkpoint.Object{{ID: "state", State: fmt.Append(nil, i)}}}
-		must(t, s.Commit(c))
-		must(t, s.Commit(c)) // as after an answer that was lost
-		must(t, s.Close())
-		s = opened(t, open)
-		got, ok, err := s.Position("feed", "a b")
-		if err != nil || !ok || fmt.Sprint(got) != fmt.Sprint(p) {
-			t.Errorf("commit %d: %v %v\n%+v, want\n%+v", i, ok, err, got, p)
-		}
-		wantSeen(t, s, key(100+i), true)
-		wantObjects(t, s, "feed", "a b", map[string]string{"state": fmt.Sprint(i)})
-	}
-	must(t, s.Sweep(noon.Add(30*24*time.Hour))) // what is remembered for an archive outlasts it
-	wantSeen(t, s, key(100), true)
-	if _, ok, err := s.Position("feed", "a"); ok || err != nil {
-		t.Errorf("another partition has a position: %v", err)
-	}
-}
-
-// manyObjects commits more than fits one buffer or message, and again after
-// some have changed.
-func manyObjects(t *testing.T, open Open) {
-	s := opened(t, open)
-	const n = 4000
-	want := map[string]string{}
-	var list []checkpoint.Object
-	for i := range n {
-		id, state := fmt.Sprintf("object-%05d", i), strings.Repeat(fmt.Sprintf("%d ", i), 60)
-		want[id] = state
-		list = append(list, checkpoint.Object{ID: id, State: []byte(state)})
-	}
-	c := &checkpoint.Commit{Feed: "feed", Partition: "a", Objects: list, Position: &checkpoint.Position{Link: "after"}, Keys: []checkpoint.Key{key(1)}, Expires: noon}
-	must(t, s.Commit(c))
-	must(t, s.Commit(c))
-	list = nil
-	for i := 0; i < n; i += 2 {
-		id := fmt.Sprintf("object-%05d", i)
-		delete(want, id)
-		list = append(list, checkpoint.Object{ID: id})
-	}
-	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Objects: list}))
-	must(t, s.Close())
-	s = opened(t, open)
-	wantObjects(t, s, "feed", "a", want)
-	wantSeen(t, s, key(1), true)
-	if p, ok, err := s.Position("feed", "a"); err != nil || !ok || p.Link != "after" {
-		t.Errorf("Position = %v %v %v", p, ok, err)
 	}
 }
 
