@@ -29,40 +29,46 @@ var FS embed.FS
 // Document is a schema with its text as a tree, in which the places that a violation
 // names can be looked up. It may be used by several goroutines at once.
 type Document struct {
-	*jsonschema.Schema
-	Root map[string]any
+	// Compiled validates. It is made once it is asked for: what is shipped is not validated at each start.
+	Compiled func() *jsonschema.Schema
+	Root     map[string]any
 }
+
+// Validate holds a value to the schema.
+func (d *Document) Validate(value any) error { return d.Compiled().Validate(value) }
 
 // Feed is the schema of feeds/*.yaml, Mapping that of mappings/*.yaml, and Event that
 // of what is sent. To validate an event, decode it with json.Decoder.UseNumber into an
 // any, so that no digit is lost, and pass that.
 var (
-	Feed    = sync.OnceValue(func() *Document { return compile("feed.schema.json") })
-	Mapping = sync.OnceValue(func() *Document { return compile("mapping.schema.json") })
-	Event   = sync.OnceValue(func() *Document { return compile("event.schema.json") })
+	Feed    = sync.OnceValue(func() *Document { return read("feed.schema.json") })
+	Mapping = sync.OnceValue(func() *Document { return read("mapping.schema.json") })
+	Event   = sync.OnceValue(func() *Document { return read("event.schema.json") })
 )
 
-// compile panics where the schema is not one: it is part of the program.
-func compile(name string) *Document {
+// read panics where the schema is not one: it is part of the program.
+func read(name string) *Document {
 	text, err := FS.ReadFile(name)
 	if err != nil {
 		panic(err)
 	}
+	root, err := ordered(json.NewDecoder(bytes.NewReader(text)))
+	if err != nil {
+		panic(err)
+	}
+	return &Document{Compiled: sync.OnceValue(func() *jsonschema.Schema { return compile(name, text) }), Root: root.(members).object}
+}
+
+func compile(name string, text []byte) *jsonschema.Schema {
 	c := jsonschema.NewCompiler()
 	c.Draft = jsonschema.Draft2020
 	c.AssertFormat = true
 	c.ExtractAnnotations = true
 	c.RegisterExtension("minimumDuration", nil, durationKeyword{})
-	if err := c.AddResource(name, strings.NewReader(string(text))); err != nil {
+	if err := c.AddResource(name, bytes.NewReader(text)); err != nil {
 		panic(err)
 	}
-	d := &Document{Schema: c.MustCompile(name)}
-	root, err := ordered(json.NewDecoder(bytes.NewReader(text)))
-	if err != nil {
-		panic(err)
-	}
-	d.Root = root.(members).object
-	return d
+	return c.MustCompile(name)
 }
 
 // order is where a schema's tree keeps the names of properties in the order in which

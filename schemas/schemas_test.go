@@ -73,7 +73,7 @@ func TestExamples(t *testing.T) {
 			walk(at+"[]", s.Items2020)
 			walk(at, s.Ref)
 		}
-		walk("", schema.Schema)
+		walk("", schema.Compiled())
 		if len(seen) < 10 {
 			t.Errorf("%s: %d schemas walked", name, len(seen))
 		}

@@ -35,6 +35,7 @@ func (b backfillCommand) Run(ctx context.Context, std streams) error {
 	if !from.Before(to) {
 		return program.Exit(program.Usage, fmt.Errorf("--from %s is not before --to %s", b.From, b.To))
 	}
+	keepHeapSmall()
 	s, env, err := settings.Load(false, b.Config)
 	if err != nil {
 		return err

@@ -40,10 +40,11 @@ func (m mapCommand) Run(std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	mapping := defs.Mappings[m.Mapping]
-	if mapping == nil {
+	named := defs.Mappings[m.Mapping]
+	if named == nil {
 		return program.Exit(program.Usage, fmt.Errorf("there is no mapping %q; there are: %s", m.Mapping, strings.Join(slices.Sorted(maps.Keys(defs.Mappings)), ", ")))
 	}
+	mapping := named()
 	in, name := std.in, "standard input"
 	if m.File != "" {
 		f, err := os.Open(m.File)

@@ -246,7 +246,7 @@ func TestPlantedRecords(t *testing.T) {
 	ways := []string{"remove", "mask", "pseudonym"}
 	for mapping, records := range p.records {
 		rules := make([][]string, len(ways))
-		for i, name := range secretFields(t, defs.Mappings[mapping], records) {
+		for i, name := range secretFields(t, defs.Mappings[mapping](), records) {
 			rules[i%len(ways)] = append(rules[i%len(ways)], name)
 		}
 		text := fmt.Sprintf("name: %[1]s\nextends: %[1]s\nredact:\n", mapping)

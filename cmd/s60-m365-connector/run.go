@@ -18,6 +18,7 @@ type runCommand struct {
 
 // Run collects until ctx ends, or once.
 func (r runCommand) Run(ctx context.Context, std streams) error {
+	keepHeapSmall()
 	s, env, err := settings.Load(false, r.Config)
 	if err != nil {
 		return err

@@ -105,7 +105,7 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 		seen.Explain(std.out, feed)
 		return nil
 	}
-	mapper := defs.Mappings[feed.Mapping].NewMapper(transform.Constant{Name: "source_name", Value: feed.Name})
+	mapper := defs.Mappings[feed.Mapping]().NewMapper(transform.Constant{Name: "source_name", Value: feed.Name})
 	events := make([][]byte, len(records))
 	for i, record := range records {
 		events[i], _ = mapper.Append(nil, record)

@@ -37,6 +37,9 @@ func (v validateCommand) Run(std streams) error {
 	if err != nil {
 		return err
 	}
+	for _, mapping := range defs.Mappings {
+		mapping() // the shipped ones, too
+	}
 	if err := definitions.PrintUnknownNames(defs, dir, std.err); err != nil {
 		return err
 	}

@@ -235,7 +235,7 @@ func (l *loader) fieldNames() []string {
 	for name := range l.mapping.shipped {
 		l.gave(name, names, map[string]bool{}, map[string]bool{})
 	}
-	for name := range schemas.Event().Properties {
+	for name := range schemas.Event().Compiled().Properties {
 		names[name] = true
 	}
 	return slices.Sorted(maps.Keys(names))

@@ -38,8 +38,11 @@ func (m *mappingFile) fields(f func(MappingField)) {
 func (m *mappingFile) checkConstants() {
 	event := schemas.Event()
 	m.fields(func(f MappingField) {
-		property := event.Properties[f.Name.Value]
-		if property == nil || !strings.ContainsAny(f.Expr.Value, "\"'`") {
+		if !strings.ContainsAny(f.Expr.Value, "\"'`") {
+			return
+		}
+		property := event.Compiled().Properties[f.Name.Value]
+		if property == nil {
 			return
 		}
 		tree, err := parser.Parse(f.Expr.Value)

@@ -22,8 +22,6 @@ type object struct {
 	row         *template
 }
 
-var objects = readObjects()
-
 func readObjects() map[string][]object {
 	var file struct{ Objects map[string][]object }
 	text, err := recordFiles.ReadFile("records/objects.yaml")

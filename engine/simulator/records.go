@@ -4,6 +4,7 @@ import (
 	"embed"
 	"io/fs"
 	"maps"
+	"sync"
 
 	"gopkg.in/yaml.v3"
 )
@@ -11,9 +12,30 @@ import (
 //go:embed records
 var recordFiles embed.FS
 
-// catalogues are the kinds of records of the feeds that have several, and named the
-// records that have a name; parts are what records are put together from.
-var catalogues, named, parts = readRecords()
+var (
+	// catalogues are the kinds of records of the feeds that have several, and named the
+	// records that have a name; parts are what records are put together from.
+	catalogues map[string]catalogue
+	named      map[string]*template
+	parts      map[string]string
+
+	signInsV1   signInShapes
+	signInsBeta map[string]signInShapes
+
+	objects map[string][]object
+)
+
+// readFiles reads the records before the first tenant starts. The program that collects
+// has a simulator in it, too, and is not to pay for it at each start.
+var readFiles = sync.OnceFunc(func() {
+	catalogues, named, parts = readRecords()
+	objects = readObjects()
+	signInsV1 = shapesOf(SignInsInteractive, "v1")
+	signInsBeta = map[string]signInShapes{}
+	for _, feed := range []string{SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity} {
+		signInsBeta[feed] = shapesOf(feed, "beta")
+	}
+})
 
 // calm is put before a feed's name for its kinds without those that are alarming.
 const calm = "calm "
@@ -101,13 +123,4 @@ func shapesOf(feed, api string) (s signInShapes) {
 		ok: first("ok"), pending: first("pending", "failed", "ok"), failed: first("failed", "ok"),
 		spray: first("spray", "failed", "ok"), risky: first("risky", "ok"),
 	}
-}
-
-var signInsV1 = shapesOf(SignInsInteractive, "v1")
-
-var signInsBeta = map[string]signInShapes{
-	SignInsInteractive:      shapesOf(SignInsInteractive, "beta"),
-	SignInsNonInteractive:   shapesOf(SignInsNonInteractive, "beta"),
-	SignInsServicePrincipal: shapesOf(SignInsServicePrincipal, "beta"),
-	SignInsManagedIdentity:  shapesOf(SignInsManagedIdentity, "beta"),
 }

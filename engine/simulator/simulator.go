@@ -70,6 +70,7 @@ func Start(o Options) (*Simulator, error) {
 			return nil, fmt.Errorf("simulator: volume of an unknown feed %q; feeds are %s", name, strings.Join(feedNames, ", "))
 		}
 	}
+	readFiles()
 	s := newTenant(o, o.Now())
 	s.listeners, s.closing = map[string]net.Listener{}, make(chan struct{})
 	for _, name := range o.Subscribed {

@@ -41,7 +41,7 @@ mapping: door
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	return &definitions.Compiled{Set: set, Mappings: map[string]*transform.Mapping{"door": mapping}}
+	return &definitions.Compiled{Set: set, Mappings: map[string]func() *transform.Mapping{"door": func() *transform.Mapping { return mapping }}}
 }
 
 func TestCase(t *testing.T) {

@@ -15,6 +15,9 @@ import (
 // Blinding warns of rules that would hold back what the documentation promises a
 // source_severity of medium or more for: a detection would go blind in silence.
 func Blinding(d *Compiled) (problems []definition.Problem) {
+	if !slices.ContainsFunc(d.Set.Mappings, func(m *definition.Mapping) bool { return len(m.Drop)+len(m.Sample) > 0 }) {
+		return nil
+	}
 	type blinded struct {
 		rule  transform.Rule
 		cases []string
@@ -28,8 +31,12 @@ func Blinding(d *Compiled) (problems []definition.Problem) {
 		if err := json.Unmarshal(line, &known); err != nil {
 			panic(err) // it is part of the program
 		}
-		mapping := d.Mappings[known.Mapping]
-		if mapping == nil || len(mapping.Filters()) == 0 {
+		named := d.Mappings[known.Mapping]
+		if named == nil {
+			continue
+		}
+		mapping := named()
+		if len(mapping.Filters()) == 0 {
 			continue
 		}
 		mapper := mapping.NewMapper(transform.Constant{Name: "source_name", Value: d.SourceName(known.Mapping)})

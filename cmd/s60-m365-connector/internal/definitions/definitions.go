@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
@@ -28,8 +29,22 @@ import (
 
 // Compiled are the feeds and mappings in force, compiled.
 type Compiled struct {
-	Set      *definition.Set
-	Mappings map[string]*transform.Mapping
+	Set *definition.Set
+	// Mappings gives each by its name. Where all are shipped, whose tests hold that they compile, one is compiled once it
+	// is asked for: most commands need none, and a connector those of the feeds that are on.
+	Mappings map[string]func() *transform.Mapping
+}
+
+// Needed are the mappings of the feeds that are on with these settings, and of archives.
+func (d *Compiled) Needed(names map[string]any) map[string]*transform.Mapping {
+	needed := map[string]*transform.Mapping{}
+	for _, f := range d.Set.Feeds {
+		on, err := f.Enabled.Bool(names)
+		if mapping := d.Mappings[f.Mapping]; mapping != nil && (on || err != nil || d.Set.ArchiveOf(f.Name) != nil) { // the engine tells the error
+			needed[f.Mapping] = mapping()
+		}
+	}
+	return needed
 }
 
 // With are the definitions with feeds switched on or off.
@@ -69,19 +84,33 @@ func Constants(environment string) []transform.Constant {
 // doubtful as well; definitions are nil where something is wrong.
 func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 	set, problems := definition.Load(options(s, dir))
-	compiled := map[string]*transform.Mapping{}
+	compiled := map[string]func() *transform.Mapping{}
 	known := mappings.ParseNames(mappings.KnownFields)
 	environment := s.Environment
 	if s.TenantsDir != "" {
 		environment = "" // each tenant's engine adds its own
 	}
+	own := slices.ContainsFunc(set.Own, func(f definition.OwnFile) bool { return f.Kind == "mapping" })
 	for _, m := range set.Whole {
-		c, found := transform.Compile(m, transform.Options{Constants: Constants(environment), PseudonymKey: s.PseudonymKey, KnownFields: known.Whole(cmp.Or(m.SourceType, m.Name))})
+		compile := func() (*transform.Mapping, []definition.Problem) {
+			return transform.Compile(m, transform.Options{Constants: Constants(environment), PseudonymKey: s.PseudonymKey, KnownFields: known.Whole(cmp.Or(m.SourceType, m.Name))})
+		}
+		if !own {
+			compiled[m.Name] = sync.OnceValue(func() *transform.Mapping {
+				c, found := compile()
+				if c == nil {
+					panic(fmt.Sprint("a shipped mapping does not compile: ", found)) // it is part of the program
+				}
+				return c
+			})
+			continue
+		}
+		c, found := compile()
 		if m.Unused {
 			found = ofLibrary(found)
 		}
 		problems = append(problems, found...)
-		compiled[m.Name] = c
+		compiled[m.Name] = func() *transform.Mapping { return c }
 	}
 	if definition.Invalid(problems) {
 		return nil, problems

@@ -40,7 +40,7 @@ func Edit(s *settings.Settings, dir, name, text string, o transform.Options) (*t
 		definition.Sort(of)
 		return nil, of
 	}
-	of = append(of, unknownNames(&Compiled{Set: set, Mappings: map[string]*transform.Mapping{name: compiled}}, dir)...)
+	of = append(of, unknownNames(&Compiled{Set: set, Mappings: map[string]func() *transform.Mapping{name: func() *transform.Mapping { return compiled }}}, dir)...)
 	definition.Sort(of)
 	return compiled, of
 }

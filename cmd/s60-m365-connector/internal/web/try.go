@@ -130,7 +130,7 @@ func (p *pages) readFirst(ctx context.Context, feed *definition.Feed, v *tryPage
 		return
 	}
 	own := append(definitions.Constants(p.set.Environment), transform.Constant{Name: "source_name", Value: feed.Name})
-	mapper := p.defs.Mappings[feed.Mapping].NewMapper(own...)
+	mapper := p.defs.Mappings[feed.Mapping]().NewMapper(own...)
 	for i, record := range records {
 		event, _ := mapper.Append(nil, record)
 		shown := sampleOf(event, v.Values)

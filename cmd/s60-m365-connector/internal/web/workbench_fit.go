@@ -50,7 +50,7 @@ func (p *pages) fits(record []byte) []fit {
 
 // fit says how well a record fits a mapping.
 func (p *pages) fit(name string, record []byte) fit {
-	m := p.defs.Mappings[name]
+	m := p.defs.Mappings[name]()
 	event, _ := m.NewMapper().Append(nil, record)
 	has := map[string]bool{}
 	gjson.ParseBytes(event).ForEach(func(key, _ gjson.Result) bool {
