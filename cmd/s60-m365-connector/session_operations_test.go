@@ -49,7 +49,7 @@ func ask(ts *testscript.TestScript, by func(url string) (*http.Response, error),
 	ts.Check(err)
 	text := append(args, "")[3]
 	var last string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		response, err := by("http://" + ts.Getenv("LISTEN_ADDR") + args[0])
 		if err != nil {
 			last = err.Error()
