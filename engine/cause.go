@@ -10,15 +10,16 @@ import (
 
 var (
 	urlPath = regexp.MustCompile(`(https?://[^\s"/?]+)[^\s"]*`)
-	// Where requests begin that feeds make, each for itself.
-	ofFeed = regexp.MustCompile(`^feed [^:]+: (page \d+: )?`)
+	// Where errors of requests begin that feeds make, each for itself.
+	ofFeed = regexp.MustCompile(`^feed [^:]+: `)
+	ofPage = regexp.MustCompile(`^page \d+: `)
 	// Ids, times, lengths of time and sockets differ from request to request.
 	passing = regexp.MustCompile(`(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T ][\d:.]+Z?|\b\d+(\.\d+)?(ms|µs|s)\b|(\d+\.){3}\d+:\d+`)
 )
 
 // BriefCause is an error's text as several feeds share it: without the feed, with addresses cut down to their host.
 func BriefCause(text string) string {
-	return urlPath.ReplaceAllString(ofFeed.ReplaceAllString(text, ""), "$1")
+	return urlPath.ReplaceAllString(ofPage.ReplaceAllString(ofFeed.ReplaceAllString(text, ""), ""), "$1")
 }
 
 // CauseKey is the same for errors that differ only in what passes: path, id, time, socket.

@@ -80,16 +80,20 @@ func (e *Engine) recovers(p *partition, quiet bool) {
 	e.failures.mu.Lock()
 	cause := e.failures.leaves(p)
 	over := cause != nil && cause.left == 0 && cause.told // nothing changes what is over
+	var well []*partition
+	if over {
+		well = slices.DeleteFunc(slices.Clone(cause.met), func(p *partition) bool { return e.failures.of[p] != nil }) // for another cause
+	}
 	e.failures.mu.Unlock()
 	if quiet || !over {
 		return
 	}
 	after := e.Now().Sub(cause.since).Round(time.Second).String()
-	if len(cause.met) == 1 {
+	if len(well) == 1 {
 		p.log.Info("feed works again", "for", after)
 		return
 	}
-	e.Log.Info("feeds work again", "feeds", feedsOf(cause.met), "for", after)
+	e.Log.Info("feeds work again", "feeds", feedsOf(well), "for", after)
 }
 
 // tell says what makes feeds fail, unless that is over or was said.
@@ -101,9 +105,9 @@ func (e *Engine) tell(cause *failure) {
 	e.failures.mu.Unlock()
 	switch {
 	case told:
-	case cause.credential:
-		e.Log.Error("THE CREDENTIAL IS REFUSED: feeds that need it collect nothing until that is mended; they then resume by themselves, where they stopped",
-			"error", cause.text, "feeds", feedsOf(met))
+	case cause.credential: // which all feeds share, also those that have yet to ask
+		e.Log.Error("THE CREDENTIAL IS REFUSED: feeds collect nothing until that is mended; they then resume by themselves, where they stopped",
+			"error", cause.text)
 	case len(met) == 1:
 		met[0].log.Error("feed failing, will be tried again", "error", cause.text)
 	default:

@@ -329,6 +329,7 @@ func (p *partition) untilTurn(now time.Time) time.Duration {
 	return wait
 }
 
+// describe is an error in a person's words, for where its feed is named.
 func (p *partition) describe(err error) string {
-	return p.engine.Explain(err)
+	return ofFeed.ReplaceAllString(p.engine.Explain(err), "")
 }

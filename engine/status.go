@@ -283,8 +283,13 @@ func (e *Engine) stalled() string {
 			return "the state cannot be written since " + since.UTC().Format(time.RFC3339) + ": make room on its disk; nothing is lost"
 		}
 	}
-	if since := e.outbox.standsStill(e.Destination.State().Events, now); now.Sub(since) > stalledAfter {
-		return "the destination has accepted nothing since " + since.UTC().Format(time.RFC3339) + "; nothing is lost"
+	delivery := e.Destination.State()
+	if since := e.outbox.standsStill(delivery.Events, now); now.Sub(since) > stalledAfter {
+		text := "the destination has accepted nothing since " + since.UTC().Format(time.RFC3339)
+		if delivery.LastError != "" {
+			text += ": " + delivery.LastError
+		}
+		return text + "; nothing is lost"
 	}
 	return ""
 }

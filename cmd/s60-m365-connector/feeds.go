@@ -120,6 +120,9 @@ func (f feedsCommand) running(ctx context.Context, s *settings.Settings, all boo
 	if err := fleet.AskJSON(ctx, s, base+"/status.json", &status); err != nil {
 		return err
 	}
+	if text := fleet.Undelivered(status); text != "" {
+		fmt.Fprintln(std.err, "nothing is delivered: "+wording.Visible(text))
+	}
 	return f.print(std.out, status.Feeds)
 }
 
@@ -229,7 +232,7 @@ func printFeeds(w io.Writer, feeds []engine.FeedStatus, now time.Time) {
 			cursor = f.Cursor.UTC().Format(time.RFC3339)
 			lag = f.Lag(now).Truncate(time.Second).String()
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", wording.FeedLabel(f.Feed, f.Partition), enabled, fleet.WithHolder(string(f.State), f), cursor, lag, f.Forwarded, wording.OrDash(f.GateReason), wording.OrDash(f.LastError))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", wording.FeedLabel(f.Feed, f.Partition), enabled, fleet.WithHolder(string(f.State), f), cursor, lag, f.Forwarded, fleet.Gate(f), wording.OrDash(f.LastError))
 	}
 }
 

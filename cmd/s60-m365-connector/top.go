@@ -147,15 +147,15 @@ func topFeeds(w io.Writer, now, before engine.Status) {
 		was[[2]string{f.Feed, f.Partition}] = f.Delivered()
 	}
 	span := now.Now.Sub(before.Now)
-	delivery := "takes events"
+	delivery := now.Destination + " takes events"
 	if !now.Delivery.OK {
-		delivery = "does not take events: " + wording.OrDash(now.Delivery.LastError)
+		delivery = now.Destination + " does not take events"
 	}
-	fmt.Fprintf(w, "%s  up %s  %s %s  dead letters %d\n", now.Now.UTC().Format(topTime), wording.Span(now.Now.Sub(now.Started)), now.Destination, delivery, now.DeadLetters)
+	fmt.Fprintf(w, "%s  up %s  %s  dead letters %d\n", now.Now.UTC().Format(topTime), wording.Span(now.Now.Sub(now.Started)), delivery, now.DeadLetters)
 	cause := now.Cause()
-	switch {
-	case now.Stalled != "":
-		fmt.Fprintln(w, "NOT COLLECTING: "+now.Stalled)
+	switch undelivered := fleet.Undelivered(now); {
+	case undelivered != "":
+		fmt.Fprintln(w, "NOT DELIVERING: "+undelivered)
 	case cause != "":
 		fmt.Fprintln(w, "NOT COLLECTING: "+wording.Visible(cause))
 	}
@@ -170,8 +170,11 @@ func topFeeds(w io.Writer, now, before engine.Status) {
 		if !f.Cursor.IsZero() {
 			lag = wording.Span(f.Lag(now.Now))
 		}
-		if cause != "" && f.State == engine.Failing {
+		switch {
+		case cause != "" && f.State == engine.Failing:
 			text = "see above"
+		case f.LastError == "":
+			text = wording.Visible(fleet.Gate(f))
 		}
 		then, known := was[[2]string{f.Feed, f.Partition}]
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", wording.FeedLabel(f.Feed, f.Partition), fleet.WithHolder(string(f.State), f), lag,

@@ -21,6 +21,8 @@ import (
 type ClientOptions struct {
 	UserAgent string // product/version
 	Log       *slog.Logger
+	// Explain is an error in a person's words, for the log; the error's own text unless given.
+	Explain func(error) string
 
 	TokenURL   string // the token endpoint of the tenant
 	ClientID   string
@@ -126,7 +128,7 @@ func NewClient(options ClientOptions) *Client {
 	if options.Transport == nil {
 		options.Transport = NewTransport(options.HeaderTimeout, 0)
 	}
-	c := &Client{options: options, log: options.Log, troubles: newTroubles(options.Log), buckets: map[string]*bucket{}}
+	c := &Client{options: options, log: options.Log, troubles: newTroubles(options.Log, options.Explain), buckets: map[string]*bucket{}}
 	c.issuer, _ = url.Parse(options.TokenURL)
 	for _, b := range []*Budget{options.Tenant, options.Budget} {
 		if b != nil {

@@ -154,11 +154,11 @@ type SubscribeWait struct {
 }
 
 func (e *SubscribeWait) Error() string {
-	text := "the subscription is not active, was started a short while ago, and may be started again at " + e.Until.UTC().Format(time.RFC3339)
+	at := e.Until.UTC().Format(time.RFC3339)
 	if e.Err != nil {
-		text = "the subscription is not active, its start was refused, and may be tried again at " + e.Until.UTC().Format(time.RFC3339) + ": " + e.Err.Error()
+		return "the subscription is not active, and its start was refused; it is tried again by itself at " + at + ": " + e.Err.Error()
 	}
-	return text
+	return "the subscription was stopped a short while after it was started: find out who did; it is started again by itself at " + at
 }
 
 func (e *SubscribeWait) Unwrap() error { return e.Err }
@@ -182,10 +182,10 @@ func (e *StatusError) Error() string {
 	if e.Message != "" {
 		b.WriteString(": " + e.Message)
 	}
-	if e.Hint != "" {
-		b.WriteString("; " + e.Hint)
+	if e.Hint == "" {
+		return b.String()
 	}
-	return b.String()
+	return strings.TrimSuffix(b.String(), ".") + "; " + e.Hint
 }
 
 // sinkError carries an error of the sink through the reader, which returns it

@@ -248,7 +248,11 @@ func (r *Reader) hint(status int) string {
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		if len(r.feed.Permissions) > 0 {
-			return "if this lasts, check that " + strings.Join(r.feed.Permissions, " and ") + " are granted, with an administrator's consent"
+			are := "is"
+			if len(r.feed.Permissions) > 1 {
+				are = "are"
+			}
+			return "if this lasts, check that " + strings.Join(r.feed.Permissions, " and ") + " " + are + " granted, with an administrator's consent"
 		}
 	case status >= 300 && status < 400:
 		return "a redirect without a place to go to"

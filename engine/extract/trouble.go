@@ -27,7 +27,8 @@ const (
 // and in one when it is over, for all feeds that meet the same at the same host. What a round that
 // gave up leaves behind goes on until a read ends well, so that the next rounds are silent.
 type troubles struct {
-	log *slog.Logger
+	log     *slog.Logger
+	explain func(error) string
 
 	mu   sync.Mutex
 	all  map[troubled]*trouble
@@ -57,8 +58,11 @@ type outage struct {
 	feeds     []string
 }
 
-func newTroubles(log *slog.Logger) *troubles {
-	return &troubles{log: log, all: map[troubled]*trouble{}, told: map[string]*outage{}}
+func newTroubles(log *slog.Logger, explain func(error) string) *troubles {
+	if explain == nil {
+		explain = error.Error
+	}
+	return &troubles{log: log, explain: explain, all: map[troubled]*trouble{}, told: map[string]*outage{}}
 }
 
 // fails notes that a request of a reader failed, and when it is tried again. since is when the attempt
@@ -129,7 +133,7 @@ func (t *troubles) tell(one *trouble) {
 		next = "in " + wait.Round(100*time.Millisecond).String()
 	}
 	t.log.Warn("no usable answer; it is asked for until there is one, or the round gives up and the next one begins anew",
-		"host", o.host, "feeds", named(o.feeds), "cause", one.cause.Error(), "since", o.since.UTC().Format(time.RFC3339), "next", next)
+		"host", o.host, "feeds", named(o.feeds), "cause", t.explain(one.cause), "since", o.since.UTC().Format(time.RFC3339), "next", next)
 }
 
 // ends notes how a request ended.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
@@ -59,7 +60,7 @@ func (d *Doctor) tell() {
 		case len(c.hosts) > 0:
 			f.Name = "name resolution"
 			f.Cause = strings.Join(c.hosts, ", ") + " cannot be resolved" + f.Cause[max(strings.LastIndex(f.Cause, ": "), 0):]
-			f.Remedy = resolvable
+			f.Remedy = wording.LetResolve
 		case len(c.of) < 2:
 			f.Name = strings.TrimSpace(c.kind + " " + strings.Join(c.of, ""))
 		default:

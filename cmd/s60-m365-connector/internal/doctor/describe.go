@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -16,12 +17,6 @@ import (
 
 // This file says what an error of a service means, and what mends it.
 
-const (
-	switchAuditOn = "switch the audit log on, in Exchange Online PowerShell: Set-AdminAuditLogConfig -UnifiedAuditLogIngestionEnabled $true; it takes up to a day"
-	resolvable    = "let this host (in a container: its network) ask a DNS server that knows the name, and compare the name with the settings"
-	reachable     = "let this host reach it over HTTPS: DNS, firewall, HTTPS_PROXY behind a proxy, SSL_CERT_FILE for a private certificate authority"
-)
-
 // InWords gives the cause and the remedy of an error that a feed met, where
 // they are known; the error's own text otherwise.
 func InWords(err error) string {
@@ -32,7 +27,7 @@ func InWords(err error) string {
 		return explain(auth)
 	}
 	if refused, ok := errors.AsType[*extract.StatusError](err); ok && auditLogOff(refused.Code, refused.Message) {
-		return fmt.Sprintf("the tenant's audit log is switched off. %s (%v)", wording.Sentence(switchAuditOn), err)
+		return fmt.Sprintf("the tenant's audit log is switched off. %s (%v)", wording.Sentence(wording.SwitchAuditOn), err)
 	}
 	return err.Error()
 }
@@ -44,10 +39,13 @@ func unreached(err error) (cause, remedy string) {
 		return refused.Text, refused.Remedy
 	}
 	if name, ok := errors.AsType[*net.DNSError](err); ok {
-		return fmt.Sprintf("%s cannot be resolved: %s", name.Name, name.Err), resolvable
+		return fmt.Sprintf("%s cannot be resolved: %s", name.Name, name.Err), wording.LetResolve
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return err.Error(), wording.LetTrust
 	}
 	if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "dial" {
-		return err.Error(), reachable
+		return err.Error(), wording.LetReach
 	}
 	return "", ""
 }
@@ -76,7 +74,7 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 		return Finding{Status: Warned, Cause: cause, Remedy: remedy}, program.Done
 	}
 	if auditLogOff("", err.Error()) {
-		return fail("the tenant's audit log is switched off: "+err.Error(), switchAuditOn)
+		return fail("the tenant's audit log is switched off: "+err.Error(), wording.SwitchAuditOn)
 	}
 	throttled := func(said string) (Finding, int) {
 		return Finding{Status: Warned, Cause: "the service throttles: " + said, Remedy: "nothing: the connector waits as it is told; see whether other programs use the same app"}, program.Done
@@ -87,11 +85,11 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 		case errors.Is(err, extract.ErrThrottled):
 			return throttled("it has requests wait for longer than this check does")
 		case errors.Is(err, context.DeadlineExceeded):
-			return fail("no answer in time", reachable)
+			return fail("no answer in time", wording.LetReach)
 		case errors.Is(err, context.Canceled):
 			return fail("stopped", "run the check again")
 		}
-		return fail(err.Error(), reachable)
+		return fail(err.Error(), wording.LetReach)
 	}
 	said := strings.TrimSpace(fmt.Sprintf("HTTP %d %s %s", refused.Status, refused.Code, refused.Message))
 	switch {
@@ -100,7 +98,7 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 	case refused.Code == "AF20023":
 		return Finding{Status: Warned, Cause: "an administrator disabled it: " + said, Remedy: "nothing, if the connector runs: it starts it again, within 15 minutes; what happened meanwhile is not listed any more. Find out who disabled it"}, program.Done
 	case auditLogOff(refused.Code, refused.Message):
-		return fail("the tenant's audit log is switched off: "+said, switchAuditOn)
+		return fail("the tenant's audit log is switched off: "+said, wording.SwitchAuditOn)
 	case refused.Code == "AF20010" || refused.Code == "AF20013":
 		return fail("the service takes TENANT_ID for another tenant than that of the token: "+said, "write the Directory (tenant) ID into TENANT_ID")
 	case refused.Code == "AF20030" || refused.Code == "AF20055":
@@ -139,7 +137,7 @@ func describeRefusal(auth *extract.AuthError) (Finding, int) {
 		}
 		return f, program.Credentials
 	case auth.Temporary && auth.Status == 0:
-		f.Remedy = reachable
+		f.Remedy = wording.LetReach
 		return f, program.Failed
 	case auth.Temporary:
 		f.Remedy = "try again later; the connector does so by itself"

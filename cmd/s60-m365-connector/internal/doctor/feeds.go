@@ -295,12 +295,12 @@ func (d *Doctor) checkSubscription(ctx context.Context, t target) (active bool) 
 		_, asked := t.reader.Probe(ctx, probeWindow(t.feed, time.Now()))
 		switch refused, ok := errors.AsType[*extract.StatusError](asked); {
 		case auditLogOff("", last.err):
-			d.gather("subscription", of, Finding{Status: Failed, Remedy: switchAuditOn,
+			d.gather("subscription", of, Finding{Status: Failed, Remedy: wording.SwitchAuditOn,
 				Cause: "the tenant's audit log is switched off, as the service said when the connector last tried to start the subscription"}, program.Failed, t.label())
 			return false
 		case ok && refused.Code == "AF20022" && !ran:
 			d.gather("subscription", of, Finding{Status: Warned, Cause: "not started yet, so whether the tenant's audit log is on could not be verified",
-				Remedy: "start the connector: it starts it; first content can take hours. Where the log is off, " + switchAuditOn}, program.Done, t.label())
+				Remedy: "start the connector: it starts it; first content can take hours. Where the log is off, " + wording.SwitchAuditOn}, program.Done, t.label())
 			return false
 		case asked != nil:
 			err = asked

@@ -75,6 +75,9 @@ func (d *Doctor) CheckSettings(err error) bool {
 	for _, setting := range d.Settings.Shadowed {
 		d.warn(name, "remove OUTPUT to deliver to Secure60", "OUTPUT is set, so %s is not used and events go to %s", setting, d.Settings.DestinationText())
 	}
+	for _, warning := range d.Settings.Warnings {
+		d.warn(name, "correct it, or take it away", "%s", strings.TrimSuffix(warning, "?"))
+	}
 	d.ok(name, "tenant %s, cloud %s, to %s", d.Settings.TenantID, d.Settings.Cloud, d.Settings.DestinationText())
 	return true
 }

@@ -69,6 +69,7 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 		return nil, program.Exit(program.Usage, err)
 	}
 	options := ClientOptions(s, credential, c.Log)
+	options.Explain = p.explain
 	options.Transport, options.Budget, options.Tenant = p.requests, p.appBudget, budget(s.TenantRate)
 	if options.Tenant != nil {
 		options.Tenant.Keep(filepath.Join(s.StateFolder(), requestsDir), "tenant", c.Log)

@@ -173,3 +173,22 @@ func (f *Fleet) ConnectorOf(name string) *Connector {
 	}
 	return nil
 }
+
+// Undelivered is why nothing reaches the destination, and what to do; empty while events go there.
+func Undelivered(s engine.Status) string {
+	switch {
+	case s.Delivery.OK || s.Delivery.LastError == "":
+		return s.Stalled
+	case s.Delivery.Advice == "":
+		return s.Destination + ": " + s.Delivery.LastError
+	}
+	return s.Destination + ": " + s.Delivery.LastError + ". " + wording.Sentence(s.Delivery.Advice)
+}
+
+// Gate is why a feed rests, "-" of one that does not.
+func Gate(f engine.FeedStatus) string {
+	if f.State == engine.Gated && f.Requires != "" {
+		return "needs " + f.Requires + ": " + f.GateReason
+	}
+	return wording.OrDash(f.GateReason)
+}

@@ -55,7 +55,7 @@ func problems(f engine.FeedStatus, feed *definition.Feed) []problemView {
 // advice is what to do about the error of a feed. Errors that carry their own
 // remedy, as those of credentials and settings do, have been told in full.
 func advice(text string, feed *definition.Feed) string {
-	const doctor = "“" + program.Name + " check” tests each requirement and says which is not met."
+	const check = "“" + program.Name + " check” tests each requirement and says which is not met."
 	has := func(parts ...string) bool {
 		for _, part := range parts {
 			if strings.Contains(text, part) {
@@ -65,19 +65,21 @@ func advice(text string, feed *definition.Feed) string {
 		return false
 	}
 	switch {
+	case wording.Remedied(text):
+		return "What it says. Collection then resumes by itself, and what was missed is read. " + check
 	case has("AADSTS"):
-		return "Mend the credential as the error says; collection resumes by itself, and what was missed is read. " + doctor
-	case has("401", "403", "Authorization_RequestDenied"):
+		return "Mend the credential as the error says; collection resumes by itself, and what was missed is read. " + check
+	case has("HTTP 401", "HTTP 403", "Authorization_RequestDenied"):
 		if feed != nil && len(feed.Permissions) > 0 {
-			return "Grant the app " + strings.Join(feed.Permissions, ", ") + " as application permissions, with admin consent. " + doctor
+			return "Grant the app " + strings.Join(feed.Permissions, ", ") + " as application permissions, with admin consent. " + check
 		}
-		return "See that the app has the permissions this feed needs, with admin consent. " + doctor
-	case has("429", "throttl"):
+		return "See that the app has the permissions this feed needs, with admin consent. " + check
+	case has("HTTP 429", "throttl"):
 		return "Nothing: it waits as the service says, and goes on. If it lasts, see whether other programs use the same app."
-	case has("500", "502", "503", "504", "timeout", "deadline", "connection", "no such host", "EOF", "TLS", "x509"):
+	case has("HTTP 5", "timeout", "deadline", "connection", "no such host", "EOF", "TLS", "x509"):
 		return "Nothing if it passes: the same span is read again in the next round. If it lasts, see that this host reaches the service over HTTPS (HTTPS_PROXY, SSL_CERT_FILE, firewall)."
 	}
-	return "The same span is read again in the next round; nothing is skipped. " + doctor
+	return "The same span is read again in the next round; nothing is skipped. " + check
 }
 
 // destinationProblem is what is wrong with the destination, if anything is.
