@@ -214,33 +214,115 @@ func pagesOfDocs(t *testing.T) []string {
 	return list
 }
 
-// TestShownCommands: every command line that a page shows has a subcommand and
-// flags that exist.
+// shownLines are the command lines that a page shows.
+func shownLines(t *testing.T, page string) (lines []string) {
+	t.Helper()
+	for _, block := range testkit.Fences(testkit.Read(t, page), "console") {
+		for line := range strings.Lines(block) {
+			if line, ok := strings.CutPrefix(strings.TrimSpace(line), "$ "); ok {
+				line, _, _ = strings.Cut(line, " #")
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+	}
+	return lines
+}
+
+// way is what a command line of the program does, values left out: the subcommand, and its flags in order.
+type way []string
+
+// wayOf is that of a line; an error where the program does not take it.
+func wayOf(line string) (way, error) {
+	line, _, _ = strings.Cut(line, " | ")
+	args := strings.Fields(strings.NewReplacer("'", "", `"`, "").Replace(line))
+	var cli commands
+	k, err := kong.New(&cli, kong.Name(program.Name), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := k.Parse(args)
+	if err != nil {
+		return nil, err
+	}
+	does := way{parsed.Command()}
+	for _, arg := range args {
+		if name, _, _ := strings.Cut(arg, "="); strings.HasPrefix(name, "--") {
+			does = append(does, name)
+		}
+	}
+	return does, nil
+}
+
+// covers reports whether w does all that other does.
+func (w way) covers(other way) bool {
+	return w[0] == other[0] && !slices.ContainsFunc(other, func(part string) bool { return !slices.Contains(w, part) })
+}
+
+// TestShownCommands: every command line that a page shows is run. Those of recipes are by TestRecipes, to the letter;
+// the program's own by a session, which may have other values; those of replicas by the tests of deploy, which follow
+// their page; the others are these.
 func TestShownCommands(t *testing.T) {
-	shown := 0
-	for _, page := range pagesOfDocs(t) {
-		for _, block := range testkit.Fences(testkit.Read(t, page), "console") {
-			for line := range strings.Lines(block) {
-				_, command, found := strings.Cut(strings.TrimSpace(line), program.Name+" ")
-				if !found || !strings.HasPrefix(line, "$ ") || strings.HasPrefix(line, "$ docker run ") { // which names it as a container, too
-					continue
-				}
-				command, _, _ = strings.Cut(command, " | ")
-				command, _, _ = strings.Cut(command, " #")
-				args := strings.Fields(strings.NewReplacer("'", "", `"`, "").Replace(command))
-				shown++
-				var cli commands
-				k, err := kong.New(&cli, kong.Name(program.Name), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := k.Parse(args); err != nil {
-					t.Errorf("%s shows %q: %v", page, strings.TrimSpace(line), err)
+	elsewhere := map[string]string{
+		"go run ./cmd/s60-m365-connector demo --minutes 0": "testdata/session/demo.txtar: exec s60-m365-connector demo",
+		// .ci/docker takes this line from the page.
+		"docker run -d --name s60-m365-connector --restart always --read-only --cap-drop ALL --env-file .env -v s60-m365-state:/state secure60/s60-m365-connector": `../../.ci/docker: /^\$ docker run -d /`,
+		"docker logs -f s60-m365-connector":                `../../.ci/docker: docker logs "$1"`,
+		"docker compose run --rm s60-m365-connector check": "../../.ci/docker: compose run --rm s60-m365-connector check",
+		"docker compose up -d":                             "../../.ci/docker: compose up -d",
+		"docker compose logs -f":                           `../../.ci/docker: docker logs "$1"`, // of the container that it started
+		"docker compose pull":                              "../../.ci/docker: compose pull",
+		"make build":                                       "../../.ci/run: make build",
+		"make test":                                        "../../.ci/run: make test",
+	}
+	for line, where := range elsewhere {
+		file, text, _ := strings.Cut(where, ": ")
+		if source, err := os.ReadFile(file); err != nil || !strings.Contains(string(source), text) {
+			t.Errorf("%q is not run by %s (%v)", line, where, err)
+		}
+	}
+	var ran []way
+	files, err := filepath.Glob("testdata/session/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(archive.Comment)) {
+			if before, command, found := strings.Cut(strings.TrimSpace(line), program.Name+" "); found && strings.Contains(before, "exec ") {
+				command = regexp.MustCompile(`\$\([^)]*\)`).ReplaceAllString(command, "2026-01-01")
+				if does, err := wayOf(strings.TrimSuffix(command, " &")); err == nil { // sessions try what is wrong, too
+					ran = append(ran, does)
 				}
 			}
 		}
 	}
-	if shown < 10 {
+	byDeploy := regexp.MustCompile(`replicasPage = "../(docs/[a-z]+\.md)"`).FindStringSubmatch(testkit.Read(t, "deploy/replicas_test.go"))
+	if byDeploy == nil {
+		t.Fatal("the tests of deploy follow no page")
+	}
+	shown := 0
+	for _, page := range pagesOfDocs(t) {
+		recipes := recipesOf(testkit.Read(t, page), page)
+		for _, line := range shownLines(t, page) {
+			shown++
+			command, own := strings.CutPrefix(line, program.Name+" ")
+			switch {
+			case slices.Contains(recipes, line):
+			case own:
+				does, err := wayOf(command)
+				if err != nil || !slices.ContainsFunc(ran, func(w way) bool { return w.covers(does) }) {
+					t.Errorf("%s shows %q, and no session runs %q: %v", page, line, does, err)
+				}
+			case page == byDeploy[1]:
+			case elsewhere[line] == "":
+				t.Errorf("%s shows %q, which nothing runs", page, line)
+			}
+		}
+	}
+	if shown < 50 {
 		t.Errorf("only %d commands were found", shown)
 	}
 }

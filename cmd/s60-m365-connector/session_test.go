@@ -81,6 +81,9 @@ func TestSessions(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			// Nothing of the machine's own settings may reach a session.
 			env.Values[sessionKey] = new(session)
+			if err := os.Mkdir(filepath.Join(env.WorkDir, "config"), 0o755); err != nil && !os.IsExist(err) {
+				return err
+			}
 			env.Setenv("PATH", path+env.Getenv("PATH"))
 			env.Vars = append(env.Vars, "STATE_DIR="+env.WorkDir+"/state", "CONFIG_DIR="+env.WorkDir+"/config", "LISTEN_ADDR=")
 			return nil

@@ -100,6 +100,7 @@ type Doctor struct {
 	count    map[Verdict]int
 	Code     int // exit code
 	Settings *settings.Settings
+	told     []string // warnings of the settings that the tenants share
 	defs     *definitions.Compiled
 	client   *extract.Client
 

@@ -75,11 +75,18 @@ func (d *Doctor) CheckSettings(err error) bool {
 	for _, setting := range d.Settings.Shadowed {
 		d.warn(name, "remove OUTPUT to deliver to Secure60", "OUTPUT is set, so %s is not used and events go to %s", setting, d.Settings.DestinationText())
 	}
-	for _, warning := range d.Settings.Warnings {
-		d.warn(name, "correct it, or take it away", "%s", strings.TrimSuffix(warning, "?"))
-	}
+	d.warnOfSettings()
 	d.ok(name, "tenant %s, cloud %s, to %s", d.Settings.TenantID, d.Settings.Cloud, d.Settings.DestinationText())
 	return true
+}
+
+// warnOfSettings tells what reading the settings warned of, but for what is told already.
+func (d *Doctor) warnOfSettings() {
+	for _, warning := range d.Settings.Warnings {
+		if !slices.Contains(d.told, warning) {
+			d.warn("settings", "correct it, or take it away", "%s", strings.TrimSuffix(warning, "?"))
+		}
+	}
 }
 
 // formerLogins are login hosts that still work, and the cloud each belongs to.

@@ -40,6 +40,7 @@ func (d *Doctor) CheckTenants(ctx context.Context, env map[string]string) []Tena
 	default:
 		d.ok(name, "%d %s in %s", len(tenants), wording.Plural(len(tenants), "tenant"), d.Settings.TenantsDir)
 	}
+	d.warnOfSettings()
 	d.checkState(ctx)
 
 	each := make([]Doctor, len(tenants))
@@ -51,7 +52,7 @@ func (d *Doctor) CheckTenants(ctx context.Context, env map[string]string) []Tena
 			free <- struct{}{}
 			defer func() { <-free }()
 			one := &each[i]
-			*one = Doctor{Settings: t.Settings, lastOf: d.lastOf, Report: func(f Finding) { found[i] = append(found[i], TenantFinding{t.Name, f}) }}
+			*one = Doctor{Settings: t.Settings, told: d.Settings.Warnings, lastOf: d.lastOf, Report: func(f Finding) { found[i] = append(found[i], TenantFinding{t.Name, f}) }}
 			var err error
 			if t.Problems != nil {
 				err = t.Problems
