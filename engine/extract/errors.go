@@ -158,7 +158,7 @@ func (e *SubscribeWait) Error() string {
 	if e.Err != nil {
 		return "the subscription is not active, and its start was refused; it is tried again by itself at " + at + ": " + e.Err.Error()
 	}
-	return "the subscription was stopped a short while after it was started: find out who did; it is started again by itself at " + at
+	return "the subscription is not active though it was started a short while ago: somebody stopped it, or the service does not know of it everywhere yet; it is started again by itself at " + at
 }
 
 func (e *SubscribeWait) Unwrap() error { return e.Err }

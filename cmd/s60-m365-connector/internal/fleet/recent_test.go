@@ -59,8 +59,10 @@ func TestRecentTogether(t *testing.T) {
 	}
 	tenants[0].forget()
 	last := len(tenants) - 1
-	if shows(last) != 1 || shows(last) != 1 || together.Load() > mostShown {
-		t.Errorf("there is room for one more event, %d bytes are held", together.Load())
+	for range 2 { // there is room for one more event, which gives way to the next
+		if shows(last) != 1 || together.Load() > mostShown {
+			t.Errorf("the last tenant shows no event, or %d bytes are held", together.Load())
+		}
 	}
 	for i := range tenants {
 		tenants[i].forget()
