@@ -242,7 +242,7 @@ func (e *Engine) Once(ctx context.Context) error {
 		}
 		defer release()
 		err = p.round(held)
-		for errors.Is(err, errUnconfirmed) && Sleep(held, confirmAgain) {
+		for (errors.Is(err, errUnconfirmed) || errors.Is(err, errFlapping)) && Sleep(held, confirmAgain) {
 			err = p.round(held)
 		}
 		if err != nil && !strings.HasPrefix(err.Error(), p.String()+": ") { // requests name their feed

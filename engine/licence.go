@@ -19,6 +19,10 @@ type licence struct {
 	wait     time.Duration // of a gate, between two tries
 }
 
+// contradicted is how many times as many rounds as else confirm that a licence is missing which another feed is served
+// with: that may be one that the service answers without the licence, with less.
+const contradicted = 4
+
 // recheckFirst is how soon a gate that has closed is tried again; the wait doubles each time, up to the
 // feed's recheck.
 const recheckFirst = 5 * time.Minute
@@ -70,8 +74,7 @@ func (p *partition) refusedLicence(g *extract.Gated) error {
 		l.since = now
 	}
 	switch {
-	case p.heldElsewhere(l.since):
-		l.refusals = 0
+	case !closed && l.refusals < contradicted*p.feed.Licence.Confirm && p.heldElsewhere(l.since):
 		return fmt.Errorf("%w: %w", errFlapping, g)
 	case !closed && l.refusals < p.feed.Licence.Confirm:
 		return errUnconfirmed
