@@ -65,6 +65,9 @@ func TestHeartbeatCountsGoOn(t *testing.T) {
 		r.partition = e.partitions[0]
 		r.reader = r.service
 		r.observe(r.stored)
+		if waits := e.Status().Waiting(); waits != "the first round of a feed" {
+			t.Errorf("ready before a round has ended: it waits for %q", waits)
+		}
 		if after := told(); after != before { // before any round
 			t.Errorf("before the restart %v, after it %v", before, after)
 		}
@@ -76,6 +79,7 @@ func TestHeartbeatCountsGoOn(t *testing.T) {
 	if err := r.load(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	r.position.LastSuccess = time.Now() // of a round of the process before
 	down = "e"
 	if err := read(); !errors.Is(err, away) {
 		t.Fatal(err)

@@ -256,7 +256,7 @@ func (s Status) Waiting() string {
 	on, ended := false, false
 	for _, f := range s.Feeds {
 		on = on || f.State != Disabled
-		ended = ended || !f.LastSuccess.IsZero() || f.State == Gated || f.State == NotConsented || f.State == Standby
+		ended = ended || !f.LastSuccess.Before(s.Started) || f.State == Gated || f.State == NotConsented || f.State == Standby
 	}
 	switch {
 	case s.Apart:
