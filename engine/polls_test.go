@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -99,6 +100,56 @@ func TestLateWithinTheOverlap(t *testing.T) {
 		}
 		r.store.Close()
 	})
+}
+
+// The look back goes on while an item fails for days; a second in it that the service never gives is a gap after three rounds,
+// as one that is new would be.
+func TestLooksBackInTrouble(t *testing.T) {
+	for name, trouble := range map[string]struct {
+		err  error
+		gaps int64
+	}{
+		"an item that fails":              {&extract.Incomplete{Items: 1, Err: errors.New("a blob answers 500")}, 0},
+		"a second that cannot be given":   {nil, 1},
+		"both, one after the other's gap": {&extract.Incomplete{Items: 1, Err: errors.New("a blob answers 500")}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				feed := feedOf("f")
+				feed.Window.Overlap = 2 * time.Hour
+				r := newRig(t, feed)
+				item := time.Now().Add(3 * time.Hour) // of what is new from then on one item fails
+				late := item.Add(-time.Hour)          // appears an hour after that time, and a second beside it breaks
+				r.service.read = func(ctx context.Context, w extract.Window, sink extract.Sink) error {
+					in := func(at time.Time) bool { return !at.Before(w.From) && at.Before(w.To) }
+					if trouble.gaps > 0 && time.Now().After(item) && in(late.Add(time.Minute)) {
+						return &extract.Narrow{Err: errors.New("Value cannot be null")}
+					}
+					if time.Now().After(item) && in(late) {
+						if err := page(ctx, sink, "late"); err != nil {
+							return err
+						}
+					}
+					if in(item) {
+						return trouble.err
+					}
+					return nil
+				}
+				ctx, stop := context.WithTimeout(t.Context(), 5*time.Hour)
+				defer stop()
+				if err := r.engine.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Contains(r.taker.ids(), "late") || r.status.Gaps != trouble.gaps {
+					t.Errorf("%d gaps; the late record came: %v", r.status.Gaps, slices.Contains(r.taker.ids(), "late"))
+				}
+				if held := trouble.err != nil; held != r.position.Cursor.Before(item.Add(time.Second)) {
+					t.Errorf("the cursor is at %v, the item at %v", r.position.Cursor, item)
+				}
+				r.store.Close()
+			})
+		})
+	}
 }
 
 // The polls of all partitions are spread over the interval, and each keeps its place whatever its round

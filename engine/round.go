@@ -131,10 +131,13 @@ func (p *partition) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.walk(ctx, fresh, target, started, pass{}, nil); err != nil {
+	all := false
+	err := p.walk(ctx, fresh, target, started, pass{}, func(at time.Time) { all = !at.Before(target) })
+	if err != nil && !all {
 		return err
 	}
-	if err := p.walk(ctx, from, fresh, started, pass{keepCursor: true}, nil); err != nil {
+	// An item that fails, perhaps for days, does not hold up the look back, which ends before the cursor and leaves it where it is.
+	if err := errors.Join(err, p.walk(ctx, from, fresh, started, pass{}, nil)); err != nil {
 		return err
 	}
 	if p.looksWhole(started) { // kept with the next commit; until then the look is done again
