@@ -17,8 +17,9 @@ func (p *partition) unanswered(s *FeedStatus) {
 	if p.engine.Client == nil {
 		return
 	}
-	if err := p.engine.Client.Unanswered(p.feed.Name, p.value, time.Now().Add(-stalledAfter)); err != nil {
-		s.State, s.LastError, s.LastErrorAt = Failing, p.describe(err), p.engine.Now()
+	if since, err := p.engine.Client.Unanswered(p.feed.Name, p.value, time.Now().Add(-stalledAfter)); err != nil {
+		s.become(Failing, since)
+		s.LastError, s.LastErrorAt = p.describe(err), p.engine.Now()
 	}
 }
 

@@ -89,18 +89,18 @@ func (t *troubles) fails(q *request, who troubled, kind string, waits bool, caus
 	one.kind, one.waits, one.cause, one.next = kind, waits, cause, next
 }
 
-// Unanswered is why a feed's partition has had no usable answer for so long; nil where it has, where it is asked to
-// wait, or where that is not known.
-func (c *Client) Unanswered(feed, partition string, since time.Time) error {
+// Unanswered is since when, if that is before a time, a feed's partition has had no usable answer, and why; nil where it
+// has, where it is asked to wait, or where that is not known.
+func (c *Client) Unanswered(feed, partition string, before time.Time) (since time.Time, cause error) {
 	t := c.troubles
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for who, one := range t.all {
-		if who.feed == feed && who.partition == partition && !one.waits && one.open > 0 && !one.since.After(since) {
-			return one.cause
+		if who.feed == feed && who.partition == partition && !one.waits && one.open > 0 && !one.since.After(before) {
+			return one.since, one.cause
 		}
 	}
-	return nil
+	return time.Time{}, nil
 }
 
 // tell says what goes on, unless it is said already.
