@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // quickSessions are those that -short leaves: each way a run begins and ends, and all
 // parts of the program at work side by side, which is what the race detector is for.
 var quickSessions = []string{
-	"corpus-stopped-with-full-batches", "corpus-token-expires-in-mid-walk", "faults", "killed", "metrics", "page", "stopped",
+	"corpus-stopped-with-full-batches", "faults", "killed", "metrics", "page", "stopped",
 }
 
 // sessionBinary is the program that sessions run: the one that is shipped, say,

@@ -95,7 +95,7 @@ func TestLimiter(t *testing.T) {
 		{"works on 20 at a time", &place{way: steady(20 * ms), work: 40 * ms, capacity: 20}, 300, 3 * time.Minute, 16, 52},
 		{"works on 20 at a time, and near", &place{way: steady(ms), work: 30 * ms, capacity: 20}, 300, 3 * time.Minute, 16, 40},
 		{"works on one at a time", &place{way: steady(ms), work: 50 * ms, capacity: 1}, 300, 3 * time.Minute, 1, 6},
-		{"refuses more than 20", &place{way: steady(50 * ms), work: 2 * ms, refuses: 20}, 300, 3 * time.Minute, 12, 24},
+		{"refuses more than 20", &place{way: steady(50 * ms), work: 2 * ms, refuses: 20}, 300, 3 * time.Minute, 12, 30},
 		{"little to do", &place{way: steady(50 * ms), work: 2 * ms}, 3, time.Minute, firstLimit, firstLimit},
 	}
 	for _, test := range tests {
