@@ -42,7 +42,11 @@ func (m mapCommand) Run(std streams) (err error) {
 	}
 	named := defs.Mappings[m.Mapping]
 	if named == nil {
-		return program.Exit(program.Usage, fmt.Errorf("there is no mapping %q; there are: %s", m.Mapping, strings.Join(slices.Sorted(maps.Keys(defs.Mappings)), ", ")))
+		wrong := fmt.Sprintf("there is no mapping %q", m.Mapping)
+		if defs.Set.Mapping(m.Mapping) != nil {
+			wrong = fmt.Sprintf("the mapping %q is a part of others and does not stand for itself: name one that includes it", m.Mapping)
+		}
+		return program.Exit(program.Usage, fmt.Errorf("%s; there are: %s", wrong, strings.Join(slices.Sorted(maps.Keys(defs.Mappings)), ", ")))
 	}
 	mapping := named()
 	in, name := std.in, "standard input"

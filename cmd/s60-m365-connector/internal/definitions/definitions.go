@@ -30,7 +30,7 @@ import (
 // Compiled are the feeds and mappings in force, compiled.
 type Compiled struct {
 	Set *definition.Set
-	// Mappings gives each by its name. Where all are shipped, whose tests hold that they compile, one is compiled once it
+	// Mappings gives each that stands for itself by its name. Where all are shipped, whose tests hold that they compile, one is compiled once it
 	// is asked for: most commands need none, and a connector those of the feeds that are on.
 	Mappings map[string]func() *transform.Mapping
 }
@@ -110,7 +110,9 @@ func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 			found = ofLibrary(found)
 		}
 		problems = append(problems, found...)
-		compiled[m.Name] = func() *transform.Mapping { return c }
+		if c != nil { // a library that reads names of what includes it does not stand for itself
+			compiled[m.Name] = func() *transform.Mapping { return c }
+		}
 	}
 	if definition.Invalid(problems) {
 		return nil, problems

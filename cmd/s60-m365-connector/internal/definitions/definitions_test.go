@@ -3,10 +3,12 @@ package definitions
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/testkit"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
@@ -35,5 +37,32 @@ func TestAllProblemsOfAMapping(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %s in\n%s", want, b.String())
 		}
+	}
+}
+
+// A mapping that reads a field of what is to include it, and that nothing includes, does not stand for itself, also
+// where it has the name of a shipped one: what asks for mappings by name does without it.
+func TestPartOfNone(t *testing.T) {
+	dir := testkit.Folder(t, map[string]string{
+		"mappings/posture-domain.yaml": "name: posture-domain\nfields: {user_name: door_owner}\n",
+		"mappings/mine.yaml":           "name: mine\nfields: {user_name: event_a}\ndrop: [{as: a, when: event_a == 1}]\n",
+		"feeds/posture-domains.yaml":   "name: posture-domains\nextends: posture-domains\nmapping: mine\n",
+	})
+	s, err := settings.Read(map[string]string{"CONFIG_DIR": dir}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defs, problems := Load(s, dir)
+	if defs == nil || !slices.ContainsFunc(problems, func(p definition.Problem) bool { return strings.Contains(p.Message, "unknown name door_owner") }) {
+		t.Fatal(problems)
+	}
+	if defs.Mappings["posture-domain"] != nil || defs.Mappings["mine"]() == nil {
+		t.Errorf("it stands for itself, or what is whole does not: %v", defs.Mappings)
+	}
+	if list := Blinding(defs); list != nil {
+		t.Error(list)
+	}
+	if err := PrintUnknownNames(defs, dir, t.Output()); err != nil {
+		t.Error(err)
 	}
 }

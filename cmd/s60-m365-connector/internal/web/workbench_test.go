@@ -99,6 +99,7 @@ func TestWorkbenchAsAnEditor(t *testing.T) {
 	h, _ := bench(t, map[string]string{
 		"mappings/door-log.yaml":          doors,
 		"mappings/colours.yaml":           "name: colours\ntables:\n  of: {a: b}\n",
+		"mappings/part.yaml":              "name: part\nfields: {user_name: door_owner}\n", // of a mapping that has door_owner
 		"golden/door-log/open-vault.json": `{"opened_at": "2026-03-01T10:00:00Z", "door_label": "vault", "badge_owner": "Ann"}`,
 		"mappings/entra-signin.yaml":      "name: entra-signin\nextends: entra-signin\nfields: {source_severity: '\"high\"'}\n",
 	})
@@ -127,6 +128,7 @@ func TestWorkbenchAsAnEditor(t *testing.T) {
 			[]string{"did you mean event_userPrincipalName", "problem careful", `class="panel event"`}, nil},
 		"an example":        {map[string]string{"do": "example", "example": "entra-risky-user/shipped/" + mappings.Examples("entra-risky-user")[0].Name}, 200, []string{`id="of" value="entra-risky-user"`, "riskLastUpdatedDateTime"}, nil},
 		"one's own example": {map[string]string{"do": "example", "example": "door-log/own/open-vault", "mapping": "door-log"}, 200, []string{"ann opened vault"}, nil},
+		"a part of others":  {map[string]string{"record": risky, "mapping": "part"}, 422, []string{"choose one of the list"}, nil},
 		"no such example":   {map[string]string{"do": "example", "example": "door-log/own/../../mappings/door-log"}, 422, []string{"There is no record"}, nil},
 		"too long":          {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": strings.Repeat("#", workbenchYAML+1)}, 422, []string{"is longer than"}, nil},
 		"held back":         {map[string]string{"record": risky, "of": "entra-risky-user", "yaml": "name: entra-risky-user\nextends: entra-risky-user\ndrop: [{as: all-of-it, when: 'true'}]\n"}, 200, []string{"the rule all-of-it holds it back"}, nil},
@@ -141,7 +143,7 @@ func TestWorkbenchAsAnEditor(t *testing.T) {
 	if _, first := fetch(h, httptest.NewRequest("GET", "/workbench", nil)); !strings.Contains(first, `<option value="entra-signin/shipped/`) {
 		t.Errorf("no example can be taken before there is a record:\n%s", first)
 	}
-	if strings.Contains(body, "<option>colours</option>") || !strings.Contains(body, "<option selected>door-log</option>") || !strings.Contains(body, "time(event_opened_at)") {
+	if strings.Contains(body, "<option>colours</option>") || strings.Contains(body, "<option>part</option>") || !strings.Contains(body, "<option selected>door-log</option>") || !strings.Contains(body, "time(event_opened_at)") {
 		t.Errorf("a library is offered, or the text of one's own is not there:\n%s", body)
 	}
 }
