@@ -2,6 +2,7 @@ package transform
 
 import (
 	"bytes"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -122,7 +123,7 @@ func (r *redactor) follow(raw []byte, path []string, with string) []byte {
 			return raw
 		}
 		if !new(rawjson.Scanner).Valid(inner) {
-			if inner[0] == '"' {
+			if inner[0] == '"' && !quoted.Match(inner) {
 				return raw // a sentence that begins with a quotation
 			}
 			return r.apply(raw, with)
@@ -138,6 +139,9 @@ func (r *redactor) follow(raw []byte, path []string, with string) []byte {
 	}
 	return raw
 }
+
+// quoted is how JSON within a JSON text begins, however often it was put into one: what was cut off may lack its end.
+var quoted = regexp.MustCompile(`^(?:[\s"\\]|\\[nrt]|\x{feff}|\\ufeff)*[{\[]`)
 
 // container is a list or a map, each of its values as change leaves it: nil takes
 // it away. Names are unescaped; elements are named by their

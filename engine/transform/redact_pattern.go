@@ -18,13 +18,21 @@ func parsePattern(s string) (list []pattern) {
 	name := steps[0]
 	for i, step := range steps[1:] {
 		rest := steps[i+2:]
-		if i > 0 && steps[i] == "*" && isValueKey(step) { // of an element, whose value has the element's name
+		if i > 0 && ofElements(steps[i]) && isValueKey(step) { // of an element, whose value has the element's name
 			list = append(list, pattern{name, rest})
+		}
+		if ofElements(step) {
+			step = "*" // once it is spread, an element has its name and no index
 		}
 		name += "_" + flatPattern(step)
 		list = append(list, pattern{name, rest})
 	}
 	return list
+}
+
+// ofElements says that a step names elements of an array: some by their index, or all.
+func ofElements(step string) bool {
+	return step != "" && strings.Trim(step, "*0123456789") == ""
 }
 
 // flatPattern is a step of a path as a part of a field's name.
