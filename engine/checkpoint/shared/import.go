@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
@@ -67,12 +69,12 @@ func (s *Store) importOne(ctx context.Context, session string, c *checkpoint.Com
 	return err
 }
 
-// Rested waits until nothing counts any more that the last holders of all partitions had sent, by what they said
+// RestLeft is how long something counts yet that the last holders of partitions had sent, by what they said
 // when they released them: who goes on without this store knows nothing of that.
-func (s *Store) Rested(ctx context.Context) error {
+func (s *Store) RestLeft(ctx context.Context) (time.Duration, error) {
 	info, err := s.stream.Info(ctx)
 	if err != nil {
-		return s.failed("asking for the time", err)
+		return 0, s.failed("asking for the time", err)
 	}
 	var free time.Time
 	s.mu.Lock()
@@ -82,12 +84,16 @@ func (s *Store) Rested(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(free.Sub(info.TimeStamp)): // both by the servers' clock
-		return nil
+	return max(free.Sub(clock(info)), 0), nil
+}
+
+// clock is the servers' time, by which messages are dated. An old server does not tell it: the last message's then,
+// before which nobody released anything, so that no wait is longer than a holder said.
+func clock(info *jetstream.StreamInfo) time.Time {
+	if info.TimeStamp.IsZero() {
+		return info.State.LastTime
 	}
+	return info.TimeStamp
 }
 
 // formerDir is where a view of a log that is lost waits until it was taken over.

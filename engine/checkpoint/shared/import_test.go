@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
@@ -89,29 +91,44 @@ func TestImport(t *testing.T) {
 	check(back, 300)
 }
 
-// TestRested: who goes on alone with what replicas knew does so once their last requests count no more.
-func TestRested(t *testing.T) {
+// TestRestLeft: who goes on alone with what replicas knew can do so once their last requests count no more.
+func TestRestLeft(t *testing.T) {
 	url := natstest.URL(natstest.Start(t, nil))
 	s, other := openShared(t, Options{URL: url}), openShared(t, Options{URL: url})
-	const rest = time.Second
-	for partition, rest := range map[string]time.Duration{"a": rest, "b": 0, "c": -1} {
+	left := func() time.Duration {
+		t.Helper()
+		var left time.Duration
+		must(t, func() (err error) {
+			left, err = other.RestLeft(t.Context())
+			return err
+		})
+		return left
+	}
+	if left := left(); left != 0 {
+		t.Errorf("%s are left of nothing", left)
+	}
+	for partition, rest := range map[string]time.Duration{"a": time.Hour, "b": 0, "c": -1, "d": time.Minute} {
 		claim(t, s, partition, "one")
-		if err := s.Release(t.Context(), "feed", partition, rest); err != nil {
-			t.Fatal(err)
-		}
+		must(t, func() error { return s.Release(t.Context(), "feed", partition, rest) })
 	}
 	atEnd(t, other)
-	released := other.about("feed", "a").Free.Add(-rest)
-	if err := other.Rested(t.Context()); err != nil {
-		t.Fatal(err)
+	free := other.about("feed", "a").Free // the server has the clock of this machine
+	most := time.Until(free)
+	if left := left(); left > most || left < time.Until(free) {
+		t.Errorf("%s are left, want %s, or a little less", left, most)
 	}
-	if waited := time.Since(released); waited < rest {
-		t.Errorf("it waited until %s after the release, want %s", waited, rest)
+}
+
+// TestClock: a server that tells no time is taken to be at its last message.
+func TestClock(t *testing.T) {
+	last := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	info := &jetstream.StreamInfo{State: jetstream.StreamState{LastTime: last}}
+	if got := clock(info); !got.Equal(last) {
+		t.Errorf("without its time it is %s, want %s", got, last)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	stop()
-	if err := other.Rested(ctx); err == nil {
-		t.Error("it cannot be ended")
+	info.TimeStamp = last.Add(time.Minute)
+	if got := clock(info); !got.Equal(info.TimeStamp) {
+		t.Errorf("it is %s, want %s", got, info.TimeStamp)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -33,12 +34,30 @@ func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if back {
 		if err = own.Import(done.counted(ctx, store.Export())); err == nil {
-			err = store.Rested(ctx)
+			letRest(ctx, store, log)
 		}
 	} else {
 		err = store.Import(ctx, done.counted(ctx, own.Export()))
 	}
 	return done, err
+}
+
+// letRest waits until what replicas have sent counts no more. All is carried over by then: what breaks the wait off is told, and fails nothing.
+func letRest(ctx context.Context, store *shared.Store, log *slog.Logger) {
+	left, err := store.RestLeft(ctx)
+	if err == nil {
+		if left > time.Second {
+			log.Info("the state is carried over; waiting until what replicas have just sent counts no more for the services' limits", "for", left.Round(time.Second).String())
+		}
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(left):
+		}
+	}
+	if err != nil {
+		log.Warn("the state is carried over, and only the wait for the services' limits was broken off: a connector that starts at once may be throttled for a moment, and loses nothing", "reason", err)
+	}
 }
 
 // counted counts what passes, until ctx ends.

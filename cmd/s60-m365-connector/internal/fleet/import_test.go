@@ -1,0 +1,94 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
+)
+
+// on calls a function for each line that passes.
+type on func(line []byte)
+
+func (f on) Write(line []byte) (int, error) {
+	f(line)
+	return len(line), nil
+}
+
+// answered does what asks a NATS server, again where that did not answer in time: a busy machine's does not always.
+func answered(t *testing.T, do func() error) {
+	t.Helper()
+	for end := time.Now().Add(natstest.Forever); ; {
+		err := do()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestImportBackBrokenOff: who does not wait until the requests of replicas count no more has the state all the same, and is told so.
+func TestImportBackBrokenOff(t *testing.T) {
+	s := &settings.Settings{StateDir: t.TempDir()}
+	s.Shared.URL, s.Shared.Name, s.Shared.Replica = natstest.URL(natstest.Start(t, nil)), "state", "one"
+	var store *shared.Store
+	want := storetest.Numbered("a", 0)
+	answered(t, func() (err error) {
+		store, err = shared.Open(t.Context(), sharedOptions(s, slog.New(slog.DiscardHandler)))
+		return err
+	})
+	answered(t, func() error {
+		return store.Claim(t.Context(), want.Feed, want.Partition, store.Owner(want.Feed, want.Partition), "session")
+	})
+	answered(t, func() error { return store.Commit(want) })
+	answered(t, func() error { return store.Release(t.Context(), want.Feed, want.Partition, 24*time.Hour) })
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var told bytes.Buffer
+	log := slog.New(slog.NewTextHandler(on(func(line []byte) {
+		told.Write(line)
+		if bytes.Contains(line, []byte("waiting until")) {
+			stop()
+		}
+	}), nil))
+	var done Imported
+	answered(t, func() (err error) {
+		done, err = ImportState(ctx, s, true, log)
+		if err == nil && ctx.Err() == nil {
+			return fmt.Errorf("it did not wait: %w:\n%s", context.DeadlineExceeded, told.String()) // the server did not tell the time
+		}
+		return err
+	})
+	if done.Partitions != 1 || done.Keys != len(want.Keys) {
+		t.Errorf("%+v", done)
+	}
+	for _, want := range []string{"the state is carried over; waiting", " for=", "only the wait for the services' limits was broken off"} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("nothing says %q:\n%s", want, told.String())
+		}
+	}
+	own, err := checkpoint.Open(s.StateDir, checkpoint.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if p, ok, err := own.Position(want.Feed, want.Partition); err != nil || !ok || !p.Cursor.Equal(want.Position.Cursor) {
+		t.Errorf("%+v %v %v", p, ok, err)
+	}
+}
