@@ -82,7 +82,7 @@ type Position struct {
 	Read       []Span `json:"read,omitempty"`       // of an archive: what was read to its end
 
 	Forwarded int64               `json:"forwarded"`         // events delivered, ever
-	Counts    Counts              `json:"counts,omitzero"`   // the sum of the ledger, over all that it has forgotten
+	Counts    Counts              `json:"counts,omitzero"`   // of all that was ever read: of a window that was read again, both
 	Filters   map[string]Filtered `json:"filters,omitempty"` // what was filtered of that, by the name of the rule
 
 	LastSuccess time.Time `json:"last_success,omitzero"`
