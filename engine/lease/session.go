@@ -176,7 +176,7 @@ func (r *Replica) living(ctx context.Context) (names map[string]string, members 
 			told = entry{Observer: true}
 		}
 		names[e.Key()] = cmp.Or(told.Name, e.Key())
-		if !told.Observer {
+		if !told.Observer && !slices.Contains(members, e.Key()) { // renewed meanwhile, it may be listed twice
 			members = append(members, e.Key())
 		}
 	}
