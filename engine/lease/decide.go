@@ -36,7 +36,9 @@ func (r *Replica) watch(ctx context.Context) {
 }
 
 // decide sees who is to hold what, tells those who wait for a partition that is free, and
-// gives up what has been another's part for several ticks.
+// gives up what has been another's part for several ticks. Who differs in what there is to share,
+// as while settings are changed on one after the other, may take a partition for the part of somebody
+// who does not: what nobody holds for several ticks is therefore anybody's, and is kept for a while.
 func (r *Replica) decide(ctx context.Context, tick bool) {
 	void, err := r.void(ctx)
 	if err != nil {
@@ -54,26 +56,29 @@ func (r *Replica) decide(ctx context.Context, tick bool) {
 	for p := range r.wanted {
 		list = append(list, p)
 	}
-	target := assign(list, r.members, r.owner, func(p Partition) int { return r.Claims.Weight(p.Feed, p.Value) })
+	target := assign(list, r.peers, r.owner, func(p Partition) int { return r.Claims.Weight(p.Feed, p.Value) })
 	for p, w := range r.wanted {
 		mine := r.Observer || target[p] == r.session.id
 		owner := r.owner(p)
 		held := owner != "" && owner != r.session.id && !void[owner]
 		switch {
+		case mine, held && w.giveUp == nil:
+			w.others = 0
+		case tick:
+			w.others++
+		}
+		switch {
 		case w.giveUp != nil && owner != r.session.id:
 			w.giveUp(errTaken) // as an import does; there need be no commit that would tell
-		case w.giveUp != nil && mine:
-			w.others = 0
 		case w.giveUp != nil:
-			if tick {
-				w.others++
-			}
 			if w.others >= patience {
 				w.giveUp(errGiveUp)
 			}
 		case mine && !held, owner == r.session.id:
 			// The latter: a claim that was taken for failed. Nobody else may claim what a living
 			// session owns, so it is held first, and given up like any other.
+			w.tell(answer{owner: owner})
+		case w.wait && w.others > patience:
 			w.tell(answer{owner: owner})
 		case !w.wait && held:
 			w.tell(answer{elsewhere: r.name(owner)})

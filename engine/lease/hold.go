@@ -94,7 +94,9 @@ func (r *Replica) claim(ctx context.Context, p Partition, w *want, owner string)
 	held, giveUp := context.WithCancelCause(ctx)
 	detach := context.AfterFunc(s.ended, func() { giveUp(context.Cause(s.ended)) })
 	r.mu.Lock()
-	w.giveUp = giveUp
+	if w.giveUp = giveUp; w.others > patience {
+		w.others = -keep
+	}
 	r.mu.Unlock()
 	r.Log.Info("replica: runs this partition", "partition", p.String(), "replica", r.Name)
 	return held, func(rest time.Duration) {

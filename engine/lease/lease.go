@@ -39,6 +39,8 @@ const (
 	// patience is for how many ticks in a row a partition must be another's part
 	// before it is given up: replicas do not see each other's claims at the same moment.
 	patience = 2
+	// keep is for how many ticks who took another's part, which that one left alone, keeps it.
+	keep = 20 * ticks
 	// windUp is for how many TTLs the work of a session that was lost may wind up before there is
 	// another one. It does in a moment, but while the servers have no leader.
 	windUp = 4
@@ -100,7 +102,8 @@ type Replica struct {
 	mu      sync.Mutex
 	session *session
 	names   map[string]string // of the living sessions; nil until they were seen
-	members []string          // of them, those that take part
+	members []string          // of them, those that take part, in order
+	peers   []string          // of these, those that share as this release does
 	wanted  map[Partition]*want
 }
 
@@ -119,7 +122,7 @@ type want struct {
 	answer chan answer // while it is waited for
 
 	giveUp context.CancelCauseFunc // while it is held
-	others int                     // for how many ticks in a row it was another's part
+	others int                     // for how many ticks in a row it was another's part, held here or by nobody
 }
 
 // answer tells who waits for a partition that it is free, or runs elsewhere.

@@ -43,6 +43,7 @@ type replicas struct {
 	memory *memory
 	server *natstest.Server
 	claims func(lease.Claims) lease.Claims // nil: as they are
+	format int                             // of who joins
 
 	mu    sync.Mutex
 	works map[string]work // who works on a partition
@@ -76,7 +77,8 @@ func openShared(t *testing.T, server *natstest.Server, name string, ttl time.Dur
 	return store
 }
 
-func (r *replicas) join(name string, observer bool) *worker {
+// join adds a replica, with partitions that only it has.
+func (r *replicas) join(name string, observer bool, own ...string) *worker {
 	r.t.Helper()
 	sessions, log := r.open(name)
 	claims := lease.Claims(log)
@@ -84,7 +86,7 @@ func (r *replicas) join(name string, observer bool) *worker {
 		claims = r.claims(claims)
 	}
 	w := &worker{held: map[string]bool{}, Replica: lease.Join(lease.Options{
-		Sessions: sessions, Claims: claims, Name: name, TTL: ttl, Log: slog.New(slog.DiscardHandler), Observer: observer,
+		Sessions: sessions, Claims: claims, Name: name, TTL: ttl, Log: slog.New(slog.DiscardHandler), Observer: observer, Format: r.format,
 	})}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
@@ -93,7 +95,9 @@ func (r *replicas) join(name string, observer bool) *worker {
 		if observer {
 			break
 		}
-		p := fmt.Sprint(i)
+		own = append(own, fmt.Sprint(i))
+	}
+	for _, p := range own {
 		w.done.Go(func() {
 			for {
 				held, _, release, err := w.Hold(ctx, "feed", p, true)

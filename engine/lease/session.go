@@ -135,7 +135,7 @@ func (r *Replica) holding() bool {
 func (r *Replica) forget(ctx context.Context, id string) {
 	r.Claims.Forget()
 	r.mu.Lock()
-	r.session, r.names, r.members = nil, nil, nil
+	r.session, r.names, r.members, r.peers = nil, nil, nil, nil
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -147,7 +147,7 @@ func (r *Replica) forget(ctx context.Context, id string) {
 
 // look sees who lives.
 func (r *Replica) look(ctx context.Context) {
-	names, members, err := r.living(ctx)
+	names, members, peers, err := r.living(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.Log.Warn("replica: cannot see the other replicas, trying again", "error", err)
@@ -156,7 +156,12 @@ func (r *Replica) look(ctx context.Context) {
 	}
 	r.mu.Lock()
 	before := len(r.members)
-	r.names, r.members = names, members
+	if !slices.Equal(r.peers, peers) {
+		for _, w := range r.wanted {
+			w.others = max(w.others, 0)
+		}
+	}
+	r.names, r.members, r.peers = names, members, peers
 	r.mu.Unlock()
 	if before != len(members) {
 		r.Log.Info("replica: the number of replicas has changed", "replicas", len(members), "before", before)
@@ -164,8 +169,10 @@ func (r *Replica) look(ctx context.Context) {
 	r.decide(ctx, true)
 }
 
-// living are the sessions whose entries have not expired: the names of all, and those that take part.
-func (r *Replica) living(ctx context.Context) (names map[string]string, members []string, err error) {
+// living are the sessions whose entries have not expired: the names of all, those that take part, and of these
+// the peers. An older release shares by a rule of its own. It keeps what it holds, and is given nothing: the two would
+// differ, and each leave the other a partition that then nobody has.
+func (r *Replica) living(ctx context.Context) (names map[string]string, members, peers []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*r.tick())
 	defer cancel()
 	names = map[string]string{}
@@ -178,21 +185,24 @@ func (r *Replica) living(ctx context.Context) (names map[string]string, members 
 		names[e.Key()] = cmp.Or(told.Name, e.Key())
 		if !told.Observer && !slices.Contains(members, e.Key()) { // renewed meanwhile, it may be listed twice
 			members = append(members, e.Key())
+			if told.Format >= r.Format {
+				peers = append(peers, e.Key())
+			}
 		}
 	}
 	watch, err := r.Sessions.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer watch.Stop() //nolint:errcheck // it is read to its end
 	for listed := false; !listed; {
 		select {
 		case <-ctx.Done():
-			return nil, nil, ctx.Err()
+			return nil, nil, nil, ctx.Err()
 		case e, ok := <-watch.Updates():
 			switch {
 			case !ok:
-				return nil, nil, errors.New("the list of sessions broke off")
+				return nil, nil, nil, errors.New("the list of sessions broke off")
 			case e == nil: // all that there are
 				listed = true
 			default:
@@ -212,8 +222,10 @@ func (r *Replica) living(ctx context.Context) (names map[string]string, members 
 		case err == nil:
 			add(e)
 		case !errors.Is(err, jetstream.ErrKeyNotFound):
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
-	return names, members, nil
+	slices.Sort(members)
+	slices.Sort(peers)
+	return names, members, peers, nil
 }
