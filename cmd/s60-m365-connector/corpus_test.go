@@ -82,33 +82,39 @@ func judge(ts *testscript.TestScript, neg bool, args []string) {
 
 // count checks a number of the simulator: count NAME OPERATOR N, where NAME is
 // requests.<target>, fault.<kind>, event.<operation> of events that are no
-// records, lost, duplicated or received; the operator is one of = < >.
+// records, lost, duplicated or received; the operator is one of = < >, of which
+// the last waits until it is so.
 func count(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: count NAME OPERATOR N")
 	}
 	want, err := strconv.ParseInt(args[2], 10, 64)
 	ts.Check(err)
-	r := simulatorOf(ts).Report()
-	got := r.Counts[args[0]]
-	if name, ok := strings.CutPrefix(args[0], "event."); ok {
-		got = r.Other[name]
-	}
-	switch args[0] {
-	case "lost":
-		got = r.Lost
-	case "duplicated":
-		got = r.Duplicated
-	case "received":
-		got = r.Received
-	}
-	for kind, n := range r.Faults {
-		if args[0] == "fault."+string(kind) {
-			got = n
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		r := simulatorOf(ts).Report()
+		got := r.Counts[args[0]]
+		if name, ok := strings.CutPrefix(args[0], "event."); ok {
+			got = r.Other[name]
 		}
-	}
-	if holds := map[string]bool{"=": got == want, "<": got < want, ">": got > want}; !holds[args[1]] {
-		ts.Fatalf("%s is %d, want %s %d; counts %v, events %v, faults %v", args[0], got, args[1], want, r.Counts, r.Other, r.Faults)
+		switch args[0] {
+		case "lost":
+			got = r.Lost
+		case "duplicated":
+			got = r.Duplicated
+		case "received":
+			got = r.Received
+		}
+		for kind, n := range r.Faults {
+			if args[0] == "fault."+string(kind) {
+				got = n
+			}
+		}
+		switch holds := map[string]bool{"=": got == want, "<": got < want, ">": got > want}; {
+		case holds[args[1]]:
+			return
+		case args[1] != ">" || time.Now().After(deadline):
+			ts.Fatalf("%s is %d, want %s %d; counts %v, events %v, faults %v", args[0], got, args[1], want, r.Counts, r.Other, r.Faults)
+		}
 	}
 }
 

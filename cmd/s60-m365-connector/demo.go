@@ -16,5 +16,6 @@ type demoCommand struct {
 
 // Run runs the main job against a simulated tenant and destination.
 func (d demoCommand) Run(ctx context.Context, std streams) error {
+	keepHeapSmall()
 	return demo.Demo{Config: d.Config, Events: d.Events, Minutes: d.Minutes, Break: d.Break, Story: d.Story, Out: std.out, Err: std.err}.Run(ctx)
 }

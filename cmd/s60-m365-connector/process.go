@@ -27,7 +27,8 @@ func prepareProcess() {
 	)
 }
 
-// keepHeapSmall is for commands that run on: to those that end at once collecting costs a fifth of their time.
+// keepHeapSmall is for commands that collect or deliver: to those that end at once collecting garbage costs a
+// fifth of their time, and simulate only stands in for others.
 func keepHeapSmall() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowth)

@@ -21,6 +21,7 @@ type replayCommand struct {
 
 // Run sends dead letters again; a connector that runs on the same state does it.
 func (r replayCommand) Run(ctx context.Context, std streams) error {
+	keepHeapSmall()
 	s, env, err := settings.Load(false, "")
 	if err != nil {
 		return err

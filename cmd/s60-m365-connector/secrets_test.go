@@ -279,8 +279,8 @@ func TestSecretsOfTenants(t *testing.T) {
 			pages = append(pages, fmt.Sprintf("\n%v %s\n", answer.Header, text)...)
 		}
 	}, "run")
-	for _, args := range [][]string{{"check"}, {"check", "--tenant", "broken-3"}, {"feeds", "--tenant", "broken-6"}, {"feeds", "--json"},
-		{"validate"}, {"replay", "--tenant", "broken-1"}, {"replay", "--tenant", "good"}} {
+	for _, args := range [][]string{{"check"}, {"check", "--json"}, {"check", "--tenant", "broken-3"}, {"feeds"}, {"feeds", "--tenant", "broken-6"}, {"feeds", "--json"},
+		{"validate"}, {"replay"}, {"replay", "--tenant", "broken-1"}, {"replay", "--tenant", "good"}} {
 		w.program(t, env, 0, nil, args...)
 	}
 	w.out.Write(pages)
@@ -378,7 +378,9 @@ func TestSecretsAtHostileServices(t *testing.T) {
 			w := newWritten(t)
 			w.until = regexp.MustCompile(tt.seen)
 			w.program(t, env, 1500*time.Millisecond, nil, "run")
-			w.program(t, env, 0, nil, "feeds")
+			for _, args := range [][]string{{"feeds"}, {"feeds", "--json"}, {"check", "--json"}, {"replay"}} {
+				w.program(t, env, 0, nil, args...)
+			}
 			w.program(t, append(env, "LOG_FORMAT=json"), 1500*time.Millisecond, nil, "run")
 			w.search(t, plantedSecret, plantedToken, plantedAccess)
 			if strings.ContainsAny(w.out.String(), "\x1b\u009b\a") {
