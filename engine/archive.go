@@ -205,7 +205,6 @@ func (p *partition) backfillArchive(ctx context.Context, spans []checkpoint.Span
 	var read time.Duration
 	walk := func(s checkpoint.Span) error {
 		before := p.position.Forwarded
-		p.span = length
 		err := p.walk(ctx, s.From, s.To, now, how, nil)
 		if err == nil {
 			read += s.To.Sub(s.From)

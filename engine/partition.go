@@ -45,7 +45,7 @@ type partition struct {
 	subscribed bool                // the subscription was seen to be active
 	lost       bool                // the service has said since that there is none
 	looked     bool                // back over the whole overlap, since the start
-	span       time.Duration       // of a window: the feed's, or less after one that could not finish
+	width      width               // of a window
 	stuck      stuck               // where no window is small enough
 	licence    licence             // what its rounds learn of it
 
@@ -99,7 +99,7 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 	mapper := mapping.Mappers(own...)
 	p.mappers.New = func() any { return mapper() }
 	if feed.Window != nil {
-		p.span = feed.Window.Max
+		p.width.span = feed.Window.Max
 	}
 	return p, nil
 }

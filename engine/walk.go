@@ -17,6 +17,8 @@ const (
 	narrowest = time.Second
 	// resets is how often one window may begin anew before it is halved.
 	resets = 3
+	// steady is how many windows must be answered at a width before a wider one, which was refused, is asked for again.
+	steady = 16
 	// stuckRounds is how many rounds must find the smallest window unreadable before it is
 	// stepped over.
 	stuckRounds = 3
@@ -33,9 +35,42 @@ type stuck struct {
 	rounds int
 }
 
+// width is how wide windows are asked for: as wide as the feed allows, or as was answered of late.
+type width struct {
+	span    time.Duration // of the next
+	refused time.Duration // what may be refused again; 0: nothing is known to be
+	worked  int           // windows of the whole span that were answered
+}
+
+// shrink reports whether a window of this width, which was refused, can be cut further.
+func (w *width) shrink(refused time.Duration) bool {
+	half := (refused / 2).Truncate(time.Second)
+	if half < narrowest {
+		return false
+	}
+	*w = width{span: half, refused: refused}
+	return true
+}
+
+// grow learns that a window of this width was answered: the next is twice as wide, at most, unless that was refused and
+// it is not yet worth while to try it again.
+func (w *width) grow(answered, most time.Duration) {
+	if answered >= w.span { // what is narrower tells nothing
+		w.worked++
+	}
+	wider := min(2*w.span, most)
+	if w.worked < steady && w.refused > 0 && wider+time.Second >= w.refused { // half of an odd number of seconds was cut
+		return
+	}
+	*w = width{span: wider, refused: w.refused}
+	if wider+time.Second >= w.refused {
+		w.refused = 0
+	}
+}
+
 // walk reads [from, target) window by window, as far as that goes:
 //
-//	cannot finish      halved; the smallest is stepped over after some rounds
+//	cannot finish      halved, as the next are for a while; the smallest is stepped over after some rounds
 //	must begin anew    so it does, a few times, and so does a job of an archive that failed
 //	begins too early   moved forward to where the service's records begin
 //	a few items fail   left for the next round, and what comes after is read
@@ -81,7 +116,7 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 		}
 		if narrow {
 			begun = 0
-			if p.halve(to.Sub(from)) {
+			if p.width.shrink(to.Sub(from)) {
 				level := slog.LevelWarn
 				if tooMuch != nil && tooMuch.Rule {
 					level = slog.LevelInfo
@@ -89,7 +124,9 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 				p.log.Log(ctx, level, "window could not finish and is halved", "from", from, "to", to, "cause", err)
 				continue
 			}
-			err = p.stepOver(ctx, from, to, target, err, how, read)
+			if err = p.stepOver(ctx, from, to, target, err, how, read); err == nil {
+				p.width.refused = 0 // that was the one second
+			}
 		} else {
 			read = read || err == nil
 		}
@@ -101,8 +138,8 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 		if err != nil {
 			return errors.Join(incomplete, err)
 		}
+		p.width.grow(to.Sub(from), p.feed.Window.Max)
 		from, begun = to, 0
-		p.span = min(2*p.span, p.feed.Window.Max)
 		if after != nil {
 			after(to)
 		}
@@ -118,7 +155,7 @@ func is[E error](err error) bool {
 // reach is where the window from from ends. readable is false for a span that was stepped
 // over before; a second look tries it again.
 func (p *partition) reach(from, target time.Time, how pass) (to time.Time, readable bool) {
-	to = from.Add(p.span)
+	to = from.Add(p.width.span)
 	if widest := from.Add(how.most); how.most > 0 && to.After(widest) {
 		to = widest
 	}
@@ -137,16 +174,6 @@ func (p *partition) reach(from, target time.Time, how pass) (to time.Time, reada
 		}
 	}
 	return to, true
-}
-
-// halve reports whether a window of this width can be cut further.
-func (p *partition) halve(width time.Duration) bool {
-	half := (width / 2).Truncate(time.Second)
-	if half < narrowest {
-		return false
-	}
-	p.span = half
-	return true
 }
 
 // stepOver gives up the smallest window, once enough rounds could not read it and could read

@@ -43,14 +43,14 @@ func TestWalk(t *testing.T) {
 		{name: "no wider than asked", how: pass{most: 2 * time.Hour, keepCursor: true}, reads: "0-60 60-120 120-180 180-240", cursor: "0"},
 		{name: "narrower if asked", how: pass{most: 90 * time.Minute}, reads: "0-60 60-120 120-180 180-240", cursor: "240"},
 		{
-			name: "one that cannot finish is halved, and the next grow again",
+			name: "one that cannot finish is halved, as the next are",
 			answer: func(_ int, w extract.Window) error {
 				if w.From.Equal(zero) && w.To.Sub(w.From) > 20*time.Minute {
 					return narrow()
 				}
 				return nil
 			},
-			reads: "0-60 0-30 0-15 15-45 45-105 105-165 165-225 225-240", cursor: "240",
+			reads: "0-60 0-30 0-15 15-30 30-45 45-60 60-75 75-90 90-105 105-120 120-135 135-150 150-165 165-180 180-195 195-210 210-225 225-240", cursor: "240",
 		},
 		{
 			name: "one that begins anew does, and is then halved",
@@ -60,7 +60,7 @@ func TestWalk(t *testing.T) {
 				}
 				return nil
 			},
-			reads: "0-60 0-60 0-60 0-60 0-30 30-90 90-150 150-210 210-240", cursor: "240",
+			reads: "0-60 0-60 0-60 0-60 0-30 30-60 60-90 90-120 120-150 150-180 180-210 210-240", cursor: "240",
 		},
 		{
 			name: "an error ends it, the cursor before",
@@ -187,6 +187,42 @@ func TestWalk(t *testing.T) {
 				t.Errorf("%d requests looked for where the records begin", probed)
 			}
 		})
+	}
+}
+
+// A feed whose windows are refused while they are wide, round after round, is asked for those that are answered: not for
+// each as a whole first. Once they are answered, they are wide again.
+func TestWidthIsRemembered(t *testing.T) {
+	r := newRig(t, feedOf("f"))
+	at := time.Now().UTC().Truncate(time.Second).Add(-6 * 24 * time.Hour)
+	r.position, r.loaded = checkpoint.Position{Start: at, Cursor: at}, true
+	limit := 20 * time.Minute
+	refused := 0
+	r.service.read = func(_ context.Context, w extract.Window, _ extract.Sink) error {
+		if w.To.Sub(w.From) > limit {
+			refused++
+			return &extract.Narrow{Err: errors.New("truncated"), Rule: true}
+		}
+		return nil
+	}
+	rounds := func(n int) (requests, refusals int) {
+		refused, r.service.windows = 0, nil
+		for range n {
+			if err := r.walk(t.Context(), at, at.Add(35*time.Minute), at.Add(35*time.Minute), pass{}, nil); err != nil {
+				t.Fatal(err)
+			}
+			at = at.Add(35 * time.Minute)
+		}
+		return len(r.service.windows), refused
+	}
+	// 35 minutes are answered in two parts.
+	if requests, refusals := rounds(64); refusals < 2 || refusals > 1+2*64/steady || requests != 2*64+refusals {
+		t.Errorf("%d requests in 64 rounds, %d of them refused", requests, refusals)
+	}
+	limit = time.Hour
+	rounds(steady)
+	if requests, refusals := rounds(8); requests != 8 || refusals != 0 {
+		t.Errorf("%d requests in 8 rounds once all are answered, %d of them refused", requests, refusals)
 	}
 }
 
