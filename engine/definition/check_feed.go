@@ -23,12 +23,12 @@ func (c *feedCheck) all() {
 	c.scope()
 	c.times()
 	c.rules()
-	c.expand()
+	c.needed()
 	c.paging("paging", c.feed.Paging, &c.feed.Request)
 	if e := c.feed.Expand; e != nil {
 		c.paging("expand.paging", e.Paging, &e.Request)
 	}
-	for _, r := range c.feed.requests() {
+	for _, r := range c.feed.Requests() {
 		c.request(r)
 	}
 }
@@ -146,10 +146,13 @@ func (c *feedCheck) asksFrom() bool {
 	})
 }
 
-// expand checks what has to be known of listed items.
-func (c *feedCheck) expand() {
+// needed checks what keys ask for that stand elsewhere.
+func (c *feedCheck) needed() {
 	if key, _ := c.get("expand.settle"); key != nil && c.feed.Cursor == nil {
 		c.report(key, `"settle" needs the key "cursor": it counts from the cursor time of an item`)
+	}
+	if key, _ := c.get("fallback.job"); key != nil && c.feed.Job == nil {
+		c.report(key, `"job" of a fallback needs the key "job", over which it goes`)
 	}
 }
 
@@ -210,26 +213,26 @@ func (c *feedCheck) paging(path string, p Paging, r *Request) {
 }
 
 // request checks one request.
-func (c *feedCheck) request(r placed) {
-	if r.request.URL != nil {
-		if key, node := c.get(r.path + ".url"); key != nil {
-			c.url(node, r.request.URL)
+func (c *feedCheck) request(r Placed) {
+	if r.Request.URL != nil {
+		if key, node := c.get(r.Path + ".url"); key != nil {
+			c.url(node, r.Request.URL)
 		}
 	}
-	for _, h := range r.request.Headers {
-		if name, _ := c.get(r.path + ".headers"); name != nil && h.Value.holds("\r\n\x00") {
-			_, headers := c.get(r.path + ".headers")
+	for _, h := range r.Request.Headers {
+		if name, _ := c.get(r.Path + ".headers"); name != nil && h.Value.holds("\r\n\x00") {
+			_, headers := c.get(r.Path + ".headers")
 			at, _ := child(headers, h.Name)
 			if at != nil {
 				c.report(at, "the value of a header may not hold line ends")
 			}
 		}
 	}
-	key, _ := c.get(r.path + ".method")
+	key, _ := c.get(r.Path + ".method")
 	switch {
-	case key == nil || r.request.Body != nil || r.request.Form != nil || c.has(r.path+".body"):
-	case r.path != "subscribe.start" && r.path != "expand" && slices.Contains([]string{"POST", "PUT", "PATCH"}, r.request.Method):
-		c.report(key, "%s without a body asks for nothing: add body or form, or remove method", r.request.Method)
+	case key == nil || r.Request.Body != nil || r.Request.Form != nil || c.has(r.Path+".body"):
+	case r.Path != "subscribe.start" && r.Path != "expand" && slices.Contains([]string{"POST", "PUT", "PATCH"}, r.Request.Method):
+		c.report(key, "%s without a body asks for nothing: add body or form, or remove method", r.Request.Method)
 	}
 }
 

@@ -85,12 +85,13 @@ type Request struct {
 	Form    []Field   `key:"form"`  // sent URL-encoded; at most one of Body and Form is given
 }
 
-// Fallback is another request for the same records, for clouds and tenants that
+// Fallback is another request for the same records, or another job, for clouds and tenants that
 // lack the first. It is used from the answer for which When holds, until Recheck
 // has passed and the first request is tried again. Keys and cursor are the same.
 type Fallback struct {
-	When    *expression.Program `key:"when"` // over an answer to the feed's own request; before every other rule
+	When    *expression.Program `key:"when"` // over an answer to the feed's own request, or job; before every other rule
 	Request Request             // whole: what the file does not give is that of the feed's own request
+	Job     *Job                // likewise; nil of a feed without one
 	Recheck time.Duration       `key:"recheck"`
 }
 

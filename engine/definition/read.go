@@ -86,7 +86,12 @@ func (f *Feed) finish(d *decoder) {
 		f.Paging.Start = 0
 	}
 	if f.Fallback != nil {
-		f.Fallback.Request = d.fallback()
+		d.fallback("request", "request", &f.Fallback.Request)
+		if f.Job != nil {
+			job := *f.Job
+			f.Fallback.Job = &job
+			d.fallback("job", "window", &job)
+		}
 	}
 	if e := f.Expand; e != nil {
 		e.Records, e.RecordsOptional = strings.CutSuffix(e.Records, "?")
@@ -98,51 +103,55 @@ func (f *Feed) finish(d *decoder) {
 			e.URL, e.Request.URL = e.Request.URL.source, nil
 		}
 	}
-	for _, r := range f.requests() {
-		if r.request.Method == "" {
-			r.request.Method = "GET"
-			if r.request.Body != nil || r.request.Form != nil {
-				r.request.Method = "POST"
+	for _, r := range f.Requests() {
+		if r.Request.Method == "" {
+			r.Request.Method = "GET"
+			if r.Request.Body != nil || r.Request.Form != nil {
+				r.Request.Method = "POST"
 			}
 		}
 	}
 }
 
-// fallback is the feed's request with the keys of its fallback over it.
-func (d *decoder) fallback() (r Request) {
-	_, own := d.get("fallback.request")
-	_, base := d.get("request")
+// fallback fills in a part of the feed with the keys of its fallback over it.
+func (d *decoder) fallback(part, over string, into any) {
+	_, own := d.get("fallback." + part)
+	_, base := d.get(part)
 	if own == nil || base == nil {
-		return r
+		return
 	}
-	of := property(d.schema.Root, "request")
-	merged := d.merge(base, own, d.schema, of)
-	silent := *d.tree // what is wrong was reported where it stands
-	quiet := &decoder{tree: &silent, schema: d.schema, scopes: d.scopes}
-	quiet.object(reflect.ValueOf(&r).Elem(), merged, d.schema.Follow(of), "request")
-	return r
+	of := property(d.schema.Root, part)
+	said := len(d.problems)
+	d.object(reflect.ValueOf(into).Elem(), d.merge(base, own, d.schema, of), d.schema.Follow(of), over)
+	d.problems = append(d.problems[:said], slices.DeleteFunc(slices.Clone(d.problems[said:]), func(p Problem) bool {
+		return slices.ContainsFunc(d.problems[:said], func(q Problem) bool { return q.Pos == p.Pos }) // it is of the feed's own
+	})...)
 }
 
-// placed is a request with the path of its key.
-type placed struct {
-	path    string
-	request *Request
+// Placed is a request with the path of its key.
+type Placed struct {
+	Path    string
+	Request *Request
 }
 
-// requests are all requests of a feed.
-func (f *Feed) requests() []placed {
-	list := []placed{{"request", &f.Request}}
+// Requests are all requests of a feed.
+func (f *Feed) Requests() []Placed {
+	list := []Placed{{"request", &f.Request}}
 	if f.Subscribe != nil {
-		list = append(list, placed{"subscribe.list", &f.Subscribe.List}, placed{"subscribe.start", &f.Subscribe.Start})
+		list = append(list, Placed{"subscribe.list", &f.Subscribe.List}, Placed{"subscribe.start", &f.Subscribe.Start})
 	}
-	if f.Job != nil {
-		list = append(list, placed{"job.create", &f.Job.Create}, placed{"job.poll", &f.Job.Poll})
+	jobs := func(path string, j *Job) {
+		if j != nil {
+			list = append(list, Placed{path + ".create", &j.Create}, Placed{path + ".poll", &j.Poll})
+		}
 	}
+	jobs("job", f.Job)
 	if f.Fallback != nil {
-		list = append(list, placed{"fallback.request", &f.Fallback.Request})
+		list = append(list, Placed{"fallback.request", &f.Fallback.Request})
+		jobs("fallback.job", f.Fallback.Job)
 	}
 	if f.Expand != nil {
-		list = append(list, placed{"expand", &f.Expand.Request})
+		list = append(list, Placed{"expand", &f.Expand.Request})
 	}
 	return list
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // special are the keys that no field of a value has: extends and abstract are gone when a
-// definition is read, expand.url becomes one of two fields, fallback.request goes over the feed's.
-var special = []string{"extends", "abstract", "auth", "flatten", "known", "fallback.request"}
+// definition is read, expand.url becomes one of two fields, fallback.request and .job go over the feed's.
+var special = []string{"extends", "abstract", "auth", "flatten", "known", "fallback.request", "fallback.job"}
 
 // TestEveryKeyIsRead compares, both ways, the keys of the schemas with those that the
 // values are decoded from.
@@ -53,7 +53,7 @@ func schemaKeys(d *schemas.Document, schema map[string]any, path string, into ma
 	for name, p := range properties {
 		at := strings.TrimPrefix(path+"."+name, ".")
 		into[at] = true
-		if at != "fallback.request" {
+		if !strings.HasPrefix(at, "fallback.") {
 			schemaKeys(d, p.(map[string]any), at, into)
 		}
 	}

@@ -54,16 +54,10 @@ var (
 // shownURL is a URL as a person may see it: of its query the values that the feed's own requests give, and
 // small numbers. What a link brings along may stand for a session or be of a record.
 func shownURL(u *url.URL, feed *definition.Feed) string {
-	requests := []*definition.Request{&feed.Request}
-	if feed.Fallback != nil {
-		requests = append(requests, &feed.Fallback.Request)
-	}
-	if feed.Subscribe != nil {
-		requests = append(requests, &feed.Subscribe.List, &feed.Subscribe.Start)
-	}
+	requests := feed.Requests()
 	own := func(name string) bool {
-		return !secretName.MatchString(name) && slices.ContainsFunc(requests, func(r *definition.Request) bool {
-			return slices.ContainsFunc(r.Query, func(f definition.Field) bool { return strings.EqualFold(f.Name, name) })
+		return !secretName.MatchString(name) && slices.ContainsFunc(requests, func(r definition.Placed) bool {
+			return slices.ContainsFunc(r.Request.Query, func(f definition.Field) bool { return strings.EqualFold(f.Name, name) })
 		})
 	}
 	plain := func(s string) string {

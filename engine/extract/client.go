@@ -188,7 +188,7 @@ func (c *Client) Get(ctx context.Context, scope, address string) ([]byte, error)
 	}
 	r := &Reader{client: c, feed: &definition.Feed{Name: "the connector itself"}, scope: scope, bucket: newBucket("check", c.above...)}
 	r.Pace(func(context.Context) error { return nil }, func() {})
-	d, err := r.document(ctx, "document", prepared{method: http.MethodGet, url: u})
+	d, err := r.document(ctx, "document", prepared{method: http.MethodGet, url: u}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ const clockOff = 5 * time.Second
 // five seconds, or than can be told from its last answer, are none. known is false if it has not answered yet, and the issuer of tokens does not either.
 func (r *Reader) Clock(ctx context.Context) (ahead time.Duration, known bool) {
 	clock := func() (any, bool) {
-		p, err := r.prepare(r.request(), r.env(Window{From: time.Now(), To: time.Now()}), nil)
+		p, err := r.prepare(r.asks().request, r.env(Window{From: time.Now(), To: time.Now()}), nil)
 		if err != nil {
 			return nil, false
 		}

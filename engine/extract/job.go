@@ -16,14 +16,14 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
-// job starts the job of the feed, unless the window names one that was, and waits until it is
+// job starts a job, unless the window names one that was, and waits until it is
 // done. No more is held meanwhile than the place in the sink's memory. env knows the job then, and where its
 // result is, if the feed says how that is found.
-func (r *Reader) job(ctx context.Context, w Window, env map[string]any, sink Sink) error {
-	j := r.feed.Job
+func (r *Reader) job(ctx context.Context, by asks, w Window, env map[string]any, sink Sink) error {
+	j := by.job
 	id, begun := w.Job, w.JobAt
 	if id == "" {
-		answer, err := r.ask(ctx, "job start", &j.Create, env)
+		answer, err := r.ask(ctx, "job start", &j.Create, env, by.own)
 		if err != nil {
 			return err
 		}
@@ -37,7 +37,7 @@ func (r *Reader) job(ctx context.Context, w Window, env map[string]any, sink Sin
 	}
 	env["job"] = map[string]any{"id": id}
 	for {
-		answer, err := r.ask(ctx, "job "+oneLine(id), &j.Poll, env)
+		answer, err := r.ask(ctx, "job "+oneLine(id), &j.Poll, env, by.own)
 		if refused, ok := errors.AsType[*StatusError](err); ok && refused.Status >= 400 && refused.Status < 500 && refused.Status != http.StatusTooManyRequests && refused.Status != http.StatusUnauthorized && refused.Status != http.StatusForbidden {
 			return &JobFailed{ID: oneLine(id), Err: err} // the service does not know it any more
 		}
@@ -97,13 +97,14 @@ type document struct {
 	raw []byte
 }
 
-// ask sends a request of the feed whose answer is one small document, at most 1 MB.
-func (r *Reader) ask(ctx context.Context, what string, d *definition.Request, env map[string]any) (*document, error) {
+// ask sends a request of the feed whose answer is one small document, at most 1 MB. own: a fallback
+// may replace it.
+func (r *Reader) ask(ctx context.Context, what string, d *definition.Request, env map[string]any, own bool) (*document, error) {
 	p, err := r.prepare(d, env, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	answer, err := r.document(ctx, what, p)
+	answer, err := r.document(ctx, what, p, own)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
@@ -111,9 +112,9 @@ func (r *Reader) ask(ctx context.Context, what string, d *definition.Request, en
 }
 
 // document gets one small JSON document.
-func (r *Reader) document(ctx context.Context, what string, p prepared) (*document, error) {
+func (r *Reader) document(ctx context.Context, what string, p prepared, own bool) (*document, error) {
 	d := &document{}
-	q := &request{what: what, prepared: p, lone: true}
+	q := &request{what: what, prepared: p, lone: true, own: own}
 	q.take = func(_ *http.Response, from io.Reader, _ func([]byte) error) (raw []byte, err error) {
 		if d.raw, err = io.ReadAll(io.LimitReader(from, largestError)); err == nil && !gjson.ValidBytes(d.raw) {
 			err = errors.New("no JSON, or more than 1 MB")

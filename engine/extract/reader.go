@@ -101,12 +101,13 @@ func (r *Reader) Stats() Stats {
 // *Narrow, *TooEarly, *JobFailed, *Incomplete, *Subscribe and *StatusError.
 func (r *Reader) Read(ctx context.Context, w Window, sink Sink) (err error) {
 	defer func() { r.settled(ctx, err) }()
-	err = r.read(ctx, w, sink, r.request())
+	err = r.read(ctx, w, sink, r.asks())
 	if _, fell := errors.AsType[*fallenBack](err); fell {
 		until := time.Now().Add(r.feed.Fallback.Recheck)
 		r.fallback.Store(&until)
+		w.Job = "" // the other's would not be known
 		r.client.log.Info("the service does not answer the feed's request, its fallback is used", "feed", r.feed.Name, "cause", err, "until", until.Round(time.Second))
-		err = r.read(ctx, w, sink, &r.feed.Fallback.Request)
+		err = r.read(ctx, w, sink, r.asks())
 	}
 	if err == nil {
 		return nil
@@ -135,28 +136,35 @@ func (r *Reader) Fallback() time.Time {
 	return time.Time{}
 }
 
-// request is the one in use.
-func (r *Reader) request() *definition.Request {
-	if r.Fallback().IsZero() {
-		return &r.feed.Request
-	}
-	return &r.feed.Fallback.Request
+// asks is what a window is read by.
+type asks struct {
+	request *definition.Request
+	job     *definition.Job // nil: none
+	own     bool            // the feed's, which a fallback may replace
 }
 
-// read reads a window by a request.
-func (r *Reader) read(ctx context.Context, w Window, sink Sink, by *definition.Request) error {
+// asks is what is in use.
+func (r *Reader) asks() asks {
+	if r.Fallback().IsZero() {
+		return asks{&r.feed.Request, r.feed.Job, true}
+	}
+	return asks{&r.feed.Fallback.Request, r.feed.Fallback.Job, false}
+}
+
+// read reads a window by a request, or by a job and a request.
+func (r *Reader) read(ctx context.Context, w Window, sink Sink, by asks) error {
 	env := r.env(w)
-	if r.feed.Job != nil {
-		if err := r.job(ctx, w, env, sink); err != nil {
+	if by.job != nil {
+		if err := r.job(ctx, by, w, env, sink); err != nil {
 			return err
 		}
 	}
-	first, err := r.prepare(by, env, nil)
+	first, err := r.prepare(by.request, env, nil)
 	if err != nil {
 		return err
 	}
-	if r.feed.Job != nil && r.feed.Job.Result != "" { // a URL may be what the service gave
-		poll, err := r.prepare(&r.feed.Job.Poll, env, nil)
+	if by.job != nil && by.job.Result != "" { // a URL may be what the service gave
+		poll, err := r.prepare(&by.job.Poll, env, nil)
 		if err != nil {
 			return err
 		}
@@ -166,7 +174,7 @@ func (r *Reader) read(ctx context.Context, w Window, sink Sink, by *definition.R
 	}
 	list := &walk{
 		what: "page", request: first, paging: r.feed.Paging, records: r.feed.Records, optional: r.feed.RecordsOptional,
-		own: by == &r.feed.Request, narrow: r.feed.Window != nil,
+		own: by.own, narrow: r.feed.Window != nil,
 	}
 	if r.feed.Paging.Delta {
 		if w.Delta != "" {
@@ -228,21 +236,21 @@ func (r *Reader) Probe(ctx context.Context, w Window) (records int, err error) {
 	if r.feed.Job != nil {
 		return 0, nil
 	}
-	probe := func(by *definition.Request) error {
-		first, err := r.prepare(by, r.env(w), nil)
+	probe := func(by asks) error {
+		first, err := r.prepare(by.request, r.env(w), nil)
 		if err != nil {
 			return err
 		}
 		list := &walk{
 			what: "page", request: first, paging: r.feed.Paging, records: r.feed.Records, optional: r.feed.RecordsOptional,
-			own:    by == &r.feed.Request,
+			own:    by.own,
 			handle: func(*pageURL) handler { return &counter{n: &records} },
 		}
 		return list.run(ctx, r)
 	}
-	err = probe(r.request())
+	err = probe(r.asks())
 	if _, fell := errors.AsType[*fallenBack](err); fell {
-		err = probe(&r.feed.Fallback.Request)
+		err = probe(asks{request: &r.feed.Fallback.Request})
 	}
 	switch {
 	case err == nil || errors.Is(err, errProbed):

@@ -32,7 +32,7 @@ type request struct {
 	// deep says that failures may be due to how much is asked for: what is
 	// left of retries then becomes a *Narrow of this page.
 	deep  int
-	own   bool // it is the feed's own, which a fallback may replace
+	own   bool // it is the feed's own, or of its own job, which a fallback may replace
 	delta bool // 410 means that the position has expired
 	lone  bool // an object may be a record, whatever is in it
 

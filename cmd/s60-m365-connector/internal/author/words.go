@@ -80,33 +80,29 @@ func (a *anonymizer) addFeed(feed *definition.Feed) {
 	for _, r := range feed.Errors {
 		conditions = append(conditions, r.When.String())
 	}
-	urls := []*definition.Template{feed.Request.URL}
 	if feed.Licence != nil {
 		conditions = append(conditions, feed.Licence.Missing.String())
 	}
 	if f := feed.Fallback; f != nil {
 		conditions = append(conditions, f.When.String())
-		urls = append(urls, f.Request.URL)
 	}
 	if j := feed.Job; j != nil {
 		conditions = append(conditions, j.Done.String())
 		if j.Failed != nil {
 			conditions = append(conditions, j.Failed.String())
 		}
-		urls = append(urls, j.Create.URL, j.Poll.URL)
 	}
 	if s := feed.Subscribe; s != nil {
 		conditions = append(conditions, s.Active.String())
-		urls = append(urls, s.List.URL, s.Start.URL)
-	}
-	if feed.Expand != nil {
-		urls = append(urls, feed.Expand.Request.URL)
 	}
 	for _, c := range conditions {
 		a.addQuoted(c, &a.words)
 	}
-	for _, t := range urls {
-		parts := strings.Split(t.String(), "/")
+	for _, r := range feed.Requests() {
+		if r.Request.URL == nil { // the item holds it
+			continue
+		}
+		parts := strings.Split(r.Request.URL.String(), "/")
 		for i, part := range parts {
 			switch {
 			case strings.Contains(part, "${"):
