@@ -42,14 +42,14 @@ func partitionName(space byte, feed, partition string) []byte {
 	return appendText(appendText([]byte{space}, feed), partition)
 }
 
-// cutPartition takes what partitionName made off the front of a name.
-func cutPartition(name []byte) (feed, partition string, rest []byte, err error) {
+// cutPartition reads what partitionName put in front of a name.
+func cutPartition(name []byte) (feed, partition string, err error) {
 	feed, rest, ok := cutText(name[1:])
-	partition, rest, ok2 := cutText(rest)
+	partition, _, ok2 := cutText(rest)
 	if !ok || !ok2 {
-		return "", "", nil, fmt.Errorf("no feed and partition in the name %q", name)
+		return "", "", fmt.Errorf("no feed and partition in the name %q", name)
 	}
-	return feed, partition, rest, nil
+	return feed, partition, nil
 }
 
 func windowName(e *Entry) []byte {

@@ -30,7 +30,7 @@ func (s *Embedded) Positions(prefix string) (map[[2]string]Position, error) {
 		if err != nil {
 			return nil, err
 		}
-		feed, partition, _, err := cutPartition(found.name)
+		feed, partition, err := cutPartition(found.name)
 		if err == nil {
 			all[[2]string{feed, partition}], err = decodeJSON[Position](found.name, found.value)
 		}
@@ -184,7 +184,7 @@ func (s *Embedded) walkFeeds(what string, space byte, prefix string) iter.Seq2[p
 // partitions are those that have something in a space.
 func (s *Embedded) partitions(what string, space byte) (all [][2]string, err error) {
 	err = s.leap(space, func(name []byte) (next []byte, err error) {
-		feed, partition, _, err := cutPartition(name)
+		feed, partition, err := cutPartition(name)
 		all = append(all, [2]string{feed, partition})
 		return successor(partitionName(space, feed, partition)), err
 	})

@@ -87,9 +87,8 @@ func (d *identities) is(kind byte) *identities {
 	return d
 }
 
-func (d *identities) number(n uint64) *identities {
+func (d *identities) number(n uint64) {
 	d.key = binary.AppendUvarint(d.key, n)
-	return d
 }
 
 func (d *identities) text(s string) *identities {

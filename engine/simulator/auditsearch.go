@@ -54,14 +54,14 @@ type auditHit struct {
 func (s *Simulator) createAuditQuery(w http.ResponseWriter, r *http.Request) {
 	q := &auditQuery{Types: []string{}}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(q); err != nil {
-		s.graphError(w, r, 400, "BadRequest", "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format.")
+		s.graphError(w, 400, "BadRequest", "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format.")
 		return
 	}
 	var err1, err2 error
 	q.from, err1 = time.Parse(time.RFC3339, q.From)
 	q.to, err2 = time.Parse(time.RFC3339, q.To)
 	if err1 != nil || err2 != nil || !q.from.Before(q.to) {
-		s.graphError(w, r, 400, "BadRequest", "The start time must be before the end time, and both must be valid.")
+		s.graphError(w, 400, "BadRequest", "The start time must be before the end time, and both must be valid.")
 		return
 	}
 	a, now := &s.searches, s.now()
@@ -76,7 +76,7 @@ func (s *Simulator) createAuditQuery(w http.ResponseWriter, r *http.Request) {
 	if ok := s.allow("audit searches", 1, 200, 24*time.Hour) && running < 50; !ok && s.opts.Throttle {
 		s.count("throttled.search")
 		w.Header().Set("Retry-After", "60")
-		s.graphError(w, r, 429, "TooManyRequests", "The tenant has reached its limit of audit log queries.")
+		s.graphError(w, 429, "TooManyRequests", "The tenant has reached its limit of audit log queries.")
 		return
 	}
 	if running > 0 {
@@ -123,7 +123,7 @@ func (s *Simulator) auditQueries(w http.ResponseWriter, r *http.Request) {
 	defer a.mu.Unlock()
 	q := a.byID[id]
 	if q == nil {
-		s.graphError(w, r, 404, "NotFound", "The audit log query '%s' was not found.", id)
+		s.graphError(w, 404, "NotFound", "The audit log query '%s' was not found.", id)
 		return
 	}
 	s.advance(q, s.now())
@@ -134,9 +134,9 @@ func (s *Simulator) auditQueries(w http.ResponseWriter, r *http.Request) {
 	case below == "":
 		s.writeAuditQuery(w, http.StatusOK, q)
 	case below != "records":
-		s.graphError(w, r, 404, "ResourceNotFound", "Resource not found for the segment '%s'.", below)
+		s.graphError(w, 404, "ResourceNotFound", "Resource not found for the segment '%s'.", below)
 	case q.Status != "succeeded":
-		s.graphError(w, r, 400, "BadRequest", "The query is not ready.")
+		s.graphError(w, 400, "BadRequest", "The query is not ready.")
 	default:
 		s.auditRecords(w, r, q)
 	}
@@ -156,7 +156,7 @@ func (s *Simulator) auditRecords(w http.ResponseWriter, r *http.Request, q *audi
 	if text := option(options, "top"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 1000 {
-			s.graphError(w, r, 400, "BadRequest", "Invalid page size specified: '%s'. Must be between 1 and 1000 inclusive.", text)
+			s.graphError(w, 400, "BadRequest", "Invalid page size specified: '%s'. Must be between 1 and 1000 inclusive.", text)
 			return
 		}
 		top = n
@@ -167,7 +167,7 @@ func (s *Simulator) auditRecords(w http.ResponseWriter, r *http.Request, q *audi
 	if token := option(options, "skiptoken"); token != "" {
 		n, err := strconv.ParseUint(token, 16, 32)
 		if err != nil || int(n) > len(q.found) {
-			s.graphError(w, r, 400, "UnknownError", "Token not found: token is either invalid or expired")
+			s.graphError(w, 400, "UnknownError", "Token not found: token is either invalid or expired")
 			return
 		}
 		first = int(n)

@@ -54,7 +54,7 @@ func (s *Simulator) answerStatus(w http.ResponseWriter, r *http.Request, target 
 	}
 	switch {
 	case strings.HasPrefix(target, "graph"):
-		s.graphError(w, r, status, code, "%s", message)
+		s.graphError(w, status, code, "%s", message)
 	case strings.HasPrefix(target, "manage"):
 		afError(w, status, code, "%s", message)
 	case strings.HasPrefix(target, "login"):

@@ -25,7 +25,7 @@ func (s *Simulator) delta(w http.ResponseWriter, r *http.Request) {
 		ns, err := strconv.ParseInt(token, 36, 64)
 		since := time.Unix(0, ns).UTC()
 		if err != nil || since.After(now) || now.Sub(since) > deltaLives {
-			s.graphError(w, r, http.StatusGone, "SyncStateNotFound", "The sync state generation is not found.")
+			s.graphError(w, http.StatusGone, "SyncStateNotFound", "The sync state generation is not found.")
 			return
 		}
 		for _, row := range s.standing(path, "", since) {

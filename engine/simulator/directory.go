@@ -26,7 +26,7 @@ var skus = map[string]struct{ name, id string }{
 
 func (s *Simulator) subscribedSkus(w http.ResponseWriter, r *http.Request) {
 	if r.URL.RawQuery != "" && (r.URL.Query().Has("$filter") || r.URL.Query().Has("$top")) {
-		s.graphError(w, r, 400, "Request_BadRequest", "This resource does not support query options.")
+		s.graphError(w, 400, "Request_BadRequest", "This resource does not support query options.")
 		return
 	}
 	sku := skus[s.licence()]
@@ -78,7 +78,7 @@ func (s *Simulator) applications(w http.ResponseWriter, r *http.Request) {
 	context := s.GraphBase() + "/v1.0/$metadata#applications"
 	if _, key, ok := strings.Cut(r.URL.Path, "("); ok {
 		if key != "appId='"+s.opts.ClientID+"')" {
-			s.graphError(w, r, 404, "Request_ResourceNotFound", "Resource '%s' does not exist or one of its queried reference-property objects are not present.", strings.TrimSuffix(key, ")"))
+			s.graphError(w, 404, "Request_ResourceNotFound", "Resource '%s' does not exist or one of its queried reference-property objects are not present.", strings.TrimSuffix(key, ")"))
 			return
 		}
 		application["@odata.context"] = context + "/$entity"
@@ -94,7 +94,7 @@ func (s *Simulator) applications(w http.ResponseWriter, r *http.Request) {
 			return nil
 		})
 		if err != nil {
-			s.graphError(w, r, 400, "Request_BadRequest", "%s", err.Error())
+			s.graphError(w, 400, "Request_BadRequest", "%s", err.Error())
 			return
 		}
 		if !filter.holds(func(path []string) any { return property(application, path) }) {

@@ -107,7 +107,7 @@ type innerError struct {
 	Status          string `json:"status,omitempty"`
 }
 
-func (s *Simulator) graphError(w http.ResponseWriter, r *http.Request, status int, code, format string, args ...any) {
+func (s *Simulator) graphError(w http.ResponseWriter, status int, code, format string, args ...any) {
 	var body graphErrorBody
 	body.Error.Code, body.Error.Message = code, fmt.Sprintf(format, args...)
 	body.Error.Inner = innerError{Date: s.now().UTC().Format("2006-01-02T15:04:05"), RequestID: header(w, "request-id"), ClientRequestID: header(w, "client-request-id")}
@@ -147,7 +147,7 @@ func (s *Simulator) serveEndpoints(w http.ResponseWriter, r *http.Request, servi
 
 	version, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if !slices.Contains(versions, version) {
-		s.graphError(w, r, 404, "ResourceNotFound", "Invalid version: %s", version)
+		s.graphError(w, 404, "ResourceNotFound", "Invalid version: %s", version)
 		return
 	}
 	set, key, _ := strings.Cut(rest, "(")
@@ -165,7 +165,7 @@ func (s *Simulator) serveEndpoints(w http.ResponseWriter, r *http.Request, servi
 		i = slices.IndexFunc(endpoints, is) // which refuses the method
 	}
 	if i < 0 || key != "" && endpoints[i].path != "applications" && !strings.HasSuffix(endpoints[i].path, "/") {
-		s.graphError(w, r, 404, "ResourceNotFound", "Resource not found for the segment '%s'.", set)
+		s.graphError(w, 404, "ResourceNotFound", "Resource not found for the segment '%s'.", set)
 		return
 	}
 	if version == "beta" {
@@ -191,43 +191,43 @@ func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, b
 	}
 	switch flaw {
 	case tokenMissing:
-		s.graphError(w, r, 401, "InvalidAuthenticationToken", "Access token is empty.")
+		s.graphError(w, 401, "InvalidAuthenticationToken", "Access token is empty.")
 		return
 	case tokenInvalid:
-		s.graphError(w, r, 401, "InvalidAuthenticationToken", "IDX14100: JWT is not well formed.")
+		s.graphError(w, 401, "InvalidAuthenticationToken", "IDX14100: JWT is not well formed.")
 		return
 	case tokenAudience:
-		s.graphError(w, r, 401, "InvalidAuthenticationToken", "Access token validation failure. Invalid audience.")
+		s.graphError(w, 401, "InvalidAuthenticationToken", "Access token validation failure. Invalid audience.")
 		return
 	case tokenExpired:
-		s.graphError(w, r, 401, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.")
+		s.graphError(w, 401, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.")
 		return
 	}
 	if !s.graphBudget(w, r, e.budget) {
 		return
 	}
 	if r.Method != cmp.Or(e.method, http.MethodGet) {
-		s.graphError(w, r, 405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
+		s.graphError(w, 405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
 		return
 	}
 	if !slices.ContainsFunc(e.roles, c.has) || hit.has(Forbidden) {
 		switch e.denied {
 		case "audit":
-			s.graphError(w, r, 403, "Authentication_MSGraphPermissionMissing", "The principal does not have required Microsoft Graph permission(s): %s", e.roles[0])
+			s.graphError(w, 403, "Authentication_MSGraphPermissionMissing", "The principal does not have required Microsoft Graph permission(s): %s", e.roles[0])
 		case "protection":
-			s.graphError(w, r, 403, "Forbidden", "You cannot perform the requested operation, required scopes are missing in the token.")
+			s.graphError(w, 403, "Forbidden", "You cannot perform the requested operation, required scopes are missing in the token.")
 		case "defender":
-			s.graphError(w, r, 403, "Forbidden", "The application does not have any of the required application permissions (%s) to access the resource.", strings.Join(e.roles, ", "))
+			s.graphError(w, 403, "Forbidden", "The application does not have any of the required application permissions (%s) to access the resource.", strings.Join(e.roles, ", "))
 		default:
-			s.graphError(w, r, 403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+			s.graphError(w, 403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
 		}
 		return
 	}
 	if !covered(e.licence, s.licence()) || hit.has(Unlicensed) {
 		if e.denied == "audit" {
-			s.graphError(w, r, 403, "Authentication_RequestFromNonPremiumTenantOrB2CTenant", "Neither tenant is B2C or tenant doesn't have premium license")
+			s.graphError(w, 403, "Authentication_RequestFromNonPremiumTenantOrB2CTenant", "Neither tenant is B2C or tenant doesn't have premium license")
 		} else {
-			s.graphError(w, r, 403, "Forbidden", "Your tenant is not licensed for this feature.")
+			s.graphError(w, 403, "Forbidden", "Your tenant is not licensed for this feature.")
 		}
 		return
 	}
@@ -275,9 +275,9 @@ func (s *Simulator) graphBudget(w http.ResponseWriter, r *http.Request, budget s
 		w.Header().Set("Retry-After", retry)
 	}
 	if budget == "reports" {
-		s.graphError(w, r, 429, "UnknownError", "This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: %s", header(w, "request-id"))
+		s.graphError(w, 429, "UnknownError", "This request is throttled. Please try again after the value specified in the Retry-After header. CorrelationId: %s", header(w, "request-id"))
 	} else {
-		s.graphError(w, r, 429, "TooManyRequests", "Please retry again later.")
+		s.graphError(w, 429, "TooManyRequests", "Please retry again later.")
 	}
 	return false
 }

@@ -25,7 +25,7 @@ type huntingRow map[string]any
 func (s *Simulator) runHuntingQuery(w http.ResponseWriter, r *http.Request) {
 	var q struct{ Query string }
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&q); err != nil || q.Query == "" {
-		s.graphError(w, r, 400, "BadRequest", "The request has no Query.")
+		s.graphError(w, 400, "BadRequest", "The request has no Query.")
 		return
 	}
 	p := &huntingParser{sim: s, tokens: huntingToken.FindAllString(q.Query, -1), now: s.now().UTC()}
@@ -34,7 +34,7 @@ func (s *Simulator) runHuntingQuery(w http.ResponseWriter, r *http.Request) {
 		err = badFilter("Syntax error: unexpected end of the query.")
 	}
 	if err != nil {
-		s.graphError(w, r, 400, "BadRequest", "%s", err.Error())
+		s.graphError(w, 400, "BadRequest", "%s", err.Error())
 		return
 	}
 	columns := []map[string]string{}

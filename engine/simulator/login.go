@@ -61,56 +61,56 @@ func (s *Simulator) serveLogin(w http.ResponseWriter, r *http.Request) {
 
 func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string, v1 bool, hit faultSet) {
 	w.Header().Set("Cache-Control", "no-store, no-cache")
-	fail := func(status, number int, kind, format string, args ...any) {
-		s.loginError(w, status, number, kind, format, args...)
+	fail := func(number int, kind, format string, args ...any) {
+		s.loginError(w, http.StatusBadRequest, number, kind, format, args...)
 	}
 	if r.Method != http.MethodPost {
-		fail(400, 900561, "invalid_request", "The endpoint only accepts POST requests. Received a %s request.", r.Method)
+		fail(900561, "invalid_request", "The endpoint only accepts POST requests. Received a %s request.", r.Method)
 		return
 	}
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/x-www-form-urlencoded" {
-		fail(400, 900144, "invalid_request", "The request body must contain the following parameter: 'grant_type'.")
+		fail(900144, "invalid_request", "The request body must contain the following parameter: 'grant_type'.")
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 	if err := r.ParseForm(); err != nil {
-		fail(400, 90014, "invalid_request", "The request body could not be read.")
+		fail(90014, "invalid_request", "The request body could not be read.")
 		return
 	}
 	form := r.PostForm
 	for name, values := range form {
 		if len(values) > 1 {
-			fail(400, 90100, "invalid_request", "The '%s' parameter is duplicated.", name)
+			fail(90100, "invalid_request", "The '%s' parameter is duplicated.", name)
 			return
 		}
 	}
 	switch {
 	case hit.has(Busy):
-		fail(400, 90033, "temporarily_unavailable", "A transient error has occurred. Please try again.")
+		fail(90033, "temporarily_unavailable", "A transient error has occurred. Please try again.")
 		return
 	case tenant == "common" || tenant == "organizations" || tenant == "consumers":
-		fail(400, 50059, "invalid_request", "No tenant-identifying information found in either the request or implied by any provided credentials.")
+		fail(50059, "invalid_request", "No tenant-identifying information found in either the request or implied by any provided credentials.")
 		return
 	case !guidPattern.MatchString(tenant) && !strings.Contains(tenant, "."):
-		fail(400, 900023, "invalid_request", "Specified tenant identifier '%s' is neither a valid DNS name, nor a valid external domain.", tenant)
+		fail(900023, "invalid_request", "Specified tenant identifier '%s' is neither a valid DNS name, nor a valid external domain.", tenant)
 		return
 	case !strings.EqualFold(tenant, s.opts.TenantID) && !strings.EqualFold(tenant, s.world.domain):
-		fail(400, 90002, "invalid_request", "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.", tenant)
+		fail(90002, "invalid_request", "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.", tenant)
 		return
 	}
 	for _, name := range []string{"grant_type", "client_id"} {
 		if form.Get(name) == "" {
-			fail(400, 900144, "invalid_request", "The request body must contain the following parameter: '%s'.", name)
+			fail(900144, "invalid_request", "The request body must contain the following parameter: '%s'.", name)
 			return
 		}
 	}
 	client := form.Get("client_id")
 	if grant := form.Get("grant_type"); grant != "client_credentials" {
-		fail(400, 70003, "unsupported_grant_type", "The app requested an unsupported grant type '%s'.", grant)
+		fail(70003, "unsupported_grant_type", "The app requested an unsupported grant type '%s'.", grant)
 		return
 	}
 	if !strings.EqualFold(client, s.opts.ClientID) || hit.has(AppMissing) {
-		fail(400, 700016, "unauthorized_client", "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", client, s.opts.TenantID)
+		fail(700016, "unauthorized_client", "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", client, s.opts.TenantID)
 		return
 	}
 	resource, ok := s.resource(w, form.Get("scope"), form.Get("resource"), v1)
@@ -121,7 +121,7 @@ func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string,
 		return
 	}
 	if hit.has(Blocked) {
-		fail(400, 53003, "invalid_grant", "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.")
+		fail(53003, "invalid_grant", "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.")
 		return
 	}
 	now := s.now()

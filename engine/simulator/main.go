@@ -129,7 +129,7 @@ func parseVolumes(text string) (map[string]Volume, error) {
 		if err == nil && perHour != "" {
 			_, err = fmt.Sscan(perHour, &v.PerHour)
 		}
-		if _, known := feedNumber(name); !ok || err != nil || !known {
+		if !ok || err != nil || !slices.Contains(feedNames, name) {
 			return nil, fmt.Errorf("volume %q: want feed=history:per-hour; feeds are %s", part, strings.Join(feedNames, ", "))
 		}
 		volumes[name] = v

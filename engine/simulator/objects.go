@@ -91,7 +91,7 @@ func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 				return nil
 			})
 			if err != nil {
-				s.graphError(w, r, 400, "BadRequest", "%s", err.Error())
+				s.graphError(w, 400, "BadRequest", "%s", err.Error())
 				return
 			}
 			if !where.holds(func(path []string) any { return property(members, path) }) {
@@ -99,7 +99,7 @@ func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		s.offer(members)
-		kept = append(kept, s.shaped(row, option(q, "select"), nil))
+		kept = append(kept, shaped(row, option(q, "select")))
 	}
 	first, _ := strconv.Atoi(option(q, "skiptoken")) //nolint:errcheck // the first page has none
 	first = max(first, 0)

@@ -51,15 +51,6 @@ var feedShares = []int{
 // ContentTypes are the five content types of the Management Activity API.
 var ContentTypes = feedNames[:5:5]
 
-func feedNumber(name string) (uint8, bool) {
-	for i, n := range feedNames {
-		if n == name {
-			return uint8(i), true
-		}
-	}
-	return 0, false
-}
-
 // Volume is how much a feed holds.
 type Volume struct {
 	History int     `json:"history"`  // records spread over the history

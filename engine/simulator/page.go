@@ -174,7 +174,7 @@ func (p *page) write(w http.ResponseWriter, r *http.Request, q url.Values, hit f
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = append(body, s.shaped(row, p.walk.selected, p.claims)...)
+		body = append(body, shaped(row, p.walk.selected)...)
 	}
 	body = append(body, "]}"...)
 	w.Header().Set("Content-Type", "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8")
@@ -185,7 +185,7 @@ func (p *page) write(w http.ResponseWriter, r *http.Request, q url.Values, hit f
 }
 
 // shaped is a row as the caller may see it and asked for it.
-func (s *Simulator) shaped(row []byte, selected string, c *claims) []byte {
+func shaped(row []byte, selected string) []byte {
 	if selected == "" {
 		return row
 	}

@@ -71,13 +71,13 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 	now := s.now()
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		s.graphError(w, r, 400, "BadRequest", "The query string is not valid: %v", err)
+		s.graphError(w, 400, "BadRequest", "The query string is not valid: %v", err)
 		return
 	}
 	for name := range q {
 		bare := strings.TrimPrefix(name, "$")
 		if !slices.Contains([]string{"filter", "orderby", "top", "select", "skiptoken", "count", "expand", "skip"}, bare) {
-			s.graphError(w, r, 400, "BadRequest", "The query parameter '%s' is not supported.", name)
+			s.graphError(w, 400, "BadRequest", "The query parameter '%s' is not supported.", name)
 			return
 		}
 	}
@@ -87,10 +87,10 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 		known, ok := s.tokens.get(option(q, "skiptoken"))
 		switch {
 		case option(q, "skiptoken") == "":
-			s.graphError(w, r, 400, "BadRequest", "Invalid Skip Token, skip token is null")
+			s.graphError(w, 400, "BadRequest", "Invalid Skip Token, skip token is null")
 			return
 		case !ok || known.path != r.URL.Path || now.Sub(known.made) > s.opts.SkipTokenLives || hit.has(ExpireToken):
-			s.graphError(w, r, 400, "UnknownError", "Token not found: token is either invalid or expired")
+			s.graphError(w, 400, "UnknownError", "Token not found: token is either invalid or expired")
 			return
 		}
 		walk = known
@@ -101,17 +101,17 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 	} else if text := option(q, "top"); text != "" {
 		walk.top, err = strconv.Atoi(text)
 		if err != nil || walk.top < 1 || walk.top > e.maxTop {
-			s.graphError(w, r, 400, "BadRequest", "Invalid page size specified: '%s'. Must be between 1 and %d inclusive.", text, e.maxTop)
+			s.graphError(w, 400, "BadRequest", "Invalid page size specified: '%s'. Must be between 1 and %d inclusive.", text, e.maxTop)
 			return
 		}
 	}
 	if s.opts.MaxWalk > 0 && walk.served >= s.opts.MaxWalk {
-		s.graphError(w, r, 504, "UnknownError", "")
+		s.graphError(w, 504, "UnknownError", "")
 		return
 	}
 	order, descending, ok := e.order(walk.orderBy)
 	if !ok {
-		s.graphError(w, r, 400, "BadRequest", "The $orderby expression '%s' is not supported for this resource.", walk.orderBy)
+		s.graphError(w, 400, "BadRequest", "The $orderby expression '%s' is not supported for this resource.", walk.orderBy)
 		return
 	}
 	var where filter
@@ -120,7 +120,7 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 			err = e.checkFilter(where)
 		}
 		if err != nil {
-			s.graphError(w, r, 400, "BadRequest", "%s", err.Error())
+			s.graphError(w, 400, "BadRequest", "%s", err.Error())
 			return
 		}
 	}

@@ -74,16 +74,16 @@ func (t *tally) of(id recordID) int64 {
 	return 0
 }
 
-func (t *tally) total() (distinct, all int64) {
+// distinct is how many records came, each counted once.
+func (t *tally) distinct() (records int64) {
 	for _, c := range t.counts {
 		for _, n := range c {
 			if n > 0 {
-				distinct++
-				all += int64(n)
+				records++
 			}
 		}
 	}
-	return distinct, all
+	return records
 }
 
 // judge counts one accepted event.
@@ -309,8 +309,7 @@ func (c *contentType) report(from, to, now time.Time) FeedReport {
 			}
 		}
 	}
-	distinct, _ := t.total()
-	f.Outside = distinct - weighed
+	f.Outside = t.distinct() - weighed
 	return f
 }
 
@@ -348,8 +347,7 @@ func (st *stream) report(from, to, now time.Time) FeedReport {
 	st.mu.Lock()
 	f.Asked = st.asked
 	st.mu.Unlock()
-	distinct, _ := t.total()
-	f.Outside = distinct - weighed
+	f.Outside = t.distinct() - weighed
 	return f
 }
 

@@ -66,7 +66,7 @@ func Start(o Options) (*Simulator, error) {
 		return nil, fmt.Errorf("simulator: unknown licence %q; it is Free, P1 or P2", o.Licence)
 	}
 	for name := range o.Volumes {
-		if _, ok := feedNumber(name); !ok {
+		if !slices.Contains(feedNames, name) {
 			return nil, fmt.Errorf("simulator: volume of an unknown feed %q; feeds are %s", name, strings.Join(feedNames, ", "))
 		}
 	}

@@ -83,7 +83,7 @@ func TestEveryKindIsJSON(t *testing.T) {
 	w := newWorld(1, guidText(1))
 	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	for name, c := range catalogues {
-		feed, _ := feedNumber(name)
+		feed := uint8(slices.Index(feedNames, name))
 		if !slices.Contains(ContentTypes, name) {
 			continue
 		}

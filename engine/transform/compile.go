@@ -162,16 +162,14 @@ func (c *compiler) field(f definition.MappingField) {
 	}
 }
 
-func (c *compiler) addField(name string) int {
-	i, ok := c.m.fieldOf[name]
-	if !ok {
-		i = len(c.m.fields)
-		c.m.fields = append(c.m.fields, name)
-		c.m.fieldOf[name] = i
-		c.m.base = append(c.m.base, -1)
-		c.m.read = append(c.m.read, false)
+func (c *compiler) addField(name string) {
+	if _, ok := c.m.fieldOf[name]; ok {
+		return
 	}
-	return i
+	c.m.fieldOf[name] = len(c.m.fields)
+	c.m.fields = append(c.m.fields, name)
+	c.m.base = append(c.m.base, -1)
+	c.m.read = append(c.m.read, false)
 }
 
 // errorField is where an event says which expressions failed.

@@ -13,23 +13,23 @@ import (
 
 // This file asks for what snapshots showed.
 
-func wantObjects(t *testing.T, s checkpoint.Store, feed, partition string, want map[string]string) {
+func wantObjects(t *testing.T, s checkpoint.Store, partition string, want map[string]string) {
 	t.Helper()
 	last := ""
 	have := map[string]string{}
-	for o, err := range s.Objects(feed, partition) {
+	for o, err := range s.Objects("feed", partition) {
 		must(t, err)
 		if len(have) > 0 && o.ID <= last {
 			t.Errorf("%q comes after %q", o.ID, last)
 		}
 		last = o.ID
 		have[o.ID] = string(o.State)
-		if state, ok, err := s.Object(feed, partition, o.ID); err != nil || !ok || !bytes.Equal(state, o.State) {
+		if state, ok, err := s.Object("feed", partition, o.ID); err != nil || !ok || !bytes.Equal(state, o.State) {
 			t.Errorf("Object(%q) = %q %v %v, want %q", o.ID, state, ok, err, o.State)
 		}
 	}
 	if !maps.Equal(have, want) {
-		t.Errorf("objects of %q %q: %d, want %d: %.200v, want %.200v", feed, partition, len(have), len(want), have, want)
+		t.Errorf("objects of %q: %d, want %d: %.200v, want %.200v", partition, len(have), len(want), have, want)
 	}
 }
 
@@ -39,18 +39,18 @@ func objects(t *testing.T, open Open) {
 		t.Helper()
 		must(t, s.Commit(&checkpoint.Commit{Feed: feed, Partition: partition, Position: &checkpoint.Position{Forwarded: position}, Objects: list}))
 	}
-	wantObjects(t, s, "feed", "a", map[string]string{})
+	wantObjects(t, s, "a", map[string]string{})
 	set("feed", "a", 1, checkpoint.Object{ID: "1", State: []byte("one")}, checkpoint.Object{ID: "2", State: []byte{0, 255}}, checkpoint.Object{ID: "", State: []byte("unnamed")})
 	set("feed", "ab", 1, checkpoint.Object{ID: "1", State: []byte("of another partition")})
 	set("feeda", "", 1, checkpoint.Object{ID: "1", State: []byte("of another feed")})
 	set("feed", "a", 2, checkpoint.Object{ID: "1", State: []byte("uno")}, checkpoint.Object{ID: ""}, checkpoint.Object{ID: "never", State: nil})
 	want := map[string]string{"1": "uno", "2": "\x00\xff"}
-	wantObjects(t, s, "feed", "a", want)
+	wantObjects(t, s, "a", want)
 	must(t, s.Sweep(noon))
 	must(t, s.Close())
 	s = opened(t, open)
-	wantObjects(t, s, "feed", "a", want)
-	wantObjects(t, s, "feed", "ab", map[string]string{"1": "of another partition"})
+	wantObjects(t, s, "a", want)
+	wantObjects(t, s, "ab", map[string]string{"1": "of another partition"})
 	if _, ok, err := s.Object("feed", "a", ""); ok || err != nil {
 		t.Errorf("an object that was taken away: %v %v", ok, err)
 	}
@@ -58,7 +58,7 @@ func objects(t *testing.T, open Open) {
 		must(t, err)
 		must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Objects: []checkpoint.Object{{ID: o.ID}}}))
 	}
-	wantObjects(t, s, "feed", "a", map[string]string{})
+	wantObjects(t, s, "a", map[string]string{})
 }
 
 // stands commits what reads of other shapes remember: each commit holds all of it, and the next replaces it.
@@ -85,7 +85,7 @@ func stands(t *testing.T, open Open) {
 			t.Errorf("commit %d: %v %v\n%+v, want\n%+v", i, ok, err, got, p)
 		}
 		wantSeen(t, s, key(100+i), true)
-		wantObjects(t, s, "feed", "a b", map[string]string{"state": fmt.Sprint(i)})
+		wantObjects(t, s, "a b", map[string]string{"state": fmt.Sprint(i)})
 	}
 	must(t, s.Sweep(noon.Add(30*24*time.Hour))) // what is remembered for an archive outlasts it
 	wantSeen(t, s, key(100), true)
@@ -118,7 +118,7 @@ func manyObjects(t *testing.T, open Open) {
 	must(t, s.Commit(&checkpoint.Commit{Feed: "feed", Partition: "a", Objects: list}))
 	must(t, s.Close())
 	s = opened(t, open)
-	wantObjects(t, s, "feed", "a", want)
+	wantObjects(t, s, "a", want)
 	wantSeen(t, s, key(1), true)
 	if p, ok, err := s.Position("feed", "a"); err != nil || !ok || p.Link != "after" {
 		t.Errorf("Position = %v %v %v", p, ok, err)
