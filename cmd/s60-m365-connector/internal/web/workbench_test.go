@@ -9,8 +9,10 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +196,85 @@ func TestWorkbenchCase(t *testing.T) {
 		}
 		if response, body := fetch(h, filled(form)); response.StatusCode != 422 || !strings.Contains(body, want) {
 			t.Errorf("%s: HTTP %d\n%s", fields, response.StatusCode, body)
+		}
+	}
+}
+
+// benchForm is the workbench's form, filled in.
+func benchForm(mapping, record string) *http.Request {
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	w.WriteField("mapping", mapping) //nolint:errcheck // it writes to memory
+	w.WriteField("record", record)   //nolint:errcheck
+	w.Close()
+	r := httptest.NewRequest("POST", "http://127.0.0.1:8080/workbench", &body)
+	r.Header.Set("Content-Type", w.FormDataContentType())
+	return r
+}
+
+const signin = `{"id": "a1", "createdDateTime": "2026-03-01T10:00:00Z", "userPrincipalName": "Ann@tenant.example", "ipAddress": "203.0.113.7", "status": {"errorCode": 50126}}`
+
+func TestWorkbench(t *testing.T) {
+	h := testPages(t, pageStatus)
+	tests := map[string]struct {
+		request *http.Request
+		code    int
+		want    []string
+		not     []string
+	}{
+		"a record": {benchForm("entra-signin", signin), 200, []string{
+			`<th scope="row">user_name</th>`, "ann@tenant.example", "mappings/entra-signin.yaml:", "<code>", "203.0.113.7",
+			`<option selected>entra-signin</option>`, "Fields of the record", `&#34;userPrincipalName&#34;`,
+		}, []string{"Event 1"}},
+		"several": {benchForm("entra-signin", signin+"\n"+signin), 200, []string{"Event 1", "Event 2"}, []string{"There are more"}},
+		"a list, bounded": {benchForm("entra-signin", "["+strings.Repeat(signin+",", 24)+signin+"]"), 200,
+			[]string{"There are more records; the first 20"}, []string{"Event 21"}},
+		"hostile": {benchForm("entra-signin", `{"id": "</textarea><script>alert(1)</script>", "userPrincipalName": "<img src=x onerror=alert(2)>", "<b>k": "'\" onmouseover=alert(3)"}`), 200,
+			[]string{"&lt;/textarea&gt;&lt;script&gt;", "&lt;img src=x"}, []string{"<script>alert", "<img src=x", "<b>k", `" onmouseover`}},
+		"not JSON":        {benchForm("entra-signin", `{"id": `), 422, []string{"not JSON", "{&#34;id&#34;: "}, nil},
+		"nothing":         {benchForm("entra-signin", "  "), 422, []string{"There is no record"}, nil},
+		"unknown mapping": {benchForm("<b>no", signin), 422, []string{"There is no mapping &#34;&lt;b&gt;no&#34;"}, []string{"<b>no"}},
+		"too much":        {benchForm("entra-signin", strings.Repeat(" ", workbenchBytes)+signin), 413, []string{"more than 1 MiB"}, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			shows(t, h, test.request, test.code, test.want, test.not)
+		})
+	}
+	t.Run("a plain form", func(t *testing.T) {
+		r := httptest.NewRequest("POST", "/workbench", strings.NewReader(url.Values{"mapping": {"entra-signin"}, "record": {signin}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if response, body := fetch(h, r); response.StatusCode != 200 || !strings.Contains(body, "ann@tenant.example") {
+			t.Errorf("HTTP %d %s", response.StatusCode, body)
+		}
+	})
+	t.Run("of another site", func(t *testing.T) {
+		for name, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"} {
+			r := benchForm("entra-signin", signin)
+			r.Header.Set(name, value)
+			if response, body := fetch(h, r); response.StatusCode != http.StatusForbidden || strings.Contains(body, "ann@") {
+				t.Errorf("%s: %s: HTTP %d", name, value, response.StatusCode)
+			}
+		}
+		r := benchForm("entra-signin", signin)
+		r.Header.Set("Origin", "http://127.0.0.1:8080")
+		if response, _ := fetch(h, r); response.StatusCode != http.StatusOK {
+			t.Errorf("the page's own form: HTTP %d", response.StatusCode)
+		}
+	})
+}
+
+// TestEveryMappingOnTheWorkbench: each takes a record that is not of its kind.
+func TestEveryMappingOnTheWorkbench(t *testing.T) {
+	h := testPages(t, pageStatus)
+	_, body := fetch(h, httptest.NewRequest("GET", "/workbench", nil))
+	options := regexp.MustCompile(`<option(?: selected)?>([^<]*)</option>`).FindAllStringSubmatch(body, -1)
+	if len(options) < 5 {
+		t.Fatalf("%d mappings to choose from", len(options))
+	}
+	for _, option := range options {
+		if response, body := fetch(h, benchForm(option[1], `{"a": {"b": [1, null, "x"]}}`)); response.StatusCode != 200 || !strings.Contains(body, "event_a_b") {
+			t.Errorf("%s: HTTP %d", option[1], response.StatusCode)
 		}
 	}
 }
