@@ -14,10 +14,6 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
-// commitPatience is how long a commit waits for servers that do not answer. Its caller
-// tries again, and what was stored meanwhile is not stored a second time.
-const commitPatience = 5 * time.Second
-
 // lock makes the caller the one that publishes, while the store holds the partition by h.
 func (s *Store) lock(ctx context.Context, n partitionName, h *holding) error {
 	select {
@@ -190,8 +186,8 @@ func (s *Store) Err() error { return s.over() }
 
 // Commit implements [checkpoint.Store], for a partition that this store has claimed; any other is
 // [checkpoint.ErrFenced]. It returns once the server has acknowledged the commit and the view shows
-// it. Servers that do not answer for 5 seconds are an error, after which the
-// same commit can be tried again.
+// it. Servers that do not answer for 5 seconds, and as long as a slow way to them takes for what is written,
+// are an error, after which the same commit can be tried again.
 func (s *Store) Commit(c *checkpoint.Commit) error {
 	end, err := s.begin()
 	if err != nil {
@@ -213,23 +209,13 @@ func (s *Store) commit(n partitionName, c *checkpoint.Commit) error {
 	if h == nil {
 		return checkpoint.ErrFenced
 	}
-	if f := c.Fold; f != nil { // of an import
-		m := message{Kind: kindFold, Feed: c.Feed, Partition: c.Partition, Days: f.Days}
-		ctx, cancel := context.WithTimeout(context.Background(), commitPatience)
-		defer cancel()
-		if err := s.lock(ctx, n, h); err != nil {
-			return err
-		}
-		defer h.unlock()
-		return s.publishHeld(ctx, n, h, &m, true)
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	last := message{Kind: kindCommit, Feed: c.Feed, Partition: c.Partition, Session: h.session, Position: c.Position, Entry: c.Entry}
 	objects, err := s.cut(&last, c.Objects)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commitPatience*time.Duration(1+len(objects)))
-	defer cancel()
 	if len(c.Objects) > 0 {
 		if err := s.understood(ctx); err != nil {
 			return err
@@ -239,9 +225,13 @@ func (s *Store) commit(n partitionName, c *checkpoint.Commit) error {
 		return err
 	}
 	defer h.unlock()
+	if f := c.Fold; f != nil { // of an import
+		m := message{Kind: kindFold, Feed: c.Feed, Partition: c.Partition, Days: f.Days}
+		return s.publishHeld(context.Background(), n, h, &m, true)
+	}
 	for i := range objects {
 		part := message{Kind: kindPart, Feed: c.Feed, Partition: c.Partition, Objects: objects[i], Part: i + 1}
-		if err := s.publishHeld(ctx, n, h, &part, true); err != nil {
+		if err := s.publishHeld(context.Background(), n, h, &part, true); err != nil {
 			return err
 		}
 	}
@@ -252,14 +242,14 @@ func (s *Store) commit(n partitionName, c *checkpoint.Commit) error {
 	}
 	for ; len(last.keys) > most; last.keys = last.keys[most:] {
 		part := message{Kind: kindCommit, Feed: c.Feed, Partition: c.Partition, Expires: c.Expires, keys: last.keys[:most]}
-		if err := s.publishHeld(ctx, n, h, &part, true); err != nil {
+		if err := s.publishHeld(context.Background(), n, h, &part, true); err != nil {
 			return err
 		}
 	}
-	if err := s.publishHeld(ctx, n, h, &last, true); err != nil {
+	if err := s.publishHeld(context.Background(), n, h, &last, true); err != nil {
 		return err
 	}
-	seen, cancel := context.WithTimeout(context.Background(), commitPatience)
+	seen, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return s.reached(seen, h.last)
 }

@@ -323,7 +323,7 @@ func TestSharedLargeCommit(t *testing.T) {
 			a := openShared(t, Options{URL: natstest.URL(server)})
 			claim(t, a, "a", "one")
 			c := storetest.Numbered("a", 0)
-			keys := 2 * min(int(payload), messageLimit) / 16 // which all have to be written within five seconds
+			keys := 2 * min(int(payload), messageLimit) / 16
 			c.Keys = make([]checkpoint.Key, keys)
 			for i := range c.Keys {
 				c.Keys[i] = storetest.NumberedKey("large", i)

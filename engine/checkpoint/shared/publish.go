@@ -13,6 +13,19 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
+const (
+	// patience is how long one message waits for servers that do not answer, see within.
+	patience = 5 * time.Second
+	// slowest is how many bytes a second go to the servers at least. A batch of the engine has 17,000 keys
+	// at most, which are 272 KiB, and 1 MiB of objects; no message has more than messageLimit.
+	slowest = 32 << 10
+)
+
+// within is how long an answer may take to so many bytes.
+func within(answer time.Duration, bytes int) time.Duration {
+	return answer + time.Duration(bytes)*time.Second/slowest
+}
+
 // errMoved: an earlier message of the same claim came in between, so what was to be
 // published may no longer be true.
 var errMoved = errors.New("an earlier message of this replica was stored meanwhile")
@@ -54,6 +67,8 @@ func (s *Store) publish(ctx context.Context, h *holding, m *message, again bool)
 	h.sent++
 	id := fmt.Sprint(h.writer, h.sent)
 	msg.Header.Set(headerID, id)
+	ctx, cancel := context.WithTimeout(ctx, within(patience, len(msg.Data)))
+	defer cancel()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		seq, err := s.try(ctx, msg, h.last)
 		if err == nil {
@@ -102,7 +117,7 @@ func (s *Store) publish(ctx context.Context, h *holding, m *message, again bool)
 
 // try publishes once.
 func (s *Store) try(ctx context.Context, msg *nats.Msg, last uint64) (seq uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, within(askTimeout, len(msg.Data)))
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	ack, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(last))
