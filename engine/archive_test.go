@@ -69,11 +69,13 @@ func TestBackfillOfAnArchiveEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := New(Config{
+		taken := &taker{events: 3, bytes: 1 << 20, batches: 1}
+		config := Config{
 			Name: "connector", Version: "1", Feeds: feeds, Mappings: map[string]*transform.Mapping{"m": mapping}, Settings: map[string]any{},
 			Client:      extract.NewClient(extract.ClientOptions{Transport: s, MaxAttempts: 1}),
-			Destination: &taker{events: 3, bytes: 1 << 20, batches: 1}, DeadLetters: dead, Store: store, Poll: 10 * time.Minute, Lookback: time.Hour, Log: slog.New(slog.DiscardHandler),
-		})
+			Destination: taken, DeadLetters: dead, Store: store, Poll: 10 * time.Minute, Lookback: time.Hour, Log: slog.New(slog.DiscardHandler),
+		}
+		e, err := New(config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,6 +99,19 @@ func TestBackfillOfAnArchiveEnds(t *testing.T) {
 			if got := strings.Join(asked, " "); got != c.want {
 				t.Errorf("%d to %d: the archive was asked for %q, want %q", c.from, c.to, got, c.want)
 			}
+		}
+		// What came of it counts as forwarded, and so does what an engine beside it reads again.
+		config.Beside = true
+		beside, err := New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(taken.ids())
+		if err := beside.Backfill(context.Background(), "f", time.Now().Add(-time.Hour), time.Now(), true, nil); err != nil {
+			t.Fatal(err)
+		}
+		if n, all := e.Status().Feeds[0].Forwarded, len(taken.ids()); n != int64(all) || before == 0 || all == before {
+			t.Errorf("%d events are told as forwarded of %d, %d of them before the last backfill", n, all, before)
 		}
 	})
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
@@ -142,7 +141,7 @@ func (e *Engine) backfillParts(ctx context.Context, parts []*partition, from, to
 // is known to both.
 func (p *partition) backfill(ctx context.Context, from, to, now time.Time, how pass, tell func(read time.Duration, events int64)) (events int64, err error) {
 	if p.engine.Leases != nil || p.engine.Beside {
-		p.account = strings.TrimSpace(p.value + " " + backfilled)
+		p.account = besides(p.value)
 	}
 	ctx, release, err := p.lease(ctx, false)
 	if err != nil {

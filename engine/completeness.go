@@ -26,6 +26,9 @@ const (
 // backfilled ends the name of the account that a backfill keeps beside those who collect.
 const backfilled = "(backfill)"
 
+// besides is that account of a partition.
+func besides(value string) string { return strings.TrimSpace(value + " " + backfilled) }
+
 // account sends the account of each of the last days that is due and was not sent. That it
 // was is remembered as a key, like a record's. Of several processes that share the feeds, the one with the first
 // partition sends it.

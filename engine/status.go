@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
@@ -42,7 +43,7 @@ type FeedStatus struct {
 	// request; zero: it is not.
 	FallbackUntil time.Time         `json:"fallback_until,omitzero"`
 	Cursor        time.Time         `json:"cursor,omitzero"`
-	Forwarded     int64             `json:"forwarded"` // ever
+	Forwarded     int64             `json:"forwarded"` // ever, by backfills too
 	Ever          checkpoint.Counts `json:"ever"`      // of Total and Window, over restarts and whoever runs it
 	EverFilters   Filters           `json:"ever_filters,omitempty"`
 	DeadLettered  int64             `json:"dead_lettered"`
@@ -127,6 +128,25 @@ func (s *FeedStatus) take(p *checkpoint.Position) {
 	s.Forwarded, s.Ever, s.EverFilters = p.Forwarded, p.Counts, p.Filters
 }
 
+// AddBackfills adds what the state keeps apart of the backfills of a feed's partition: of those beside who
+// collects, and, with the first partition, of those from the feed's archive.
+func (s *FeedStatus) AddBackfills(feed *definition.Feed, first bool, stored func(feed, partition string) (checkpoint.Position, bool)) {
+	if feed.Window == nil { // nothing is read again
+		return
+	}
+	accounts := [][2]string{{feed.Name, besides(s.Partition)}}
+	if first && feed.Archive != "" {
+		accounts = append(accounts, [2]string{feed.Archive, feed.Name})
+	}
+	for _, a := range accounts {
+		if p, ok := stored(a[0], a[1]); ok {
+			s.Forwarded += p.Forwarded
+			s.Ever.Add(&p.Counts)
+			s.EverFilters = addFilters(s.EverFilters, p.Filters)
+		}
+	}
+}
+
 // Status is the engine, as an operator sees it.
 type Status struct {
 	Name              string       `json:"name"`
@@ -160,7 +180,12 @@ func (e *Engine) Status() Status {
 	if e.CredentialExpires != nil {
 		s.CredentialExpires = e.CredentialExpires()
 	}
-	for _, p := range e.partitions {
+	// A state that cannot be read is reported by those who work with it.
+	stored := func(feed, partition string) (checkpoint.Position, bool) {
+		position, ok, err := e.Store.Position(feed, partition)
+		return position, ok && err == nil
+	}
+	for i, p := range e.partitions {
 		p.mu.Lock()
 		status := p.status
 		status.FieldErrors = maps.Clone(p.status.FieldErrors)
@@ -170,6 +195,9 @@ func (e *Engine) Status() Status {
 			p.elsewhere(&status)
 		case Starting, OK:
 			p.unanswered(&status)
+		}
+		if !e.Beside { // which is one of those
+			status.AddBackfills(p.feed, i == 0 || e.partitions[i-1].feed != p.feed, stored)
 		}
 		status.Requests, status.FallbackUntil = p.reader.Stats(), p.reader.Fallback()
 		s.Feeds = append(s.Feeds, status)

@@ -12,6 +12,10 @@ import (
 // Stored is what the state alone tells of the feeds.
 func Stored(defs *definitions.Compiled, s *settings.Settings, positions map[[2]string]checkpoint.Position) []engine.FeedStatus {
 	var list []engine.FeedStatus
+	stored := func(feed, partition string) (checkpoint.Position, bool) {
+		p, ok := positions[[2]string{feed, partition}]
+		return p, ok
+	}
 	for _, feed := range defs.Set.Feeds {
 		on, err := feed.Enabled.Bool(s.Names)
 		if err != nil || !on {
@@ -28,8 +32,8 @@ func Stored(defs *definitions.Compiled, s *settings.Settings, positions map[[2]s
 				}
 			}
 		}
-		for _, value := range values {
-			p, ok := positions[[2]string{feed.Name, value}]
+		for i, value := range values {
+			p, ok := stored(feed.Name, value)
 			status := engine.FeedStatus{Feed: feed.Name, Partition: value, State: engine.Starting}
 			if ok {
 				status.State = engine.OK
@@ -44,6 +48,7 @@ func Stored(defs *definitions.Compiled, s *settings.Settings, positions map[[2]s
 					status.State = engine.Failing
 				}
 			}
+			status.AddBackfills(feed, i == 0, stored)
 			list = append(list, status)
 		}
 	}
