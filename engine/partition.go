@@ -46,7 +46,7 @@ type partition struct {
 	lost       bool                // the service has said since that there is none
 	looked     bool                // back over the whole overlap, since the start
 	width      width               // of a window
-	stuck      stuck               // where no window is small enough
+	stuck      map[time.Time]int   // where no window is small enough: rounds in a row
 	licence    licence             // what its rounds learn of it
 
 	held bool            // run by this process; guarded by Engine.holding, see Engine.share

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -29,11 +30,10 @@ const (
 	mostUnreadable = 100
 )
 
-// stuck is where the smallest window cannot be read.
-type stuck struct {
-	at     time.Time
-	rounds int
-}
+// unreadable is the error of a smallest window, which a few rounds try again; what is behind it does not wait for that.
+type unreadable struct{ error }
+
+func (u *unreadable) Unwrap() error { return u.error }
 
 // width is how wide windows are asked for: as wide as the feed allows, or as was answered of late.
 type width struct {
@@ -70,7 +70,7 @@ func (w *width) grow(answered, most time.Duration) {
 
 // walk reads [from, target) window by window, as far as that goes:
 //
-//	cannot finish      halved, as the next are for a while; the smallest is stepped over after some rounds
+//	cannot finish      halved, as the next are for a while; the smallest is left for the next round, and stepped over after some
 //	must begin anew    so it does, a few times, and so does a job of an archive that failed
 //	begins too early   moved forward to where the service's records begin
 //	a few items fail   left for the next round, and what comes after is read
@@ -79,7 +79,7 @@ func (w *width) grow(answered, most time.Duration) {
 // after is called behind each window, with where it ended.
 func (p *partition) walk(ctx context.Context, from, target, started time.Time, how pass, after func(at time.Time)) error {
 	var incomplete error
-	begun, renewed, moved, read := 0, false, false, false
+	begun, renewed, moved, read, keep := 0, false, false, false, how.keepCursor
 	for from.Before(target) {
 		to, readable := p.reach(from, target, how)
 		if !readable {
@@ -124,14 +124,21 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 				p.log.Log(ctx, level, "window could not finish and is halved", "from", from, "to", to, "cause", err)
 				continue
 			}
-			if err = p.stepOver(ctx, from, to, target, err, how, read); err == nil {
+			if keep {
+				p.log.Warn("a window still cannot be read", "from", from, "to", to, "cause", err)
+				err = nil
+			} else {
+				err = p.stepOver(ctx, from, to, target, err, how, read)
+			}
+			if err == nil || is[*unreadable](err) {
 				p.width.refused = 0 // that was the one second
 			}
-		} else {
-			read = read || err == nil
+		} else if err == nil {
+			read = true
+			maps.DeleteFunc(p.stuck, func(at time.Time, _ int) bool { return !at.Before(from) && at.Before(to) })
 		}
-		if is[*extract.Incomplete](err) {
-			// A few items fail, perhaps for days. The cursor stays before them, so
+		if is[*extract.Incomplete](err) || is[*unreadable](err) {
+			// A few items or seconds fail, perhaps for days. The cursor stays before them, so
 			// that they are tried again; what comes after them is read all the same.
 			incomplete, err, how.keepCursor = errors.Join(incomplete, err), nil, true
 		}
@@ -177,34 +184,43 @@ func (p *partition) reach(from, target time.Time, how pass) (to time.Time, reada
 }
 
 // stepOver gives up the smallest window, once enough rounds could not read it and could read
-// others: what could be read of it is delivered, the rest is a gap. Until then its error is err.
+// others: what could be read of it is delivered, the rest is a gap. Until then its error is err, as [unreadable] where
+// the service can be read elsewhere.
 func (p *partition) stepOver(ctx context.Context, from, to, target time.Time, err error, how pass, read bool) error {
-	if how.keepCursor {
-		p.log.Warn("a window still cannot be read", "from", from, "to", to, "cause", err)
-		return nil
-	}
-	if !read { // a service that breaks off every answer is at fault as a whole
-		if !to.Before(target) || p.probe(ctx, to, target) != nil {
-			return err
-		}
-	}
-	if !p.stuck.at.Equal(from) {
-		p.stuck = stuck{at: from}
-	}
-	if p.stuck.rounds++; p.stuck.rounds < stuckRounds {
+	if !read && !p.readableBehind(ctx, to, target) || len(p.stuck) >= mostUnreadable && p.stuck[from] == 0 {
 		return err
+	}
+	if p.stuck == nil {
+		p.stuck = map[time.Time]int{}
+	}
+	if p.stuck[from]++; p.stuck[from] < stuckRounds {
+		return &unreadable{err}
 	}
 	if err := p.gap(ctx, from, to, "the service cannot serve them: "+serviceSays(err)); err != nil {
 		return err
 	}
-	p.stuck = stuck{}
+	delete(p.stuck, from)
 	p.position.Unreadable = append(p.position.Unreadable, checkpoint.Span{From: from, To: to})
 	if n := len(p.position.Unreadable); n > mostUnreadable {
 		p.position.Unreadable = slices.Clone(p.position.Unreadable[n-mostUnreadable:])
 	}
-	p.position.Cursor = later(p.position.Cursor, to)
+	if !how.keepCursor {
+		p.position.Cursor = later(p.position.Cursor, to)
+	}
 	position := p.position
 	return p.commit(ctx, &checkpoint.Commit{Position: &position})
+}
+
+// readableBehind reports whether the service can be read anywhere from at on: one that breaks off every answer is at
+// fault as a whole. What it cannot serve may come in a row, so the places lie further and further apart.
+func (p *partition) readableBehind(ctx context.Context, at, target time.Time) bool {
+	for step := time.Minute; at.Before(target) && ctx.Err() == nil; step *= 4 {
+		if p.probe(ctx, at, target) == nil {
+			return true
+		}
+		at = at.Add(step)
+	}
+	return false
 }
 
 // serviceSays is what the service itself said in an error of a read.

@@ -276,3 +276,69 @@ func TestStepOver(t *testing.T) {
 		t.Errorf("a second look: %v, %d requests, %d gaps", err, hits, r.status.Gaps)
 	}
 }
+
+// Seconds in a row that can never be read, each within a minute of the next, hold up nothing: all else comes in the first
+// round, and after three each of them is a gap. A service that breaks off every answer has none, nor is it asked for
+// ever smaller windows of all the time there is.
+func TestStepOverInARow(t *testing.T) {
+	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	begin := now.Add(-4 * time.Hour)
+	cannot := func(w extract.Window, bad ...time.Time) error {
+		for _, at := range bad {
+			if !at.Before(w.From) && at.Before(w.To) {
+				return &extract.Narrow{Err: errors.New("Value cannot be null")}
+			}
+		}
+		return nil
+	}
+	var row []time.Time
+	for i := range 20 {
+		row = append(row, begin.Add(time.Hour+time.Duration(i)*50*time.Second))
+	}
+	good := row[0].Add(25 * time.Second) // among them
+	for name, c := range map[string]struct {
+		unreadable func(w extract.Window) error
+		gaps       int
+	}{
+		"in a row":   {func(w extract.Window) error { return cannot(w, row...) }, len(row)},
+		"everything": {func(extract.Window) error { return &extract.Narrow{Err: errors.New("broken off")} }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, feedOf("f"))
+			r.position, r.loaded = checkpoint.Position{Start: begin, Cursor: begin}, true
+			r.service.probe = c.unreadable
+			r.service.read = func(ctx context.Context, w extract.Window, sink extract.Sink) error {
+				if err := c.unreadable(w); err != nil {
+					return err
+				}
+				var records []string
+				for _, at := range []time.Time{begin, good, now.Add(-time.Second)} {
+					if !at.Before(w.From) && at.Before(w.To) {
+						records = append(records, at.Format("15:04:05"))
+					}
+				}
+				return page(ctx, sink, records...)
+			}
+			const all = "08:00:00 09:00:25 11:59:59"
+			for round := 1; round <= stuckRounds; round++ {
+				r.service.windows = nil
+				err := r.walk(t.Context(), r.position.Cursor, now, now, pass{}, nil)
+				if done := err == nil; done != (c.gaps > 0 && round == stuckRounds) {
+					t.Errorf("round %d ended with %v", round, err)
+				}
+				if got := strings.Join(r.taker.ids(), " "); c.gaps > 0 && round == 1 && got != all {
+					t.Errorf("the first round delivered %q, want %q", got, all)
+				}
+				if n := len(r.service.windows); c.gaps == 0 && n > 13 {
+					t.Errorf("round %d: %d windows were asked for", round, n)
+				}
+			}
+			if n := int(r.status.Gaps); n != c.gaps || len(r.position.Unreadable) != c.gaps || r.position.Cursor.Equal(now) != (c.gaps > 0) {
+				t.Errorf("%d gaps are told and %d remembered, want %d; the cursor is at %v", n, len(r.position.Unreadable), c.gaps, r.position.Cursor)
+			}
+			if n := len(r.stuck); n > 0 {
+				t.Errorf("%d seconds are still counted", n)
+			}
+		})
+	}
+}
