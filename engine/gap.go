@@ -12,6 +12,7 @@ import (
 // Why records of a span of time cannot be had any more.
 const (
 	gapRetention    = "the service no longer keeps them: the connector did not run, or could not read, for longer than the retention"
+	gapLate         = "the service no longer keeps them: what appeared there only after it had been read could not be looked for within the retention"
 	gapSubscription = "the subscription was off: what became available meanwhile was not collected by the service"
 )
 

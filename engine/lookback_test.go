@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,5 +55,44 @@ func TestLookbackCountsFromTheFirstPoll(t *testing.T) {
 	}
 	if got := r.taker.ids(); !slices.Equal(got, []string{"oldest", "newest"}) {
 		t.Errorf("delivered %q", got)
+	}
+}
+
+// A record that appears late, just when an outage begins, is delivered or lies in a gap that is told, however long the
+// outage is; and no gap is told where the look back reaches all that may have appeared.
+func TestLateAsAnOutageBegins(t *testing.T) {
+	begun := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const overlap, retention = 10 * time.Minute, 7 * 24 * time.Hour // of feedOf
+	late := begun.Add(-8 * time.Minute)                             // its time; it appears when the first round is over
+	for shorter, gap := range map[time.Duration]bool{
+		-time.Hour: true, 0: true, 6 * time.Minute: true, 15 * time.Minute: true, // by which the next round comes sooner than the retention, less a minute
+		16 * time.Minute: false, time.Hour: false, 3 * 24 * time.Hour: false,
+	} {
+		t.Run(shorter.String(), func(t *testing.T) {
+			now, appeared := begun, false
+			r := newRig(t, feedOf("f"), func(c *Config) { c.Now = func() time.Time { return now } })
+			r.service.read = func(ctx context.Context, w extract.Window, sink extract.Sink) error {
+				if !appeared || late.Before(w.From) || !late.Before(w.To) || late.Before(now.Add(-retention)) {
+					return page(ctx, sink)
+				}
+				return page(ctx, sink, "late")
+			}
+			for range 3 { // the second and third tell and deliver nothing again
+				if err := r.round(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if !appeared {
+					appeared, now = true, now.Add(retention-shorter)
+				}
+				now = now.Add(time.Minute)
+			}
+			told := strings.Count(strings.Join(r.taker.ids(), " "), "connector-gap")
+			if covers := !late.Before(r.status.LastGap.From) && late.Before(r.status.LastGap.To); !slices.Contains(r.taker.ids(), "late") && !covers {
+				t.Errorf("neither delivered nor in a gap that was told: %v, the gap %+v", r.taker.ids(), r.status.LastGap)
+			}
+			if told > 1 || told == 1 != gap {
+				t.Errorf("%d gaps told (%+v), want one: %v", told, r.status.LastGap, gap)
+			}
+		})
 	}
 }

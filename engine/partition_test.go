@@ -66,8 +66,24 @@ func TestPlan(t *testing.T) {
 			from:     oldest, target: at(-5 * time.Minute), lost: oldest.Sub(at(-8*day - time.Hour)),
 		},
 		"what was lost is told once, where nothing could be read since": {
-			position: checkpoint.Position{Cursor: oldest.Add(-time.Hour), ReadAt: at(-8 * day), Start: at(-20 * day)},
+			position: checkpoint.Position{Cursor: oldest.Add(-time.Hour), ReadAt: at(-8 * day), Start: at(-20 * day), Gaps: []checkpoint.Span{{From: at(-9 * day), To: oldest.Add(-time.Hour)}}},
 			from:     oldest, target: at(-5 * time.Minute), lost: time.Hour,
+		},
+		"an outage a little shorter than the retention loses what had appeared late when it began": {
+			position: checkpoint.Position{Cursor: oldest.Add(time.Hour), ReadAt: oldest.Add(65 * time.Minute), WholeAt: oldest.Add(65 * time.Minute), Start: at(-20 * day)},
+			from:     oldest, fresh: oldest.Add(55 * time.Minute), target: at(-5 * time.Minute), lost: time.Hour,
+		},
+		"and so it is told once": {
+			position: checkpoint.Position{Cursor: oldest.Add(time.Hour), ReadAt: oldest.Add(65 * time.Minute), WholeAt: oldest.Add(65 * time.Minute), Start: at(-20 * day), Gaps: []checkpoint.Span{{From: at(-8 * day), To: oldest.Add(-time.Minute)}}},
+			from:     oldest, fresh: oldest.Add(55 * time.Minute), target: at(-5 * time.Minute), lost: time.Minute,
+		},
+		"one that is shorter by more than the overlap loses nothing": {
+			position: checkpoint.Position{Cursor: oldest.Add(2 * time.Hour), ReadAt: oldest.Add(125 * time.Minute), WholeAt: oldest.Add(125 * time.Minute), Start: at(-20 * day)},
+			from:     oldest, fresh: oldest.Add(115 * time.Minute), target: at(-5 * time.Minute), lost: 0,
+		},
+		"an item that fails for almost as long does not, where the looks back were done": {
+			position: checkpoint.Position{Cursor: oldest.Add(time.Hour), ReadAt: oldest.Add(65 * time.Minute), WholeAt: at(-10 * time.Minute), Start: at(-20 * day)},
+			from:     oldest.Add(55 * time.Minute), target: at(-5 * time.Minute), lost: 0,
 		},
 		"a cursor in the future is not believed": {
 			position: checkpoint.Position{Cursor: at(day), ReadAt: at(day), Start: at(-20 * day)},
@@ -94,10 +110,25 @@ func TestPlan(t *testing.T) {
 			if !target.Equal(test.target) {
 				t.Errorf("reads to %v, want %v", target, test.target)
 			}
-			if lost != test.lost {
+			if max(lost, 0) != test.lost {
 				t.Errorf("lost %v, want %v", lost, test.lost)
 			}
 		})
+	}
+}
+
+// Where the service keeps hardly more than the overlap, a look back passes over some of it each time: no gap.
+func TestPlanOfShortRetention(t *testing.T) {
+	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	read := now.Add(-20 * time.Minute)
+	for overlap := time.Hour; overlap <= 4*time.Hour; overlap += time.Hour {
+		p := &partition{
+			engine: &Engine{}, feed: &definition.Feed{Window: &definition.Window{Max: 6 * time.Hour, Overlap: overlap, Retention: 4 * time.Hour}},
+			position: checkpoint.Position{Cursor: read, ReadAt: read, WholeAt: read, Start: now.Add(-24 * time.Hour)}, log: slog.New(slog.DiscardHandler),
+		}
+		if from, _, _, lost := p.plan(now); lost > 0 {
+			t.Errorf("overlap %v: lost %v before %v", overlap, lost, from)
+		}
 	}
 }
 

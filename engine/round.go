@@ -120,10 +120,14 @@ func (p *partition) catchUp(ctx context.Context) error {
 		if err := p.answers(ctx, from, target); err != nil {
 			return err
 		}
-		if err := p.gap(ctx, from.Add(-lost), from, gapRetention); err != nil {
+		reason := gapRetention
+		if !p.position.Cursor.Before(from) {
+			reason = gapLate
+		}
+		if err := p.gap(ctx, from.Add(-lost), from, reason); err != nil {
 			return err
 		}
-		p.position.Cursor = from
+		p.position.Cursor = later(p.position.Cursor, from)
 		p.position.Gaps = joined(append(slices.Clip(p.position.Gaps), checkpoint.Span{From: from.Add(-lost), To: from}))
 	}
 	if p.position.Cursor.After(started.Add(ahead)) {
@@ -137,13 +141,11 @@ func (p *partition) catchUp(ctx context.Context) error {
 		return err
 	}
 	// An item that fails, perhaps for days, does not hold up the look back, which ends before the cursor and leaves it where it is.
-	if err := errors.Join(err, p.walk(ctx, from, fresh, started, pass{}, nil)); err != nil {
-		return err
-	}
-	if p.looksWhole(started) { // kept with the next commit; until then the look is done again
+	look := p.walk(ctx, from, fresh, started, pass{}, nil)
+	if look == nil && p.looksWhole(started) { // kept with the next commit; until then the look is done again
 		p.position.WholeAt, p.looked = started, true
 	}
-	return nil
+	return errors.Join(err, look)
 }
 
 // whole reads a feed without windows. A delta query whose link has expired begins anew.
@@ -181,7 +183,8 @@ func (p *partition) backFromTheFuture(ctx context.Context, from, target, started
 // plan says what a round reads: from the cursor, or as far before it as
 // records may have appeared since it was set; to now, less the delay, in whole
 // seconds. What is from fresh on is read first: a look back over the whole overlap holds up nothing that is
-// new. lost is how much before from the service no longer keeps, of what was never read, or not looked at again.
+// new. lost is how much before from the service no longer keeps, of what was never read, or not looked at again, and was
+// not told; 0 or less: nothing.
 func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost time.Duration) {
 	w := p.feed.Window
 	target = now.Add(-w.Delay).Truncate(time.Second)
@@ -198,27 +201,38 @@ func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost tim
 		return later(at, p.position.Start)
 	}
 	read, looked := p.position.ReadAt, p.position.WholeAt
-	alone := looked.IsZero() || looked.After(read) // what a kill after the first part would leave is not known
+	if looked.IsZero() {
+		looked = read
+	}
+	// What appeared late is lost, too. A service that keeps hardly more than the overlap has some of it passed over in each look.
+	lost = oldest.Sub(p.untold(back(looked, min(w.Overlap, p.retention()/2))))
+	if cursor.Before(oldest) {
+		return oldest, oldest, target, lost
+	}
+	fresh = later(back(read, min(w.Overlap, brief)), oldest)
+	alone := p.position.WholeAt.IsZero() || looked.After(read) // what a kill after the first part would leave is not known
 	if alone {
 		looked = read
 	}
-	if cursor.Before(oldest) {
-		begin := cursor
-		if !cursor.After(read) { // what appeared late is lost, too; else it was told with an earlier gap
-			begin = back(looked, w.Overlap)
-		}
-		return oldest, oldest, target, oldest.Sub(begin)
-	}
-	fresh = later(back(read, min(w.Overlap, brief)), oldest)
 	from = later(back(looked, w.Overlap), oldest)
 	switch {
 	case !p.looksWhole(now):
 		return fresh, fresh, target, 0
 	case alone:
-		return from, from, target, 0
+		return from, from, target, lost
 	default:
-		return from, fresh, target, 0
+		return from, fresh, target, lost
 	}
+}
+
+// untold is at, or the end of the gap in which it lies, which was told.
+func (p *partition) untold(at time.Time) time.Time {
+	for _, g := range p.position.Gaps {
+		if !at.Before(g.From) {
+			at = later(at, g.To)
+		}
+	}
+	return at
 }
 
 // looksWhole reports whether a round looks back over the whole overlap: as far before the last one that did. The first

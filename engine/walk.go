@@ -140,7 +140,10 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 		if is[*extract.Incomplete](err) || is[*unreadable](err) {
 			// A few items or seconds fail, perhaps for days. The cursor stays before them, so
 			// that they are tried again; what comes after them is read all the same.
-			incomplete, err, how.keepCursor = errors.Join(incomplete, err), nil, true
+			if incomplete == nil || !is[*unreadable](err) { // of a row of seconds the first tells enough
+				incomplete = errors.Join(incomplete, err)
+			}
+			err, how.keepCursor = nil, true
 		}
 		if err != nil {
 			return errors.Join(incomplete, err)

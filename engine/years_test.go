@@ -82,16 +82,18 @@ func TestYears(t *testing.T) {
 				all.add(w)
 				mu.Unlock()
 				if !ok {
-					t.Errorf("seed %d failed in its %v (%s): make simulate-years SEED=%d YEARS=%.7f shows it again", mine, d, w.sums, mine, d.Hours()/24/365)
+					t.Errorf("seed %d failed in its %v (%s): make simulate-years SEED=%d YEARS=%.7f shows it again", mine, d, w.sums, mine, inYears(d))
 				}
 			}
 		})
 	}
 	workers.Wait()
 	took := time.Since(begun)
-	t.Logf("seed %d: %.2f years in %v on %d processors (a day in %v); %s", *simulatedSeed, all.simulated.Hours()/24/365, took.Round(time.Millisecond),
-		runtime.GOMAXPROCS(0), (time.Duration(float64(took) / max(1, all.simulated.Hours()/24))).Round(time.Millisecond), all)
+	t.Logf("%.2f years in %v on %d processors (a day in %v); %s. The same again: make simulate-years SEED=%d YEARS=%.7f", inYears(all.simulated), took.Round(time.Millisecond),
+		runtime.GOMAXPROCS(0), (time.Duration(float64(took) / max(1, all.simulated.Hours()/24))).Round(time.Millisecond), all, *simulatedSeed, inYears(all.simulated))
 }
+
+func inYears(d time.Duration) float64 { return d.Hours() / 24 / 365 }
 
 // watched is a world as the real time sees it.
 type watched struct {
