@@ -38,6 +38,7 @@ func (p *partition) lease(ctx context.Context, wait bool) (_ context.Context, re
 		rest := time.Duration(-1)
 		if p.account == p.value {
 			rest = p.engine.share(p, false, 0)
+			p.engine.Client.Left(p.feed.Name, p.value)
 		}
 		p.observe(func(s *FeedStatus) {
 			s.become(Standby, p.engine.Now())

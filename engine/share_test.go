@@ -1,9 +1,13 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,4 +152,49 @@ func TestALostPartitionCommitsWhatWasDelivered(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a partition met goes with it to another process: an outage that others meet later at the same host is told again.
+func TestALostPartitionTakesItsTroubleAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lines := &bytes.Buffer{}
+		credential, err := extract.NewCredential(extract.ClientSecret, "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		feeds := []*definition.Feed{feedOf("f"), feedOf("g")}
+		for _, feed := range feeds {
+			feed.Enabled, feed.Scope = mustExpression(t, "true"), mustTemplate(t, "s")
+			feed.Request = definition.Request{Method: "GET", URL: mustTemplate(t, "https://api.example/list")}
+		}
+		r := newRig(t, feeds[0], func(c *Config) {
+			c.Feeds, c.Leases = feeds, &leased{}
+			c.Client = extract.NewClient(extract.ClientOptions{
+				TokenURL: "https://login.example/token", ClientID: "c", Credential: credential, Log: slog.New(slog.NewTextHandler(&locked{w: lines}, nil)),
+				Transport: part(func(r *http.Request) (*http.Response, error) {
+					if r.URL.Host == "login.example" {
+						return answer(r, 200, `{"access_token":"bearer","token_type":"Bearer","expires_in":3600}`)
+					}
+					return answer(r, 500, "")
+				}),
+			})
+		})
+		defer r.store.Close() //nolint:errcheck // the test has ended
+		for told, p := range r.engine.partitions {
+			if p.reader, err = r.engine.reader(p.feed, ""); err != nil {
+				t.Fatal(err)
+			}
+			held, release, err := p.lease(t.Context(), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.round(held); err == nil {
+				t.Errorf("%s was read", p)
+			}
+			release()
+			if n := strings.Count(lines.String(), "no usable answer"); n != told+1 || strings.Contains(lines.String(), "answers again") {
+				t.Errorf("%s: %d outages are told, want %d, and no end:\n%s", p, n, told+1, lines)
+			}
+		}
+	})
 }

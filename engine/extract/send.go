@@ -162,10 +162,19 @@ func (r *Reader) send(ctx context.Context, q *request) (err error) {
 	}
 }
 
+// spentError is of a request whose attempts are used up.
+type spentError struct {
+	error
+	how string
+}
+
+func (e *spentError) Error() string { return fmt.Sprintf("%v (gave up after %s)", e.error, e.how) }
+func (e *spentError) Unwrap() error { return e.error }
+
 // spent is the error of a request whose attempts are used up.
 func (r *Reader) spent(q *request, v outcome, how string) error {
 	q.spent = true
-	err := fmt.Errorf("%w (gave up after %s)", v.err, how)
+	err := error(&spentError{v.err, how})
 	if q.deep > 1 && v.remote || q.deep == 1 && v.tooMuch() && !is[*oddError](v.err) {
 		return &Narrow{Page: q.deep, Err: err}
 	}

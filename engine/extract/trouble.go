@@ -152,22 +152,23 @@ func (t *troubles) leave(q *request) {
 	one := q.trouble
 	q.trouble = nil
 	if one.open--; one.open == 0 && !one.spent {
-		t.over(one)
+		t.over(one, true)
 	}
 }
 
-// read notes that a read ended well, for all that its partition met.
-func (t *troubles) read(feed, partition string) {
+// done ends all that a partition met: a read of it was answered, or it is read here no longer.
+func (t *troubles) done(feed, partition string, answered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for who, one := range t.all {
 		if who.feed == feed && who.partition == partition && one.open == 0 {
-			t.over(one)
+			t.over(one, answered)
 		}
 	}
 }
 
-func (t *troubles) over(one *trouble) {
+// over ends a trouble. Where nobody was answered, nothing is said of the end.
+func (t *troubles) over(one *trouble, answered bool) {
 	if t.all[one.troubled] != one {
 		return
 	}
@@ -180,7 +181,9 @@ func (t *troubles) over(one *trouble) {
 		return
 	}
 	delete(t.told, o.key)
-	t.log.Info("answers again", "host", o.host, "feeds", named(o.feeds), "after", time.Since(o.since).Round(time.Second).String())
+	if answered {
+		t.log.Info("answers again", "host", o.host, "feeds", named(o.feeds), "after", time.Since(o.since).Round(time.Second).String())
+	}
 }
 
 func named(feeds []string) string {
@@ -224,9 +227,14 @@ func (c *Client) tokenHost() string {
 	return "the issuer of tokens"
 }
 
-// settled ends what was told of a read that ended well.
+// settled ends what was told of a read that was answered: it ended well, or with what the service says and no
+// repetition changes, a licence that is missing, say.
 func (r *Reader) settled(ctx context.Context, err error) {
-	if err == nil && ctx.Err() == nil {
-		r.client.troubles.read(r.feed.Name, r.partition)
+	answered := err == nil || is[*StatusError](err) && !is[*spentError](err) && !is[*Incomplete](err)
+	if answered && ctx.Err() == nil {
+		r.client.troubles.done(r.feed.Name, r.partition, true)
 	}
 }
+
+// Left says that a feed's partition is read by this client no longer: another process does.
+func (c *Client) Left(feed, partition string) { c.troubles.done(feed, partition, false) }

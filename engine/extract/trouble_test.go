@@ -3,6 +3,7 @@ package extract
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -122,6 +123,59 @@ func TestTroubleIsToldOnceAndWhenItEnds(t *testing.T) {
 				}
 				if at := warnings[0].at.Sub(start); at != test.at {
 					t.Errorf("said after %v, not %v", at, test.at)
+				}
+			})
+		})
+	}
+}
+
+// What was told of a feed is over when the service refuses it for good, or another process reads it: an outage at the same
+// host that others meet later is told again.
+func TestTroubleOfWhoIsRefusedOrLeaves(t *testing.T) {
+	for name, refused := range map[string]bool{"refused": true, "left": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var lines notedLines
+				status := 500
+				credential, _ := NewCredential(ClientSecret, "s")
+				client := NewClient(ClientOptions{
+					TokenURL: "https://login.example/token", ClientID: "c", Credential: credential, Log: slog.New(slog.NewTextHandler(&lines, nil)),
+					Transport: answering(func(r *http.Request) (*http.Response, error) {
+						a := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(`{"error":{"code":"x"}}`)), Request: r}
+						if r.URL.Host == "login.example" {
+							a.StatusCode, a.Body = 200, io.NopCloser(strings.NewReader(`{"access_token":"bearer-value","token_type":"Bearer","expires_in":3600}`))
+						}
+						return a, nil
+					}),
+				})
+				read := func(feed string) {
+					r, err := NewReader(client, &definition.Feed{
+						Name: feed, Scope: template(t, "s/.default"), Request: definition.Request{Method: "GET", URL: template(t, "https://api.example/list")},
+						Paging: definition.Paging{Style: definition.PagingNone}, Records: "value", Key: []string{"id"},
+					}, "", nil)
+					if err == nil {
+						err = r.Read(t.Context(), hour, newSink())
+					}
+					if _, ok := errors.AsType[*StatusError](err); !ok {
+						t.Errorf("%s: %v", feed, err)
+					}
+				}
+				read("one")
+				ends := 0
+				if refused {
+					status, ends = 403, 1
+					read("one")
+					status = 500
+				} else {
+					client.Left("one", "")
+				}
+				if n := len(lines.of("answers again")); n != ends {
+					t.Errorf("%d ends are told, want %d:\n%s", n, ends, &lines.text)
+				}
+				time.Sleep(time.Hour)
+				read("two")
+				if warnings := lines.of("level=WARN"); len(warnings) != 2 || !strings.Contains(warnings[1].text, "feeds=two") {
+					t.Errorf("%d outages are told, want 2:\n%s", len(warnings), &lines.text)
 				}
 			})
 		})
