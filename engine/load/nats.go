@@ -37,8 +37,12 @@ const (
 // it cannot be: the next attempt makes a new one.
 type jetStream struct {
 	config  Config
+	dial    dial
 	session *natsSession // nil: to be made
 }
+
+// dial makes a connection, as [net.Dialer.DialContext] does.
+type dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // natsSession is one connection.
 type natsSession struct {
@@ -50,11 +54,15 @@ type natsSession struct {
 
 // openNATS makes the destination that publishes to NATS JetStream.
 func openNATS(config Config) (Destination, error) {
+	return newJetStream(config, (&net.Dialer{Timeout: natsHandshake, KeepAlive: 30 * time.Second}).DialContext)
+}
+
+func newJetStream(config Config, dial dial) (Destination, error) {
 	s, err := newStream(config)
 	if err != nil {
 		return nil, err
 	}
-	n := &jetStream{config: config}
+	n := &jetStream{config: config, dial: dial}
 	s.send = n.send
 	s.close = func() {
 		if n.session != nil {
@@ -82,7 +90,7 @@ func (n *jetStream) send(ctx context.Context, batch Batch, left []int, settle fu
 // connect makes a connection to one of the hosts.
 func (n *jetStream) connect(ctx context.Context) (*natsSession, failure) {
 	session := &natsSession{closed: make(chan struct{}), denied: make(chan error, 1)}
-	dialer := &natsDialer{ctx: ctx}
+	dialer := &natsDialer{ctx: ctx, dial: n.dial}
 	options := []nats.Option{
 		nats.Name(n.config.UserAgent),
 		nats.SetCustomDialer(dialer), nats.SkipHostLookup(), nats.Timeout(natsHandshake),
@@ -129,12 +137,13 @@ func (n *jetStream) connect(ctx context.Context) (*natsSession, failure) {
 // server's first words as well.
 type natsDialer struct {
 	ctx   context.Context
+	dial  dial
 	err   error // of the last connection that could not be made
 	leave []func() bool
 }
 
 func (d *natsDialer) Dial(network, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: natsHandshake, KeepAlive: 30 * time.Second}).DialContext(d.ctx, network, address)
+	conn, err := d.dial(d.ctx, network, address)
 	if err != nil {
 		d.err = err
 		return nil, err
