@@ -126,13 +126,9 @@ func scalar(v any) string {
 // that what the service keeps begins.
 func (r *Reader) judge(q *request, a *answer) (then string, at time.Time, err error) {
 	feed, env := r.feed, a.env()
-	holds := func(name string, p *expression.Program) bool {
-		if err != nil || p == nil {
-			return false
-		}
-		var is bool
-		if is, err = p.Bool(env); err != nil {
-			err = fmt.Errorf("%s, %q over an answer with HTTP %d: %w", name, p, a.status, err)
+	holds := func(name string, p *expression.Program) (is bool) {
+		if err == nil {
+			is, err = a.holds(name, p, env)
 		}
 		return is
 	}
@@ -166,6 +162,18 @@ func (r *Reader) judge(q *request, a *answer) (then string, at time.Time, err er
 		return definition.ThenRetry, at, nil
 	}
 	return definition.ThenFail, at, nil
+}
+
+// holds reports whether the condition of a name in the feed holds over the answer, which env gives; nil never does.
+func (a *answer) holds(name string, p *expression.Program, env map[string]any) (bool, error) {
+	if p == nil {
+		return false, nil
+	}
+	is, err := p.Bool(env)
+	if err != nil {
+		return false, fmt.Errorf("%s, %q over an answer with HTTP %d: %w", name, p, a.status, err)
+	}
+	return is, nil
 }
 
 // timeOf is the time that an expression gives, zero if it gives none.

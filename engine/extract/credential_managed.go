@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,11 +75,8 @@ func (m *managed) token(ctx context.Context, scope string) (string, time.Time, e
 	if m.identity.ClientID != "" {
 		query.Set("client_id", m.identity.ClientID)
 	}
-	where, address := "instance metadata", instanceMetadata
-	if m.identity.Metadata != "" {
-		address = m.identity.Metadata
-	}
-	address = strings.TrimSuffix(address, "/") + "/metadata/identity/oauth2/token"
+	where := "instance metadata"
+	address := strings.TrimSuffix(cmp.Or(m.identity.Metadata, instanceMetadata), "/") + "/metadata/identity/oauth2/token"
 	header := http.Header{"Metadata": {"true"}}
 	if m.identity.Endpoint != "" {
 		where, address = "IDENTITY_ENDPOINT", m.identity.Endpoint
@@ -120,21 +118,12 @@ func (m *managed) token(ctx context.Context, scope string) (string, time.Time, e
 		return answer.Token, expiry(answer.ExpiresOn, answer.ExpiresIn, time.Now()), nil
 	}
 	refused := &AuthError{Status: status, Err: err, OAuthError: oneLine(strings.Trim(string(answer.Error), `"`))}
-	refused.Description = where + ": " + description(firstOf(answer.Description, answer.Message, "it gives no token"))
+	refused.Description = where + ": " + description(cmp.Or(answer.Description, answer.Message, "it gives no token"))
 	// 404 and 410: the platform is about to renew itself.
 	refused.Temporary = status == http.StatusOK || status == http.StatusNotFound || status == http.StatusGone ||
 		status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500
 	refused.RetryAfter, _ = transport.RetryAfter(answered.Header, time.Now())
 	return "", time.Time{}, refused
-}
-
-func firstOf(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return ""
 }
 
 // onHost reports whether what is sent to a URL stays on this host, or is encrypted.

@@ -1,7 +1,6 @@
 package extract
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -218,14 +217,6 @@ func (e *shapeError) Error() string { return e.text }
 type oddError struct{ text string }
 
 func (e *oddError) Error() string { return e.text }
-
-// unchanged is the error a caller of Read gets: that of the sink as it was.
-func unchanged(err error) error {
-	if s, ok := errors.AsType[*sinkError](err); ok {
-		return s.err
-	}
-	return err
-}
 
 // place is a URL as it may stand in an error: without query and user.
 func place(u *url.URL) string {

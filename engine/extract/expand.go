@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,12 +63,7 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 	hopeless := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		for _, err := range failures {
-			if !oneItem(err) {
-				return true
-			}
-		}
-		return len(failures) >= enoughFailures
+		return len(failures) >= enoughFailures || slices.ContainsFunc(failures, ofAll)
 	}
 	work := func() {
 		for it := range items {
@@ -114,10 +110,8 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 		return nil
 	}
 	// What concerns more than one item is told first.
-	for _, failure := range failures {
-		if !oneItem(failure) {
-			return failure
-		}
+	if i := slices.IndexFunc(failures, ofAll); i >= 0 {
+		return failures[i]
 	}
 	if err != nil { // hopeless
 		return fmt.Errorf("%w; %d more items failed, and the rest is not tried", failures[0], len(failures)-1)
@@ -127,16 +121,9 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 
 var errHopeless = errors.New("too many items failed")
 
-// oneItem reports whether an error is about the one item only.
-func oneItem(err error) bool {
-	for _, is := range []bool{
-		is[*sinkError](err), is[*AuthError](err), is[*Gated](err), is[*ResetWindow](err), is[*Subscribe](err), is[*TooEarly](err),
-	} {
-		if is {
-			return false
-		}
-	}
-	return true
+// ofAll reports whether an error of an item is about more than that.
+func ofAll(err error) bool {
+	return is[*sinkError](err) || is[*AuthError](err) || is[*Gated](err) || is[*ResetWindow](err) || is[*Subscribe](err) || is[*TooEarly](err)
 }
 
 func is[E error](err error) bool {

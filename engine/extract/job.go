@@ -12,7 +12,6 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
-	"github.com/secure60/s60-m365-connector/engine/expression"
 	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
@@ -44,14 +43,14 @@ func (r *Reader) job(ctx context.Context, by asks, w Window, env map[string]any,
 		if err != nil {
 			return err
 		}
-		done, err := holds("job.done", j.Done, answer.answer)
+		done, err := answer.holds("job.done", j.Done, answer.env())
 		if err != nil {
 			return err
 		}
 		if done {
 			return found(j, env, answer)
 		}
-		failed, err := holds("job.failed", j.Failed, answer.answer)
+		failed, err := answer.holds("job.failed", j.Failed, answer.env())
 		if err != nil {
 			return err
 		}
@@ -78,17 +77,6 @@ func found(j *definition.Job, env map[string]any, answer *document) error {
 	}
 	env["job"].(map[string]any)["result"] = result
 	return nil
-}
-
-func holds(name string, p *expression.Program, a *answer) (bool, error) {
-	if p == nil {
-		return false, nil
-	}
-	is, err := p.Bool(a.env())
-	if err != nil {
-		return false, fmt.Errorf("%s, %q over an answer with HTTP %d: %w", name, p, a.status, err)
-	}
-	return is, nil
 }
 
 // document is a small answer as a whole.

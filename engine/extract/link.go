@@ -107,15 +107,20 @@ func (p param) encode() string {
 	return strings.ReplaceAll(escape(p.name), "%24", "$") + "=" + escape(p.text())
 }
 
+// nameOf is the name of a parameter of a query.
+func nameOf(part string) string {
+	name, _, _ := strings.Cut(part, "=")
+	if plain, err := url.QueryUnescape(name); err == nil {
+		return plain
+	}
+	return name
+}
+
 // has reports whether the query of u names the parameter. Case does not
 // matter: services differ in what they repeat.
 func has(u *url.URL, name string) bool {
 	for part := range strings.SplitSeq(u.RawQuery, "&") {
-		n, _, _ := strings.Cut(part, "=")
-		if plain, err := url.QueryUnescape(n); err == nil {
-			n = plain
-		}
-		if strings.EqualFold(n, name) {
+		if strings.EqualFold(nameOf(part), name) {
 			return true
 		}
 	}
@@ -141,8 +146,7 @@ func set(u *url.URL, p param) *url.URL {
 	var parts []string
 	done := false
 	for part := range strings.SplitSeq(u.RawQuery, "&") {
-		n, _, _ := strings.Cut(part, "=")
-		if plain, err := url.QueryUnescape(n); err == nil && plain == p.name {
+		if nameOf(part) == p.name {
 			if done {
 				continue
 			}

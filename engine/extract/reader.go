@@ -112,8 +112,8 @@ func (r *Reader) Read(ctx context.Context, w Window, sink Sink) (err error) {
 	if err == nil {
 		return nil
 	}
-	if _, ours := errors.AsType[*sinkError](err); ours {
-		return unchanged(err)
+	if ours, is := errors.AsType[*sinkError](err); is {
+		return ours.err
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -172,10 +172,8 @@ func (r *Reader) read(ctx context.Context, w Window, sink Sink, by asks) error {
 			return &foreignHostError{what: "result of a job", from: from, to: to}
 		}
 	}
-	list := &walk{
-		what: "page", request: first, paging: r.feed.Paging, records: r.feed.Records, optional: r.feed.RecordsOptional,
-		own: by.own, narrow: r.feed.Window != nil,
-	}
+	list := r.list(by, first)
+	list.narrow = r.feed.Window != nil
 	if r.feed.Paging.Delta {
 		if w.Delta != "" {
 			if list.request.url, err = follow(first.url, w.Delta, "delta link", r.hosts); err != nil {
@@ -197,6 +195,14 @@ func (r *Reader) read(ctx context.Context, w Window, sink Sink, by asks) error {
 	list.handle = func(*pageURL) handler { return &records{feed: r.feed, sink: sink, date: r.dating()} }
 	list.skip = func(reason string) error { sink.Skipped("", reason); return nil }
 	return list.run(ctx, r)
+}
+
+// list is the feed's list, as it is about to be read from its first page on.
+func (r *Reader) list(by asks, first prepared) *walk {
+	return &walk{
+		what: "page", request: first, paging: r.feed.Paging, records: r.feed.Records, optional: r.feed.RecordsOptional,
+		own: by.own,
+	}
 }
 
 // enoughUndated records without the cursor's field are no chance.
@@ -241,11 +247,8 @@ func (r *Reader) Probe(ctx context.Context, w Window) (records int, err error) {
 		if err != nil {
 			return err
 		}
-		list := &walk{
-			what: "page", request: first, paging: r.feed.Paging, records: r.feed.Records, optional: r.feed.RecordsOptional,
-			own:    by.own,
-			handle: func(*pageURL) handler { return &counter{n: &records} },
-		}
+		list := r.list(by, first)
+		list.handle = func(*pageURL) handler { return &counter{n: &records} }
 		return list.run(ctx, r)
 	}
 	err = probe(r.asks())
