@@ -102,6 +102,36 @@ func TestLateWithinTheOverlap(t *testing.T) {
 	})
 }
 
+// What appears later than the overlap reaches is found by a second look, which says which overlap would have found it; without
+// one it never comes.
+func TestReconcile(t *testing.T) {
+	for want, reconcile := range map[string]*definition.Reconcile{"": nil, "late": {Every: 6 * time.Hour, Depth: 12 * time.Hour}} {
+		synctest.Test(t, func(t *testing.T) {
+			feed := feedOf("f")
+			feed.Reconcile = reconcile
+			r := newRig(t, feed)
+			at := time.Now().Add(30 * time.Minute)
+			r.service.read = func(ctx context.Context, w extract.Window, sink extract.Sink) error {
+				if at.Before(w.From) || !at.Before(w.To) || time.Since(at) < 3*time.Hour {
+					return page(ctx, sink)
+				}
+				return page(ctx, sink, "late")
+			}
+			ctx, stop := context.WithTimeout(t.Context(), 13*time.Hour)
+			defer stop()
+			if err := r.engine.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(r.taker.ids(), " ")
+			told := strings.Contains(r.lines.String(), "records=1 overlap=10m0s overlap_needed=5h")
+			if found := want != ""; got != want || told != found || r.partition.status.Late != int64(len(r.taker.ids())) {
+				t.Errorf("%+v: delivered were %q, %d of them late; the log is\n%s", reconcile, got, r.partition.status.Late, r.lines)
+			}
+			r.store.Close()
+		})
+	}
+}
+
 // The look back goes on while an item fails for days; a second in it that the service never gives is a gap after three rounds,
 // as one that is new would be.
 func TestLooksBackInTrouble(t *testing.T) {

@@ -19,7 +19,10 @@ import (
 	"github.com/secure60/s60-m365-connector/mappings"
 )
 
-// TestShippedFeedsDeliver runs every shipped feed against the simulator, three times over some hours, as
+// shapes are feeds of the shapes of the language that no shipped one has.
+var shapes = filepath.Join("internal", "cases", "testdata")
+
+// TestShippedFeedsDeliver runs every shipped feed, and those of shapes, against the simulator, three times over some hours, as
 // present states tell nothing at first: each delivers events, and its ledger adds up.
 func TestShippedFeedsDeliver(t *testing.T) {
 	if testing.Short() {
@@ -49,11 +52,16 @@ func TestShippedFeedsDeliver(t *testing.T) {
 	if err := writeQuickFeeds(filepath.Join(dir, "config")); err != nil {
 		t.Fatal(err)
 	}
+	for _, kind := range []string{"feeds", "mappings"} {
+		if err := os.CopyFS(filepath.Join(dir, "config", kind), os.DirFS(filepath.Join(shapes, kind))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	read, err := settings.Read(sim.EnvMap(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, problems := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: read.Names})
+	set, problems := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Overlay: os.DirFS(shapes), Settings: read.Names})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -43,7 +43,7 @@ func check(t *testing.T, data []byte, problems []Problem) {
 }
 
 func FuzzFeed(f *testing.F) {
-	seeds(f, "testdata/err/*.yaml", "../../feeds/*.yaml")
+	seeds(f, "testdata/err/*.yaml", "../../feeds/*.yaml", "../../cmd/s60-m365-connector/internal/cases/testdata/feeds/*.yaml")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		feed, problems := ParseFeed("x.yaml", data, nil)
 		if feed == nil && len(problems) == 0 {

@@ -85,6 +85,7 @@ var endpoints = []endpoint{
 	{service: "defender", path: "machineactions", roles: []string{"Machine.Read.All"}, denied: "defender", budget: "defender", serve: (*Simulator).objects},
 	{path: "security/runHuntingQuery", method: http.MethodPost, roles: []string{"ThreatHunting.Read.All"}, denied: "protection", budget: "hunting", serve: (*Simulator).runHuntingQuery},
 	{path: "users/delta", roles: []string{"User.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).delta},
+	{path: "doors", method: http.MethodPost, roles: []string{"Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
 	{path: "auditLogs/signUps", roles: []string{"AuditLog.Read.All", "Directory.Read.All"}, denied: "audit", budget: "reports", serve: (*Simulator).objects},
 }
 

@@ -2,8 +2,11 @@ package simulator
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,7 +79,11 @@ func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 		}
 		path = parent + "/*/" + last
 	}
-	q := r.URL.Query()
+	q, err := options(r)
+	if err != nil {
+		s.graphError(w, 400, "BadRequest", "The body is neither a form nor JSON: %v", err)
+		return
+	}
 	kept := []json.RawMessage{}
 	for _, row := range s.standing(path, id, now) {
 		var members map[string]any
@@ -101,19 +108,49 @@ func (s *Simulator) objects(w http.ResponseWriter, r *http.Request) {
 		s.offer(members)
 		kept = append(kept, shaped(row, option(q, "select")))
 	}
-	first, _ := strconv.Atoi(option(q, "skiptoken")) //nolint:errcheck // the first page has none
+	first, _ := strconv.Atoi(cmp.Or(option(q, "skiptoken"), option(q, "skip"))) //nolint:errcheck // the first page has none
 	first = max(first, 0)
 	top, err := strconv.Atoi(option(q, "top"))
 	if s.opts.PageSize > 0 && (err != nil || top > s.opts.PageSize) {
 		top = s.opts.PageSize
 	}
 	page := map[string]any{"@odata.context": json.RawMessage(context), "value": kept[min(first, len(kept)):]}
-	if end := first + top; top > 0 && end < len(kept) {
+	switch end := first + top; {
+	case top <= 0 || end >= len(kept):
+	case r.Method == http.MethodPost:
+		page["value"], page["next"] = kept[first:end], strconv.Itoa(end)
+	default:
 		page["value"] = kept[first:end]
 		q.Set("$skiptoken", strconv.Itoa(end))
 		page["@odata.nextLink"] = base + r.URL.EscapedPath() + "?" + q.Encode()
 	}
 	writeJSON(w, 200, page)
+}
+
+// options are those of a request: its query, or the fields of a form, or the members of a JSON body at any depth.
+func options(r *http.Request) (url.Values, error) {
+	if r.Method != http.MethodPost {
+		return r.URL.Query(), nil
+	}
+	if r.Header.Get("Content-Type") == "application/x-www-form-urlencoded" {
+		err := r.ParseForm()
+		return r.PostForm, err
+	}
+	var body any
+	err := json.NewDecoder(r.Body).Decode(&body)
+	q := url.Values{}
+	var add func(name string, v any)
+	add = func(name string, v any) {
+		if members, ok := v.(map[string]any); ok {
+			for name, v := range members {
+				add(name, v)
+			}
+			return
+		}
+		q.Set(name, fmt.Sprint(v))
+	}
+	add("", body)
+	return q, err
 }
 
 // offer remembers an object that was served: an event of it is no stranger.

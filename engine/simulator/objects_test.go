@@ -12,6 +12,7 @@ import (
 // TestObjects: every list of records/objects.yaml is JSON at all times and has an endpoint, and
 // objects come, change and go.
 func TestObjects(t *testing.T) {
+	readFiles()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	s := newTenant(Options{Seed: 5, Now: func() time.Time { return at }}.withDefaults(), at)
 	s.world = newWorld(5, s.opts.TenantID)

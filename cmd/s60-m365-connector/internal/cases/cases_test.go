@@ -13,6 +13,9 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
+// graph are the settings that the feeds in testdata read.
+var graph = map[string]any{"MS_GRAPH_BASE": "https://graph.microsoft.com"}
+
 // doors are a feed for cases that go wrong, and those in testdata.
 func doors(t *testing.T) *definitions.Compiled {
 	t.Helper()
@@ -30,9 +33,8 @@ window: {max: 6h, delay: 0s, overlap: 1h, retention: 7d}
 key: id
 mapping: door
 `)}},
-		Mappings: fstest.MapFS{"door.yaml": {Data: []byte("name: door\ndescription: doors\nfields:\n  timestamp: time(event_at)\n  operation: '\"door-open\"'\n")}},
 		Overlay:  os.DirFS("testdata"),
-		Settings: map[string]any{},
+		Settings: graph,
 	})
 	if len(problems) > 0 {
 		t.Fatal(problems)

@@ -5,21 +5,28 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
 var update = flag.Bool("update", false, "write what came of the cases in testdata into them")
 
-// TestShapes runs cases of the shapes that no shipped feed has: a form, paging in a body, a delta query.
+// TestShapes runs cases of the shapes that no shipped feed has: a form, paging in a body, a delta query. The simulator
+// serves their feeds, too: TestShippedFeedsDeliver.
 func TestShapes(t *testing.T) {
 	all, err := Find(filepath.Join("testdata", "golden"))
 	if err != nil || len(all) == 0 {
 		t.Fatal(len(all), err)
 	}
 	defs := doors(t)
+	for _, feed := range defs.Set.Feeds {
+		if feed.Name != "doors" && !slices.ContainsFunc(all, func(c *Case) bool { return c.Feed == feed.Name }) {
+			t.Errorf("%s has no case", feed.Name)
+		}
+	}
 	for _, c := range all {
 		t.Run(c.Feed+"/"+c.Name, func(t *testing.T) {
-			got, err := c.Run(defs, map[string]any{})
+			got, err := c.Run(defs, graph)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,12 +3,15 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +30,8 @@ var freshRecords = flag.Int("fresh.records", 2_000, "sign-ins, and audit records
 
 // TestFresh: of a tenant with as many sign-ins, and as many audit records, in two hours as the flag says, half arrive
 // within half the interval, a second, and what the answers take from when Microsoft lists them; within 35 seconds where the
-// interval is a minute. So it is with all default feeds, and within Microsoft's limits.
+// interval is a minute. So it is with all default feeds, and within Microsoft's limits. A feed
+// with an interval of its own is polled by that.
 //
 // The connector is the real one and the tenant the simulated one, without sockets between them, and the time is virtual: an
 // hour, after some minutes to catch up. Answers take as long as [answersAfter] says, the connector's own work no time.
@@ -72,6 +76,13 @@ func TestFresh(t *testing.T) {
 			env["STATE_DIR"], env["CONFIG_DIR"], env["LISTEN_ADDR"], env["DELIVERY_FORMAT"] = t.TempDir(), t.TempDir(), "", "ndjson"
 			if c.interval != "" {
 				env["POLLING_INTERVAL_MINUTES"] = c.interval
+				for _, file := range []string{"feeds/doors-delta.yaml", "mappings/door.yaml"} {
+					text, err := os.ReadFile(filepath.Join("..", "cases", "testdata", file))
+					own := filepath.Join(env["CONFIG_DIR"], file)
+					if err = errors.Join(err, os.Mkdir(filepath.Dir(own), 0o700), os.WriteFile(own, text, 0o600)); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
 			s, err := settings.Read(env, false)
 			if err != nil {
@@ -83,6 +94,10 @@ func TestFresh(t *testing.T) {
 					from: began.Add(15 * time.Minute), to: began.Add(75 * time.Minute)}
 				w.live(t, s)
 				w.judge(t, c.median, c.worst)
+				quarters := int64(time.Since(began) / (15 * time.Minute)) // and the first
+				if n := sim.Report().Counts["requests.graph.delta"]; c.interval != "" && (n < quarters || n > quarters+2) {
+					t.Errorf("a feed with an interval of 15 minutes was polled %d times in %v", n, time.Since(began))
+				}
 			})
 		})
 	}
