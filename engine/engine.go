@@ -155,20 +155,9 @@ func New(config Config) (*Engine, error) {
 // add makes the partitions of a feed: one, or one for each value of its
 // for_each.
 func (e *Engine) add(feed *definition.Feed) error {
-	values := []string{""}
-	if feed.ForEach != nil {
-		v, err := feed.ForEach.Values.Eval(e.Settings)
-		if err != nil {
-			return fmt.Errorf("for_each: %w", err)
-		}
-		list, ok := v.([]any)
-		if !ok {
-			return fmt.Errorf("for_each: %s gives a %T, not a list", feed.ForEach.Values, v)
-		}
-		values = values[:0]
-		for _, v := range list {
-			values = append(values, fmt.Sprint(v))
-		}
+	values, err := feed.Partitions(e.Settings)
+	if err != nil {
+		return err
 	}
 	mapping := e.Mappings[feed.Mapping]
 	if mapping == nil {

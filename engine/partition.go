@@ -169,7 +169,7 @@ func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 			return err
 		}
 		if !waits {
-			if stopped(stop) { // nothing waits
+			if closed(stop) { // nothing waits
 				return err
 			}
 			waits = true
@@ -183,16 +183,6 @@ func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 			lost, wait, most = nil, 50*time.Millisecond, time.Second
 		case <-time.After(wait):
 		}
-	}
-}
-
-// stopped reports whether a channel is closed.
-func stopped(stop <-chan struct{}) bool {
-	select {
-	case <-stop:
-		return true
-	default:
-		return false
 	}
 }
 

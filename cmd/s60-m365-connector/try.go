@@ -69,8 +69,8 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 	options := fleet.ClientOptions(s, credential, slog.New(slog.DiscardHandler))
 	options.Transport, options.MaxAttempts, options.MaxElapsed, options.MaxThrottled = seen, 2, 20*time.Second, 30*time.Second
 	value := c.Partition
-	if values, err := doctor.Partitions(feed, s.Names); err != nil {
-		return fmt.Errorf("feed %s: for_each: %w", feed.Name, err)
+	if values, err := feed.Partitions(s.Names); err != nil {
+		return fmt.Errorf("feed %s: %w", feed.Name, err)
 	} else if value == "" && len(values) > 0 {
 		value = values[0]
 	}

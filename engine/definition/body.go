@@ -44,35 +44,3 @@ func expandBody(value any, env map[string]any) (any, error) {
 	}
 	return value, nil
 }
-
-// NewBody makes a body of a value as JSON is decoded, whose texts are templates that may
-// use any name, see [NewTemplate].
-func NewBody(value any) (*Body, error) {
-	compiled, err := compileBody(value)
-	return &Body{compiled}, err
-}
-
-func compileBody(value any) (any, error) {
-	var err error
-	switch v := value.(type) {
-	case string:
-		return NewTemplate(v)
-	case []any:
-		list := make([]any, len(v))
-		for i := range v {
-			if list[i], err = compileBody(v[i]); err != nil {
-				return nil, err
-			}
-		}
-		return list, nil
-	case map[string]any:
-		object := make(map[string]any, len(v))
-		for name := range v {
-			if object[name], err = compileBody(v[name]); err != nil {
-				return nil, err
-			}
-		}
-		return object, nil
-	}
-	return value, nil
-}

@@ -13,6 +13,7 @@
 package definition
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/expression"
@@ -239,6 +240,26 @@ func (f *Feed) Bucket() string {
 		return f.RateLimit.Bucket
 	}
 	return "feed " + f.Name
+}
+
+// Partitions are the values of the feed's for_each over the settings; of a feed without one, "" alone.
+func (f *Feed) Partitions(settings map[string]any) ([]string, error) {
+	if f.ForEach == nil {
+		return []string{""}, nil
+	}
+	v, err := f.ForEach.Values.Eval(settings)
+	if err != nil {
+		return nil, fmt.Errorf("for_each: %w", err)
+	}
+	list, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("for_each: %s gives a %T, not a list", f.ForEach.Values, v)
+	}
+	values := make([]string, len(list))
+	for i, v := range list {
+		values[i] = fmt.Sprint(v)
+	}
+	return values, nil
 }
 
 // What an error rule may ask for.

@@ -18,15 +18,11 @@ import (
 // jsonBody makes a request's body of JSON, whose texts may hold ${…}.
 func jsonBody(t testing.TB, text string) *definition.Body {
 	t.Helper()
-	var value any
-	if err := json.Unmarshal([]byte(text), &value); err != nil {
-		t.Fatal(err)
+	feed, problems := definition.ParseFeed("f.yaml", []byte("name: f\nenabled: \"true\"\nrequest: {url: \"https://api.example/x\", body: "+text+"}\nkey: id\ninterval: 1h\nmapping: m\n"), nil)
+	if feed == nil {
+		t.Fatal(problems)
 	}
-	b, err := definition.NewBody(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return feed.Request.Body
 }
 
 // TestBodies: what is sent, how it is named, and that a body means POST.

@@ -55,9 +55,9 @@ func (d *Doctor) plan() error {
 		if !on {
 			continue
 		}
-		values, err := Partitions(feed, s.Names)
+		values, err := feed.Partitions(s.Names)
 		if err != nil {
-			return fmt.Errorf("feed %s: for_each: %w", feed.Name, err)
+			return fmt.Errorf("feed %s: %w", feed.Name, err)
 		}
 		for _, value := range values {
 			reader, err := extract.NewReader(d.client, feed, value, s.Names)
@@ -72,26 +72,6 @@ func (d *Doctor) plan() error {
 		}
 	}
 	return nil
-}
-
-// Partitions are the values of a feed's for_each, or "" for a feed without.
-func Partitions(feed *definition.Feed, names map[string]any) ([]string, error) {
-	if feed.ForEach == nil {
-		return []string{""}, nil
-	}
-	v, err := feed.ForEach.Values.Eval(names)
-	if err != nil {
-		return nil, err
-	}
-	list, ok := v.([]any)
-	if !ok {
-		return nil, fmt.Errorf("%s gives a %T, not a list", feed.ForEach.Values, v)
-	}
-	values := make([]string, len(list))
-	for i, v := range list {
-		values[i] = fmt.Sprint(v)
-	}
-	return values, nil
 }
 
 // scopes are those of the feeds that are on, each once.

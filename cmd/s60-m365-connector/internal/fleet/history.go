@@ -36,8 +36,7 @@ type History struct {
 	weights weights       // kept with the samples; nil: none
 
 	mu      sync.Mutex
-	samples []Sample
-	oldest  int // index of the oldest, once the ring is full
+	samples ring[Sample]
 }
 
 // weights are what was delivered in the last day, by hours; those of an [engine.Engine].
@@ -89,13 +88,7 @@ func SampleOf(s engine.Status) Sample {
 func (h *History) Add(s Sample) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	count := int(SampleSpan / cmp.Or(h.every, SampleEvery))
-	if len(h.samples) < count {
-		h.samples = append(h.samples, s)
-		return
-	}
-	h.samples[h.oldest] = s
-	h.oldest = (h.oldest + 1) % count
+	*h.samples.place(int(SampleSpan / cmp.Or(h.every, SampleEvery))) = s
 }
 
 // Last are the samples of the last so long in order, after the one before them, and now as the last.
@@ -103,8 +96,7 @@ func (h *History) Last(span time.Duration, now Sample) []Sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	list := []Sample{now}
-	for i := range h.samples {
-		s := h.samples[(h.oldest+len(h.samples)-1-i)%len(h.samples)]
+	for _, s := range h.samples.newest() {
 		if list = append(list, s); !s.At.After(now.At.Add(-span)) {
 			break
 		}
@@ -173,7 +165,7 @@ func (h *History) keep(file string, status engine.Status) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	fresh := file + ".new"
+	fresh := file + ".new" // not synced as what a kill must leave whole: there may be a thousand tenants
 	if err := os.WriteFile(fresh, text, 0o600); err != nil {
 		return err
 	}

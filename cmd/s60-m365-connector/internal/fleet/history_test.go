@@ -64,8 +64,8 @@ func TestHistoryOverRestarts(t *testing.T) {
 		}
 	}
 	var late History
-	if err := late.load(file, status(30*time.Hour, 0, "b")); err != nil || len(late.samples) != 0 {
-		t.Errorf("a day later %d samples are left: %v", len(late.samples), err)
+	if err := late.load(file, status(30*time.Hour, 0, "b")); err != nil || len(late.samples.list) != 0 {
+		t.Errorf("a day later %d samples are left: %v", len(late.samples.list), err)
 	}
 	for _, damaged := range []string{"", "{", `{"at":[1],"feeds":[{"feed":"b","delivered":[],"lag":[1]}]}`} {
 		if err := os.WriteFile(file, []byte(damaged), 0o600); err != nil {

@@ -1,8 +1,6 @@
 package fleet
 
 import (
-	"fmt"
-
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine"
@@ -22,16 +20,7 @@ func Stored(defs *definitions.Compiled, s *settings.Settings, positions map[[2]s
 			list = append(list, engine.FeedStatus{Feed: feed.Name, State: engine.Disabled})
 			continue
 		}
-		values := []string{""}
-		if feed.ForEach != nil {
-			v, _ := feed.ForEach.Values.Eval(s.Names)
-			values = values[:0]
-			if named, ok := v.([]any); ok {
-				for _, v := range named {
-					values = append(values, fmt.Sprint(v))
-				}
-			}
-		}
+		values, _ := feed.Partitions(s.Names) // of one that cannot be told nothing is stored
 		for i, value := range values {
 			p, ok := stored(feed.Name, value)
 			status := engine.FeedStatus{Feed: feed.Name, Partition: value, State: engine.Starting}
