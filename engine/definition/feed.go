@@ -146,11 +146,11 @@ const (
 type Paging struct {
 	Style     string   `key:"style"`
 	Unsaid    bool     // the feed does not speak of paging: that there is one page is taken for granted, and not asked for
-	Header    string   `key:"header"`     // header: the response header that holds the URL
+	Header    string   `key:"header"`     // header: the response header that holds a token, or a URL when Param is empty
 	Path      string   `key:"path"`       // body: gjson path to a token, or to a URL when Param is empty
-	Param     string   `key:"param"`      // body, offset, page: the query parameter
+	Param     string   `key:"param"`      // header, body, offset, page: the query parameter
 	SizeParam string   `key:"size_param"` // offset, page: optional
-	In        string   `key:"in"`         // body, offset, page: InQuery, or InBody: Param and SizeParam are paths in the request's body, or names in its form
+	In        string   `key:"in"`         // header, body, offset, page: InQuery, or InBody: Param and SizeParam are paths in the request's body, or names in its form
 	Delta     bool     `key:"delta"`      // odata: the last page's @odata.deltaLink is the feed's position
 	Size      int      `key:"size"`       // offset, page: a page of fewer records is the last
 	Start     int      `key:"start"`      // offset, page: the first value of Param

@@ -111,6 +111,13 @@ func TestPagingStyles(t *testing.T) {
 			n := number(r, "nextPage", 1)
 			fmt.Fprintf(w, `{"value":%s}`, slice(3*n-2, 3*n))
 		}, 3, all},
+		{"header, a token", definition.Paging{Style: "header", Header: "X-Next", Param: "after"}, func(w http.ResponseWriter, r *http.Request, _ string) {
+			n := number(r, "after", 1)
+			if w.Header().Set("x-next", ""); n < 3 {
+				w.Header().Set("x-next", fmt.Sprint(" ", n+1))
+			}
+			fmt.Fprintf(w, `{"value":%s}`, slice(3*n-2, 3*n))
+		}, 3, all},
 		{"link", definition.Paging{Style: "link"}, func(w http.ResponseWriter, r *http.Request, base string) {
 			n := number(r, "page", 1)
 			w.Header().Add("Link", `<`+base+`/r?page=1>; rel="first"`)

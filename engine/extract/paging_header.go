@@ -6,12 +6,17 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
-// pagingHeader finds the URL in a response header, whose case does not matter.
+// pagingHeader finds a token in a response header, whose case does not matter. It goes back as a parameter of the
+// first request; without a parameter's name it is the whole URL.
 var pagingHeader = style{
 	next: func(p definition.Paging, at page) (string, []param, error) {
 		for name, values := range at.header { // Get misses a name that is not canonical on the wire
 			if strings.EqualFold(name, p.Header) {
-				return strings.TrimSpace(values[0]), nil, nil
+				found := strings.TrimSpace(values[0])
+				if found == "" || p.Param == "" {
+					return found, nil, nil
+				}
+				return "", []param{{p.Param, found}}, nil
 			}
 		}
 		return "", nil, nil

@@ -1,6 +1,7 @@
 package author
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -13,15 +14,31 @@ import (
 )
 
 // Doubts are what somebody who tries a feed should look at, though it was read: names that no record
-// has, a further page that nobody asks for, events that Secure60 does not take.
+// has or that do not tell records apart, a further page that nobody asks for, events that Secure60 does not take.
 func (e *Exchanges) Doubts(feed *definition.Feed, records, events [][]byte) (list []string) {
 	lacking := func(path string) bool {
 		return !slices.ContainsFunc(records, func(r []byte) bool { return gjson.GetBytes(r, path).Exists() })
 	}
-	for _, path := range feed.Key {
+	what, paths := "key", feed.Key
+	if feed.Snapshot != nil {
+		what, paths = "snapshot.id", feed.Snapshot.ID
+	}
+	for _, path := range paths {
 		if path != "@this" && lacking(path) {
-			list = append(list, fmt.Sprintf("key: none of these records has %q", path))
+			list = append(list, fmt.Sprintf("%s: none of these records has %q", what, path))
 		}
+	}
+	named := map[string]int{}
+	for i, record := range records {
+		var name string
+		for _, path := range paths {
+			name += gjson.GetBytes(record, path).Raw + " "
+		}
+		if other, again := named[name]; again && strings.TrimSpace(name) != "" && !feed.Paging.Delta && !bytes.Equal(record, records[other]) {
+			list = append(list, fmt.Sprintf("%s: records %d and %d differ, and %s is %sin both: only the first would be taken; name what tells them apart", what, other+1, i+1, strings.Join(paths, ", "), name))
+			break
+		}
+		named[name] = i
 	}
 	if c := feed.Cursor; c != nil && c.Field != "" && feed.Expand == nil && feed.Unwrap == nil && lacking(c.Field) {
 		list = append(list, fmt.Sprintf("cursor.field: none of these records has %q; it is the time by which the service lists, as the request asks for it", c.Field))

@@ -158,13 +158,15 @@ func (w whole) Close() error {
 	return w.body.Close()
 }
 
-// unescaped is a URL as a person reads it.
+// unescaped is a URL as a person reads it: its query as it was before it was encoded.
 func unescaped(u *url.URL) string {
-	text, err := url.QueryUnescape(strings.ReplaceAll(u.String(), "+", "%2B"))
-	if err != nil {
+	text, err := url.QueryUnescape(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
+	if err != nil || text == "" {
 		return u.String()
 	}
-	return text
+	bare := *u
+	bare.RawQuery = ""
+	return bare.String() + "?" + text
 }
 
 // limited writes no more than so many bytes.
