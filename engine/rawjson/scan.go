@@ -1,8 +1,14 @@
 // Package rawjson walks over JSON text and validates it, without decoding what
-// nobody asks for, and writes texts as JSON. It allocates nothing.
+// nobody asks for, and writes texts as JSON. It promises that what it passes over is JSON in
+// valid UTF-8, and that it allocates nothing but room in what it is given to append to.
 //
 // Positions are indexes into the text; [Bad] is the position of what is not
 // JSON in valid UTF-8, and no function may be given it.
+//
+// How it works: eight bytes at a time are looked at as one word, in which those that end or complicate a
+// string are marked by arithmetic; what is plain is thus passed over, or copied on the way, and only the
+// rest byte by byte. A [Scanner] checks whole values (scan.go). [Unescape] and [Compact] give what a string stands for
+// and a value without its spaces (text.go), [AppendString] and [Quote] write texts (append.go, text.go).
 package rawjson
 
 import (

@@ -1,5 +1,10 @@
 // Package storetest is the conformance suite of checkpoint.Store: what every
-// implementation must do, whatever it keeps the state in.
+// implementation must do, whatever it keeps the state in. A store that passes it forgets nothing that was committed,
+// and shows nothing that was not.
+//
+// How it works: [Run] gives each test an empty state of its own, which most close and open again to see what is
+// kept: positions and keys (storetest.go), the ledger and its daily totals (ledger.go), objects (objects.go). Who
+// breaks a writer off uses [Numbered] commits, of which [VerifyNumbered] says whether each is there whole or not at all (numbered.go).
 package storetest
 
 import (
