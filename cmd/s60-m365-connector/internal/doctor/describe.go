@@ -27,7 +27,8 @@ func InWords(err error) string {
 		return explain(auth)
 	}
 	if refused, ok := errors.AsType[*extract.StatusError](err); ok && auditLogOff(refused.Code, refused.Message) {
-		return fmt.Sprintf("the tenant's audit log is switched off. %s (%v)", wording.Sentence(wording.SwitchAuditOn), err)
+		// Without the words of the service, and its code: they hold the ids of the request.
+		return fmt.Sprintf("%s. %s (HTTP %d)", wording.AuditOff, wording.Sentence(wording.SwitchAuditOn), refused.Status)
 	}
 	return err.Error()
 }
@@ -74,7 +75,7 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 		return Finding{Status: Warned, Cause: cause, Remedy: remedy}, program.Done
 	}
 	if auditLogOff("", err.Error()) {
-		return fail("the tenant's audit log is switched off: "+err.Error(), wording.SwitchAuditOn)
+		return fail(wording.AuditOff+": "+err.Error(), wording.SwitchAuditOn)
 	}
 	throttled := func(said string) (Finding, int) {
 		return Finding{Status: Warned, Cause: "the service throttles: " + said, Remedy: "nothing: the connector waits as it is told; see whether other programs use the same app"}, program.Done
@@ -98,7 +99,7 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 	case refused.Code == "AF20023":
 		return Finding{Status: Warned, Cause: "an administrator disabled it: " + said, Remedy: "nothing, if the connector runs: it starts it again, within 15 minutes; what happened meanwhile is not listed any more. Find out who disabled it"}, program.Done
 	case auditLogOff(refused.Code, refused.Message):
-		return fail("the tenant's audit log is switched off: "+said, wording.SwitchAuditOn)
+		return fail(wording.AuditOff+": "+said, wording.SwitchAuditOn)
 	case refused.Code == "AF20010" || refused.Code == "AF20013":
 		return fail("the service takes TENANT_ID for another tenant than that of the token: "+said, "write the Directory (tenant) ID into TENANT_ID")
 	case refused.Code == "AF20030" || refused.Code == "AF20055":

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,19 +57,18 @@ func (d *Doctor) checkDestination(ctx context.Context) {
 	state := dest.State()
 	switch {
 	case err != nil:
-		cause, remedy := state.LastError, "see that this host may reach it over HTTPS: HTTPS_PROXY behind a proxy, SSL_CERT_FILE for a private certificate authority"
+		cause, remedy := state.LastError, state.Advice
+		switch {
+		case remedy != "": // as log, page and heartbeat say
+		case s.Stream != nil:
+			remedy = "see that a server runs there and that this host may reach it; HTTPS_PROXY is not used for it"
+		case strings.Contains(cause, "HTTP "):
+			remedy = "see that " + s.DestinationText() + " is the right place, and try again later: events wait until it takes them"
+		default:
+			remedy = "see that this host may reach it over HTTPS: HTTPS_PROXY behind a proxy, SSL_CERT_FILE for a private certificate authority"
+		}
 		if cause == "" {
 			cause = fmt.Sprintf("no answer within %s", destinationPatience)
-		}
-		if s.Stream != nil {
-			remedy = cmp.Or(state.Advice, "see that a server runs there and that this host may reach it; HTTPS_PROXY is not used for it")
-		} else if strings.Contains(cause, "HTTP 401") || strings.Contains(cause, "HTTP 403") {
-			remedy = "write a token that may ingest into project " + s.ProjectID + " into TOKEN, and compare PROJECT_ID with the project it belongs to"
-			if s.CollectorBase != "" {
-				remedy = "a collector takes events without a token: see that S60_COLLECTOR_BASE leads to it and not to a proxy that asks for one"
-			}
-		} else if strings.Contains(cause, "HTTP ") {
-			remedy = "see that " + s.DestinationText() + " is the right place, and try again later: events wait until it takes them"
 		}
 		d.gather(name, "", Finding{Status: Failed, Cause: s.DestinationText() + ": " + cause, Remedy: remedy}, program.Failed)
 	case len(refused) > 0 && s.Stream != nil:

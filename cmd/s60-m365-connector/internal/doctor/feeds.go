@@ -274,9 +274,9 @@ func (d *Doctor) checkSubscription(ctx context.Context, t target) (active bool) 
 		// The listing does not tell why; asking for content does.
 		_, asked := t.reader.Probe(ctx, probeWindow(t.feed, time.Now()))
 		switch refused, ok := errors.AsType[*extract.StatusError](asked); {
-		case auditLogOff("", last.err):
+		case strings.Contains(last.err, wording.AuditOff):
 			d.gather("subscription", of, Finding{Status: Failed, Remedy: wording.SwitchAuditOn,
-				Cause: "the tenant's audit log is switched off, as the service said when the connector last tried to start the subscription"}, program.Failed, t.label())
+				Cause: wording.AuditOff + ", as the service said when the connector last tried to start the subscription"}, program.Failed, t.label())
 			return false
 		case ok && refused.Code == "AF20022" && !ran:
 			d.gather("subscription", of, Finding{Status: Warned, Cause: "not started yet, so whether the tenant's audit log is on could not be verified",

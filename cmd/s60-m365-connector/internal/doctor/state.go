@@ -32,6 +32,10 @@ func (d *Doctor) checkState(ctx context.Context) {
 		d.fail(name, "free some space, or give the state a larger volume; nothing is lost meanwhile", "the disk of %s is full: %v", dir, err)
 		return
 	}
+	if errors.Is(err, syscall.EROFS) {
+		d.fail(name, "mount a writable volume there", "%v", err)
+		return
+	}
 	if err != nil {
 		d.fail(name, fmt.Sprintf("let user %d write to %s, or set STATE_DIR to a directory that it may write to and that outlives the process (in a container: a volume)", os.Getuid(), dir), "%v", err)
 		return

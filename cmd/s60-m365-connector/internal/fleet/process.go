@@ -101,9 +101,6 @@ func OpenProcess(ctx context.Context, s *settings.Settings, o Options) (_ *Proce
 	for _, warning := range s.Warnings {
 		p.Log.Warn(warning)
 	}
-	if p.appBudget != nil {
-		p.appBudget.Keep(filepath.Join(s.StateDir, requestsDir), "app", p.Log)
-	}
 	if len(o.Only) > 0 {
 		p.only = map[string]bool{}
 		for _, f := range p.Defs.Set.Feeds {
@@ -122,6 +119,9 @@ func OpenProcess(ctx context.Context, s *settings.Settings, o Options) (_ *Proce
 		return nil, err
 	}
 	p.opened = time.Now()
+	if p.appBudget != nil {
+		p.appBudget.Keep(filepath.Join(s.StateDir, requestsDir), "app", p.Log)
+	}
 	if s.TenantsDir != "" {
 		p.out = &inTurn{out: p.out}
 		p.Workers, p.inFlight = engine.NewWorkers(s.Workers), engine.NewInFlight(engine.InFlightBytes)

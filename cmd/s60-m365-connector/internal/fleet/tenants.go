@@ -204,7 +204,10 @@ func (d *tenantsDir) tenant(name string, file tenantFile) Tenant {
 	s, err := settings.Read(d.environment(parsed), false)
 	if list, ok := errors.AsType[settings.Problems](err); ok {
 		for _, problem := range list {
-			problems = append(problems, placed(problem, parsed, file.path))
+			name, _, missing := strings.Cut(problem, " is missing")
+			if misspelt := fmt.Sprintf("did you mean %q?", name); !missing || !slices.ContainsFunc(problems, func(p definition.Problem) bool { return strings.Contains(p.Message, misspelt) }) {
+				problems = append(problems, placed(problem, parsed, file.path))
+			}
 		}
 	} else if d.set != nil {
 		if list, ok := errors.AsType[settings.Problems](definitions.NamedFeeds(s, d.set)); ok {

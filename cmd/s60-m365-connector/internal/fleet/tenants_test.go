@@ -109,6 +109,7 @@ func TestTenantProblems(t *testing.T) {
 	}{
 		"at its place":          {"a.yaml", "PROJECT_ID: 5\nMS_CLOUD: moon", []string{`a.yaml:2:11: MS_CLOUD is …: write one of`}},
 		"missing":               {"a.yaml", `TENANT_ID: ""`, []string{"a.yaml:1:12: TENANT_ID is missing"}},
+		"misspelt is no second": {"a.yaml", "CLIENT_SECRET: ''\nCLIENT_SECERT: hunter2", []string{`a.yaml:2:1: unknown key "CLIENT_SECERT": did you mean "CLIENT_SECRET"?`}},
 		"of two":                {"a.yaml", "CLIENT_SECRET: hunter2\nCLIENT_SECRET_FILE: /dev/null", []string{"a.yaml:1:16: CLIENT_SECRET and CLIENT_SECRET_FILE are set together"}},
 		"a file that is not":    {"a.yaml", "TOKEN_FILE: gone", []string{`a.yaml:1:13: TOKEN_FILE is …: no such file`}},
 		"a feed":                {"a.yaml", "feeds:\n  entra-signin: true", []string{`a.yaml:2:3: there is no feed "entra-signin": did you mean "entra-signins"?`}},

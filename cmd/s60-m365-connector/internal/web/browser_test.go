@@ -146,12 +146,13 @@ func until(condition string) chromedp.Action[chromedp.Void] {
 	})
 }
 
-// measured is what a page says of itself: whether it is wider than its window,
-// the least contrast of its texts, and controls without a name.
+// measured is what a page says of itself: whether it is wider than its window, the least
+// contrast of its texts, texts that are cut off, and controls without a name.
 type measured struct {
 	Wide     bool     `json:"wide"`
 	Contrast float64  `json:"contrast"`
 	Worst    string   `json:"worst"`
+	Cut      []string `json:"cut"`
 	Nameless []string `json:"nameless"`
 }
 
@@ -174,7 +175,8 @@ const measure = `(() => {
   }
   const nameless = [...document.querySelectorAll("a, button, select, input:not([type=hidden]), textarea, [role=img], [role=region]")].filter((e) =>
     !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML.slice(0, 80));
-  return {wide: document.documentElement.scrollWidth > innerWidth, contrast, worst, nameless};
+  const cut = [...document.querySelectorAll("main *:not(.hidden)")].filter((e) => getComputedStyle(e).overflowX === "hidden" && e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 1).map((e) => e.outerHTML.slice(0, 80));
+  return {wide: document.documentElement.scrollWidth > innerWidth, contrast, worst, cut, nameless};
 })()`
 
 // accessible is what the rules of axe-core find on a page, where AXE names its script; see .ci/run.
@@ -210,8 +212,8 @@ func sound(t *testing.T, ctx context.Context, page string) {
 			if found != "" {
 				t.Errorf("%s: %s", name, found)
 			}
-			if m.Wide || m.Contrast < 4.5 || len(m.Nameless) > 0 {
-				t.Errorf("%s: wider than the window: %v; least contrast %.2f (%s), want 4.5; controls without a name: %q", name, m.Wide, m.Contrast, m.Worst, m.Nameless)
+			if m.Wide || m.Contrast < 4.5 || len(m.Cut) > 0 || len(m.Nameless) > 0 {
+				t.Errorf("%s: wider than the window: %v; least contrast %.2f (%s), want 4.5; cut off: %q; controls without a name: %q", name, m.Wide, m.Contrast, m.Worst, m.Cut, m.Nameless)
 			}
 		}
 	}

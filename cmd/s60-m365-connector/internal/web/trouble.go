@@ -91,7 +91,7 @@ func destinationProblem(s engine.Status) []problemView {
 	if s.Delivery.Advice != "" {
 		text = s.Delivery.Advice + ". " + text
 	} else {
-		text += " If it lasts, see that it is up, and that this host reaches it (HTTPS_PROXY, firewall)."
+		text += " If it lasts, see that it is up, and that this host reaches it (firewall; HTTPS_PROXY, where it is reached over HTTPS)."
 	}
 	return []problemView{{Level: bad, Title: "The destination does not take events", Text: s.Delivery.LastError, Advice: text}}
 }

@@ -2,6 +2,9 @@ package wording
 
 import "strings"
 
+// AuditOff is the cause that SwitchAuditOn mends.
+const AuditOff = "the tenant's audit log is switched off"
+
 // What mends errors that feeds meet, and that nobody mends in the tenant.
 const (
 	SwitchAuditOn = "switch the audit log on, in Exchange Online PowerShell: Set-AdminAuditLogConfig -UnifiedAuditLogIngestionEnabled $true; it takes up to a day"
