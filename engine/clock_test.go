@@ -114,15 +114,17 @@ func TestWindowsByTheServicesClock(t *testing.T) {
 
 func clockEngine(t *testing.T, tenant, sink http.RoundTripper) *Engine {
 	t.Helper()
-	set, problems := definition.Load(definition.Options{
-		Feeds: fstest.MapFS{"f.yaml": {Data: fmt.Appendf(nil, simulatedFeeds, "f",
-			"request: {url: https://service.example/list, query: {from: '${window.from}', to: '${window.to}'}}\npaging: {style: odata}\nrecords: value", "")}},
-		Mappings: simulatedMappings, Settings: map[string]any{},
-	})
+	return engineOf(t, slog.New(slog.DiscardHandler), fstest.MapFS{"f.yaml": {Data: fmt.Appendf(nil, simulatedFeeds, "f",
+		fmt.Sprintf(simulatedWindow, "list"), "  - {when: 'error.code == \"AF20030\"', then: too_early}\n")}}, tenant, sink)
+}
+
+// engineOf is an engine of its own, whose state is in memory.
+func engineOf(t *testing.T, log *slog.Logger, feeds fstest.MapFS, tenant, sink http.RoundTripper) *Engine {
+	t.Helper()
+	set, problems := definition.Load(definition.Options{Feeds: feeds, Mappings: simulatedMappings, Settings: map[string]any{}})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	set.Feeds[0].Errors = append(set.Feeds[0].Errors, definition.ErrorRule{When: mustExpression(t, `error.code == "AF20030"`), Then: definition.ThenTooEarly})
 	mapping, problems := transform.Compile(set.Mappings[0], transform.Options{})
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -145,7 +147,7 @@ func clockEngine(t *testing.T, tenant, sink http.RoundTripper) *Engine {
 		Name: "connector", Version: "1", Feeds: set.Feeds, Mappings: map[string]*transform.Mapping{"m": mapping}, Settings: map[string]any{},
 		Client:      extract.NewClient(extract.ClientOptions{TokenURL: "https://login.example/token", ClientID: "c", Credential: credential, Transport: tenant}),
 		Destination: destination, DeadLetters: letters, Store: store,
-		Poll: 5 * time.Minute, Lookback: 7 * 24 * time.Hour, Heartbeat: time.Hour, Log: slog.New(slog.DiscardHandler),
+		Poll: 5 * time.Minute, Lookback: 7 * 24 * time.Hour, Heartbeat: time.Hour, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

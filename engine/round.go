@@ -103,7 +103,7 @@ func (p *partition) catchUp(ctx context.Context) error {
 	}
 	started := p.now()
 	if p.feed.Window == nil {
-		return p.whole(ctx, started)
+		return errors.Join(p.whole(ctx, started), p.tellOff(ctx, started))
 	}
 	if err := p.resumeJob(ctx, started, pass{}); err != nil {
 		return err
@@ -137,6 +137,7 @@ func (p *partition) catchUp(ctx context.Context) error {
 	}
 	all := false
 	err := p.walk(ctx, fresh, target, started, pass{}, func(at time.Time) { all = !at.Before(target) })
+	err = errors.Join(err, p.tellOff(ctx, started))
 	if err != nil && !all {
 		return err
 	}
@@ -193,28 +194,17 @@ func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost tim
 	if cursor.After(now.Add(ahead)) {
 		return oldest, oldest, target, 0
 	}
-	back := func(since time.Time, overlap time.Duration) time.Time {
-		at := cursor
-		if late := since.Add(-w.Delay - overlap).Truncate(time.Second); !since.IsZero() && late.Before(at) {
-			at = late
-		}
-		return later(at, p.position.Start)
-	}
-	read, looked := p.position.ReadAt, p.position.WholeAt
-	if looked.IsZero() {
-		looked = read
-	}
-	// What appeared late is lost, too. A service that keeps hardly more than the overlap has some of it passed over in each look.
-	lost = oldest.Sub(p.untold(back(looked, min(w.Overlap, p.retention()/2))))
+	lost = oldest.Sub(p.unseen())
 	if cursor.Before(oldest) {
 		return oldest, oldest, target, lost
 	}
-	fresh = later(back(read, min(w.Overlap, brief)), oldest)
-	alone := p.position.WholeAt.IsZero() || looked.After(read) // what a kill after the first part would leave is not known
+	read, looked := p.position.ReadAt, p.position.WholeAt
+	fresh = later(p.before(read, min(w.Overlap, brief)), oldest)
+	alone := looked.IsZero() || looked.After(read) // what a kill after the first part would leave is not known
 	if alone {
 		looked = read
 	}
-	from = later(back(looked, w.Overlap), oldest)
+	from = later(p.before(looked, w.Overlap), oldest)
 	switch {
 	case !p.looksWhole(now):
 		return fresh, fresh, target, 0
@@ -225,8 +215,26 @@ func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost tim
 	}
 }
 
-// untold is at, or the end of the gap in which it lies, which was told.
-func (p *partition) untold(at time.Time) time.Time {
+// before is the cursor, or as far before it as records may have appeared since.
+func (p *partition) before(since time.Time, overlap time.Duration) time.Time {
+	at := p.position.Cursor
+	if late := since.Add(-p.feed.Window.Delay - overlap).Truncate(time.Second); !since.IsZero() && late.Before(at) {
+		at = late
+	}
+	return later(at, p.position.Start)
+}
+
+// unseen is from when on records may have appeared since the last look back, and were not told as lost.
+func (p *partition) unseen() time.Time {
+	w, looked := p.feed.Window, p.position.WholeAt
+	if w == nil {
+		return p.position.Cursor
+	}
+	if looked.IsZero() {
+		looked = p.position.ReadAt
+	}
+	// A service that keeps hardly more than the overlap has some of it passed over in each look.
+	at := p.before(looked, min(w.Overlap, p.retention()/2))
 	for _, g := range p.position.Gaps {
 		if !at.Before(g.From) {
 			at = later(at, g.To)
@@ -281,10 +289,14 @@ func (p *partition) subscribe(ctx context.Context) error {
 	attempted, err := p.reader.Subscribe(ctx, p.position.SubscribedAt, p.lost)
 	if !attempted.IsZero() && !attempted.Equal(p.position.SubscribedAt) {
 		p.position.SubscribedAt = attempted
-		lost := checkpoint.Span{From: p.position.Cursor, To: p.now().Truncate(time.Second)}
-		first := p.position.ReadAt.IsZero()
-		if first { // of the time before its first subscription the service has collected nothing
+		lost := checkpoint.Span{From: p.unseen(), To: p.now().Truncate(time.Second)}
+		if p.position.ReadAt.IsZero() { // of the time before its first subscription the service has collected nothing
 			lost.From = lost.To.Add(-p.retention())
+		} else if off := &p.position.Off; err == nil { // somebody had stopped it
+			if off.To.IsZero() {
+				off.From = lost.From
+			}
+			off.To = lost.To
 		}
 		if err == nil && p.archive != nil {
 			p.position.Gaps = joined(append(slices.Clip(p.position.Gaps), lost))
@@ -295,15 +307,27 @@ func (p *partition) subscribe(ctx context.Context) error {
 		}
 		if err == nil {
 			p.log.Info("subscription started")
-			if !first { // somebody had stopped it
-				err = p.gap(ctx, lost.From, lost.To, gapSubscription)
-			}
 		}
 	}
 	if err == nil {
 		p.subscribed, p.lost = true, false
 	}
 	return err
+}
+
+// tellOff tells what was not collected while there was no subscription. What is lost is known once the round has read
+// something: told before that, it would be told with each start, and a little more each time.
+func (p *partition) tellOff(ctx context.Context, started time.Time) error {
+	off := p.position.Off
+	if off.To.IsZero() || !p.position.ReadAt.Equal(started) {
+		return nil
+	}
+	if err := p.gap(ctx, off.From, off.To, gapSubscription); err != nil {
+		return err
+	}
+	p.position.Off = checkpoint.Span{}
+	position := p.position
+	return p.commit(ctx, &checkpoint.Commit{Position: &position})
 }
 
 // interval is how long from one round to the next.

@@ -208,7 +208,7 @@ func (w *world) verify() {
 		switch {
 		case inGap:
 			w.gone++
-		case rec.bad || rec.seen.After(w.until) || rec.feed == "subs" && !w.collected(rec):
+		case rec.bad || rec.seen.After(w.until):
 		default:
 			if w.lost++; w.lost < 5 {
 				w.t.Errorf("lost: %s of %v, to be had from %v on (damaged: %v)", rec.id, rec.at, rec.seen, rec.damaged)

@@ -150,6 +150,7 @@ func (e *JobFailed) Unwrap() error { return e.Err }
 type SubscribeWait struct {
 	Until time.Time
 	Err   error // of the last start; nil if it succeeded, or is not known any more
+	Said  error // what the service answered since, where it has
 }
 
 func (e *SubscribeWait) Error() string {
@@ -157,7 +158,11 @@ func (e *SubscribeWait) Error() string {
 	if e.Err != nil {
 		return "the subscription is not active, and its start was refused; it is tried again by itself at " + at + ": " + e.Err.Error()
 	}
-	return "the subscription is not active though it was started a short while ago: somebody stopped it, or the service does not know of it everywhere yet; it is started again by itself at " + at
+	text := "the subscription is not active though it was started a short while ago: somebody stopped it, or the service does not know of it everywhere yet; it is started again by itself at " + at
+	if e.Said != nil {
+		text += ": " + e.Said.Error()
+	}
+	return text
 }
 
 func (e *SubscribeWait) Unwrap() error { return e.Err }

@@ -31,7 +31,8 @@ type Reader struct {
 	undated  atomic.Int32              // records that lacked the cursor's field
 	dated    atomic.Bool               // one had it, or it was told that none has
 
-	started error // how the last start of the subscription ended
+	started      error // how the last start of the subscription ended
+	unsubscribed error // what the last read was told instead of records
 
 	stats struct {
 		requests, retries, throttled, waited atomic.Int64
@@ -100,7 +101,13 @@ func (r *Reader) Stats() Stats {
 // ones to tell apart with [errors.As] are *AuthError, *Gated, *ResetWindow,
 // *Narrow, *TooEarly, *JobFailed, *Incomplete, *Subscribe and *StatusError.
 func (r *Reader) Read(ctx context.Context, w Window, sink Sink) (err error) {
-	defer func() { r.settled(ctx, err) }()
+	defer func() {
+		r.settled(ctx, err)
+		r.unsubscribed = nil
+		if lost, ok := errors.AsType[*Subscribe](err); ok {
+			r.unsubscribed = lost.Err
+		}
+	}()
 	err = r.read(ctx, w, sink, r.asks())
 	if _, fell := errors.AsType[*fallenBack](err); fell {
 		until := time.Now().Add(r.feed.Fallback.Recheck)

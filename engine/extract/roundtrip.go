@@ -94,7 +94,7 @@ func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v outc
 	answered, err := r.client.http.Do(hr)
 	sent()
 	stopWatch()
-	q.sent = q.sent || connected.Load()
+	q.sent = q.sent || connected.Load() || err == nil
 	if err != nil {
 		v = r.unanswered(q, err, connected.Load())
 		r.logRequest(hr, begun, nil, 0, v.err)

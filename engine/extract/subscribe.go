@@ -32,7 +32,7 @@ func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (atte
 	active, err := r.subscribed(ctx, s)
 	if err == nil && (lost || !active) {
 		if until := last.Add(s.Wait); !last.IsZero() && time.Now().Before(until) && !last.After(time.Now()) {
-			err = &SubscribeWait{Until: until, Err: r.started}
+			err = &SubscribeWait{Until: until, Err: r.started, Said: r.unsubscribed}
 		} else {
 			last, err = r.start(ctx, s, last)
 			r.started = err
