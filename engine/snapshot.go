@@ -163,30 +163,21 @@ const removedRow = 'r'
 // while its link had expired, and the service does not say so. One that lists nothing at all tells of none: a query may ask for
 // what changes from now on.
 func (in *intake) takeUnlisted(ctx context.Context) error {
-	l := in.anew
-	if l == nil || l.broken || len(l.listed) == 0 {
+	if in.anew == nil || len(in.anew.listed) == 0 {
 		return nil
 	}
 	name := "id"
 	if len(in.p.feed.Key) == 1 {
 		name = in.p.feed.Key[0]
 	}
-	s := in.Open("", time.Time{}).(*source)
-	for object, err := range in.p.engine.Store.Objects(in.p.feed.Name, in.p.account) {
-		if err != nil {
-			return err
-		}
-		if _, there := l.listed[checkpoint.KeyOf(in.p.feed.Name, "object", object.ID)]; there || len(object.State) > len(checkpoint.Key{}) {
-			continue
+	return in.unlisted(in.anew, func(s *source, object checkpoint.Object) error {
+		if len(object.State) > len(checkpoint.Key{}) { // it was told as removed
+			return nil
 		}
 		raw := append(append(append(appendText([]byte("{"), name), ':'), appendText(nil, object.ID)...), `,"@removed":{"reason":"no longer listed"}}`...)
 		state := checkpoint.KeyOf(in.p.feed.Name, "row", string(canonical(raw)))
-		err = s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, state[:]), raw, &checkpoint.Object{ID: object.ID, State: append(state[:], removedRow)})
-		if err != nil {
-			return err
-		}
-	}
-	return s.End()
+		return s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, state[:]), raw, &checkpoint.Object{ID: object.ID, State: append(state[:], removedRow)})
+	})
 }
 
 // canonical is the same for rows that differ in the order of their members only.
@@ -201,7 +192,17 @@ func canonical(raw []byte) []byte {
 
 // takeRemoved makes records of what a listing that ended well does not show any more.
 func (in *intake) takeRemoved(ctx context.Context) error {
-	l := in.listing
+	return in.unlisted(in.listing, func(s *source, object checkpoint.Object) error {
+		gone := checkpoint.Object{ID: object.ID}
+		if in.listing.baseline {
+			return in.packer.also(ctx, &gone)
+		}
+		return s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, nil), told(s.keptAs(object.ID, object.State).object, removed, nil, nil), &gone)
+	})
+}
+
+// unlisted takes each object that the store holds and a listing does not show; nothing where there is none, or it is broken.
+func (in *intake) unlisted(l *listing, take func(s *source, object checkpoint.Object) error) error {
 	if l == nil || l.broken {
 		return nil
 	}
@@ -213,13 +214,7 @@ func (in *intake) takeRemoved(ctx context.Context) error {
 		if _, there := l.listed[checkpoint.KeyOf(in.p.feed.Name, "object", object.ID)]; there {
 			continue
 		}
-		gone := checkpoint.Object{ID: object.ID}
-		if l.baseline {
-			err = in.packer.also(ctx, &gone)
-		} else {
-			err = s.take(ctx, becameKey(in.p.feed.Name, object.ID, removed, object.State, nil), told(s.keptAs(object.ID, object.State).object, removed, nil, nil), &gone)
-		}
-		if err != nil {
+		if err := take(s, object); err != nil {
 			return err
 		}
 	}
