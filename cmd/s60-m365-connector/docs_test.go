@@ -218,11 +218,16 @@ func pagesOfDocs(t *testing.T) []string {
 func shownLines(t *testing.T, page string) (lines []string) {
 	t.Helper()
 	for _, block := range testkit.Fences(testkit.Read(t, page), "console") {
-		for line := range strings.Lines(block) {
-			if line, ok := strings.CutPrefix(strings.TrimSpace(line), "$ "); ok {
-				line, _, _ = strings.Cut(line, " #")
-				lines = append(lines, strings.TrimSpace(line))
-			}
+		lines = append(lines, commandsOf(block)...)
+	}
+	return lines
+}
+
+func commandsOf(block string) (lines []string) {
+	for line := range strings.Lines(block) {
+		if line, ok := strings.CutPrefix(strings.TrimSpace(line), "$ "); ok {
+			line, _, _ = strings.Cut(line, " #")
+			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
 	return lines
@@ -258,28 +263,27 @@ func (w way) covers(other way) bool {
 	return w[0] == other[0] && !slices.ContainsFunc(other, func(part string) bool { return !slices.Contains(w, part) })
 }
 
-// TestShownCommands: every command line that a page shows is run. Those of recipes are by TestRecipes, to the letter;
-// the program's own by a session, which may have other values; those of replicas by the tests of deploy, which follow
-// their page; the others are these.
-func TestShownCommands(t *testing.T) {
-	elsewhere := map[string]string{
-		"go run ./cmd/s60-m365-connector demo --minutes 0": "testdata/session/demo.txtar: exec s60-m365-connector demo",
-		// .ci/docker takes this line from the page.
-		"docker run -d --name s60-m365-connector --restart always --read-only --cap-drop ALL --env-file .env -v s60-m365-state:/state secure60/s60-m365-connector": `../../.ci/docker: /^\$ docker run -d /`,
-		"docker logs -f s60-m365-connector":                `../../.ci/docker: docker logs "$1"`,
-		"docker compose run --rm s60-m365-connector check": "../../.ci/docker: compose run --rm s60-m365-connector check",
-		"docker compose up -d":                             "../../.ci/docker: compose up -d",
-		"docker compose logs -f":                           `../../.ci/docker: docker logs "$1"`, // of the container that it started
-		"docker compose pull":                              "../../.ci/docker: compose pull",
-		"make build":                                       "../../.ci/run: make build",
-		"make test":                                        "../../.ci/run: make test",
-	}
-	for line, where := range elsewhere {
-		file, text, _ := strings.Cut(where, ": ")
-		if source, err := os.ReadFile(file); err != nil || !strings.Contains(string(source), text) {
-			t.Errorf("%q is not run by %s (%v)", line, where, err)
+// pastedLines are the commands of the blocks that the scripts of the checks run as the pages show them.
+func pastedLines(t *testing.T) (lines []string) {
+	t.Helper()
+	for _, script := range []string{".ci/run", ".ci/docker"} {
+		for _, call := range regexp.MustCompile(`(?m)^\tpasted (\S+) '(.+)'$`).FindAllStringSubmatch(testkit.Read(t, script), -1) {
+			_, from, found := strings.Cut(testkit.Read(t, call[1]), "\n$ "+call[2])
+			block, _, _ := strings.Cut("$ "+call[2]+from, "```")
+			if !found {
+				t.Errorf("%s runs what %s shows from %q on, which it does not", script, call[1], call[2])
+			}
+			lines = append(lines, commandsOf(block)...)
 		}
 	}
+	return lines
+}
+
+// TestShownCommands: every command line that a page shows is run. Those of recipes are by TestRecipes, to the letter;
+// those that need Docker or the checkout by the checks, to the letter; the program's own by a session, which may have
+// other values; those of Kubernetes by the tests of deploy, which follow their page.
+func TestShownCommands(t *testing.T) {
+	pasted := pastedLines(t)
 	var ran []way
 	files, err := filepath.Glob("testdata/session/*.txtar")
 	if err != nil {
@@ -308,16 +312,16 @@ func TestShownCommands(t *testing.T) {
 		recipes := recipesOf(testkit.Read(t, page), page)
 		for _, line := range shownLines(t, page) {
 			shown++
-			command, own := strings.CutPrefix(line, program.Name+" ")
+			_, command, own := strings.Cut(line, program.Name+" ") // in a container, too
 			switch {
-			case slices.Contains(recipes, line):
+			case slices.Contains(recipes, line), slices.Contains(pasted, line):
 			case own:
 				does, err := wayOf(command)
 				if err != nil || !slices.ContainsFunc(ran, func(w way) bool { return w.covers(does) }) {
 					t.Errorf("%s shows %q, and no session runs %q: %v", page, line, does, err)
 				}
 			case page == byDeploy[1]:
-			case elsewhere[line] == "":
+			default:
 				t.Errorf("%s shows %q, which nothing runs", page, line)
 			}
 		}

@@ -122,11 +122,7 @@ func recipesOf(text, page string) (lines []string) {
 	}
 	for _, section := range strings.Split(text, "\n## ")[1:] {
 		for _, block := range testkit.Fences(section, "console") {
-			for line := range strings.Lines(block) {
-				if command, ok := strings.CutPrefix(strings.TrimSpace(line), "$ "); ok {
-					lines = append(lines, command)
-				}
-			}
+			lines = append(lines, commandsOf(block)...)
 		}
 	}
 	return lines
