@@ -260,6 +260,41 @@ mapping: m
 	}
 }
 
+// What a fallback gives of a job goes over the feed's own: a query is not asked for twice.
+func TestFallbackOfJob(t *testing.T) {
+	for own, want := range map[string]string{
+		"": "https://api.example/beta?a=1 https://api.example/beta/x?b=2",
+		"job: {create: {url: \"${BASE}/v1\"}, poll: {query: {b: 3}}}": "https://api.example/v1?a=1 https://api.example/beta/x?b=3",
+	} {
+		f, problems := definition.ParseFeed("f.yaml", []byte(`
+name: f
+job: {create: {url: "${BASE}/beta", query: {a: 1}}, id: id, poll: {url: "${BASE}/beta/x", query: {b: 2}}, done: status == 200}
+request: {url: "${BASE}/beta/x/records"}
+fallback: {when: status == 404, request: {url: "${BASE}/v1/x/records"}, `+own+`}
+key: id
+mapping: m
+`), map[string]any{"BASE": "https://api.example"})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		shown := func(r *definition.Request) string {
+			url, err := r.URL.Expand(map[string]any{"BASE": "https://api.example"})
+			if err != nil {
+				t.Error(err)
+			}
+			var query []string
+			for _, q := range r.Query {
+				query = append(query, q.Name+"="+q.Value.String())
+			}
+			return url + "?" + strings.Join(query, "&")
+		}
+		j := f.Fallback.Job
+		if got := shown(&j.Create) + " " + shown(&j.Poll); got != want || j.ID != "id" || j.Every != f.Job.Every || j.Most != f.Job.Most || j.Done == nil {
+			t.Errorf("%s: %s, want %s; %+v", own, got, want, j)
+		}
+	}
+}
+
 func TestProblemShowsTabs(t *testing.T) {
 	_, problems := definition.ParseFeed("f.yaml", []byte("name:\t\"☃ \\t\tf\"\n"), nil)
 	const want = "f.yaml:1:8: \"name\" may hold only a-z, 0-9, - and _\n    name:\t\"☃ \\t\tf\"\n         \t ^^^^^^"

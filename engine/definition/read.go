@@ -88,9 +88,11 @@ func (f *Feed) finish(d *decoder) {
 	if f.Fallback != nil {
 		d.fallback("request", "request", &f.Fallback.Request)
 		if f.Job != nil {
-			job := *f.Job
-			f.Fallback.Job = &job
-			d.fallback("job", "window", &job)
+			f.Fallback.Job = f.Job
+			if d.has("fallback.job") {
+				f.Fallback.Job = &Job{}
+				d.fallback("job", "window", f.Fallback.Job)
+			}
 		}
 	}
 	if e := f.Expand; e != nil {
