@@ -137,7 +137,7 @@ func (p *partition) load(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
-	p.position, p.loaded = position, true
+	p.position, p.loaded, p.stuck = position, true, nil // another process may have counted to the end
 	p.observe(func(s *FeedStatus) {
 		s.Cursor = position.Cursor
 		s.take(&position)

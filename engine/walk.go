@@ -25,9 +25,8 @@ const (
 	stuckRounds = 3
 	// probes is how many requests look for where the service's records begin.
 	probes = 12
-	// mostUnreadable is how many spans that were stepped over a position holds; the oldest are
-	// forgotten, and told again should they be met.
-	mostUnreadable = 100
+	// mostStuck is how many smallest windows at once are counted; at a further one the round ends.
+	mostStuck = 100
 )
 
 // unreadable is the error of a smallest window, which a few rounds try again; what is behind it does not wait for that.
@@ -127,8 +126,8 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			if keep {
 				p.log.Warn("a window still cannot be read", "from", from, "to", to, "cause", err)
 				err = nil
-			} else {
-				err = p.stepOver(ctx, from, to, target, err, how, read)
+			} else if read = read || p.readableBehind(ctx, to, target); read {
+				err = p.stepOver(ctx, from, to, err, how)
 			}
 			if err == nil || is[*unreadable](err) {
 				p.width.refused = 0 // that was the one second
@@ -187,10 +186,9 @@ func (p *partition) reach(from, target time.Time, how pass) (to time.Time, reada
 }
 
 // stepOver gives up the smallest window, once enough rounds could not read it and could read
-// others: what could be read of it is delivered, the rest is a gap. Until then its error is err, as [unreadable] where
-// the service can be read elsewhere.
-func (p *partition) stepOver(ctx context.Context, from, to, target time.Time, err error, how pass, read bool) error {
-	if !read && !p.readableBehind(ctx, to, target) || len(p.stuck) >= mostUnreadable && p.stuck[from] == 0 {
+// others: what could be read of it is delivered, the rest is a gap. Until then its error is err, as [unreadable].
+func (p *partition) stepOver(ctx context.Context, from, to time.Time, err error, how pass) error {
+	if len(p.stuck) >= mostStuck && p.stuck[from] == 0 {
 		return err
 	}
 	if p.stuck == nil {
@@ -203,10 +201,7 @@ func (p *partition) stepOver(ctx context.Context, from, to, target time.Time, er
 		return err
 	}
 	delete(p.stuck, from)
-	p.position.Unreadable = append(p.position.Unreadable, checkpoint.Span{From: from, To: to})
-	if n := len(p.position.Unreadable); n > mostUnreadable {
-		p.position.Unreadable = slices.Clone(p.position.Unreadable[n-mostUnreadable:])
-	}
+	p.position.Unreadable = joined(append(slices.Clip(p.position.Unreadable), checkpoint.Span{From: from, To: to}))
 	if !how.keepCursor {
 		p.position.Cursor = later(p.position.Cursor, to)
 	}

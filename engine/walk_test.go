@@ -342,3 +342,46 @@ func TestStepOverInARow(t *testing.T) {
 		})
 	}
 }
+
+// More seconds in one row than are counted at once are each told once, however often what lies behind them is read again, and one
+// round asks once whether anything behind them can be read. Who had a part of them when another process took the partition
+// over begins to count anew.
+func TestStepOverALongRow(t *testing.T) {
+	r := newRig(t, feedOf("f"))
+	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	begin, row := now.Add(-time.Hour), (mostStuck+mostStuck/2)*time.Second
+	r.position = checkpoint.Position{Start: begin, Cursor: begin, ReadAt: begin}
+	if err := r.store.Commit(&checkpoint.Commit{Feed: "f", Position: &r.position}); err != nil {
+		t.Fatal(err)
+	}
+	r.stuck = map[time.Time]int{}
+	for i := range mostStuck {
+		r.stuck[begin.Add(-time.Duration(i+1)*time.Hour)] = 1
+	}
+	if err := r.load(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	cannot := func(w extract.Window) error {
+		if w.From.Before(begin.Add(row)) {
+			return &extract.Narrow{Err: errors.New("Value cannot be null")}
+		}
+		return nil
+	}
+	probed := 0
+	r.service.probe = func(w extract.Window) error { probed++; return cannot(w) }
+	r.service.read = func(_ context.Context, w extract.Window, _ extract.Sink) error { return cannot(w) }
+	for round := 1; round <= 4*stuckRounds; round++ {
+		probed = 0
+		from := begin // as if all were looked at again
+		if round <= 2*stuckRounds {
+			from = r.position.Cursor
+		}
+		err := r.walk(t.Context(), from, now, now, pass{}, nil)
+		if most := 3; probed > most {
+			t.Errorf("round %d asked %d times whether the service can be read, want %d at most", round, probed, most)
+		}
+		if round >= 2*stuckRounds && (err != nil || r.status.Gaps != int64(row/time.Second) || len(r.position.Unreadable) != 1 || !r.position.Cursor.Equal(now)) {
+			t.Fatalf("round %d: %v, %d gaps, %d spans are remembered, the cursor is at %v", round, err, r.status.Gaps, len(r.position.Unreadable), r.position.Cursor)
+		}
+	}
+}
