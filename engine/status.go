@@ -212,8 +212,46 @@ func (e *Engine) Status() Status {
 // severity orders states from the best to the one an operator must see.
 var severity = map[State]int{Disabled: 0, Standby: 1, OK: 2, Starting: 3, NotConsented: 4, Gated: 5, Failing: 6}
 
-// ByFeed sums the partitions of each enabled feed: counts add up, the worst
-// state, the oldest cursor and the first error stand for the feed.
+// Add sums a partition up with another: counts add up, the worst state, the oldest cursor and the first
+// error stand for both.
+func (s *FeedStatus) Add(f *FeedStatus) {
+	s.Filters, s.Window.Filters = addFilters(s.FilteredBy(), f.FilteredBy()), nil
+	s.Total.Add(&f.Total)
+	s.Window.Counts.Add(&f.Window.Counts)
+	s.Forwarded += f.Forwarded
+	s.Ever.Add(&f.Ever)
+	s.EverFilters = addFilters(s.EverFilters, f.EverFilters)
+	s.DeadLettered += f.DeadLettered
+	s.Difference += f.Difference
+	s.Late += f.Late
+	s.Lateness.Merge(&f.Lateness)
+	s.Latency.Merge(&f.Latency)
+	if s.Gaps += f.Gaps; f.Gaps > 0 {
+		s.LastGap = f.LastGap
+	}
+	s.Requests.Requests += f.Requests.Requests
+	s.Requests.Retries += f.Requests.Retries
+	s.Requests.Throttled += f.Requests.Throttled
+	s.Requests.Waited += f.Requests.Waited
+	if severity[f.State] > severity[s.State] {
+		s.State, s.Since = f.State, f.Since
+	}
+	if w := f.WaitingSince; !w.IsZero() && (s.WaitingSince.IsZero() || w.Before(s.WaitingSince)) {
+		s.WaitingSince = w
+	}
+	if !f.Cursor.IsZero() && (s.Cursor.IsZero() || f.Cursor.Before(s.Cursor)) { // one that never moved tells no lag
+		s.Cursor = f.Cursor
+	}
+	if s.LastError == "" {
+		s.LastError, s.LastErrorAt = f.LastError, f.LastErrorAt
+	}
+	s.FallbackUntil = later(s.FallbackUntil, f.FallbackUntil)
+	if s.GateReason == "" {
+		s.GateReason, s.GateUntil = f.GateReason, f.GateUntil
+	}
+}
+
+// ByFeed are the enabled feeds, of each the sum of its partitions.
 func (s Status) ByFeed() []FeedStatus {
 	var list []FeedStatus
 	for _, f := range s.Feeds {
@@ -226,44 +264,9 @@ func (s Status) ByFeed() []FeedStatus {
 			list = append(list, f)
 			continue
 		}
-		sum := &list[len(list)-1]
-		sum.Total.Add(&f.Total)
-		sum.Window.Counts.Add(&f.Window.Counts)
-		sum.Filters = addFilters(sum.Filters, f.FilteredBy())
-		sum.Forwarded += f.Forwarded
-		sum.Ever.Add(&f.Ever)
-		sum.EverFilters = addFilters(sum.EverFilters, f.EverFilters)
-		sum.DeadLettered += f.DeadLettered
-		sum.Difference += f.Difference
-		sum.Late += f.Late
-		sum.Lateness.Merge(&f.Lateness)
-		sum.Latency.Merge(&f.Latency)
-		if sum.Gaps += f.Gaps; f.Gaps > 0 {
-			sum.LastGap = f.LastGap
-		}
-		sum.Requests = addStats(sum.Requests, f.Requests)
-		if severity[f.State] > severity[sum.State] {
-			sum.State, sum.Since = f.State, f.Since
-		}
-		if w := f.WaitingSince; !w.IsZero() && (sum.WaitingSince.IsZero() || w.Before(sum.WaitingSince)) {
-			sum.WaitingSince = w
-		}
-		if !f.Cursor.IsZero() && (sum.Cursor.IsZero() || f.Cursor.Before(sum.Cursor)) { // one that never moved tells no lag
-			sum.Cursor = f.Cursor
-		}
-		if sum.LastError == "" {
-			sum.LastError, sum.LastErrorAt = f.LastError, f.LastErrorAt
-		}
-		sum.FallbackUntil = later(sum.FallbackUntil, f.FallbackUntil)
-		if sum.GateReason == "" {
-			sum.GateReason, sum.GateUntil = f.GateReason, f.GateUntil
-		}
+		list[len(list)-1].Add(&f)
 	}
 	return list
-}
-
-func addStats(a, b extract.Stats) extract.Stats {
-	return extract.Stats{Requests: a.Requests + b.Requests, Retries: a.Retries + b.Retries, Throttled: a.Throttled + b.Throttled, Waited: a.Waited + b.Waited}
 }
 
 // Healthy reports whether collection works: no feed is failing, the destination

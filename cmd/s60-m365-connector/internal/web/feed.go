@@ -176,7 +176,7 @@ func (p *pages) windows(feed string) (list []windowView, more bool, err error) {
 	}
 	for _, e := range entries {
 		items, records := e.Difference()
-		v := windowView{Partition: e.Partition, From: e.From.UTC(), To: e.To.UTC(), Span: wording.Span(e.To.Sub(e.From)), ledgerView: ledgerOf(e.Counts, 0, items+records, 0, 0, 0)}
+		v := windowView{Partition: e.Partition, From: e.From.UTC(), To: e.To.UTC(), Span: wording.Span(e.To.Sub(e.From)), ledgerView: ledgerOf(engine.FeedStatus{Total: e.Counts, Difference: items + records})}
 		var notes []string
 		if !e.Complete {
 			notes = append(notes, "under way")

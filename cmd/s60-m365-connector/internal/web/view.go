@@ -12,7 +12,6 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
-	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
@@ -148,9 +147,7 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 	}
 	shared, told := sharedCauses(s, feeds)
 	v.Problems = append(v.Problems, shared...)
-	var total checkpoint.Counts
-	var late, difference, retries, requests int64
-	var waited time.Duration
+	var total engine.FeedStatus
 	var behind time.Duration
 	states := map[engine.State]int{}
 	last := ""
@@ -175,12 +172,8 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 		last = f.Feed
 		v.Feeds = append(v.Feeds, row)
 
-		counts := f.Total
-		counts.Add(&f.Window.Counts)
-		total.Add(&counts)
-		late, difference = late+f.Late, difference+f.Difference
-		retries, requests, waited = retries+f.Requests.Retries, requests+f.Requests.Requests, waited+f.Requests.Waited
-		ledger := ledgerOf(counts, f.Late, f.Difference, f.Requests.Requests, f.Requests.Retries, f.Requests.Waited)
+		total.Add(&f)
+		ledger := ledgerOf(f)
 		ledger.FilteredBy = f.FilteredBy().String()
 		ledger.Feed, ledger.Partition, ledger.First = f.Feed, f.Partition, row.First
 		v.Ledger = append(v.Ledger, ledger)
@@ -191,9 +184,9 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 	}
 	v.Distances, v.Poll = strings.Join(distances, ", "), wording.Span(p.set.Poll)
 	v.Weights, v.More = weightsOf(s.Operations)
-	v.Total = ledgerOf(total, late, difference, requests, retries, waited)
+	v.Total = ledgerOf(total)
 	v.Level, v.Headline = headline(s, states)
-	v.Facts = facts(s, total, behind, difference)
+	v.Facts = facts(s, total, behind)
 	for _, r := range s.Replicas {
 		v.Replicas = append(v.Replicas, replicaView{r.Name, r.Here, len(r.Held), strings.Join(r.Held, ", ")})
 	}
@@ -256,7 +249,7 @@ func headline(s engine.Status, states map[engine.State]int) (level, string) {
 	return good, "Collecting: " + list
 }
 
-func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, difference int64) []fact {
+func facts(s engine.Status, total engine.FeedStatus, behind time.Duration) []fact {
 	delivery := fact{"Destination", s.Destination, "takes events", good}
 	if n := s.Delivery.Concurrency; n > 0 {
 		delivery.Note = fmt.Sprintf("takes events, %d %s at once", n, wording.Plural(n, "request"))
@@ -265,8 +258,8 @@ func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, diffe
 		delivery = fact{"Destination", s.Destination, "does not take events", bad}
 	}
 	ledger := fact{"Ledger", "balanced", "all accounted for", good}
-	if difference != 0 {
-		ledger = fact{"Ledger", number(difference), wording.Plural(int(difference), "record") + " unaccounted for", bad}
+	if n := total.Difference; n != 0 {
+		ledger = fact{"Ledger", number(n), wording.Plural(int(n), "record") + " unaccounted for", bad}
 	}
 	dead := fact{"Dead letters", number(s.DeadLetters), "none waits", quiet}
 	if s.DeadLetters > 0 {
@@ -286,26 +279,25 @@ func facts(s engine.Status, total checkpoint.Counts, behind time.Duration, diffe
 		}
 	}
 	lag := fact{"Furthest behind", wording.Span(behind), "the slowest feed", quiet}
-	var latency engine.Delays
-	for _, f := range s.Feeds {
-		latency.Merge(&f.Latency)
-	}
-	if l := latencyOf(latency); l.Median != "" {
+	if l := latencyOf(total.Latency); l.Median != "" {
 		lag.Note = "the slowest feed; half arrive " + l.Median + " after they were listed"
 	}
 	return []fact{
-		{"Delivered", number(total.Delivered), "events since start", quiet},
+		{"Delivered", number(total.Delivered()), "events since start", quiet},
 		lag, delivery, ledger, dead, credential,
 		{"Up", wording.Span(s.Now.Sub(s.Started)), "since " + s.Started.UTC().Format("2 Jan 15:04"), quiet},
 	}
 }
 
-func ledgerOf(c checkpoint.Counts, late, difference, requests, retries int64, waited time.Duration) ledgerView {
+// ledgerOf is what became of the records of a partition, or of several.
+func ledgerOf(f engine.FeedStatus) ledgerView {
+	c := f.Total
+	c.Add(&f.Window.Counts)
 	skipped := c.Skipped + c.ItemsSkipped
 	v := ledgerView{
 		Listed: number(c.Fetched), Delivered: number(c.Delivered), Repeated: number(c.Duplicate), Filtered: number(c.Filtered), Skipped: number(skipped),
-		Dead: number(c.DeadLettered), Late: number(late), Difference: number(difference),
-		Requests: number(requests), Retries: number(retries), Waited: wording.Span(waited),
+		Dead: number(c.DeadLettered), Late: number(f.Late), Difference: number(f.Difference),
+		Requests: number(f.Requests.Requests), Retries: number(f.Requests.Retries), Waited: wording.Span(f.Requests.Waited),
 	}
 	if skipped > 0 {
 		v.SkippedLevel = careful
@@ -313,7 +305,7 @@ func ledgerOf(c checkpoint.Counts, late, difference, requests, retries int64, wa
 	if c.DeadLettered > 0 {
 		v.DeadLevel = careful
 	}
-	if difference != 0 {
+	if f.Difference != 0 {
 		v.DifferenceLevel = bad
 	}
 	return v
