@@ -158,7 +158,7 @@ func (p *partition) notConsented(ctx context.Context, err error) []string {
 // askConsent shows that the feed's permissions were never granted. That is a choice, no failure.
 func (p *partition) askConsent(lacks []string, err error) {
 	now := p.engine.Now()
-	text := strings.Join(lacks, " and ") + " is not granted: grant it (check says how), or switch the feed off"
+	text := "not granted: " + strings.Join(lacks, ", ") + "; grant that (check says how), or switch the feed off"
 	var changed bool
 	p.observe(func(s *FeedStatus) {
 		changed = s.become(NotConsented, now)

@@ -222,8 +222,8 @@ func TestNotConsented(t *testing.T) {
 		want   State
 		remedy string
 	}{
-		"never granted":       {`["B.Read"]`, 403, false, NotConsented, "A.Read is not granted"},
-		"two of them":         {`[]`, 401, false, NotConsented, "A.Read and B.Read is not granted"},
+		"never granted":       {`["B.Read"]`, 403, false, NotConsented, "not granted: A.Read;"},
+		"two of them":         {`[]`, 401, false, NotConsented, "not granted: A.Read, B.Read;"},
 		"granted":             {`["A.Read","B.Read"]`, 403, false, Failing, ""},
 		"taken away":          {`["B.Read"]`, 403, true, Failing, ""},
 		"another refusal":     {`["B.Read"]`, 500, false, Failing, ""},
