@@ -18,6 +18,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
@@ -172,6 +173,20 @@ func TestStatusPageOfANewConnector(t *testing.T) {
 	for _, want := range []string{"No feed is switched on", "Nothing was delivered", "cannot be known"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is not on the page", want)
+		}
+	}
+}
+
+// TestRefusedCredential: one that is refused is not shown as good for another half a year.
+func TestRefusedCredential(t *testing.T) {
+	s := engine.Status{Now: pageNow, CredentialExpires: pageNow.Add(180 * 24 * time.Hour), Feeds: []engine.FeedStatus{{State: engine.Failing}}}
+	for said, want := range map[string]fact{
+		"the client secret has expired (AADSTS7000222)": {"Credential", "refused", "see above", bad},
+		"HTTP 500": {"Credential", "180 days", "ends 28 Aug 2026", good},
+	} {
+		s.Feeds[0].LastError = said
+		if all := facts(s, checkpoint.Counts{}, 0, 0); !slices.Contains(all, want) {
+			t.Errorf("%s: %v, want %v among them", said, all, want)
 		}
 	}
 }

@@ -278,6 +278,9 @@ func facts(s engine.Status, total engine.FeedStatus, behind time.Duration) []fac
 			credential.Level = careful
 		}
 	}
+	if credential.Level != bad && strings.Contains(s.Cause(), "AADSTS") { // whatever was known of its end
+		credential = fact{"Credential", "refused", "see above", bad}
+	}
 	lag := fact{"Furthest behind", wording.Span(behind), "the slowest feed", quiet}
 	if l := latencyOf(total.Latency); l.Median != "" {
 		lag.Note = "the slowest feed; half arrive " + l.Median + " after they were listed"
