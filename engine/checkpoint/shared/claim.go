@@ -186,7 +186,7 @@ func (s *Store) Err() error { return s.over() }
 
 // Commit implements [checkpoint.Store], for a partition that this store has claimed; any other is
 // [checkpoint.ErrFenced]. It returns once the server has acknowledged the commit and the view shows
-// it. Servers that do not answer for 5 seconds, and as long as a slow way to them takes for what is written,
+// it. Servers that do not answer for 5 seconds, and as long as a slow way to them, and back, takes for what is written,
 // are an error, after which the same commit can be tried again.
 func (s *Store) Commit(c *checkpoint.Commit) error {
 	end, err := s.begin()
@@ -249,7 +249,8 @@ func (s *Store) commit(n partitionName, c *checkpoint.Commit) error {
 	if err := s.publishHeld(context.Background(), n, h, &last, true); err != nil {
 		return err
 	}
-	seen, cancel := context.WithTimeout(context.Background(), patience)
+	// It comes back the way it went; what was before the last message, while that was sent.
+	seen, cancel := context.WithTimeout(context.Background(), within(patience, messageLimit))
 	defer cancel()
 	return s.reached(seen, h.last)
 }

@@ -118,3 +118,37 @@ func TestSlowServer(t *testing.T) {
 		})
 	}
 }
+
+// TestSlowWayBack: a commit has the time that the largest message takes to come back into the view as well; one that does not come back
+// is an error.
+func TestSlowWayBack(t *testing.T) {
+	for back, ok := range map[time.Duration]bool{time.Second: true, messageLimit / slowest * time.Second: true, time.Hour: false} {
+		synctest.Test(t, func(t *testing.T) {
+			view, err := checkpoint.Open(t.TempDir(), checkpoint.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer view.Close() //nolint:errcheck // the test has ended
+			line := &slowLine{rate: 100 << 20}
+			s := &Store{ctx: t.Context(), js: line, stream: slowStream{line: line}, nc: &nats.Conn{}, view: view, held: map[partitionName]*holding{}, moved: make(chan struct{})}
+			n := partitionName{"feed", ""}
+			s.held[n] = s.newHolding("session", 0)
+			time.AfterFunc(back, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.applied = 1
+				close(s.moved)
+				s.moved = make(chan struct{})
+			})
+			began := time.Now()
+			err = s.commit(n, &checkpoint.Commit{Feed: "feed", Position: &checkpoint.Position{}})
+			if (err == nil) != ok || len(line.stored) != 1 {
+				t.Errorf("what came back after %v: %v, %d messages are stored", back, err, len(line.stored))
+			}
+			if took, most := time.Since(began), patience+17*time.Second; took > most {
+				t.Errorf("what came back after %v took %v, want %v at most", back, took, most)
+			}
+			time.Sleep(back) // the way ends with the test
+		})
+	}
+}
