@@ -127,9 +127,6 @@ func (s *Simulator) auditQueries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.advance(q, s.now())
-	if q.Status != "succeeded" && s.faults.active("tenant", SearchFails) {
-		q.Status = "failed"
-	}
 	switch {
 	case below == "":
 		s.writeAuditQuery(w, http.StatusOK, q)

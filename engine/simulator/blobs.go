@@ -39,7 +39,6 @@ type contentType struct {
 	enabled   bool
 	spans     []span    // when it was enabled: its content is what was created then
 	lastStart time.Time // of the last start request
-	firstList int64     // unix milliseconds; nothing is listed before
 }
 
 // span is a period in unix milliseconds; an open one has no end yet.
@@ -135,7 +134,7 @@ func (c *contentType) within(from, to, now int64, after *blob, limit int) (page 
 
 // available reports whether the subscription gives access to a blob now.
 func (c *contentType) available(b blob, now int64) bool {
-	if b.visible > now || now < c.firstList || b.created <= now-retention.Milliseconds() {
+	if b.visible > now || b.created <= now-retention.Milliseconds() {
 		return false
 	}
 	for _, s := range c.spans {
@@ -146,13 +145,14 @@ func (c *contentType) available(b blob, now int64) bool {
 	return false
 }
 
-// enable opens the subscription; the first time it reaches back over the
-// backfill.
-func (c *contentType) enable(now time.Time, backfill time.Duration) {
+// backfill is how far before its first subscription a content type has blobs.
+const backfill = 24 * time.Hour
+
+// enable opens the subscription; the first time it reaches back so far.
+func (c *contentType) enable(now time.Time, back time.Duration) {
 	from := now
 	if len(c.spans) == 0 {
-		from = now.Add(-max(backfill, 0))
-		c.firstList = now.Add(c.sim.opts.FirstContent).UnixMilli()
+		from = now.Add(-back)
 	}
 	c.known, c.enabled = true, true
 	c.spans = append(c.spans, span{from: from.UnixMilli()})
@@ -258,7 +258,6 @@ func (c *contentType) record(r *record, b blob, index uint64) {
 			r.odd = oddType
 		}
 	}
-	r.hostile = o.Hostile > 0 && unit(mix(h^5)) < o.Hostile
 	if o.MissingID > 0 && c.name == AuditEntra && unit(mix(h^4)) < o.MissingID {
 		r.odd |= oddNoID
 	}

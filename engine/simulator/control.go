@@ -17,7 +17,6 @@ The login host also takes, at any time:
   POST /_simulator/clear    ends faults; ?target=…: of that target
   POST /_simulator/publish  ?feed=…&n=…&age=…: new records
   POST /_simulator/repeat   ?feed=…&n=…: records that were offered before
-  POST /_simulator/revise   ?feed=…&n=…: sign-ins with other content
   POST /_simulator/stop     ends live records
   POST /_simulator/licence  ?plan=Free, P1 or P2
   POST /_simulator/roles    ?roles=a,b: the permissions that are granted
@@ -37,7 +36,6 @@ func (s *Simulator) withControl(serve http.Handler) http.Handler {
 		"POST /_simulator/licence": func(s *Simulator, r *http.Request) (any, error) { return nil, s.SetLicence(r.FormValue("plan")) },
 		"POST /_simulator/publish": (*Simulator).controlPublish,
 		"POST /_simulator/repeat":  (*Simulator).controlPublish,
-		"POST /_simulator/revise":  (*Simulator).controlPublish,
 		"POST /_simulator/roles": func(s *Simulator, r *http.Request) (any, error) {
 			s.SetRoles(strings.FieldsFunc(r.FormValue("roles"), func(c rune) bool { return c == ',' })...)
 			return nil, nil
@@ -114,11 +112,8 @@ func (s *Simulator) controlPublish(r *http.Request) (any, error) {
 			return nil, fmt.Errorf("age: %w", err)
 		}
 	}
-	switch {
-	case strings.HasSuffix(r.URL.Path, "repeat"):
+	if strings.HasSuffix(r.URL.Path, "repeat") {
 		return nil, s.Repeat(r.FormValue("feed"), n)
-	case strings.HasSuffix(r.URL.Path, "revise"):
-		return nil, s.Revise(r.FormValue("feed"), n)
 	}
 	return nil, s.Publish(r.FormValue("feed"), n, age)
 }

@@ -3,7 +3,6 @@ package simulator
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -11,15 +10,6 @@ import (
 )
 
 // This file does to an answer what a fault says.
-
-func flood(w io.Writer) {
-	block := bytes.Repeat([]byte("The service is busy. "), 64<<10/21)
-	for range 1024 {
-		if _, err := w.Write(block); err != nil {
-			return // the client has had enough
-		}
-	}
-}
 
 // wait reports whether the client is still there after a while.
 func (s *Simulator) wait(r *http.Request, d time.Duration) bool {

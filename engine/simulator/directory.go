@@ -6,58 +6,10 @@ import (
 	"time"
 )
 
-// This file is the directory part of Graph: licences, the tenant, and the
-// connector's own application.
+// This file is the directory part of Graph: the tenant's licence, and the connector's own application.
 
-type plan struct{ name, id string }
-
-var plans = map[string][]plan{
-	Free: {},
-	P1:   {{"AAD_PREMIUM", "41781fb2-bc02-4b7c-bd55-b576c07bb09d"}},
-	P2: {{"AAD_PREMIUM", "41781fb2-bc02-4b7c-bd55-b576c07bb09d"}, {"AAD_PREMIUM_P2", "eec0eb4f-6444-4f95-aba0-50c24d67f998"},
-		{"AAD_WRKLDID_P2", "7dc0e92d-bf15-401d-907e-0884efe7c760"}, {"INTUNE_A", "c1ec4a95-1f05-45b3-a911-aa3fa01094f5"}},
-}
-
-var skus = map[string]struct{ name, id string }{
-	Free: {"O365_BUSINESS_ESSENTIALS", "3b555118-da6a-4418-894f-7df1e2096870"},
-	P1:   {"SPE_E3", "05e9a617-0261-4cee-bb44-138d3ef5d965"},
-	P2:   {"SPE_E5", "06ebc4ee-1bb5-47dd-8120-11324bc54e06"},
-}
-
-func (s *Simulator) subscribedSkus(w http.ResponseWriter, r *http.Request) {
-	if r.URL.RawQuery != "" && (r.URL.Query().Has("$filter") || r.URL.Query().Has("$top")) {
-		s.graphError(w, 400, "Request_BadRequest", "This resource does not support query options.")
-		return
-	}
-	sku := skus[s.licence()]
-	servicePlans := []map[string]string{{"servicePlanId": "9aaf7827-d63c-4b61-89c3-182f06f82e5c", "servicePlanName": "EXCHANGE_S_STANDARD", "provisioningStatus": "Success", "appliesTo": "User"}}
-	for _, p := range plans[s.licence()] {
-		servicePlans = append(servicePlans, map[string]string{"servicePlanId": p.id, "servicePlanName": p.name, "provisioningStatus": "Success", "appliesTo": "User"})
-	}
-	writeJSON(w, 200, map[string]any{
-		"@odata.context": s.GraphBase() + "/v1.0/$metadata#subscribedSkus",
-		"value": []any{map[string]any{
-			"accountName": "kaurifreight", "accountId": s.opts.TenantID, "appliesTo": "User", "capabilityStatus": "Enabled", "consumedUnits": 200,
-			"id": s.opts.TenantID + "_" + sku.id, "skuId": sku.id, "skuPartNumber": sku.name, "subscriptionIds": []string{guidText(s.opts.Seed ^ 0x5c5)},
-			"prepaidUnits": map[string]int{"enabled": 250, "suspended": 0, "warning": 0, "lockedOut": 0},
-			"servicePlans": servicePlans,
-		}},
-	})
-}
-
-func (s *Simulator) organization(w http.ResponseWriter, r *http.Request) {
-	assigned := []map[string]string{}
-	for _, p := range plans[s.licence()] {
-		assigned = append(assigned, map[string]string{"assignedDateTime": "2025-01-01T00:00:00Z", "capabilityStatus": "Enabled", "service": "AADPremiumService", "servicePlanId": p.id})
-	}
-	writeJSON(w, 200, map[string]any{
-		"@odata.context": s.GraphBase() + "/v1.0/$metadata#organization",
-		"value": []any{map[string]any{
-			"id": s.opts.TenantID, "displayName": "Kauri Freight", "tenantType": "AAD", "countryLetterCode": "NZ", "assignedPlans": assigned,
-			"verifiedDomains": []any{map[string]any{"capabilities": "Email, OfficeCommunicationsOnline", "isDefault": true, "isInitial": false, "name": s.world.domain, "type": "Managed"}},
-		}},
-	})
-}
+// plans are the licences of a tenant, by how much they cover.
+var plans = map[string]int{Free: 0, P1: 1, P2: 2}
 
 func (s *Simulator) applications(w http.ResponseWriter, r *http.Request) {
 	secret := s.opts.ClientSecret

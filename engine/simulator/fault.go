@@ -17,7 +17,7 @@ type Fault struct {
 	// Target is the part, a dotted name: it covers everything below it. Targets
 	// are login; manage.list, manage.start, manage.stop, manage.content,
 	// manage.blob; graph.<feed>, such as graph.signIns, graph.directoryAudits,
-	// graph.organization; ingest, collector; and tenant, for switches that are
+	// graph.applications; ingest, collector; and tenant, for switches that are
 	// no answer of their own.
 	Target string `json:"target"`
 	Kind   Kind   `json:"kind"`
@@ -57,7 +57,6 @@ const (
 	Status    Kind = "status"     // an error of the given status
 	Throttle  Kind = "throttle"   // 429 in the service's own words
 	Redirect  Kind = "redirect"   // 302 to a host that belongs to nobody
-	Flood     Kind = "flood"      // an error, status 500 unless given, with a body of 64 MiB
 	Slow      Kind = "slow"       // the answer comes after Delay
 	Stall     Kind = "stall"      // half of the body, and the rest after Delay
 	GzipBreak Kind = "gzip-break" // a gzip stream with a broken middle
@@ -72,7 +71,6 @@ const (
 	EmptyPage   Kind = "empty-page"   // an empty page with a next link; also of Graph
 	ExpireToken Kind = "expire-token" // the token in the next link is refused; also of Graph
 	OddHeader   Kind = "odd-header"   // Nextpageuri for NextPageUri
-	NoStatus    Kind = "no-status"    // a listed subscription without status
 )
 
 // Faults of Graph.
@@ -86,8 +84,6 @@ const (
 const (
 	SecretExpired Kind = "secret-expired" // AADSTS7000222
 	SecretWrong   Kind = "secret-wrong"   // AADSTS7000215
-	AppMissing    Kind = "app-missing"    // AADSTS700016
-	Blocked       Kind = "blocked"        // AADSTS53003
 	NoRoles       Kind = "no-roles"       // a token is issued, without any role
 	Busy          Kind = "busy"           // AADSTS90033, temporarily_unavailable
 )
@@ -103,20 +99,18 @@ const (
 // Switches of the tenant, with Target "tenant".
 const (
 	AuditLogOff  Kind = "audit-log-off" // start answers that the tenant does not exist
-	WidePartial  Kind = "wide-partial"  // a listing wider than 24 h is silently partial
 	Disable      Kind = "disable"       // an administrator disables the subscription named by Match, at once
 	Unsubscribe  Kind = "unsubscribe"   // the subscription named by Match is gone, at once
-	SearchFails  Kind = "search-fails"  // audit searches that are not done yet fail
 	RevokeTokens Kind = "revoke-tokens" // tokens issued so far are refused, at once
 )
 
-var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Redirect, Flood, Slow, Stall, GzipBreak, AF429, SelfLink, ForeignNext, ForeignLink,
-	EmptyPage, ExpireToken, OddHeader, NoStatus, Unlicensed, Forbidden, Expired, SecretExpired, SecretWrong, AppMissing, Blocked,
-	NoRoles, Busy, AcceptReset, Poison, Refuse, TooLarge, AuditLogOff, WidePartial, Disable, Unsubscribe, SearchFails, RevokeTokens}
+var kinds = []Kind{Reset, Cut, Truncate, HTML, Status, Throttle, Redirect, Slow, Stall, GzipBreak, AF429, SelfLink, ForeignNext, ForeignLink,
+	EmptyPage, ExpireToken, OddHeader, Unlicensed, Forbidden, Expired, SecretExpired, SecretWrong,
+	NoRoles, Busy, AcceptReset, Poison, Refuse, TooLarge, AuditLogOff, Disable, Unsubscribe, RevokeTokens}
 
 // faultTargets are all targets of faults.
 func faultTargets() []string {
-	all := []string{"login", "manage", "manage.list", "manage.start", "manage.stop", "manage.content", "manage.notifications", "manage.blob",
+	all := []string{"login", "manage", "manage.list", "manage.start", "manage.content", "manage.blob",
 		"ingest", "collector", "tenant", "graph", "defender"}
 	for i := range endpoints {
 		all = append(all, endpoints[i].target())
@@ -283,11 +277,6 @@ func (s *Simulator) apply(w http.ResponseWriter, r *http.Request, target string,
 	}
 	if hit.has(Redirect) {
 		http.Redirect(w, r, s.ForeignBase()+r.URL.RequestURI(), http.StatusFound)
-		return
-	}
-	if f, ok := hit.of(Flood); ok {
-		w.WriteHeader(max(f.Status, 500))
-		flood(w)
 		return
 	}
 	if f, ok := hit.of(Status, Throttle); ok {

@@ -97,11 +97,8 @@ func (w *world) signIn(dst []byte, feed string, r *record, beta bool) []byte {
 			}
 		}
 	}
-	switch {
-	case r.version < 0:
+	if r.version < 0 {
 		t = set.pending
-	case r.version > 0:
-		t = set.risky
 	}
 	return t.append(dst, r, 0)
 }

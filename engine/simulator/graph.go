@@ -59,8 +59,6 @@ var endpoints = []endpoint{
 		top: 1000, maxTop: 1000, orderBy: []string{"activityDateTime"}, streams: []string{DeviceAudits}},
 	{path: "security/auditLog/queries", method: http.MethodPost, roles: []string{"AuditLogsQuery.Read.All"}, denied: "audit", budget: "security", serve: (*Simulator).createAuditQuery},
 	{path: "security/auditLog/queries/", roles: []string{"AuditLogsQuery.Read.All"}, denied: "audit", budget: "security", serve: (*Simulator).auditQueries},
-	{path: "subscribedSkus", roles: []string{"LicenseAssignment.Read.All", "Directory.Read.All", "Organization.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).subscribedSkus},
-	{path: "organization", roles: []string{"Organization.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).organization},
 	{path: "applications", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).applications},
 	// Lists that are data alone: objects.go.
 	{path: "identity/conditionalAccess/policies", roles: []string{"Policy.Read.All"}, denied: "protection", licence: P1, budget: "protection", serve: (*Simulator).objects},
@@ -240,8 +238,7 @@ func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, b
 }
 
 func covered(needs, has string) bool {
-	rank := map[string]int{"": 0, Free: 0, P1: 1, P2: 2}
-	return rank[has] >= rank[needs]
+	return plans[has] >= plans[needs]
 }
 
 // graphBudget enforces the documented limits; it notes a client that goes over

@@ -192,18 +192,15 @@ func TestLicences(t *testing.T) {
 	c.wantGraph("/v1.0/auditLogs/directoryAudits", 200, "value")
 	c.wantGraph("/v1.0/identityProtection/riskDetections", 403, protection)
 	c.wantGraph("/v1.0/security/alerts_v2", 200, "value")
-	c.wantGraph("/v1.0/subscribedSkus", 200, "O365_BUSINESS_ESSENTIALS")
 	if err := c.sim.SetLicence(P1); err != nil {
 		t.Fatal(err)
 	}
 	c.wantGraph("/v1.0/auditLogs/signIns?$top=1", 200, `"riskLevelAggregated":"hidden"`)
 	c.wantGraph("/v1.0/identityProtection/riskyUsers", 403, protection)
-	c.wantGraph("/v1.0/subscribedSkus", 200, "41781fb2-bc02-4b7c-bd55-b576c07bb09d")
 	if err := c.sim.SetLicence(P2); err != nil {
 		t.Fatal(err)
 	}
 	c.wantGraph("/v1.0/identityProtection/riskyUsers", 200, "value")
-	c.wantGraph("/v1.0/organization", 200, "eec0eb4f-6444-4f95-aba0-50c24d67f998")
 	if err := c.sim.Inject(Fault{Target: "graph.signIns", Kind: Unlicensed, Count: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -301,15 +298,6 @@ func TestLateAndRevisedSignIns(t *testing.T) {
 	if changed < 8 || f.Lost != 0 || f.Duplicated != 0 || f.Revisions != int64(changed) {
 		t.Errorf("%d changed; report %+v", changed, f)
 	}
-	if err := c.sim.Revise(SignInsInteractive, 3); err != nil {
-		t.Fatal(err)
-	}
-	rows, _ := c.rows("/v1.0/auditLogs/signIns?$top=3")
-	for _, r := range rows[:3] {
-		if r["riskState"] != "atRisk" {
-			t.Errorf("a revised row: %v", r["riskState"])
-		}
-	}
 }
 
 func TestPublishedRowsStandInTheirPlace(t *testing.T) {
@@ -353,5 +341,4 @@ func TestGraphLimits(t *testing.T) {
 	if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "" || !strings.Contains(string(body), `"message":"Please retry again later.","innerError":{"code":"429"`) {
 		t.Errorf("identity protection: %d %v %s", resp.StatusCode, resp.Header, body)
 	}
-	c.wantGraph("/v1.0/subscribedSkus", 200, "value")
 }

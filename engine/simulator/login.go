@@ -109,7 +109,7 @@ func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string,
 		fail(70003, "unsupported_grant_type", "The app requested an unsupported grant type '%s'.", grant)
 		return
 	}
-	if !strings.EqualFold(client, s.opts.ClientID) || hit.has(AppMissing) {
+	if !strings.EqualFold(client, s.opts.ClientID) {
 		fail(700016, "unauthorized_client", "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", client, s.opts.TenantID)
 		return
 	}
@@ -118,10 +118,6 @@ func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string,
 		return
 	}
 	if !s.credential(w, r, hit, client, tenant, path(v1)) {
-		return
-	}
-	if hit.has(Blocked) {
-		fail(53003, "invalid_grant", "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.")
 		return
 	}
 	now := s.now()

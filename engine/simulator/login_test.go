@@ -43,7 +43,6 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		{name: "scope without default", form: map[string]string{"scope": c.sim.GraphBase() + "/AuditLog.Read.All"}, status: 400, kind: "invalid_scope", code: 1002012},
 		{name: "unknown resource", form: map[string]string{"scope": "https://vault.example/.default"}, status: 400, kind: "invalid_resource", code: 500011},
 		{name: "wrong grant", form: map[string]string{"scope": graph, "grant_type": "password"}, status: 400, kind: "unsupported_grant_type", code: 70003},
-		{name: "conditional access", form: map[string]string{"scope": graph}, fault: Blocked, status: 400, kind: "invalid_grant", code: 53003},
 		{name: "busy", form: map[string]string{"scope": graph}, fault: Busy, status: 400, kind: "temporarily_unavailable", code: 90033},
 	}
 	for _, tt := range tests {
@@ -176,7 +175,7 @@ func TestResourcesCheckTokens(t *testing.T) {
 	graphToken, manageToken := c.token(c.sim.GraphBase()), c.token(c.sim.ManageBase())
 	const refused = `{"Message":"Authorization has been denied for this request."}`
 	list := c.sim.ManageBase() + "/api/v1.0/" + c.sim.TenantID() + "/activity/feed/subscriptions/list?PublisherIdentifier=" + c.sim.TenantID()
-	skus := c.sim.GraphBase() + "/v1.0/subscribedSkus"
+	applications := c.sim.GraphBase() + "/v1.0/applications"
 	try := func(url, token string) (int, string) {
 		header := map[string]string{}
 		if token != "" {
@@ -194,7 +193,7 @@ func TestResourcesCheckTokens(t *testing.T) {
 		}
 	}
 	for name, token := range map[string]string{"none": "", "garbage": "abc", "of another resource": manageToken} {
-		if status, body := try(skus, token); status != 401 || !strings.Contains(body, `"code":"InvalidAuthenticationToken"`) {
+		if status, body := try(applications, token); status != 401 || !strings.Contains(body, `"code":"InvalidAuthenticationToken"`) {
 			t.Errorf("graph, token %s: %d %s", name, status, body)
 		}
 	}
@@ -205,7 +204,7 @@ func TestResourcesCheckTokens(t *testing.T) {
 	if status, body := try(list, manageToken); status != 401 || body != refused {
 		t.Errorf("expired token: %d %s", status, body)
 	}
-	if status, body := try(skus, graphToken); status != 401 || !strings.Contains(body, "Lifetime validation failed, the token is expired.") {
+	if status, body := try(applications, graphToken); status != 401 || !strings.Contains(body, "Lifetime validation failed, the token is expired.") {
 		t.Errorf("expired token: %d %s", status, body)
 	}
 	c.tok = map[string]string{}
@@ -213,7 +212,7 @@ func TestResourcesCheckTokens(t *testing.T) {
 	if err := c.sim.Inject(Fault{Target: "tenant", Kind: RevokeTokens}); err != nil {
 		t.Fatal(err)
 	}
-	if status, _ := try(skus, fresh); status != 401 {
+	if status, _ := try(applications, fresh); status != 401 {
 		t.Errorf("revoked token: %d", status)
 	}
 }
@@ -230,7 +229,7 @@ func TestTokenWithoutRoles(t *testing.T) {
 	for path, code := range map[string]string{
 		"/v1.0/auditLogs/signIns":                 "Authentication_MSGraphPermissionMissing",
 		"/v1.0/identityProtection/riskDetections": "Forbidden",
-		"/v1.0/organization":                      "Authorization_RequestDenied",
+		"/v1.0/applications":                      "Authorization_RequestDenied",
 	} {
 		resp, body := c.get(c.sim.GraphBase(), path)
 		if resp.StatusCode != 403 || !strings.Contains(string(body), `"code":"`+code+`"`) {

@@ -43,8 +43,6 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.Float64Var(&o.Revised, "revised", 0, "share of sign-ins published again with other content")
 	flags.DurationVar(&o.RevisedBy, "revised-by", 0, "how much later at most (default 2h)")
 	flags.Float64Var(&o.Odd, "odd", 0, "share of records with the oddities that real ones show")
-	flags.Float64Var(&o.Hostile, "hostile", 0, "share of records with terminal escapes, line breaks and markup in their texts")
-	flags.DurationVar(&o.FirstContent, "first-content", 0, "how long after its first subscription a content type lists anything")
 	flags.BoolVar(&o.Throttle, "throttle", false, "enforce the documented rate limits")
 	flags.BoolVar(&o.NoGzip, "no-gzip", false, "never compress")
 	flags.Int64Var(&o.MaxBody, "max-body", 0, "bytes of a delivery, above it 413 (default 10 MiB)")

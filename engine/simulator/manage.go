@@ -3,7 +3,6 @@ package simulator
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -94,16 +93,10 @@ func (s *Simulator) serveManage(w http.ResponseWriter, r *http.Request) {
 			s.listSubscriptions(w, hit)
 		case operation == "subscriptions/start" && r.Method == http.MethodPost:
 			s.withContentType(w, r, s.startSubscription)
-		case operation == "subscriptions/stop" && r.Method == http.MethodPost:
-			s.withContentType(w, r, s.stopSubscription)
 		case operation == "subscriptions/content" && r.Method == http.MethodGet:
 			s.withContentType(w, r, func(w http.ResponseWriter, r *http.Request, c *contentType) { s.listContent(w, r, c, hit) })
-		case operation == "subscriptions/notifications" && r.Method == http.MethodGet:
-			s.withContentType(w, r, func(w http.ResponseWriter, r *http.Request, c *contentType) { writeJSON(w, 200, []any{}) })
 		case strings.HasPrefix(operation, "audit/") && r.Method == http.MethodGet:
 			s.getBlob(w, r, strings.TrimPrefix(operation, "audit/"), token.has("ActivityFeed.ReadDlp"))
-		case operation == "resources/dlpSensitiveTypes" && r.Method == http.MethodGet:
-			writeJSON(w, 200, []any{map[string]string{"id": "50842eb7-edc8-4019-85dd-5a5c1f2bb085", "name": "Credit Card Number"}})
 		default:
 			http.NotFound(w, r)
 		}
@@ -156,30 +149,12 @@ func (s *Simulator) listSubscriptions(w http.ResponseWriter, hit faultSet) {
 		if enabled {
 			item.Status = "enabled"
 		}
-		if hit.has(NoStatus) { // as in an element of Microsoft's own sample
-			item.Status = ""
-		}
 		list = append(list, item)
 	}
 	writeJSON(w, 200, list)
 }
 
 func (s *Simulator) startSubscription(w http.ResponseWriter, r *http.Request, c *contentType) {
-	if body, _ := io.ReadAll(io.LimitReader(r.Body, 64<<10)); len(body) > 0 {
-		var hook struct {
-			Webhook struct{ Address, Expiration string }
-		}
-		if err := json.Unmarshal(body, &hook); err != nil || !strings.HasPrefix(hook.Webhook.Address, "https://") {
-			afError(w, 400, "AF20002", "Invalid parameter type: webhook. Expected type: object with an https address")
-			return
-		}
-		if t, err := time.Parse(time.RFC3339, hook.Webhook.Expiration); err == nil && t.Before(s.now()) {
-			afError(w, 400, "AF20003", "Expiration %s provided is set to past date and time.", hook.Webhook.Expiration)
-			return
-		}
-		afError(w, 400, "AF20021", "The webhook endpoint (%s) could not be validated. The simulated service calls nobody.", hook.Webhook.Address)
-		return
-	}
 	now := s.now()
 	c.mu.Lock()
 	if !c.lastStart.IsZero() && now.Sub(c.lastStart) < 15*time.Minute {
@@ -197,18 +172,7 @@ func (s *Simulator) startSubscription(w http.ResponseWriter, r *http.Request, c 
 		afError(w, 400, "AF20024", "The subscription is already enabled. No property change.")
 		return
 	}
-	c.enable(now, s.opts.Backfill)
+	c.enable(now, backfill)
 	c.mu.Unlock()
 	writeJSON(w, 200, subscription{ContentType: c.name, Status: "enabled"})
-}
-
-func (s *Simulator) stopSubscription(w http.ResponseWriter, r *http.Request, c *contentType) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.known {
-		afError(w, 400, "AF20022", "No subscription found for the specified content type.")
-		return
-	}
-	c.disable(s.now())
-	w.WriteHeader(http.StatusOK)
 }

@@ -113,13 +113,6 @@ type Options struct {
 	// Subscribed content types are enabled from the start, with their whole
 	// history.
 	Subscribed []string
-	// Backfill is how far before its first subscription a content type's blobs
-	// reach (one live measurement: 22 h). Default 24 h, negative: none.
-	Backfill time.Duration
-
-	// FirstContent is how long after its first subscription a content type lists
-	// anything: Microsoft speaks of up to 12 h. Default 0.
-	FirstContent time.Duration
 
 	TokenLifetime   time.Duration // default 1 h
 	ExpiresAsString bool          // expires_in as text, as older endpoints answer
@@ -144,7 +137,6 @@ type Options struct {
 	Revised   float64       // share of sign-ins published again with other content
 	RevisedBy time.Duration // at most this long after the first time; default 2 h
 	Odd       float64       // share of records with stringly numbers, null or ip:port addresses, unknown record types
-	Hostile   float64       // share of records with terminal escapes, line breaks and markup in what users can choose
 	MissingID float64       // share of STS log-ons without Id
 
 	Calm bool // no attacks among the made-up records, and nothing alarming
@@ -207,7 +199,6 @@ func (o Options) withDefaults() Options {
 		o.SecretExpires = o.Now().Add(180 * 24 * time.Hour).UTC().Truncate(time.Second)
 	}
 	span(&o.History, 23*time.Hour)
-	span(&o.Backfill, 24*time.Hour)
 	span(&o.TokenLifetime, time.Hour)
 	span(&o.SkipTokenLives, 10*time.Minute)
 	span(&o.LateBy, 90*time.Minute)

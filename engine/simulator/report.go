@@ -285,7 +285,7 @@ func (c *contentType) report(from, to, now time.Time) FeedReport {
 			if b.class == repeated || b.created >= to.UnixMilli() || b.visible > now.UnixMilli() {
 				continue
 			}
-			listed := b.created >= earliest && now.UnixMilli() >= c.firstList && c.subscribed(b)
+			listed := b.created >= earliest && c.subscribed(b)
 			if !listed && len(searched) == 0 {
 				continue
 			}

@@ -340,17 +340,6 @@ func (s *Simulator) Publish(feed string, n int, age time.Duration) error {
 	return fmt.Errorf("simulator: unknown feed %q", feed)
 }
 
-// Revise publishes the newest n sign-ins of a kind again with other content,
-// in their old place.
-func (s *Simulator) Revise(feed string, n int) error {
-	st := s.streamOf(feed)
-	if st == nil || !strings.HasPrefix(feed, "signIns/") {
-		return fmt.Errorf("simulator: %q is no kind of sign-ins", feed)
-	}
-	st.revise(n)
-	return nil
-}
-
 // Repeat lists a new blob of a content type that holds n records again that
 // were offered before, with other key order.
 func (s *Simulator) Repeat(contentTypeName string, n int) error {

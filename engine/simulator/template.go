@@ -50,7 +50,6 @@ type record struct {
 
 	policies  bool // the caller may read policies
 	hidden    bool // the licence does not cover risk
-	hostile   bool // its texts are an attack on whoever shows them
 	sensitive bool // the caller may read what DLP found
 
 	// of rows of state tables
