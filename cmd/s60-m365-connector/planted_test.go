@@ -224,10 +224,7 @@ func secretFields(t *testing.T, m *transform.Mapping, records []json.RawMessage)
 // TestPlantedRecords plants a secret in every text of the records of every family, redacts the fields that
 // have it, and searches everything that the program writes, shows and keeps, in every form.
 func TestPlantedRecords(t *testing.T) {
-	if testing.Short() {
-		t.Skip("sessions run the same side by side")
-	}
-	t.Parallel()
+	startsTheProgram(t)
 	s, err := settings.Read(map[string]string{"OUTPUT": "-", "TENANT_ID": "11111111-2222-4333-8444-555555555555", "CLIENT_ID": "11111111-2222-4333-8444-666666666666", "CLIENT_SECRET": "of-a-test"}, false)
 	if err != nil {
 		t.Fatal(err)

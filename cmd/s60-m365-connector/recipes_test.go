@@ -51,10 +51,7 @@ func shippedBinary(t *testing.T) (folder string) {
 // the section shows, an answer and a record, against a simulated tenant, with the program alone: nothing of the
 // repository and of the machine's settings is there. Those of the README are sessions: TestReadmeIsWhatSessionsRun.
 func TestRecipes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it shares nothing between goroutines that sessions do not")
-	}
-	t.Parallel() // and its sections beside each other: they wait for the limits of the service
+	startsTheProgram(t)
 	folder := shippedBinary(t)
 	sim, err := simulator.Start(simulator.Options{Seed: 7, Records: 200, History: 3 * time.Hour})
 	if err != nil {

@@ -32,6 +32,9 @@ const (
 // that each meets shipped ones that include it. That nothing becomes invalid by one alone is
 // TestReplacedByTheSmallest's matter.
 func TestReplacedRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("every definition, replaced: sessions run the shipped ones")
+	}
 	s, err := settings.Read(testkit.Complete, true)
 	if err != nil {
 		t.Fatal(err)

@@ -152,7 +152,7 @@ func newWritten(t *testing.T) *written {
 // TestSecretsOfWorkingRun searches what a working connector writes, with faults
 // of every kind, the pages it serves, and every subcommand.
 func TestSecretsOfWorkingRun(t *testing.T) {
-	t.Parallel()
+	startsTheProgram(t)
 	for _, format := range []string{"text", "json"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
@@ -293,9 +293,7 @@ func TestSecretsOfTenants(t *testing.T) {
 // TestSecretsAtHostileServices runs the connector against services that repeat
 // what they were sent, lead elsewhere, and colour their answers.
 func TestSecretsAtHostileServices(t *testing.T) {
-	if testing.Short() {
-		t.Skip("14 runs of the program, which sessions have, too")
-	}
+	startsTheProgram(t)
 	const escape = "\x1b[31mred\u009b31m\a"
 	echo := func(status int, shape string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -401,7 +399,7 @@ func TestSecretsAtHostileServices(t *testing.T) {
 
 // TestRecordsOnTerminals: control characters of records are not printed raw.
 func TestRecordsOnTerminals(t *testing.T) {
-	t.Parallel()
+	startsTheProgram(t)
 	record := `{"id":"1","riskLevel":"\u001b]0;title\u0007","userPrincipalName":"a` + "\u009b31m\u007f" + `b@c.example"}`
 	for _, args := range [][]string{{"map", "--mapping", "entra-risky-user"}, {"map", "--mapping", "entra-risky-user", "--explain"}} {
 		cmd := exec.Command(program.Name, args...)
@@ -419,7 +417,7 @@ func TestRecordsOnTerminals(t *testing.T) {
 
 // TestNoCoreFile: what is in memory does not reach a core file.
 func TestNoCoreFile(t *testing.T) {
-	t.Parallel()
+	startsTheProgram(t)
 	if runtime.GOOS != "linux" {
 		t.Skip("reads /proc")
 	}
@@ -436,7 +434,7 @@ func TestNoCoreFile(t *testing.T) {
 	}
 	defer cmd.Wait() //nolint:errcheck // it is ended by the test
 	defer in.Close()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)

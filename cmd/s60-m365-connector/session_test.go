@@ -25,15 +25,24 @@ import (
 // script in testdata/session is what a person would type and see.
 
 func TestMain(m *testing.M) {
-	// Sessions wait more than they compute. A -parallel of the command line comes after this.
-	flag.Set("test.parallel", "4") //nolint:errcheck // the flag is there
+	// What starts the program waits more than it computes. A -parallel of the command line comes after this.
+	flag.Set("test.parallel", "8") //nolint:errcheck // the flag is there
 	testscript.Main(m, map[string]func(){program.Name: main, "relay": relay, bareClientName: bareClient, plainCollectorName: plainCollector})
 }
 
-// quickSessions are those that -short leaves: each way a run begins and ends, and all
-// parts of the program at work side by side, which is what the race detector is for.
+// quickSessions, and TestSecretsOfTenants for tenants side by side, are all that -short starts the program for:
+// each way a run begins and ends, and all parts of it at work at once, which is what the race detector is for.
 var quickSessions = []string{
 	"corpus-stopped-with-full-batches", "faults", "killed", "metrics", "page", "stopped",
+}
+
+// startsTheProgram begins a test that does, and that -short leaves out. Such tests run side by side.
+func startsTheProgram(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("see quickSessions")
+	}
+	t.Parallel()
 }
 
 // sessionBinary is the program that sessions run: the one that is shipped, say,
@@ -58,6 +67,7 @@ func sessionFiles(t *testing.T) []string {
 }
 
 func TestSessions(t *testing.T) {
+	t.Parallel() // with what else starts the program
 	path := ""
 	if *sessionBinary != "" {
 		binary, err := filepath.Abs(*sessionBinary)

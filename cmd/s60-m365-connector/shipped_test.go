@@ -25,9 +25,7 @@ var shapes = filepath.Join("internal", "cases", "testdata")
 // TestShippedFeedsDeliver runs every shipped feed, and those of shapes, against the simulator, three times over some hours, as
 // present states tell nothing at first: each delivers events, and its ledger adds up.
 func TestShippedFeedsDeliver(t *testing.T) {
-	if testing.Short() {
-		t.Skip("every feed, over seven hours of the service's time")
-	}
+	startsTheProgram(t)
 	var later atomic.Int64
 	var mu sync.Mutex
 	events := map[string]int{} // by feed

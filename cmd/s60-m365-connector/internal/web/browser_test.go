@@ -1,3 +1,5 @@
+//go:build !race
+
 package web
 
 import (
@@ -220,9 +222,6 @@ func sound(t *testing.T, ctx context.Context, page string) {
 }
 
 func TestPagesInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts a browser")
-	}
 	ctx, complaints := browser(t)
 	var delivered atomic.Int64
 	var down atomic.Bool

@@ -1,3 +1,5 @@
+//go:build !race
+
 package web
 
 import (
@@ -13,9 +15,6 @@ import (
 // TestTryNowInABrowser: a feed is tried from its page, by keyboard; a hostile record is text; what is typed into a
 // search is followed. At every width, in light and dark, axe-core finds nothing.
 func TestTryNowInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts a browser")
-	}
 	ctx, complaints := browser(t)
 	p, _ := microsoft(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"value":[%s,%s]}`, strings.Replace(signin, "a1", strings.ReplaceAll(hostile, `"`, `\"`), 1), signin)

@@ -1,3 +1,5 @@
+//go:build !race
+
 package web
 
 import (
@@ -9,9 +11,6 @@ import (
 )
 
 func TestWorkbenchInABrowser(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts a browser")
-	}
 	ctx, complaints := browser(t)
 	handler, _ := bench(t, nil)
 	server := httptest.NewServer(handler)
