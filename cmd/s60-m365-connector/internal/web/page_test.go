@@ -18,7 +18,6 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
-	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
@@ -185,7 +184,7 @@ func TestRefusedCredential(t *testing.T) {
 		"HTTP 500": {"Credential", "180 days", "ends 28 Aug 2026", good},
 	} {
 		s.Feeds[0].LastError = said
-		if all := facts(s, checkpoint.Counts{}, 0, 0); !slices.Contains(all, want) {
+		if all := facts(s, engine.FeedStatus{}, 0); !slices.Contains(all, want) {
 			t.Errorf("%s: %v, want %v among them", said, all, want)
 		}
 	}
