@@ -64,7 +64,7 @@ func TestForGood(t *testing.T) {
 						return answer(r, 200, `[{"status":"enabled"}]`)
 					case "/start":
 						starts++
-						return answer(r, 400, `{"error":{"code":"AF20024","message":"The subscription is already enabled."}}`)
+						return answer(r, 400, `{"error":{"code":"on","message":"The subscription is already enabled."}}`)
 					case "/ill":
 						if ill() {
 							return c.fault(r, requests)
@@ -106,7 +106,7 @@ func TestForGood(t *testing.T) {
 				})
 				log := &bytes.Buffer{}
 				e := engineOf(t, slog.New(slog.NewTextHandler(&locked{w: log}, nil)), fstest.MapFS{
-					"ill.yaml":  {Data: fmt.Appendf(nil, simulatedFeeds, "ill", fmt.Sprintf(simulatedWindow, "ill")+strings.ReplaceAll(c.own, "  wait:", "  already: error.code == \"AF20024\"\n  wait:"), c.rule)},
+					"ill.yaml":  {Data: fmt.Appendf(nil, simulatedFeeds, "ill", fmt.Sprintf(simulatedWindow, "ill")+c.own, c.rule)},
 					"well.yaml": {Data: fmt.Appendf(nil, simulatedFeeds, "well", fmt.Sprintf(simulatedWindow, "well"), "")},
 				}, tenant, sink)
 				go e.Run(t.Context()) //nolint:errcheck // it ends with the test

@@ -60,7 +60,7 @@ type partition struct {
 type reader interface {
 	Probe(ctx context.Context, w extract.Window) (records int, err error)
 	Read(ctx context.Context, w extract.Window, sink extract.Sink) error
-	Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, err error)
+	Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, started bool, err error)
 	Stats() extract.Stats
 	Clock(ctx context.Context) (ahead time.Duration, known bool)
 	Pace(begin func(context.Context) error, end func())

@@ -103,11 +103,12 @@ func (s *service) Read(ctx context.Context, w extract.Window, sink extract.Sink)
 	return s.read(ctx, w, sink)
 }
 
-func (s *service) Subscribe(_ context.Context, last time.Time, _ bool) (time.Time, error) {
+func (s *service) Subscribe(_ context.Context, last time.Time, _ bool) (time.Time, bool, error) {
 	if s.subscribe == nil {
-		return last, nil
+		return last, false, nil
 	}
-	return s.subscribe(last)
+	at, err := s.subscribe(last)
+	return at, err == nil, err
 }
 
 func (s *service) Probe(_ context.Context, w extract.Window) (int, error) {

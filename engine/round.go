@@ -286,26 +286,26 @@ func (p *partition) subscribe(ctx context.Context) error {
 	if p.feed.Subscribe == nil || p.subscribed {
 		return nil
 	}
-	attempted, err := p.reader.Subscribe(ctx, p.position.SubscribedAt, p.lost)
+	attempted, started, err := p.reader.Subscribe(ctx, p.position.SubscribedAt, p.lost)
 	if !attempted.IsZero() && !attempted.Equal(p.position.SubscribedAt) {
 		p.position.SubscribedAt = attempted
 		lost := checkpoint.Span{From: p.unseen(), To: p.now().Truncate(time.Second)}
 		if p.position.ReadAt.IsZero() { // of the time before its first subscription the service has collected nothing
 			lost.From = lost.To.Add(-p.retention())
-		} else if off := &p.position.Off; err == nil { // somebody had stopped it
+		} else if off := &p.position.Off; started { // somebody had stopped it
 			if off.To.IsZero() {
 				off.From = lost.From
 			}
 			off.To = lost.To
 		}
-		if err == nil && p.archive != nil {
+		if started && p.archive != nil {
 			p.position.Gaps = joined(append(slices.Clip(p.position.Gaps), lost))
 		}
 		position := p.position
 		if err := p.commit(ctx, &checkpoint.Commit{Position: &position}); err != nil {
 			return err
 		}
-		if err == nil {
+		if started {
 			p.log.Info("subscription started")
 		}
 	}

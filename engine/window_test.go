@@ -99,8 +99,8 @@ func (f readerFunc) Read(ctx context.Context, w extract.Window, sink extract.Sin
 	return f(ctx, w, sink)
 }
 
-func (readerFunc) Subscribe(_ context.Context, last time.Time, _ bool) (time.Time, error) {
-	return last, nil
+func (readerFunc) Subscribe(_ context.Context, last time.Time, _ bool) (time.Time, bool, error) {
+	return last, false, nil
 }
 
 func (readerFunc) Probe(context.Context, extract.Window) (int, error) { return 0, nil }

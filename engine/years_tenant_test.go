@@ -114,6 +114,9 @@ func (w *world) serve(r *http.Request, feed string, now time.Time) (status int, 
 		enabled := w.subscribed(now) || w.fault(now, "subscriptions", "lies") != ""
 		return 200, fmt.Sprintf(`[{"status":%q}]`, map[bool]string{true: "enabled", false: "disabled"}[enabled])
 	case "start":
+		if w.subscribed(now) {
+			return 400, `{"error":{"code":"on","message":"The subscription is already enabled."}}`
+		}
 		if n := len(w.off); n > 0 && w.off[n-1].to.IsZero() && !w.subscribed(now) {
 			w.off[n-1].to = now
 		}

@@ -152,7 +152,7 @@ const (
 	simulatedLicence = "\nlicence: {requires: P1, missing: 'status == 403 && error.code == \"premium\"', confirm: 3, recheck: 6h}"
 	simulatedWindow  = "request: {url: https://service.example/%s, query: {from: '${window.from}', to: '${window.to}'}}\npaging: {style: odata}\nrecords: value"
 	simulatedItems   = "\nexpand: {url: url, key: id, records: '@this', concurrency: 4, gone: 3}"
-	simulatedStarts  = "\nsubscribe:\n  list: {url: https://service.example/subscriptions}\n  active: status == \"enabled\"\n  start: {method: POST, url: https://service.example/start}\n  wait: 15m"
+	simulatedStarts  = "\nsubscribe:\n  list: {url: https://service.example/subscriptions}\n  active: status == \"enabled\"\n  start: {method: POST, url: https://service.example/start}\n  already: error.code == \"on\"\n  wait: 15m"
 )
 
 var simulatedMappings = fstest.MapFS{"m.yaml": {Data: []byte("name: m\ndescription: simulated\nfields:\n  timestamp: time(event_at)\n  operation: '\"act\"'\n")}}

@@ -82,7 +82,7 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 	defer cancel()
 	window := author.Newest(feed, time.Now())
 	if c.Record != "" { // a case begins with what is subscribed; as if one was just started, so that none is
-		if _, err := reader.Subscribe(ctx, time.Now(), false); err != nil {
+		if _, _, err := reader.Subscribe(ctx, time.Now(), false); err != nil {
 			if _, off := errors.AsType[*extract.SubscribeWait](err); off {
 				err = errors.New("the subscription is not active: let the connector run for a while, which starts it")
 			}

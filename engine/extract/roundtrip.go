@@ -158,6 +158,7 @@ func (r *Reader) take(q *request, answered *http.Response, from io.Reader) outco
 		a := readAnswer(answered, from, q.token)
 		if q.already != nil {
 			if holds, err := q.already.Bool(a.env()); err == nil && holds {
+				q.was = true
 				return outcome{}
 			}
 		}

@@ -29,6 +29,7 @@ type request struct {
 	once bool
 	// already says of an answer that is no success that it is one; nil: none is.
 	already *expression.Program
+	was     bool // it has said so
 	// deep says that failures may be due to how much is asked for: what is
 	// left of retries then becomes a *Narrow of this page.
 	deep  int

@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,34 +18,36 @@ import (
 // Subscribe sees to it that the partition is switched on at the service: it
 // lists what is, and starts only what is not. last is when a start was last
 // attempted, the zero time if never; attempted is the same, or the time of the
-// start that this call attempted, whether it succeeded or not. The service must not
+// start that this call attempted, whether it succeeded or not. started says that there was no subscription and now is
+// one: a service that answers that it was active all along is believed, unless lost. The service must not
 // be asked to start again within the feed's wait: the error then is a *SubscribeWait.
 //
 // lost says that the service has said, by a rule of the feed, that there is no subscription: it is
 // then started, whatever the list says.
 //
 // A feed without a subscription is subscribed.
-func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, err error) {
+func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, started bool, err error) {
 	s := r.feed.Subscribe
 	if s == nil {
-		return last, nil
+		return last, false, nil
 	}
 	active, err := r.subscribed(ctx, s)
 	if err == nil && (lost || !active) {
 		if until := last.Add(s.Wait); !last.IsZero() && time.Now().Before(until) && !last.After(time.Now()) {
 			err = &SubscribeWait{Until: until, Err: r.started, Said: r.unsubscribed}
 		} else {
-			last, err = r.start(ctx, s, last)
-			r.started = err
+			var was bool
+			last, was, err = r.start(ctx, s, last)
+			started, r.started = err == nil && (lost || !was), err
 		}
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			return last, ctx.Err()
+			return last, false, ctx.Err()
 		}
-		return last, r.wrap(fmt.Errorf("subscription: %w", err))
+		return last, false, r.wrap(fmt.Errorf("subscription: %w", err))
 	}
-	return last, nil
+	return last, started, nil
 }
 
 // subscribed lists the subscriptions and looks for an active one.
@@ -59,6 +62,10 @@ func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (activ
 		wrapped := false
 		lone := func(envelope []byte) error {
 			wrapped = len(envelope) > 0 && envelope[0] == '{'
+			a := newAnswer(http.StatusOK, nil, envelope)
+			if object, _ := a.body.(map[string]any); len(object) == 1 && a.message() != "" {
+				return &oddError{"no list, but: " + a.message()}
+			}
 			return check(envelope)
 		}
 		take := func(raw []byte) error {
@@ -75,7 +82,11 @@ func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (activ
 			}
 			return nil
 		}
-		return split(from, "@this", true, splitTo{check: lone, take: take})
+		list := bufio.NewReader(from)
+		if _, err := list.Peek(1); err == io.EOF {
+			return nil, &oddError{"the body is empty, which is no list of none"}
+		}
+		return split(list, "@this", true, splitTo{check: lone, take: take})
 	}
 	q.done = func(*http.Response, []byte) error { return nil }
 	err = r.send(ctx, q)
@@ -108,10 +119,10 @@ func subscriptions(raw []byte, wrapped bool) []map[string]any {
 }
 
 // start asks the service to start the subscription, once.
-func (r *Reader) start(ctx context.Context, s *definition.Subscribe, last time.Time) (attempted time.Time, err error) {
+func (r *Reader) start(ctx context.Context, s *definition.Subscribe, last time.Time) (attempted time.Time, was bool, err error) {
 	p, err := r.prepare(&s.Start, r.env(Window{}), nil)
 	if err != nil {
-		return last, fmt.Errorf("start: %w", err)
+		return last, false, fmt.Errorf("start: %w", err)
 	}
 	now := time.Now().UTC()
 	q := &request{
@@ -130,5 +141,5 @@ func (r *Reader) start(ctx context.Context, s *definition.Subscribe, last time.T
 	if given, ok := errors.AsType[*skipped](err); ok {
 		err = errors.New(given.reason)
 	}
-	return last, err
+	return last, q.was, err
 }

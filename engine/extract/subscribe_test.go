@@ -37,6 +37,10 @@ func TestSubscribe(t *testing.T) {
 			return ok && wait.Until.Equal(short.Add(15*time.Minute))
 		}},
 		{"a last start in the future, of a clock that was wrong", `[]`, time.Now().Add(24 * time.Hour), 200, ``, 1, true, nil},
+		{"no list, but an error", `{"Message":"An error has occurred."}`, long, 0, "", 0, false, func(err error) bool {
+			return strings.Contains(err.Error(), "An error has occurred.")
+		}},
+		{"an empty body", ``, long, 0, "", 0, false, func(err error) bool { return strings.Contains(err.Error(), "the body is empty") }},
 		{"refused", `[]`, time.Time{}, 400, `{"error":{"code":"StartSubscription [x]","message":"Tenant x does not exist."}}`, 1, true, func(err error) bool {
 			status, ok := errors.AsType[*StatusError](err)
 			return ok && strings.Contains(status.Message, "does not exist")
@@ -81,7 +85,7 @@ func TestSubscribe(t *testing.T) {
 				t.Fatal(err)
 			}
 			begun := time.Now()
-			attempted, err := r.Subscribe(t.Context(), test.last, false)
+			attempted, started, err := r.Subscribe(t.Context(), test.last, false)
 			if test.want == nil && err != nil || test.want != nil && !test.want(err) {
 				t.Errorf("error is %v", err)
 			}
@@ -90,6 +94,9 @@ func TestSubscribe(t *testing.T) {
 			}
 			if starts != test.starts {
 				t.Errorf("%d starts, want %d", starts, test.starts)
+			}
+			if want := err == nil && starts > 0 && test.startStatus == 200; started != want { // one that was active all along is not started
+				t.Errorf("started: %v, want %v", started, want)
 			}
 			if test.attempted && (attempted.Before(begun.Truncate(0)) || attempted.After(time.Now())) || !test.attempted && !attempted.Equal(test.last) {
 				t.Errorf("attempted at %v", attempted)
@@ -108,7 +115,7 @@ func TestSubscribe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if attempted, err := r.Subscribe(t.Context(), time.Time{}, false); err == nil || !attempted.IsZero() {
+		if attempted, _, err := r.Subscribe(t.Context(), time.Time{}, false); err == nil || !attempted.IsZero() {
 			t.Errorf("attempted at %v, %v", attempted, err)
 		}
 	})
@@ -118,7 +125,7 @@ func TestSubscribe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if attempted, err := r.Subscribe(t.Context(), long, false); err != nil || !attempted.Equal(long) {
+		if attempted, _, err := r.Subscribe(t.Context(), long, false); err != nil || !attempted.Equal(long) {
 			t.Errorf("attempted at %v, %v", attempted, err)
 		}
 	})

@@ -403,18 +403,18 @@ func TestLostSubscription(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Subscribe(t.Context(), time.Time{}, false); err != nil || starts != 0 {
+	if _, _, err := r.Subscribe(t.Context(), time.Time{}, false); err != nil || starts != 0 {
 		t.Errorf("%v, %d starts of what is enabled", err, starts)
 	}
-	at, err := r.Subscribe(t.Context(), time.Time{}, true)
+	at, _, err := r.Subscribe(t.Context(), time.Time{}, true)
 	if err == nil || starts != 1 || !strings.Contains(err.Error(), "AF10001") {
 		t.Errorf("%v, %d starts", err, starts)
 	}
-	_, err = r.Subscribe(t.Context(), at, true)
+	_, _, err = r.Subscribe(t.Context(), at, true)
 	if wait, ok := errors.AsType[*SubscribeWait](err); !ok || starts != 1 || !strings.Contains(wait.Error(), "AF10001") {
 		t.Errorf("%v, %d starts within the wait", err, starts)
 	}
-	if _, err := r.Subscribe(t.Context(), time.Now().Add(-time.Hour), true); err == nil || starts != 2 {
+	if _, _, err := r.Subscribe(t.Context(), time.Now().Add(-time.Hour), true); err == nil || starts != 2 {
 		t.Errorf("%v, %d starts after the wait", err, starts)
 	}
 }

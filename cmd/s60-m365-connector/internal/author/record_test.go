@@ -282,7 +282,7 @@ mapping: entra-risky-user
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			window := Newest(feed, time.Now())
-			if _, err := reader.Subscribe(ctx, time.Now(), false); err != nil {
+			if _, _, err := reader.Subscribe(ctx, time.Now(), false); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := First(ctx, reader, &window, 7); err != nil {

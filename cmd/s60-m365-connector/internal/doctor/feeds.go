@@ -264,7 +264,7 @@ func (d *Doctor) checkSubscription(ctx context.Context, t target) (active bool) 
 		return true // there is none, or it could be started again at once: not by a check
 	}
 	of := cmp.Or(t.partition, t.feed.Name)
-	_, err := t.reader.Subscribe(ctx, time.Now(), false)
+	_, _, err := t.reader.Subscribe(ctx, time.Now(), false)
 	if err == nil {
 		d.note(Finding{Name: "subscription " + of, Status: Passed, Cause: "active", Feeds: []string{t.label()}}, program.Done)
 		return true
