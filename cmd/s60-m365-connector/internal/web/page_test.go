@@ -127,7 +127,12 @@ func TestRanges(t *testing.T) {
 }
 
 func TestStatusPage(t *testing.T) {
-	h := testPages(t, pageStatus)
+	h := testPages(t, func() engine.Status {
+		s := pageStatus()
+		s.Replica, s.Replicas = "a", []engine.ReplicaStatus{{Name: "a", Here: true, Held: []string{"entra-signins"}}, {Name: "b"}}
+		s.HandOver = engine.HandOver{Feed: "entra-signins", To: "a", At: pageNow.Add(-time.Minute)}
+		return s
+	})
 	response, body := fetch(h, httptest.NewRequest("GET", "/", nil))
 	if response.StatusCode != http.StatusOK {
 		t.Fatalf("HTTP %d: %s", response.StatusCode, body)
@@ -156,6 +161,8 @@ func TestStatusPage(t *testing.T) {
 		"thousands apart":     "21 930", // by a thin space
 		"plots":               "events a minute over the last 5 h",
 		"throttled and waits": "34 s",
+		"replicas":            "a this one 1 entra-signins b 0 nothing",
+		"last hand-over":      "Last hand-over: entra-signins to a, at 2026-03-01 11:59:00",
 	})
 	if strings.Contains(body, "<script>alert") || strings.Contains(body, "<img src=x") {
 		t.Error("a text of the service is markup on the page")
