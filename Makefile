@@ -54,7 +54,7 @@ SEED    ?= 1
 chaos:
 	go test ./cmd/$(notdir $(BINARY)) -run '^TestChaos$$' -count 1 -timeout 0 -v -chaos.minutes $(MINUTES) -chaos.seed $(SEED)
 
-# Three replicas, each killed, paused, stopped and cut off in turn: ROUNDS faults. Then joins and ends, a lost NATS,
+# Three replicas, each killed, paused, stopped and cut off in turn: ROUNDS faults. Then joins and ends, an upgrade, a lost NATS,
 # and the way from one connector and back, each with the longest silence; ONLY='^TestReplicasSpread$$' is one of them.
 ROUNDS ?= 4
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func TestReplicasPause(t *testing.T) {
 	for _, event := range []struct {
 		name string
 		do   func()
-		dead bool
+		kill bool
 	}{
 		{"SIGTERM, and started again at once", func() { c.stopOnly(c.nodes[0]); c.start(c.nodes[0]) }, false},
 		{"kill -9, and started again at once", func() { c.killOnly(c.nodes[1]); c.start(c.nodes[1]) }, true},
@@ -61,23 +62,29 @@ func TestReplicasPause(t *testing.T) {
 		{"joins", func() { c.start(c.nodes[2]) }, false},
 		{"kill -9, and away", func() { c.killOnly(c.nodes[0]) }, true},
 	} {
-		silent := c.silent(event.name, 3*reportsEvery/2, event.do)
-		if len(silent) != len(quiet) || len(silent) < 12 {
-			t.Errorf("%s: %d logs were seen, %d before", event.name, len(silent), len(quiet))
-		}
-		for log, longest := range silent {
-			most := usual(quiet, log) + silencePlanned
-			if event.dead {
-				most = max(usual(quiet, log), silenceKill)
-			}
-			if longest > most+silenceMachine {
-				t.Errorf("%s: nothing of %s for %v, want %v at most", event.name, log, longest, most)
-			}
-		}
+		c.short(event.name, quiet, event.kill, event.do)
 	}
 	c.withinLimits()
 	c.start(c.nodes[0])
 	c.judge()
+}
+
+// short holds that a planned change makes no log silent for much longer than it is when nothing happens; and a kill, for as long as it may last.
+func (c *replicas) short(name string, quiet map[string]time.Duration, kill bool, event func()) {
+	c.t.Helper()
+	silent := c.silent(name, 3*reportsEvery/2, event)
+	if len(silent) != len(quiet) || len(silent) < 12 {
+		c.t.Errorf("%s: %d logs were seen, %d before", name, len(silent), len(quiet))
+	}
+	for log, longest := range silent {
+		most := usual(quiet, log) + silencePlanned
+		if kill {
+			most = max(usual(quiet, log), silenceKill)
+		}
+		if longest > most+silenceMachine {
+			c.t.Errorf("%s: nothing of %s for %v, want %v at most", name, log, longest, most)
+		}
+	}
 }
 
 // usual is how long a log may be silent while nothing happens: what was seen, and at least the time between two polls.
@@ -97,8 +104,8 @@ func (c *replicas) silent(name string, watch time.Duration, event func()) map[st
 	return end()
 }
 
-// silences looks at what arrives until the function is called that it returns, which tells for how long nothing of each log of
-// the tenant did.
+// silences looks at what arrives until the function is called that it returns, and something of each log has arrived after that, or
+// nothing for two minutes. The function tells for how long nothing of each log of the tenant did.
 func (c *replicas) silences(name string) (end func() map[string]time.Duration) {
 	over, result := make(chan struct{}), make(chan map[string]time.Duration)
 	began := time.Now()
@@ -106,11 +113,13 @@ func (c *replicas) silences(name string) (end func() map[string]time.Duration) {
 		arrived, last, longest := map[string]int64{}, map[string]time.Time{}, map[string]time.Duration{}
 		look := time.NewTicker(100 * time.Millisecond)
 		defer look.Stop()
-		for ended := false; !ended; {
+		ended, called := over, time.Time{}
+		waits := func(last time.Time) bool { return !last.After(called) }
+		for called.IsZero() || time.Since(called) < 2*time.Minute && slices.ContainsFunc(slices.Collect(maps.Values(last)), waits) {
 			select {
 			case <-look.C:
-			case <-over:
-				ended = true
+			case <-ended:
+				ended, called = nil, time.Now()
 			}
 			feeds, now := c.sim.Report().Feeds, time.Now()
 			for _, f := range feeds {

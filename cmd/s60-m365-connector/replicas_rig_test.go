@@ -394,9 +394,16 @@ func (c *replicas) judge() {
 	c.oneWriter()
 }
 
-// oneWriter reads the whole log: behind a claim of a partition there is nothing but
-// what the session that claimed it wrote.
-func (c *replicas) oneWriter() {
+// logged is what the tests know of a message of the log.
+type logged struct {
+	V             int
+	Kind, Session string
+	at            time.Time
+}
+
+// read reads the whole log.
+func (c *replicas) read(each func(subject string, head logged)) {
+	c.t.Helper()
 	conn, err := nats.Connect(c.natsURL)
 	if err != nil {
 		c.t.Fatal(err)
@@ -412,29 +419,36 @@ func (c *replicas) oneWriter() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	claims, written := map[string]string{}, map[string]map[string]bool{}
 	for seq := stream.CachedInfo().State.FirstSeq; seq <= stream.CachedInfo().State.LastSeq; seq++ {
 		raw, err := stream.GetMsg(ctx, seq)
 		if err != nil {
 			continue // it was purged
 		}
 		// Before the head, which is JSON, stands its length.
-		var head struct{ Kind, Session string }
+		var head logged
 		if err := json.NewDecoder(bytes.NewReader(raw.Data[max(bytes.Index(raw.Data, []byte(`{"v":`)), 0):])).Decode(&head); err != nil {
 			c.t.Fatalf("message %d of %s: %v", seq, raw.Subject, err)
 		}
-		kind, session := head.Kind, head.Session
-		if kind == "claim" {
-			claims[raw.Subject] = session
-		}
-		if written[raw.Subject] == nil {
-			written[raw.Subject] = map[string]bool{}
-		}
-		written[raw.Subject][session] = true
-		if session != claims[raw.Subject] {
-			c.t.Errorf("message %d of %s is a %s of %s, and %s holds the partition", seq, raw.Subject, kind, session, claims[raw.Subject])
-		}
+		head.at = raw.Time
+		each(raw.Subject, head)
 	}
+}
+
+// oneWriter holds that behind a claim of a partition there is nothing in the log but what the session that claimed it wrote.
+func (c *replicas) oneWriter() {
+	claims, written := map[string]string{}, map[string]map[string]bool{}
+	c.read(func(subject string, head logged) {
+		if head.Kind == "claim" {
+			claims[subject] = head.Session
+		}
+		if written[subject] == nil {
+			written[subject] = map[string]bool{}
+		}
+		written[subject][head.Session] = true
+		if head.Session != claims[subject] {
+			c.t.Errorf("a message of %s is a %s of %s, and %s holds the partition", subject, head.Kind, head.Session, claims[subject])
+		}
+	})
 	moved := 0
 	for _, sessions := range written {
 		if len(sessions) > 1 {

@@ -98,14 +98,7 @@ func TestReplicasSpread(t *testing.T) {
 	time.Sleep(2 * reportsEvery) // the first rounds read the history
 	quiet := c.silent("one alone", 5*reportsEvery/2, func() {})
 	second := c.add("replica-2", "STATE_URL="+c.natsURL)
-	short := func(name string, event func()) {
-		for log, longest := range c.silent(name, 3*reportsEvery/2, event) {
-			if most := usual(quiet, log) + silencePlanned; longest > most+silenceMachine {
-				t.Errorf("%s: nothing of %s for %v, want %v at most", name, log, longest, most)
-			}
-		}
-	}
-	short("a second joins", func() { c.start(second); c.settled("with the second") })
+	c.short("a second joins", quiet, false, func() { c.start(second); c.settled("with the second") })
 	load, heavy := map[string]int{}, map[string]int{}
 	largest, total := 0, 0
 	positions, err := c.view.Positions("")
@@ -129,7 +122,7 @@ func TestReplicasSpread(t *testing.T) {
 			t.Errorf("%s has %d of %d, and the largest partition is %d", owner, weight, total, largest)
 		}
 	}
-	short("the second leaves", func() { c.stopOnly(second); c.taken("stopped", second) })
+	c.short("the second leaves", quiet, false, func() { c.stopOnly(second); c.taken("stopped", second) })
 	c.judge()
 	c.withinLimits()
 }
