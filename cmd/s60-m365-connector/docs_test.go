@@ -280,8 +280,9 @@ func pastedLines(t *testing.T) (lines []string) {
 }
 
 // TestShownCommands: every command line that a page shows is run. Those of recipes are by TestRecipes, to the letter;
-// those that need Docker or the checkout by the checks, to the letter; the program's own by a session, which may have
-// other values; those of Kubernetes by the tests of deploy, which follow their page.
+// those that need Docker or the checkout by the checks, to the letter (those of replicas where .ci/docker is told to);
+// the program's own by a session, which may have other values; those of Kubernetes by the tests of deploy, which follow
+// their page.
 func TestShownCommands(t *testing.T) {
 	pasted := pastedLines(t)
 	var ran []way
