@@ -129,9 +129,9 @@ func ParseFeed(file string, data []byte, settings map[string]any) (*Feed, []Prob
 	return f, t.problems
 }
 
-// ParseMapping reads one mapping without regard to the name of its file or to what it
-// extends. What it includes is looked up among included. A mapping with problems is nil.
-func ParseMapping(file string, data []byte, included ...*Mapping) (*Mapping, []Problem) {
+// ParseMapping reads one mapping, which includes no other, without regard to the name of its
+// file or to what it extends. A mapping with problems is nil.
+func ParseMapping(file string, data []byte) (*Mapping, []Problem) {
 	t := newTree(parse(file, data))
 	if t.root == nil {
 		return nil, t.problems
@@ -140,12 +140,7 @@ func ParseMapping(file string, data []byte, included ...*Mapping) (*Mapping, []P
 	m := t.mapping("", nil)
 	m.checkConstants()
 	for _, name := range m.Include {
-		i := slices.IndexFunc(included, func(other *Mapping) bool { return other.Name == name.Value })
-		if i < 0 {
-			t.add(name.Problem(0, 0, fmt.Sprintf("there is no mapping %q", name.Value)))
-			continue
-		}
-		m.Mapping.Include = append(m.Mapping.Include, included[i])
+		t.add(name.Problem(0, 0, fmt.Sprintf("there is no mapping %q", name.Value)))
 	}
 	Sort(t.problems)
 	if Invalid(t.problems) {

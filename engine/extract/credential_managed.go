@@ -35,12 +35,8 @@ const (
 	endpointVersion = "2019-08-01"
 )
 
-// tokenIssuer is a credential that is not shown to the token endpoint: it gives tokens itself.
-type tokenIssuer interface {
-	token(ctx context.Context, scope string) (token string, expires time.Time, err error)
-}
-
-// managed has a client of its own: what is link-local is reached through no proxy.
+// managed is a credential that is not shown to the token endpoint: it gives tokens itself.
+// It has a client of its own: what is link-local is reached through no proxy.
 type managed struct {
 	identity ManagedIdentity
 	client   *http.Client
@@ -56,7 +52,7 @@ func NewManagedIdentity(identity ManagedIdentity) Credential {
 	}}
 }
 
-// Parameters implements [Credential]: there are none, see tokenIssuer.
+// Parameters implements [Credential]: there are none.
 func (m *managed) Parameters(string, string, time.Time) (url.Values, error) {
 	return nil, errors.New("a managed identity gives tokens itself")
 }

@@ -85,7 +85,7 @@ func TestManagedIdentityRefusals(t *testing.T) {
 			w.WriteHeader(test.status)
 			io.WriteString(w, test.body)
 		})
-		_, _, err := NewManagedIdentity(ManagedIdentity{Metadata: p.URL}).(tokenIssuer).token(t.Context(), "x/.default")
+		_, _, err := NewManagedIdentity(ManagedIdentity{Metadata: p.URL}).(*managed).token(t.Context(), "x/.default")
 		var refused *AuthError
 		if !errors.As(err, &refused) || refused.Temporary != test.temporary || refused.Status != test.status || !strings.Contains(err.Error(), test.says) || refused.RetryAfter != 3*time.Second {
 			t.Errorf("%d: %+v", test.status, err)

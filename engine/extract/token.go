@@ -142,7 +142,7 @@ func (t *tokens) reject(name, token string) {
 
 func (t *tokens) request(ctx context.Context, name string) (token string, expires time.Time, err error) {
 	o := &t.client.options
-	if own, ok := o.Credential.(tokenIssuer); ok {
+	if own, ok := o.Credential.(*managed); ok {
 		started := time.Now()
 		token, expires, err = own.token(ctx, name)
 		t.client.log.Debug("token request", "scope", name, "duration", time.Since(started), "expires", expires, "error", err)
