@@ -15,6 +15,9 @@ import (
 // seconds, and who takes a partition over polls it at once.
 const reportsEvery = 20 * time.Second
 
+// reportsSpan is the span of that budget: who takes a partition over may wait for its part of it as long.
+const reportsSpan = 10 * time.Second
+
 // What may be added to the silence of a feed: by a planned change, by a kill as long as it lasts, and by a machine
 // that has other things to do.
 const (
@@ -87,12 +90,13 @@ func (c *replicas) short(name string, quiet map[string]time.Duration, kill bool,
 	}
 }
 
-// usual is how long a log may be silent while nothing happens: what was seen, and at least the time between two polls.
+// usual is how long a log may be silent while nothing happens: what was seen, and of Graph at least the time between two polls, and
+// until there is a part of the budget.
 func usual(quiet map[string]time.Duration, log string) time.Duration {
 	if slices.Contains(simulator.ContentTypes, log) {
 		return quiet[log]
 	}
-	return max(quiet[log], reportsEvery)
+	return max(quiet[log], reportsEvery+reportsSpan)
 }
 
 // silent is the longest silence of each log from an event on, for some time.
