@@ -1,7 +1,6 @@
 package extract
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -82,11 +81,7 @@ func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (activ
 			}
 			return nil
 		}
-		list := bufio.NewReader(from)
-		if _, err := list.Peek(1); err == io.EOF {
-			return nil, &oddError{"the body is empty, which is no list of none"}
-		}
-		return split(list, "@this", true, splitTo{check: lone, take: take})
+		return split(from, "@this", true, splitTo{check: lone, take: take})
 	}
 	q.done = func(*http.Response, []byte) error { return nil }
 	err = r.send(ctx, q)

@@ -40,7 +40,7 @@ func TestSubscribe(t *testing.T) {
 		{"no list, but an error", `{"Message":"An error has occurred."}`, long, 0, "", 0, false, func(err error) bool {
 			return strings.Contains(err.Error(), "An error has occurred.")
 		}},
-		{"an empty body", ``, long, 0, "", 0, false, func(err error) bool { return strings.Contains(err.Error(), "the body is empty") }},
+		{"an empty body, which is taken for a list of none: the start tells what is", ``, long, 400, `{"error":{"code":"AF20024","message":"The subscription is already enabled. No property change."}}`, 1, true, nil},
 		{"refused", `[]`, time.Time{}, 400, `{"error":{"code":"StartSubscription [x]","message":"Tenant x does not exist."}}`, 1, true, func(err error) bool {
 			status, ok := errors.AsType[*StatusError](err)
 			return ok && strings.Contains(status.Message, "does not exist")
