@@ -18,7 +18,8 @@ import (
 // lists what is, and starts only what is not. last is when a start was last
 // attempted, the zero time if never; attempted is the same, or the time of the
 // start that this call attempted, whether it succeeded or not. started says that there was no subscription and now is
-// one: a service that answers that it was active all along is believed, unless lost. The service must not
+// one: a service that answers that it was active all along is believed, unless lost, and one whose list came
+// empty has not said that there was none. The service must not
 // be asked to start again within the feed's wait: the error then is a *SubscribeWait.
 //
 // lost says that the service has said, by a rule of the feed, that there is no subscription: it is
@@ -30,14 +31,14 @@ func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (atte
 	if s == nil {
 		return last, false, nil
 	}
-	active, err := r.subscribed(ctx, s)
+	active, listed, err := r.subscribed(ctx, s)
 	if err == nil && (lost || !active) {
 		if until := last.Add(s.Wait); !last.IsZero() && time.Now().Before(until) && !last.After(time.Now()) {
 			err = &SubscribeWait{Until: until, Err: r.started, Said: r.unsubscribed}
 		} else {
 			var was bool
 			last, was, err = r.start(ctx, s, last)
-			started, r.started = err == nil && (lost || !was), err
+			started, r.started = err == nil && (lost || listed && !was), err
 		}
 	}
 	if err != nil {
@@ -49,11 +50,11 @@ func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (atte
 	return last, started, nil
 }
 
-// subscribed lists the subscriptions and looks for an active one.
-func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (active bool, err error) {
+// subscribed lists the subscriptions and looks for an active one. listed is false for a list without even brackets.
+func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (active, listed bool, err error) {
 	p, err := r.prepare(&s.List, r.env(Window{}), nil)
 	if err != nil {
-		return false, fmt.Errorf("list: %w", err)
+		return false, false, fmt.Errorf("list: %w", err)
 	}
 	q := &request{what: "subscription list", prepared: p, lone: true}
 	q.take = func(_ *http.Response, from io.Reader, check func([]byte) error) ([]byte, error) {
@@ -81,11 +82,13 @@ func (r *Reader) subscribed(ctx context.Context, s *definition.Subscribe) (activ
 			}
 			return nil
 		}
-		return split(from, "@this", true, splitTo{check: lone, take: take})
+		envelope, err := split(from, "@this", true, splitTo{check: lone, take: take})
+		listed = len(envelope) > 0
+		return envelope, err
 	}
 	q.done = func(*http.Response, []byte) error { return nil }
 	err = r.send(ctx, q)
-	return active, err
+	return active, listed, err
 }
 
 // subscriptions are the objects that a listed value stands for: itself, and
