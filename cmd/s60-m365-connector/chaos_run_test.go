@@ -114,13 +114,10 @@ func (c *chaos) step() {
 		count, age := 1+c.rng.IntN(600), time.Duration(c.rng.IntN(5400))*time.Second
 		c.note("publish %d records of %s, %s old", count, feed, age)
 		c.ask("POST", "publish", url.Values{"feed": {feed}, "n": {fmt.Sprint(count)}, "age": {age.String()}}, nil)
-	case n < 64:
+	case n < 67:
 		feed := chaosFeeds[c.rng.IntN(5)]
 		c.note("repeat records of %s", feed)
 		c.ask("POST", "repeat", url.Values{"feed": {feed}, "n": {"40"}}, nil)
-	case n < 67:
-		c.note("revise sign-ins")
-		c.ask("POST", "revise", url.Values{"feed": {simulator.SignInsInteractive}, "n": {"5"}}, nil)
 	case n < 73:
 		d := time.Duration(100+c.rng.IntN(2500)) * time.Millisecond
 		c.note("pause for %s", d)

@@ -101,7 +101,7 @@ func newChaos(t *testing.T) *chaos {
 
 	c.sim = exec.Command(c.binary, "simulate", "-seed", fmt.Sprint(seed), "-records", "20000", "-history", "20h",
 		"-per-minute", "3000", "-blob-every", "2s", "-blob-max", "15", "-list-page", "40", "-page-size", "90",
-		"-token-lifetime", "20s", "-late", "0.05", "-repeated", "0.05", "-odd", "0.02", "-revised", "0.02")
+		"-token-lifetime", "20s", "-late", "0.05", "-repeated", "0.05", "-odd", "0.02", "-revised", "0.1", "-revised-by", "10s")
 	out, err := c.sim.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
