@@ -96,3 +96,42 @@ func TestLateAsAnOutageBegins(t *testing.T) {
 		})
 	}
 }
+
+// Likewise at a service that keeps less than the feed says, which it tells when it is asked for more.
+func TestLateAtAServiceThatKeepsLess(t *testing.T) {
+	begun := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const kept = 24 * time.Hour
+	late := begun.Add(-8 * time.Minute) // its time; it appears when the first round is over
+	for outage, gap := range map[time.Duration]bool{time.Hour: false, 23 * time.Hour: false, 25 * time.Hour: true, 3 * 24 * time.Hour: true} {
+		t.Run(outage.String(), func(t *testing.T) {
+			now, appeared := begun, false
+			r := newRig(t, feedOf("f"), func(c *Config) { c.Now, c.Lookback = func() time.Time { return now }, time.Hour })
+			r.service.read = func(ctx context.Context, w extract.Window, sink extract.Sink) error {
+				begins := now.Add(-kept)
+				switch {
+				case w.From.Before(begins):
+					return &extract.TooEarly{At: begins, Err: errors.New("minimum allowed time")}
+				case !appeared || late.Before(w.From) || !late.Before(w.To):
+					return page(ctx, sink)
+				}
+				return page(ctx, sink, "late")
+			}
+			for range 30 { // the later ones tell and deliver nothing again
+				if err := r.round(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if !appeared {
+					appeared, now = true, now.Add(outage)
+				}
+				now = now.Add(time.Minute)
+			}
+			told := strings.Count(strings.Join(r.taker.ids(), " "), "connector-gap")
+			if covers := !late.Before(r.status.LastGap.From) && late.Before(r.status.LastGap.To); !slices.Contains(r.taker.ids(), "late") && !covers {
+				t.Errorf("neither delivered nor in a gap that was told: %v, the gap %+v", r.taker.ids(), r.status.LastGap)
+			}
+			if told > 1 || told == 1 != gap {
+				t.Errorf("%d gaps told (%+v), want one: %v", told, r.status.LastGap, gap)
+			}
+		})
+	}
+}

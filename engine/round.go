@@ -142,7 +142,7 @@ func (p *partition) catchUp(ctx context.Context) error {
 		return err
 	}
 	// An item that fails, perhaps for days, does not hold up the look back, which ends before the cursor and leaves it where it is.
-	look := p.walk(ctx, from, fresh, started, pass{}, nil)
+	look := p.walk(ctx, later(from, p.position.Start), fresh, started, pass{}, nil)
 	if look == nil && p.looksWhole(started) { // kept with the next commit; until then the look is done again
 		p.position.WholeAt, p.looked = started, true
 	}
@@ -194,7 +194,7 @@ func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost tim
 	if cursor.After(now.Add(ahead)) {
 		return oldest, oldest, target, 0
 	}
-	lost = oldest.Sub(p.unseen())
+	lost = oldest.Sub(p.unseen(p.retention()))
 	if cursor.Before(oldest) {
 		return oldest, oldest, target, lost
 	}
@@ -224,8 +224,9 @@ func (p *partition) before(since time.Time, overlap time.Duration) time.Time {
 	return later(at, p.position.Start)
 }
 
-// unseen is from when on records may have appeared since the last look back, and were not told as lost.
-func (p *partition) unseen() time.Time {
+// unseen is from when on records may have appeared since the last look back, and were not told as lost, at a service
+// that keeps them for so long.
+func (p *partition) unseen(kept time.Duration) time.Time {
 	w, looked := p.feed.Window, p.position.WholeAt
 	if w == nil {
 		return p.position.Cursor
@@ -234,7 +235,7 @@ func (p *partition) unseen() time.Time {
 		looked = p.position.ReadAt
 	}
 	// A service that keeps hardly more than the overlap has some of it passed over in each look.
-	at := p.before(looked, min(w.Overlap, p.retention()/2))
+	at := p.before(looked, min(w.Overlap, kept/2))
 	for _, g := range p.position.Gaps {
 		if !at.Before(g.From) {
 			at = later(at, g.To)
@@ -289,7 +290,7 @@ func (p *partition) subscribe(ctx context.Context) error {
 	attempted, started, err := p.reader.Subscribe(ctx, p.position.SubscribedAt, p.lost)
 	if !attempted.IsZero() && !attempted.Equal(p.position.SubscribedAt) {
 		p.position.SubscribedAt = attempted
-		lost := checkpoint.Span{From: p.unseen(), To: p.now().Truncate(time.Second)}
+		lost := checkpoint.Span{From: p.unseen(p.retention()), To: p.now().Truncate(time.Second)}
 		if p.position.ReadAt.IsZero() { // of the time before its first subscription the service has collected nothing
 			lost.From = lost.To.Add(-p.retention())
 		} else if off := &p.position.Off; started { // somebody had stopped it

@@ -233,7 +233,7 @@ func serviceSays(err error) string {
 }
 
 // tooEarly moves a start that the service refuses forward to where its records begin, and tells
-// of what was never read before that.
+// of what was never read before that, or appeared late and was not looked at again.
 func (p *partition) tooEarly(ctx context.Context, from, target time.Time, early *extract.TooEarly, how pass) (time.Time, error) {
 	begins, err := p.earliest(ctx, from, target, early)
 	if err != nil {
@@ -245,7 +245,7 @@ func (p *partition) tooEarly(ctx context.Context, from, target time.Time, early 
 	}
 	lost := from
 	if !p.position.ReadAt.IsZero() && p.position.Cursor.After(from) {
-		lost = p.position.Cursor // what lies before it was read
+		lost = p.unseen(p.now().Sub(begins))
 	}
 	if lost.Before(begins) {
 		if err := p.gap(ctx, lost, begins, "the service does not keep them: "+serviceSays(early.Err)); err != nil {
