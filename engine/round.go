@@ -349,7 +349,7 @@ func (p *partition) pause(err error) time.Duration {
 		return p.untilTurn(now)
 	}
 	if wait, ok := errors.AsType[*extract.SubscribeWait](err); ok {
-		return max(wait.Until.Sub(now), time.Second)
+		return max(time.Until(wait.Until), time.Second) // by the reader's clock
 	}
 	// A failed round has had its retries; a shorter rest than usual makes up for
 	// a long interval without pressing an ailing service.
