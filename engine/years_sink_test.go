@@ -23,6 +23,7 @@ type sums struct {
 	letterCount, claimCount, falseClaims                                                     int
 	claimedFor                                                                               time.Duration
 	longest, unhindered                                                                      time.Duration
+	story                                                                                    uint64 // the digest of all that happened
 }
 
 func (s *sums) add(w *world) {
@@ -31,12 +32,13 @@ func (s *sums) add(w *world) {
 	s.lost, s.gone, s.repeated, s.excused = s.lost+w.lost, s.gone+w.gone, s.repeated+w.repeated, s.excused+w.excused
 	s.kills, s.tenantFaults, s.sinkFaults, s.tooEarly = s.kills+w.kills, s.tenantFaults+w.tenantFaults, s.sinkFaults+w.sinkFaults, s.tooEarly+w.tooEarly
 	s.letterCount, s.claimCount, s.falseClaims, s.claimedFor = s.letterCount+w.letterCount, s.claimCount+w.claimCount, s.falseClaims+w.falseClaims, s.claimedFor+w.claimedFor
+	s.story += w.digest.Sum64() // in whatever order the pieces end
 	s.longest, s.unhindered = max(s.longest, w.longest), max(s.unhindered, w.unhindered)
 }
 
 func (s sums) String() string {
-	return fmt.Sprintf("%d records and %d changes of objects, %d lost, %d repeated (%d by kills and lost answers), %d kept as dead letters; gaps claimed %d (%v, with %d records that the service no longer gave), of these not real %d; %d kills, %d faulty answers of the tenant, %d of the destination; longest until a record came %v, and without anything in its way %v",
-		s.count, s.changes, s.lost, s.repeated, s.excused, s.letterCount, s.claimCount, s.claimedFor.Round(time.Minute), s.gone, s.falseClaims, s.kills, s.tenantFaults, s.sinkFaults, s.longest.Round(time.Second), s.unhindered)
+	return fmt.Sprintf("%d records and %d changes of objects, %d lost, %d repeated (%d by kills and lost answers), %d kept as dead letters; gaps claimed %d (%v, with %d records that the service no longer gave), of these not real %d; %d kills, %d faulty answers of the tenant, %d of the destination; longest until a record came %v, and without anything in its way %v; digest %016x",
+		s.count, s.changes, s.lost, s.repeated, s.excused, s.letterCount, s.claimCount, s.claimedFor.Round(time.Minute), s.gone, s.falseClaims, s.kills, s.tenantFaults, s.sinkFaults, s.longest.Round(time.Second), s.unhindered, s.story)
 }
 
 // sink takes events.
@@ -46,7 +48,7 @@ func (w *world) sink(r *http.Request, life int) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	time.Sleep(20 * time.Millisecond)
+	w.moment(20*time.Millisecond, string(body))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.requests.Add(1)
@@ -57,6 +59,7 @@ func (w *world) sink(r *http.Request, life int) (*http.Response, error) {
 	if fault == "answer lost" && w.dice("lost", len(body), time.Now().UnixNano()).IntN(10) > 0 {
 		fault = "reset"
 	}
+	w.note("sent %s: %s", body, fault)
 	if fault != "" {
 		w.sinkFaults++
 	}

@@ -33,7 +33,7 @@ func answer(r *http.Request, status int, body string, header ...string) (*http.R
 
 // tenant answers as a service does.
 func (w *world) tenant(r *http.Request, life int) (*http.Response, error) {
-	time.Sleep(50 * time.Millisecond)
+	w.moment(50*time.Millisecond, r.URL)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.requests.Add(1)
@@ -50,6 +50,7 @@ func (w *world) tenant(r *http.Request, life int) (*http.Response, error) {
 	if fault == "half" && once(2) == 0 {
 		fault = "500"
 	}
+	w.note("asked %s %s: %s", r.Method, r.URL, fault)
 	if fault != "" && fault != "half" {
 		w.tenantFaults++
 	}

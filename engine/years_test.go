@@ -5,11 +5,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,13 +31,13 @@ import (
 
 // Whole engines run in virtual time against a tenant and a destination that are functions:
 // planning, requests, delivery and the embedded state are the real ones, the sockets and the disk are
-// memory. What goes wrong is decided by the seed and the hour alone, so that the same seed has the same
-// faults at the same time. "make simulate-years" runs it for longer.
+// memory. What goes wrong follows from the seed, the time and the request, and no two things happen at one
+// moment, so that the same happens again with the same seed. "make simulate-years" runs it for longer.
 var (
 	simulatedYears = flag.Float64("years", 5./365, "how long TestYears simulates")
 	simulatedSeed  = flag.Uint64("seed", 1, "seed of the records and of the faults of TestYears")
 	simulatedWall  = flag.Duration("years.wall", 0, "begin no further piece of TestYears after this time; 0: all of them")
-	simulatedLog   = flag.String("years.log", "", "file for the log of the engines of TestYears")
+	simulatedLog   = flag.String("years.log", "", "file for what happens in TestYears, and the log of its engines")
 )
 
 // simulatedPiece is how long one world goes on. Longer times are several worlds, each with a seed of its own:
@@ -73,6 +75,12 @@ func TestYears(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w = newWorld(t, mine)
 						w.requests = &watched.requests
+						if *simulatedLog != "" {
+							f, err := os.OpenFile(*simulatedLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+							w.must(err)
+							defer f.Close()
+							w.log, w.told = slog.NewTextHandler(f, nil), io.MultiWriter(w.digest, f)
+						}
 						w.run(d)
 						w.verify()
 					})
@@ -91,6 +99,50 @@ func TestYears(t *testing.T) {
 	took := time.Since(begun)
 	t.Logf("%.2f years in %v on %d processors (a day in %v); %s. The same again: make simulate-years SEED=%d YEARS=%.7f", inYears(all.simulated), took.Round(time.Millisecond),
 		runtime.GOMAXPROCS(0), (time.Duration(float64(took) / max(1, all.simulated.Hours()/24))).Round(time.Millisecond), all, *simulatedSeed, inYears(all.simulated))
+}
+
+// TestYearsAgain simulates a world of one seed by itself, on one processor, and on several that others want, too: what happens
+// in it, and when, is the same.
+func TestYearsAgain(t *testing.T) {
+	defer transport.JitterByClock()()
+	d := 3 * 24 * time.Hour
+	if testing.Short() {
+		d /= 4
+	}
+	simulate := func(processors, others int) (story []string) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
+		var over atomic.Bool
+		defer over.Store(true)
+		for range others {
+			go func() {
+				for !over.Load() {
+					time.Sleep(10 * time.Microsecond)
+				}
+			}()
+		}
+		synctest.Test(t, func(t *testing.T) {
+			var told strings.Builder
+			w := newWorld(t, *simulatedSeed)
+			w.requests, w.told = new(atomic.Int64), &told
+			w.run(d)
+			w.verify()
+			if w.kills == 0 && !testing.Short() || w.tenantFaults == 0 || w.sinkFaults == 0 {
+				t.Errorf("a calm world, which tells nothing: %s", w.sums)
+			}
+			story = strings.Split(told.String(), "\n")
+		})
+		return story
+	}
+	first := simulate(1, 0)
+	again := simulate(4, 4)
+	for i := range min(len(first), len(again)) {
+		if first[i] != again[i] {
+			t.Fatalf("what happens differs from line %d of %d on:\n%s\n%s", i, len(first), strings.Join(first[i:min(i+3, len(first))], "\n"), strings.Join(again[i:min(i+3, len(again))], "\n"))
+		}
+	}
+	if len(first) != len(again) {
+		t.Fatalf("%d things happened, and %d when it was simulated again", len(first), len(again))
+	}
 }
 
 func inYears(d time.Duration) float64 { return d.Hours() / 24 / 365 }
@@ -206,12 +258,13 @@ func (w *world) run(d time.Duration) {
 		default:
 			next = w.kill(fs, life)
 		}
+		dead := time.Now()
 		stop()
 		if err := <-ended; err != nil {
 			w.t.Errorf("life %d ended with %v", life, err)
 		}
 		w.mu.Lock()
-		w.up[len(w.up)-1].to = time.Now()
+		w.up[len(w.up)-1].to = dead
 		w.mu.Unlock()
 		w.unfill.Store(true)
 		time.Sleep(time.Second) // what waits for room goes on
@@ -227,7 +280,8 @@ func (w *world) run(d time.Duration) {
 		if r.IntN(10) == 0 {
 			down = time.Duration(r.Int64N(int64(9 * 24 * time.Hour))) // longer than the service keeps records, sometimes
 		}
-		time.Sleep(min(down, max(0, time.Until(w.until)-24*time.Hour)))
+		// By when it died, and not by when the last of it had noticed.
+		time.Sleep(time.Until(dead.Add(time.Minute + min(down, max(0, w.until.Sub(dead)-24*time.Hour)))))
 	}
 }
 
@@ -237,6 +291,7 @@ func (w *world) kill(fs *vfs.MemFS, life int) *vfs.MemFS {
 	defer w.mu.Unlock()
 	w.age = -1
 	w.kills++
+	w.note("killed")
 	w.killed = time.Now()
 	for _, id := range w.uncommitted {
 		w.unsure[id] = true
@@ -272,15 +327,7 @@ func (w *world) connector(fs *vfs.MemFS, life int) (*Engine, *observedStore) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
-	if *simulatedLog != "" {
-		f, err := os.OpenFile(*simulatedLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { f.Close() })
-		log = slog.New(slog.NewTextHandler(f, nil))
-	}
+	log := slog.New(w.log)
 	destination, err := load.Open(load.Config{Kind: load.KindCollector, URL: "https://sink.example/", Format: load.FormatNDJSON, Logger: log, Transport: part(func(r *http.Request) (*http.Response, error) { return w.sink(r, life) })})
 	if err != nil {
 		w.t.Fatal(err)

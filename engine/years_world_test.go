@@ -2,7 +2,10 @@ package engine
 
 import (
 	"fmt"
+	"hash"
 	"hash/fnv"
+	"io"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -58,6 +61,9 @@ type world struct {
 	calm    time.Time // no fault after it
 	letters string    // the folder of dead letters
 	unfill  atomic.Bool
+	log     slog.Handler // of the engines
+	told    io.Writer    // what happens, in its order
+	digest  hash.Hash64  // of it
 
 	requests *atomic.Int64 // of all processes
 
@@ -84,7 +90,8 @@ type world struct {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	return &world{t: t, seed: seed, start: time.Now().UTC().Truncate(time.Second), byFeed: map[string][]*record{}, objects: map[string][]*object{},
+	digest := fnv.New64a()
+	return &world{t: t, seed: seed, log: slog.DiscardHandler, told: digest, digest: digest, start: time.Now().UTC().Truncate(time.Second), byFeed: map[string][]*record{}, objects: map[string][]*object{},
 		got: map[string]int{}, when: map[string]time.Time{}, last: map[string]string{}, lastAt: map[string]time.Time{}, unsure: map[string]bool{},
 		uncommitted: map[checkpoint.Key]string{}, claimed: map[string]bool{}, faults: map[tenMinutes]string{}, letters: t.TempDir()}
 }
@@ -94,6 +101,17 @@ func (w *world) dice(names ...any) *rand.Rand {
 	h := fnv.New64a()
 	fmt.Fprint(h, names...)
 	return rand.New(rand.NewPCG(w.seed, h.Sum64()))
+}
+
+// moment takes a little longer than least: how much follows from the time and the names. Thus hardly two things
+// happen at one moment, where their order would be the scheduler's, which no second run has.
+func (w *world) moment(least time.Duration, names ...any) {
+	time.Sleep(least + time.Duration(w.dice(fmt.Sprint(names...), time.Now().UnixNano()).Int64N(int64(time.Millisecond))))
+}
+
+// note tells what happens. The caller holds the lock.
+func (w *world) note(format string, args ...any) {
+	fmt.Fprintf(w.told, time.Now().UTC().Format(time.RFC3339Nano)+" "+format+"\n", args...)
 }
 
 // fault says what is wrong with a part of the world at a time: "" most of the time. A fault lasts for
@@ -199,6 +217,7 @@ func (s *observedStore) killAt(w *world, life int, before bool) <-chan *vfs.MemF
 
 // Commit implements [checkpoint.Store].
 func (s *observedStore) Commit(c *checkpoint.Commit) error {
+	s.w.moment(time.Millisecond, "commit", c.Feed)
 	s.mu.Lock()
 	killed, before := s.killed, s.before
 	if killed != nil && len(c.Keys) > 0 {
@@ -218,6 +237,7 @@ func (s *observedStore) Commit(c *checkpoint.Commit) error {
 	for _, key := range c.Keys {
 		delete(s.w.uncommitted, key)
 	}
+	s.w.note("committed %s, %d keys", c.Feed, len(c.Keys))
 	s.w.mu.Unlock()
 	if killed != nil {
 		killed <- s.w.kill(s.fs, s.life)
