@@ -22,9 +22,6 @@ type file struct {
 // openFile makes the destination that appends to a file. The file is made if
 // need be, readable by its owner only.
 func openFile(config Config) (Destination, error) {
-	if config.Path == "" {
-		return nil, errors.New("no path")
-	}
 	f := &file{path: config.Path, log: config.Logger}
 	if err := f.ready(); err != nil {
 		return nil, err

@@ -46,19 +46,18 @@ type kafka struct {
 
 // openKafka makes the destination that writes to Kafka.
 func openKafka(config Config) (Destination, error) {
-	s, err := newStream(config)
-	if err != nil {
-		return nil, err
-	}
 	k := &kafka{config: config}
+	var err error
 	if k.client, err = k.newClient(); err != nil {
 		return nil, err
 	}
-	s.send = k.send
-	s.close = func() {
+	s := newStream(config)
+	s.ack, s.send = " (ack)", k.send
+	s.close = func() error {
 		if k.client != nil {
 			k.client.Close()
 		}
+		return nil
 	}
 	return s, nil
 }
@@ -123,7 +122,7 @@ func (k *kafka) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Con
 	k.lost.Store(&text)
 }
 
-func (k *kafka) send(ctx context.Context, batch Batch, left []int, settle func(int, string)) failure {
+func (k *kafka) send(ctx context.Context, d *shipment, settle func(int, string)) failure {
 	if k.client == nil {
 		client, err := k.newClient()
 		if err != nil {
@@ -133,7 +132,7 @@ func (k *kafka) send(ctx context.Context, batch Batch, left []int, settle func(i
 	}
 	attempt, cancel := context.WithTimeout(ctx, min(kafkaPatience, k.config.Timeout))
 	defer cancel()
-	failed, whole := k.produce(attempt, batch, left, settle)
+	failed, whole := k.produce(attempt, d.Batch, d.left, settle)
 	if !whole {
 		// Nobody knows what became of the records that are not answered: they must
 		// not be written by this client while the next attempt sends them, too.

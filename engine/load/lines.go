@@ -3,176 +3,112 @@ package load
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"log/slog"
-	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/secure60/s60-m365-connector/engine/transport"
-)
-
-// How much one call to Deliver should hold for a local destination: enough that
-// a sync to disk for each call costs little.
-const (
-	linesBatchEvents = 1000
-	linesBatchBytes  = 512 << 10
 )
 
 // writeGrace is how long a write that is under way when the caller gives up may
 // take to finish, so that a batch that is as good as written is not repeated.
 const writeGrace = time.Second
 
-// lines delivers events as lines to something local, one batch at a time.
+// lines writes events as lines to something local.
 type lines struct {
-	kind    string
-	log     *slog.Logger
-	breaker *breaker
 	// write gives how much of p is there to stay, and why not all of it is.
 	write func(p []byte) (int, error)
-	close func() error
 
-	turn   chan struct{} // holds a token while a batch is written
-	buffer []byte        // of whose turn it is
-	torn   bool          // a batch was given up in the middle of a line
-
-	inFlight, requests, retries, events atomic.Int64
+	busy   chan struct{} // holds a token while a write is under way, perhaps longer than its delivery
+	buffer []byte        // of who holds the token
+	torn   *shipment     // of which a line is not whole yet; nil: none
 }
 
-func newLines(config Config, write func([]byte) (int, error), close func() error) *lines {
-	return &lines{
-		kind:    config.Kind,
-		log:     config.Logger,
-		breaker: newBreaker(config),
-		write:   write,
-		close:   close,
-		turn:    make(chan struct{}, 1),
+// newLines makes a destination of lines.
+func newLines(config Config, write func([]byte) (int, error), close func() error) *stream {
+	l := &lines{write: write, busy: make(chan struct{}, 1)}
+	s := newStream(config)
+	s.send = l.send
+	s.close = func() error {
+		select {
+		case l.busy <- struct{}{}:
+			return close()
+		case <-time.After(writeGrace):
+			return errors.New("a write is still under way")
+		}
 	}
+	return s
 }
 
-func (l *lines) Name() string     { return l.kind }
-func (l *lines) BatchEvents() int { return linesBatchEvents }
-func (l *lines) BatchBytes() int  { return linesBatchBytes }
-func (l *lines) Batches() int     { return 1 }
-
-func (l *lines) Close() error {
+// send writes what is left once. A write may block for as long as who reads it likes (a pipe), and cannot be
+// called back: it may outlive the call.
+func (l *lines) send(ctx context.Context, d *shipment, settle func(int, string)) (failed failure) {
 	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
-		return l.close()
-	case <-time.After(writeGrace):
-		return fmt.Errorf("close %s: %w", l.kind, errUnderWay)
-	}
-}
-
-func (l *lines) State() State {
-	state := l.breaker.state()
-	state.InFlight = int(l.inFlight.Load())
-	state.Requests, state.Retries = l.requests.Load(), l.retries.Load()
-	state.Events = l.events.Load()
-	return state
-}
-
-func (l *lines) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
-	events := batch.Events
-	if len(events) == 0 {
-		return nil, ctx.Err()
-	}
-	select {
-	case l.turn <- struct{}{}:
+	case l.busy <- struct{}{}:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return failed
 	}
-	if cap(l.buffer) > 2*linesBatchBytes {
+	if cap(l.buffer) > 2*streamBatchBytes {
 		l.buffer = nil
 	}
 	l.buffer = l.buffer[:0]
-	if l.torn {
+	if l.torn != nil && l.torn != d {
 		l.buffer = append(l.buffer, '\n')
 	}
-	l.buffer = appendLines(l.buffer, events)
-
-	rest := l.buffer
-	own := transport.NewDelays(l.breaker.retry.Initial, l.breaker.retry.Max, 0.5)
+	prefix := len(l.buffer)
+	for _, event := range d.left {
+		l.buffer = append(append(l.buffer, d.Events[event]...), '\n')
+	}
+	from, to := d.begun, 0
+	done := make(chan error, 1)
+	go func() {
+		n, err := l.write(l.buffer[from:])
+		to = from + n
+		done <- err
+	}()
+	over := ctx.Done()
+	var late <-chan time.Time
 	for {
-		n, wait, err := l.attempt(ctx, rest, own)
-		if errors.Is(err, errUnderWay) {
-			return nil, ctx.Err()
+		select {
+		case err := <-done:
+			l.wrote(d, to-prefix, settle)
+			<-l.busy
+			if err != nil {
+				failed = failure{class: transient, cause: err.Error()}
+			}
+			if errors.Is(err, syscall.EPIPE) || errors.Is(err, fs.ErrClosed) {
+				failed.fatal = err
+			}
+			return failed
+		case <-over:
+			over, late = nil, time.After(writeGrace)
+		case <-late:
+			go func() {
+				<-done
+				if to > 0 && l.buffer[to-1] == '\n' {
+					l.torn = nil
+				} else if to > 0 {
+					l.torn = new(shipment)
+				}
+				<-l.busy
+			}()
+			return failed
 		}
-		rest = rest[n:]
-		l.torn = breaksLine(l.buffer[:len(l.buffer)-len(rest)])
-		if len(rest) == 0 {
+	}
+}
+
+// wrote settles the events of which n bytes have all; below 0, what was torn is not ended yet.
+func (l *lines) wrote(d *shipment, n int, settle func(int, string)) {
+	if n < 0 {
+		return
+	}
+	for _, event := range d.left {
+		size := len(d.Events[event]) + 1
+		if n < size {
 			break
 		}
-		if err == nil {
-			l.retries.Add(1)
-			err = transport.Sleep(ctx, wait)
-		}
-		if err != nil {
-			<-l.turn
-			return nil, err
-		}
+		n -= size
+		settle(event, "")
 	}
-	<-l.turn
-	l.events.Add(int64(len(events)))
-	l.log.Info(fmt.Sprintf("Forwarded %d events -> %s", len(events), l.kind), batch.from()...)
-	return nil, nil
-}
-
-func breaksLine(written []byte) bool {
-	return len(written) > 0 && written[len(written)-1] != '\n'
-}
-
-// errUnderWay says that a write outlives the call that began it. The turn is
-// given back when it ends.
-var errUnderWay = errors.New("the write is still under way")
-
-// attempt writes once. The error ends the delivery.
-func (l *lines) attempt(ctx context.Context, p []byte, own *transport.Delays) (n int, wait time.Duration, err error) {
-	probe, err := l.breaker.enter(ctx)
-	if err != nil {
-		return 0, 0, err
+	if l.torn, d.begun = nil, n; n > 0 {
+		l.torn = d
 	}
-	l.requests.Add(1)
-	l.inFlight.Add(1)
-	type result struct {
-		n   int
-		err error
-	}
-	done := make(chan result, 1)
-	// A write may block for as long as who reads it likes (a pipe), and cannot
-	// be called back.
-	go func() {
-		n, err := l.write(p)
-		l.inFlight.Add(-1)
-		done <- result{n, err}
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		select {
-		case r = <-done:
-		case <-time.After(writeGrace):
-			l.breaker.leave(probe)
-			go func() {
-				r := <-done
-				l.torn = breaksLine(p[:r.n])
-				<-l.turn
-			}()
-			return 0, 0, errUnderWay
-		}
-	}
-	l.log.Debug("Delivery attempt", "destination", l.kind, "bytes", len(p), "written", r.n, "cause", r.err)
-	switch {
-	case r.err == nil:
-		l.breaker.pass(probe)
-	case errors.Is(r.err, syscall.EPIPE), errors.Is(r.err, fs.ErrClosed):
-		l.breaker.leave(probe)
-		return r.n, 0, fmt.Errorf("deliver to %s: %w", l.kind, r.err)
-	default:
-		wait = l.breaker.fail(probe, failure{class: transient, cause: r.err.Error()}, own)
-	}
-	return r.n, wait, nil
 }

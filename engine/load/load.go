@@ -8,8 +8,8 @@
 // Each kind is one file and one entry in the table of kinds (open.go). Those over HTTP share web.go: a
 // batch is cut into bodies, as many are sent at a time as the destination takes (limiter.go), an
 // answer is put into a class (answer.go), and the class says whether the body is tried again and when
-// (retry.go), cut in two, or given up. Those of streams share stream.go, those of lines lines.go. What was
-// refused for good goes to files (deadletter.go).
+// (retry.go), cut in two, or given up. The others take one batch at a time (stream.go): platforms of
+// streams, and what takes lines (lines.go). What was refused for good goes to files (deadletter.go).
 package load
 
 import (

@@ -54,25 +54,22 @@ type natsSession struct {
 
 // openNATS makes the destination that publishes to NATS JetStream.
 func openNATS(config Config) (Destination, error) {
-	return newJetStream(config, (&net.Dialer{Timeout: natsHandshake, KeepAlive: 30 * time.Second}).DialContext)
+	return newJetStream(config, (&net.Dialer{Timeout: natsHandshake, KeepAlive: 30 * time.Second}).DialContext), nil
 }
 
-func newJetStream(config Config, dial dial) (Destination, error) {
-	s, err := newStream(config)
-	if err != nil {
-		return nil, err
-	}
-	n := &jetStream{config: config, dial: dial}
-	s.send = n.send
-	s.close = func() {
+func newJetStream(config Config, dial dial) Destination {
+	n, s := &jetStream{config: config, dial: dial}, newStream(config)
+	s.ack, s.send = " (ack)", n.send
+	s.close = func() error {
 		if n.session != nil {
 			n.session.conn.Close()
 		}
+		return nil
 	}
-	return s, nil
+	return s
 }
 
-func (n *jetStream) send(ctx context.Context, batch Batch, left []int, settle func(int, string)) failure {
+func (n *jetStream) send(ctx context.Context, d *shipment, settle func(int, string)) failure {
 	if n.session == nil {
 		session, failed := n.connect(ctx)
 		if session == nil {
@@ -80,7 +77,7 @@ func (n *jetStream) send(ctx context.Context, batch Batch, left []int, settle fu
 		}
 		n.session = session
 	}
-	failed := n.publish(ctx, n.session, batch, left, settle)
+	failed := n.publish(ctx, n.session, d.Batch, d.left, settle)
 	if n.session.conn.IsClosed() {
 		n.session = nil
 	}

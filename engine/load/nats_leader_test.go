@@ -96,13 +96,10 @@ func TestNATSLeaderGone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server := &leaderless{from: 2000, until: 2100, gone: gone, stored: map[string]bool{}}
-				d, err := newJetStream(Config{
+				d := newJetStream(Config{
 					Kind: KindNATS, Address: Address{Kind: KindNATS, Hosts: []string{"nats:4222"}, Name: testSubject},
 					Timeout: DefaultTimeout, Retry: Retry{}.withDefaults(), Logger: slog.New(slog.DiscardHandler),
 				}, server.dial)
-				if err != nil {
-					t.Fatal(err)
-				}
 				batch := testBatch(0, 5000)
 				if refused, err := d.Deliver(t.Context(), batch); err != nil || len(refused) > 0 {
 					t.Errorf("%d events were refused, %v", len(refused), err)

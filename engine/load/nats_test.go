@@ -3,10 +3,8 @@ package load
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,55 +25,29 @@ const (
 
 // natsServer is a real server in this process, whose state outlives a restart.
 type natsServer struct {
-	t       testing.TB
-	options natsd.Options
-	running *natsd.Server
+	*natstest.Server
+	t testing.TB
 }
 
-// newNATS starts a server with a stream that holds testSubject. change, if not
-// nil, changes its options first.
+// newNATS starts a server. change, if not nil, changes its options first.
 func newNATS(t testing.TB, change func(*natsd.Options)) *natsServer {
 	t.Helper()
-	n := &natsServer{t: t, options: natsd.Options{
-		Host: "127.0.0.1", Port: natstest.FreePort(t), JetStream: true, StoreDir: t.TempDir(),
-		NoLog: true, NoSigs: true, AuthTimeout: forever.Seconds(), TLSTimeout: forever.Seconds(),
-	}}
-	if change != nil {
-		change(&n.options)
-	}
-	n.start()
-	t.Cleanup(n.stop)
-	return n
+	return &natsServer{natstest.Start(t, change), t}
 }
 
-// start starts the server.
-func (n *natsServer) start() {
-	n.t.Helper()
-	options := n.options
-	running, err := natsd.NewServer(&options)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	running.Start()
-	if !running.ReadyForConnections(forever) {
-		n.t.Fatal("the server does not start")
-	}
-	n.running = running
-}
-
-func (n *natsServer) stop() {
-	n.running.Shutdown()
-	n.running.WaitForShutdown()
+func (n *natsServer) again() {
+	n.Start()
+	n.Ready()
 }
 
 func (n *natsServer) address() Address {
-	return Address{Kind: KindNATS, Hosts: []string{net.JoinHostPort(n.options.Host, strconv.Itoa(n.options.Port))}, Name: testSubject}
+	return Address{Kind: KindNATS, Hosts: []string{n.Address()}, Name: testSubject}
 }
 
 // admin gives a client of the test's own.
 func (n *natsServer) admin(options ...nats.Option) jetstream.JetStream {
 	n.t.Helper()
-	conn, err := nats.Connect(n.running.ClientURL(), append(options, nats.Timeout(forever))...)
+	conn, err := nats.Connect(natstest.URL(n.Server), append(options, nats.Timeout(forever))...)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -142,9 +114,9 @@ func natsSubject(t *testing.T) subject {
 		received:    n.received,
 		trouble: func(on bool) {
 			if on {
-				n.stop()
+				n.Stop()
 			} else {
-				n.start()
+				n.again()
 			}
 		},
 		logs:    logs,
@@ -204,8 +176,8 @@ func TestNATSRestartInMidBatch(t *testing.T) {
 	for range 3 {
 		before := d.State().Events
 		eventually(t, "some events", func() bool { return d.State().Events > before+1000 })
-		n.stop()
-		n.start()
+		n.Stop()
+		n.again()
 	}
 	under.end()
 	wantEvents(t, n.received(), batch.Events, true)

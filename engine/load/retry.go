@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -23,16 +24,10 @@ type Retry struct {
 }
 
 func (r Retry) withDefaults() Retry {
-	set := func(d *time.Duration, value time.Duration) {
-		if *d <= 0 {
-			*d = value
-		}
+	return Retry{
+		Initial: cmp.Or(r.Initial, 500*time.Millisecond), Max: cmp.Or(r.Max, 15*time.Second),
+		SlowInitial: cmp.Or(r.SlowInitial, 30*time.Second), SlowMax: cmp.Or(r.SlowMax, 5*time.Minute),
 	}
-	set(&r.Initial, 500*time.Millisecond)
-	set(&r.Max, 15*time.Second)
-	set(&r.SlowInitial, 30*time.Second)
-	set(&r.SlowMax, 5*time.Minute)
-	return r
 }
 
 // class is what an attempt came to.
@@ -55,6 +50,7 @@ type failure struct {
 	advice string        // for denied: what to do
 	after  time.Duration // what the destination asked for; 0: nothing
 	took   time.Duration // the attempt
+	fatal  error         // of what can never work
 }
 
 const (

@@ -12,7 +12,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
-func testGate(t *testing.T) (*breaker, *logs) {
+func testBreaker(t *testing.T) (*breaker, *logs) {
 	logs, logger := newLogs(t)
 	return newBreaker(Config{Kind: "ingest", Logger: logger, Retry: Retry{}.withDefaults()}), logs
 }
@@ -50,7 +50,7 @@ func TestDelaysGrowToTheirCap(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g, _ := testGate(t)
+				g, _ := testBreaker(t)
 				waits := attempts(t, g, 40, test.failure)
 				var late time.Duration
 				for i, wait := range waits {
@@ -76,7 +76,7 @@ func TestDelaysGrowToTheirCap(t *testing.T) {
 func TestRetryAfterDecides(t *testing.T) {
 	for _, after := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			g, _ := testGate(t)
+			g, _ := testBreaker(t)
 			for i, wait := range attempts(t, g, 5, failure{class: throttled, cause: "x", after: after})[1:] {
 				if wait != after {
 					t.Errorf("wait %d is %s, want %s", i, wait, after)
@@ -88,9 +88,9 @@ func TestRetryAfterDecides(t *testing.T) {
 
 // When the destination is down, many callers make no more requests than one,
 // and all go on as soon as one of them got through.
-func TestGateLetsOneTry(t *testing.T) {
+func TestBreakerLetsOneTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, logs := testGate(t)
+		g, logs := testBreaker(t)
 		start := time.Now()
 		var mu sync.Mutex
 		tries := 0
@@ -133,7 +133,7 @@ func TestGateLetsOneTry(t *testing.T) {
 // Trouble that lasts is told while the attempt under way is still awaited, and with the next one's time.
 func TestTroubleIsToldWhileAnAttemptLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, logs := testGate(t)
+		g, logs := testBreaker(t)
 		start := time.Now()
 		attempts(t, g, 1, failure{class: transient, cause: "reset"})
 		time.Sleep(time.Until(start.Add(longTrouble - time.Millisecond)))
@@ -154,7 +154,7 @@ func TestTroubleIsToldWhileAnAttemptLasts(t *testing.T) {
 // A failure now and then is not an outage.
 func TestSingleFailuresAreQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, logs := testGate(t)
+		g, logs := testBreaker(t)
 		for range 100 {
 			attempts(t, g, failuresUntilDown-1, failure{class: transient, cause: "x"})
 			probe, err := g.enter(t.Context())
@@ -172,7 +172,7 @@ func TestSingleFailuresAreQuiet(t *testing.T) {
 // A long silence that the destination asks for is told at once.
 func TestLongWaitIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, logs := testGate(t)
+		g, logs := testBreaker(t)
 		attempts(t, g, 1, failure{class: throttled, cause: "slow down", after: time.Second})
 		if logs.String() != "" {
 			t.Errorf("log:\n%s", logs)
@@ -188,7 +188,7 @@ func TestLongWaitIsTold(t *testing.T) {
 // once.
 func TestDeniedAfterAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, logs := testGate(t)
+		g, logs := testBreaker(t)
 		attempts(t, g, 5, failure{class: transient, cause: "down"})
 		attempts(t, g, 5, failure{class: denied, cause: "no", advice: "Ask"})
 		if got := g.state(); got != (State{LastError: "no", Advice: "Ask"}) {
@@ -212,7 +212,7 @@ func TestDeniedAfterAnOutage(t *testing.T) {
 // Who gives up while it is the one to try hands that on.
 func TestProbeIsHandedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, _ := testGate(t)
+		g, _ := testBreaker(t)
 		attempts(t, g, 1, failure{class: denied, cause: "x"})
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error)
@@ -242,9 +242,9 @@ func TestProbeIsHandedOn(t *testing.T) {
 }
 
 // An answer to a request that was under way when the breaker opened does not close it.
-func TestLateAnswersDoNotOpenTheGate(t *testing.T) {
+func TestLateAnswersDoNotCloseTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, _ := testGate(t)
+		g, _ := testBreaker(t)
 		first, _ := g.enter(t.Context())
 		second, _ := g.enter(t.Context())
 		third, _ := g.enter(t.Context())

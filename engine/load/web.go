@@ -33,6 +33,7 @@ const (
 // alone are refused: k of n events cost about 2·k·log n requests, and never
 // more than 2·n.
 type web struct {
+	counts
 	kind         string
 	target       *url.URL
 	token        func() (string, error) // nil: no Authorization
@@ -54,7 +55,6 @@ type web struct {
 	header       atomic.Pointer[authorized]
 	breaker      *breaker
 	limiter      *limiter
-	tally        tally
 	payloads     sync.Pool
 
 	// bodyBytes is the most a body should hold. It shrinks when the destination
@@ -64,8 +64,6 @@ type web struct {
 	// proven says that the destination is where it is looked for: it has accepted an event, and
 	// refused no whole batch since as nobody does who takes events.
 	proven atomic.Bool
-
-	inFlight, requests, retries, events, refusals atomic.Int64
 }
 
 // authorized is the header of all requests that carry one token.
@@ -120,24 +118,11 @@ func NewTransport(connections int) *transport.Transport {
 // lanes are enough that the windows of HTTP/2, over a network with a long way, hold nothing up.
 const lanes = 16
 
-// parseURL checks the URL of a destination. Names and passwords in it are
-// refused: they would be sent, and shown, where nobody expects them.
+// parseURL checks the URL of a destination. It quotes nothing of it, which may hold a password.
 func parseURL(text string) (*url.URL, error) {
-	if text == "" {
-		return nil, errors.New("no URL")
-	}
 	u, err := url.Parse(text)
-	if err != nil {
-		// The error of url.Parse quotes the text, which may hold a password.
-		return nil, errors.New("the URL cannot be read; write it like https://host.example.com")
-	}
-	switch {
-	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return nil, fmt.Errorf("%q is not a URL of the form https://host.example.com", u.Redacted())
-	case u.User != nil:
-		return nil, fmt.Errorf("the URL %q must not hold a user name or a password", u.Redacted())
-	case u.Scheme == "http" && !transport.Loopback(u.Hostname()):
-		return nil, fmt.Errorf("%q is not encrypted: plain http is for loopback addresses only; write https://%s", u.Redacted(), u.Host)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !transport.Loopback(u.Hostname())) {
+		return nil, errors.New("the URL must be like https://host.example.com, without user and password; plain http is for loopback addresses only")
 	}
 	return u, nil
 }
@@ -165,12 +150,9 @@ func (w *web) Batches() int {
 }
 
 func (w *web) State() State {
-	state := w.breaker.state()
-	state.InFlight = int(w.inFlight.Load())
-	state.Requests, state.Retries = w.requests.Load(), w.retries.Load()
-	state.Events, state.Refused = w.events.Load(), w.refusals.Load()
+	state := w.state(w.breaker)
 	state.Concurrency = w.limiter.allowed()
-	return w.tally.over(state)
+	return state
 }
 
 // Close gives idle connections back, unless other destinations use them. Calls to Deliver that are under way are
@@ -218,8 +200,7 @@ func (w *web) Deliver(ctx context.Context, batch Batch) ([]Refused, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
-	w.refusals.Add(int64(len(c.refused)))
-	w.tally.add(len(c.refused), true)
+	w.settle(len(c.refused), true)
 	slices.SortFunc(c.refused, func(a, b Refused) int { return cmp.Compare(a.Index, b.Index) })
 	if c.accepted > 0 {
 		w.log.Info(fmt.Sprintf("Forwarded %d events -> %s (HTTP %d)", c.accepted, w.kind, c.status), batch.from()...)
@@ -292,9 +273,8 @@ func (w *web) deliver(ctx context.Context, c *call, p *payload, s span) error {
 	n := s.to - s.from
 	switch {
 	case a.class == accepted:
-		w.events.Add(int64(n))
+		w.settle(n, false)
 		w.proven.Store(true)
-		w.tally.add(n, false)
 		c.mu.Lock()
 		c.accepted += n
 		c.status = a.status

@@ -131,7 +131,7 @@ func TestMostAreRefused(t *testing.T) {
 func TestBackInTime(t *testing.T) {
 	for _, seed := range []time.Duration{15 * time.Second, time.Minute, time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			g, _ := testGate(t)
+			g, _ := testBreaker(t)
 			start := time.Now()
 			for time.Since(start) < seed {
 				for _, wait := range attempts(t, g, 1, failure{class: transient, cause: "down"}) {
