@@ -87,9 +87,6 @@ type Client struct {
 
 	above []*limit // of every bucket, the nearest first
 
-	mu      sync.Mutex
-	buckets map[string]*bucket
-
 	skew  atomic.Pointer[time.Duration]
 	skews sync.Map // of string, the origin, to clockReading
 }
@@ -103,19 +100,11 @@ func NewTransport(headerTimeout time.Duration, connections int) *transport.Trans
 
 // NewClient makes a client. Nothing is sent before it is used.
 func NewClient(options ClientOptions) *Client {
-	or := func(d *time.Duration, otherwise time.Duration) {
-		if *d <= 0 {
-			*d = otherwise
-		}
-	}
-	or(&options.MaxElapsed, 5*time.Minute)
-	or(&options.MaxThrottled, 30*time.Minute)
-	or(&options.Backoff, 500*time.Millisecond)
-	or(&options.HeaderTimeout, defaultHeaderTimeout)
-	or(&options.StallTimeout, 2*time.Minute)
-	if options.MaxAttempts <= 0 {
-		options.MaxAttempts = 8
-	}
+	options.MaxAttempts = cmp.Or(options.MaxAttempts, 8)
+	options.MaxElapsed = cmp.Or(options.MaxElapsed, 5*time.Minute)
+	options.MaxThrottled = cmp.Or(options.MaxThrottled, 30*time.Minute)
+	options.Backoff = cmp.Or(options.Backoff, 500*time.Millisecond)
+	options.StallTimeout = cmp.Or(options.StallTimeout, 2*time.Minute)
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
@@ -128,7 +117,7 @@ func NewClient(options ClientOptions) *Client {
 	if options.Transport == nil {
 		options.Transport = NewTransport(options.HeaderTimeout, 0)
 	}
-	c := &Client{options: options, log: options.Log, troubles: newTroubles(options.Log, options.Explain), buckets: map[string]*bucket{}}
+	c := &Client{options: options, log: options.Log, troubles: newTroubles(options.Log, options.Explain)}
 	c.issuer, _ = url.Parse(options.TokenURL)
 	for _, b := range []*Budget{options.Tenant, options.Budget} {
 		if b != nil {
@@ -151,10 +140,11 @@ func NewClient(options ClientOptions) *Client {
 
 // Close gives up the client's part of what it shares with others. Nothing may be sent any more.
 func (c *Client) Close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, b := range c.buckets {
-		b.limit.leave(time.Now(), c)
+	b := c.options.Buckets
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, pot := range b.pots {
+		pot.limit.leave(time.Now(), c)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -70,7 +69,7 @@ func (f certificate) load() (*rsa.PrivateKey, *x509.Certificate, error) {
 	}
 	key, ok := pair.PrivateKey.(*rsa.PrivateKey)
 	if !ok {
-		return nil, nil, fmt.Errorf("client certificate file %s: %w", string(f), errors.New("the key must be RSA"))
+		return nil, nil, fmt.Errorf("client certificate file %s: the key must be RSA", string(f))
 	}
 	leaf, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {

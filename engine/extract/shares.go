@@ -91,9 +91,8 @@ func (l *limit) span() time.Duration {
 // longestSpan is how long a process with a very small share waits for a request.
 const longestSpan = 24 * time.Hour
 
-// share changes the part of one of the process's clients; of several, each has as much of the limit to share with
-// the other processes. One that grows is in force after rest, or, where that is below
-// 0, a span after the time before now that it says; of one that shrinks it says after how long another process may use what it leaves.
+// share changes the part of one of the process's clients, see [Client.Share]; of several, each has as much of the limit
+// to share with the other processes.
 func (l *limit) share(now time.Time, client *Client, fraction float64, rest time.Duration) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,11 +107,10 @@ func (l *limit) share(now time.Time, client *Client, fraction float64, rest time
 func (l *limit) leave(now time.Time, client *Client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.shares == nil {
-		return
+	if l.shares != nil {
+		delete(l.shares.of, client)
+		l.reshare(now, -1)
 	}
-	delete(l.shares.of, client)
-	l.reshare(now, -1)
 }
 
 func (l *limit) reshare(now time.Time, rest time.Duration) time.Duration {
@@ -157,20 +155,17 @@ func (s *shares) insert(g growth) {
 	s.pending = slices.Insert(s.pending, i, g)
 }
 
-// Share says which part, 0 to 1, of the requests of the feed's bucket this
-// process may use, where several processes share a tenant: together they keep to the
-// limit as long as their shares never add up to more than 1. Until it is called, all of
-// it is this process's; one that joins others begins with 0.
+// Share says which part, 0 to 1, of the requests of the feed's bucket this process may use, where several processes
+// share a tenant. As long as all shares add up to 1 at most, all processes together keep to the limit in any span. Until
+// it is called, all of it is this process's; one that joins others begins with 0.
 //
-// A limit of many requests is cut into short spans, of a second or so, with a part of the requests
-// in each, for all processes. A share that shrinks does at once, and Share says after how long what
-// this process has sent leaves room for another one to use the difference. One that grows
-// does after rest, what Share has said to who had the difference before, less the time since;
-// below 0 where that is not known, but that nothing was sent for as long, without the sign: a span after that. So
-// in any span all together send at most the limit.
+// A share that shrinks does so at once, and free says after how long another process may use what it leaves. One that
+// grows does so after rest: what free was for whoever had the difference before, less the time since. Below 0 that is
+// not known, but that nothing was sent for as long, without the sign: it grows a span after that.
 //
-// A share of less than one request in a span is one request in a longer span:
-// n such shares keep to the limit over time, but in a single span may send up to n requests.
+// A limit of many requests is cut into spans of a second or so, in each of which every process has its part. A share of less
+// than one request in a span is one request in a longer span: n such shares keep to the limit over time, but may send n
+// requests in one span.
 func (c *Client) Share(feed *definition.Feed, fraction float64, rest time.Duration) (free time.Duration) {
 	return c.bucket(feed).limit.share(time.Now(), c, min(max(fraction, 0), 1), rest)
 }

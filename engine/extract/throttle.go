@@ -203,13 +203,7 @@ func newBucket(name string, above ...*limit) *bucket {
 // bucket gives the budget that a feed draws on.
 func (c *Client) bucket(feed *definition.Feed) *bucket {
 	name := feed.Bucket()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b := c.buckets[name]
-	if b == nil {
-		b = &bucket{name: name, may: c.options.May, above: c.above, pot: c.options.Buckets.pot(name)}
-		c.buckets[name] = b
-	}
+	b := &bucket{name: name, may: c.options.May, above: c.above, pot: c.options.Buckets.pot(name)}
 	if feed.RateLimit != nil {
 		b.limit.set(feed.RateLimit.Requests, feed.RateLimit.Per)
 		if c.options.UsageDir != "" {

@@ -279,10 +279,9 @@ func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // Claims are what a token says about itself.
 type Claims struct {
-	Roles    []string // what the client is permitted
-	Tenant   string   // "tid"
-	Audience string
-	Expires  time.Time
+	Roles   []string // what the client is permitted
+	Tenant  string   // "tid"
+	Expires time.Time
 }
 
 // Claims gives the claims of the scope's token, asking for one if need be.
@@ -302,9 +301,6 @@ func (c *Client) Claims(ctx context.Context, scope string) (Claims, error) {
 		return out, nil
 	}
 	out.Tenant, _ = claims["tid"].(string)
-	if audience, err := claims.GetAudience(); err == nil && len(audience) > 0 {
-		out.Audience = audience[0]
-	}
 	if roles, ok := claims["roles"].([]any); ok {
 		for _, r := range roles {
 			if r, ok := r.(string); ok {
