@@ -239,12 +239,7 @@ func (p *partition) backfillArchive(ctx context.Context, spans []checkpoint.Span
 func (p *partition) markRead(position *checkpoint.Position, spans ...checkpoint.Span) {
 	settled := p.now().Add(-p.feed.Window.Overlap)
 	for _, s := range spans {
-		if s.To.After(settled) {
-			s.To = settled
-		}
-		if s.From.Before(s.To) {
-			position.Read = append(slices.Clip(position.Read), s)
-		}
+		position.Read = append(slices.Clip(position.Read), checkpoint.Span{From: s.From, To: earlier(s.To, settled)})
 	}
 	position.Read = joined(position.Read)
 }

@@ -65,7 +65,7 @@ func TestBackfillOfAnArchiveEnds(t *testing.T) {
 		feeds = append(feeds, feed)
 	}
 	embedded(t, func(t *testing.T, store, _, _ checkpoint.Store) {
-		dead, err := load.OpenDeadLetters(t.TempDir(), load.DeadLetterLimits{})
+		dead, err := load.OpenDeadLetters(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,9 +32,7 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	}
 	parts[0].askClock(ctx)
 	now := parts[0].now()
-	if to.After(now) {
-		to = now
-	}
+	to = earlier(to, now)
 	archive, err := e.archiveOf(parts[0])
 	if err != nil {
 		return err
@@ -50,7 +48,11 @@ func (e *Engine) Backfill(ctx context.Context, feed string, from, to time.Time, 
 	}
 	from, to = from.Truncate(time.Second), to.Truncate(time.Second)
 	if !from.Before(to) {
-		return fmt.Errorf("feed %s: nothing of that period is left at the service, which keeps %s%s", feed, short(retention), noArchive(archive))
+		beyond := " in its archive"
+		if archive == nil {
+			beyond = "; the feed names no archive that would reach further back"
+		}
+		return fmt.Errorf("feed %s: nothing of that period is left at the service, which keeps %s%s", feed, short(retention), beyond)
 	}
 	own := later(from, oldest)
 	var events int64
@@ -97,14 +99,6 @@ func (e *Engine) backfilled(feed string) (parts []*partition, err error) {
 		return nil, fmt.Errorf("feed %s has no windows: every poll reads all of it", feed)
 	}
 	return parts, nil
-}
-
-// noArchive says why no more is to be had.
-func noArchive(archive *partition) string {
-	if archive != nil {
-		return " in its archive"
-	}
-	return "; the feed names no archive that would reach further back"
 }
 
 // short writes a length of time in days where it is some.

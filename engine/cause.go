@@ -28,25 +28,16 @@ func CauseKey(text string) string { return passing.ReplaceAllString(BriefCause(t
 // Cause is why nothing is collected, where there is one cause for it: a clause without a
 // full stop. Empty while something is collected, or where the feeds fail for several causes.
 func (s Status) Cause() string {
-	key, first, failing := "", "", 0
 	for _, f := range s.Feeds {
-		switch f.State {
-		case OK, Starting, Standby:
+		if f.State == OK || f.State == Starting || f.State == Standby {
 			return ""
-		case Failing:
-			if failing++; failing == 1 {
-				key, first = CauseKey(f.LastError), f.LastError
-			} else if CauseKey(f.LastError) != key {
-				return ""
-			}
 		}
 	}
-	if first == "" {
+	failures := s.Failures()
+	if len(failures) != 1 {
 		return ""
 	}
-	if failing > 1 {
-		first = BriefCause(first)
-	}
+	first := failures[0].Text
 	first, _, _ = strings.Cut(first, ". ") // what to do follows
 	first = strings.TrimRight(first, ".")
 	if ended := s.CredentialExpires; !ended.IsZero() && !ended.After(s.Now) {

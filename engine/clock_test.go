@@ -134,7 +134,7 @@ func engineOf(t *testing.T, log *slog.Logger, feeds fstest.MapFS, tenant, sink h
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	letters, err := load.OpenDeadLetters(t.TempDir(), load.DeadLetterLimits{})
+	letters, err := load.OpenDeadLetters(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

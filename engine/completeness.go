@@ -29,10 +29,10 @@ const backfilled = "(backfill)"
 // besides is that account of a partition.
 func besides(value string) string { return strings.TrimSpace(value + " " + backfilled) }
 
-// account sends the account of each of the last days that is due and was not sent. That it
+// sendAccounts sends the account of each of the last days that is due and was not sent. That it
 // was is remembered as a key, like a record's. Of several processes that share the feeds, the one with the first
 // partition sends it.
-func (e *Engine) account(ctx context.Context) error {
+func (e *Engine) sendAccounts(ctx context.Context) error {
 	if len(e.partitions) == 0 || !e.holdsFirst() {
 		return nil
 	}
@@ -118,11 +118,7 @@ func (e *Engine) CompletenessEvent(from time.Time) (map[string]any, error) {
 		}
 		a.unread = cmp.Or(a.unread, position.GateReason)
 		if p.feed.Window != nil && position.GateReason == "" {
-			begin := position.Start
-			if begin.Before(from) {
-				begin = from
-			}
-			begins[[2]string{p.feed.Name, p.value}] = begin
+			begins[[2]string{p.feed.Name, p.value}] = later(position.Start, from)
 		}
 	}
 	if len(accounts) == 0 {
@@ -177,11 +173,8 @@ func (a *dayAccount) add(entry *checkpoint.Entry, from, to time.Time) {
 func uncovered(from, to time.Time, spans []checkpoint.Span) (gaps []checkpoint.Span) {
 	slices.SortFunc(spans, func(a, b checkpoint.Span) int { return a.From.Compare(b.From) })
 	for _, s := range append(spans, checkpoint.Span{From: to, To: to}) {
-		if s.From.After(to) {
-			s.From = to // it lies behind, and no gap reaches as far
-		}
-		if s.From.After(from) {
-			gaps = append(gaps, checkpoint.Span{From: from, To: s.From})
+		if end := earlier(s.From, to); end.After(from) { // what lies behind to ends no gap
+			gaps = append(gaps, checkpoint.Span{From: from, To: end})
 		}
 		from = later(from, s.To)
 	}

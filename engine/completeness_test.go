@@ -66,7 +66,7 @@ func TestCompleteness(t *testing.T) {
 	at := func(day, hour int) time.Time { return time.Date(2026, 3, day, hour, 0, 0, 0, time.UTC) }
 	account := func() {
 		t.Helper()
-		if err := d.engine.account(t.Context()); err != nil {
+		if err := d.engine.sendAccounts(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,7 +92,7 @@ func TestCompleteness(t *testing.T) {
 		checkpoint.Entry{From: at(2, 23), To: at(3, 0), Complete: true, Counts: checkpoint.Counts{Listed: 1, Fetched: 1, Delivered: 1}})
 	fail := errors.New("down")
 	d.taker.deliver = func(context.Context, []string) ([]load.Refused, error) { return nil, fail }
-	if err := d.engine.account(t.Context()); !errors.Is(err, fail) {
+	if err := d.engine.sendAccounts(t.Context()); !errors.Is(err, fail) {
 		t.Errorf("not delivered: %v", err)
 	}
 	d.taker.deliver = nil

@@ -146,7 +146,7 @@ func (c *courier) commit(d *delivery) error {
 	c.entry.Delivered += delivered
 	c.entry.DeadLettered += kept
 	c.position.Forwarded += delivered
-	entry := c.account()
+	entry := c.ledger()
 	position := c.counted(entry)
 	err := p.commit(c.round, &checkpoint.Commit{Position: &position, Entry: entry, Keys: keys, Objects: objects, Expires: p.expires()})
 	if err != nil {
@@ -175,8 +175,8 @@ func (c *courier) job(id string) error {
 	return c.p.commit(c.round, &checkpoint.Commit{Position: &position})
 }
 
-// account is the window's entry in the ledger, as far as it has come.
-func (c *courier) account() *checkpoint.Entry {
+// ledger is the window's entry in the ledger, as far as it has come.
+func (c *courier) ledger() *checkpoint.Entry {
 	entry := c.entry
 	counted := checkpoint.Entry{}
 	c.tally.into(&counted)
@@ -216,7 +216,7 @@ func (c *courier) finish(rest *batch, all bool, readErr error, started time.Time
 		p.claims.release(rest.also...)
 		defer rest.free()
 	}
-	entry := c.account()
+	entry := c.ledger()
 	over := is[*extract.JobFailed](readErr)
 	if readErr == nil || over {
 		c.position.Job, c.position.JobAt, c.position.JobFor = "", time.Time{}, checkpoint.Span{}

@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +47,7 @@ type Config struct {
 	Leases Leases
 
 	// Tenant names whose data this is, where a process has engines of several: each has a
-	// [checkpoint.Scope] of the store, which the process sweeps, see [Sweep].
+	// [checkpoint.OfTenant] of the store, which the process sweeps, see [Sweep].
 	// "": the engine has the process and the store to itself, and sweeps it.
 	Tenant string
 	// Beside: another engine of this process collects the same feeds. This one is for a
@@ -115,7 +114,7 @@ type Engine struct {
 	disabled   []*definition.Feed
 	holding    sync.Mutex                                       // guards held of the partitions
 	read       func(feed *definition.Feed, value string) reader // tests play it; nil: a reader of extract
-	licences   licences
+	licensed   sync.Map                                         // of string, what feeds require, to time.Time, when one was served last
 	weights    weights
 	unwritten  unwritten
 	failures   failures
@@ -197,8 +196,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
 		for ctx.Err() == nil {
 			held, release, err := p.lease(ctx, true)
-			if fatal := fatalError(err); fatal != nil {
-				return fatal
+			if StoreError(err) {
+				return err
 			}
 			if err != nil {
 				if ctx.Err() == nil {
@@ -222,8 +221,8 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) Once(ctx context.Context) error {
 	return e.each(ctx, func(ctx context.Context, p *partition) error {
 		held, release, err := p.lease(ctx, false)
-		if fatal := fatalError(err); fatal != nil {
-			return fatal
+		if StoreError(err) {
+			return err
 		}
 		if err != nil {
 			p.log.Info("not polled here", "cause", err)
@@ -233,9 +232,6 @@ func (e *Engine) Once(ctx context.Context) error {
 		err = p.round(held)
 		for (errors.Is(err, errUnconfirmed) || errors.Is(err, errFlapping)) && Sleep(held, confirmAgain) {
 			err = p.round(held)
-		}
-		if err != nil && !strings.HasPrefix(err.Error(), p.String()+": ") { // requests name their feed
-			err = fmt.Errorf("%s: %w", p, err)
 		}
 		if err != nil {
 			return err
@@ -258,26 +254,22 @@ func (e *Engine) each(ctx context.Context, work func(context.Context, *partition
 	for _, p := range e.partitions { // for the first heartbeat, which waits for no round
 		p.observe(p.stored)
 	}
-	beating := make(chan struct{})
-	go func() {
-		defer close(beating)
-		e.beat(ctx)
-	}()
+	var working, beating sync.WaitGroup
+	beating.Go(func() { e.beat(ctx) })
 	errs := make([]error, len(e.partitions))
-	var wg sync.WaitGroup
 	for i, p := range e.partitions {
-		wg.Go(func() {
+		working.Go(func() {
 			errs[i] = work(ctx, p)
-			if fatalError(errs[i]) != nil {
+			if StoreError(errs[i]) {
 				stop()
 			}
 		})
 	}
-	wg.Wait()
+	working.Wait()
 	stop()
-	<-beating
+	beating.Wait()
 	for _, err := range errs {
-		if fatalError(err) != nil { // of the store that all have in common: once is enough
+		if StoreError(err) { // of the store that all have in common: once is enough
 			return err
 		}
 	}
@@ -319,17 +311,8 @@ func SweepNow(store checkpoint.Store, skew func() (ahead time.Duration, known bo
 
 // StoreError reports whether err is of the state store, and no retry can mend it:
 // what [Engine.Run] returns is.
-func StoreError(err error) bool { return fatalError(err) != nil }
-
-// fatalError is err if it is one of the state store that no retry can mend,
-// nil otherwise.
-func fatalError(err error) error {
-	for _, end := range []error{checkpoint.ErrDamaged, checkpoint.ErrStopped, checkpoint.ErrClosed} {
-		if errors.Is(err, end) {
-			return err
-		}
-	}
-	return nil
+func StoreError(err error) bool {
+	return errors.Is(err, checkpoint.ErrDamaged) || errors.Is(err, checkpoint.ErrStopped) || errors.Is(err, checkpoint.ErrClosed)
 }
 
 // Sleep waits, and reports whether ctx is still alive.

@@ -28,7 +28,7 @@ func (e *Engine) beat(ctx context.Context) {
 			}
 			e.Log.Log(ctx, level, "heartbeat not delivered", "error", err)
 		}
-		if err := e.account(ctx); err != nil && ctx.Err() == nil {
+		if err := e.sendAccounts(ctx); err != nil && ctx.Err() == nil {
 			e.Log.Warn("the account of a day could not be sent, trying again with the next heartbeat", "error", err)
 		}
 		if !Sleep(ctx, e.Heartbeat) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +18,6 @@ import (
 // calls over. Each partition is claimed for it before it is written, as a lease would.
 type outside struct {
 	store *shared.Store
-	now   atomic.Int64 // of the bubble
 	calls chan func()
 	done  chan struct{}
 	mu    sync.Mutex
@@ -27,8 +25,7 @@ type outside struct {
 
 func newOutside(t *testing.T, url, name string) *outside {
 	o := &outside{calls: make(chan func()), done: make(chan struct{})}
-	o.now.Store(began.UnixNano())
-	store, err := shared.Open(t.Context(), shared.Options{URL: url, Name: name, Dir: t.TempDir(), Now: func() time.Time { return time.Unix(0, o.now.Load()) }})
+	store, err := shared.Open(t.Context(), shared.Options{URL: url, Name: name, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +48,6 @@ func newOutside(t *testing.T, url, name string) *outside {
 func (o *outside) do(call func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.now.Store(time.Now().UnixNano())
 	o.calls <- call
 	<-o.done
 }
@@ -153,7 +149,7 @@ func TestReplicaKilledAtEveryCommit(t *testing.T) {
 				tenant := fmt.Sprint("a", lives)
 				synctest.Test(t, func(t *testing.T) {
 					time.Sleep(time.Until(began))
-					live(t, checkpoint.Scope(first, tenant), takenOver{checkpoint.Scope(second, tenant), second, tenant}, checkpoint.Scope(first, fmt.Sprint("b", lives)))
+					live(t, checkpoint.OfTenant(first, tenant), takenOver{checkpoint.OfTenant(second, tenant), second, tenant}, checkpoint.OfTenant(first, fmt.Sprint("b", lives)))
 				})
 			})
 		})
@@ -168,7 +164,7 @@ type takenOver struct {
 }
 
 func (s takenOver) Position(feed, partition string) (p checkpoint.Position, ok bool, err error) {
-	s.of.do(func() { err = s.of.claim(checkpoint.ScopedFeed(s.tenant, feed), partition) })
+	s.of.do(func() { err = s.of.claim(checkpoint.TenantFeed(s.tenant, feed), partition) })
 	if err != nil {
 		return p, false, err
 	}

@@ -292,8 +292,8 @@ func embedded(t *testing.T, live func(t *testing.T, first, second, other checkpo
 				t.Error(err)
 			}
 		}()
-		one := checkpoint.Scope(store, "a")
-		live(t, one, one, checkpoint.Scope(store, "b"))
+		one := checkpoint.OfTenant(store, "a")
+		live(t, one, one, checkpoint.OfTenant(store, "b"))
 	})
 }
 
@@ -311,7 +311,7 @@ func (s shape) killed(t *testing.T, again bool, keep keeping) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	dead, err := load.OpenDeadLetters(t.TempDir(), load.DeadLetterLimits{})
+	dead, err := load.OpenDeadLetters(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

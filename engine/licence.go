@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/extract"
@@ -26,27 +25,6 @@ const contradicted = 4
 // recheckFirst is how soon a gate that has closed is tried again; the wait doubles each time, up to the
 // feed's recheck.
 const recheckFirst = 5 * time.Minute
-
-// licences notes when a licence was last seen to be there, by what feeds say they require.
-type licences struct {
-	mu   sync.Mutex
-	held map[string]time.Time
-}
-
-func (l *licences) holds(requires string, at time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held == nil {
-		l.held = map[string]time.Time{}
-	}
-	l.held[requires] = at
-}
-
-func (l *licences) at(requires string) time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.held[requires]
-}
 
 var (
 	// errUnconfirmed ends a round that was told that the licence is missing, which single
@@ -110,7 +88,12 @@ func (p *partition) shut(g *extract.Gated) {
 
 // heldElsewhere reports whether another feed was served since, which requires the same licence.
 func (p *partition) heldElsewhere(since time.Time) bool {
-	return p.feed.Licence != nil && p.engine.licences.at(p.feed.Licence.Requires).After(since)
+	if p.feed.Licence == nil {
+		return false
+	}
+	last, _ := p.engine.licensed.Load(p.feed.Licence.Requires)
+	at, served := last.(time.Time)
+	return served && at.After(since)
 }
 
 // rest waits for the next round, and reports whether ctx is still alive. A closed gate is tried before its time

@@ -26,7 +26,7 @@ func TestLicence(t *testing.T) {
 			t.Fatalf("an answer that is not confirmed: %v, %s", err, r.status.State)
 		}
 	}
-	r.engine.licences.holds("P1", now) // another feed that requires it
+	r.engine.licensed.Store("P1", now) // another feed that requires it
 	for range 9 {
 		if err := r.round(t.Context()); !errors.Is(err, errFlapping) || r.status.State != Failing {
 			t.Errorf("a service that contradicts itself: %v, %s", err, r.status.State)
@@ -104,7 +104,7 @@ func TestLicenceElsewhere(t *testing.T) {
 				}
 			}
 			begun := time.Now()
-			time.AfterFunc(14*time.Minute, func() { r.engine.licences.holds("P1", time.Now()) })
+			time.AfterFunc(14*time.Minute, func() { r.engine.licensed.Store("P1", time.Now()) })
 			if !r.rest(t.Context(), r.pause(nil)) || time.Since(begun) != want {
 				t.Errorf("licence gate %t: tried again after %v, want %v", licence, time.Since(begun), want)
 			}

@@ -61,7 +61,7 @@ func (p *partition) settle(err error) {
 		s.LastSuccess, s.LastError, s.GateReason, s.GateUntil = now, "", "", time.Time{}
 		p.licence = licence{}
 		if p.feed.Licence != nil {
-			p.engine.licences.holds(p.feed.Licence.Requires, now)
+			p.engine.licensed.Store(p.feed.Licence.Requires, now)
 		}
 	} else {
 		text := p.describe(err)

@@ -30,7 +30,7 @@ type packer struct {
 	send   func(*batch) // takes a batch that has departed; called in order, and does not block
 
 	turn  chan struct{} // holds a token while somebody packs, or waits with a full batch
-	inner *batch        // the batch in hand; nil: none yet
+	batch *batch        // the batch in hand; nil: none yet
 	late  *time.Timer
 	over  bool
 }
@@ -56,7 +56,7 @@ func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte, sinc
 	}
 	defer p.leave()
 	most := p.limits.BatchBytes()
-	if b := p.inner; b != nil && len(b.ends) > 0 && b.size()+len(event)+1 > most {
+	if b := p.batch; b != nil && len(b.ends) > 0 && b.size()+len(event)+1 > most {
 		p.hand(ctx)
 	}
 	if err := p.failure(ctx); err != nil {
@@ -98,13 +98,13 @@ func (p *packer) also(ctx context.Context, object *checkpoint.Object, keys ...ch
 func (p *packer) finish() (rest *batch, all bool) {
 	p.turn <- struct{}{} // whoever waits with a full batch ends with the window
 	defer p.leave()
-	if p.inner != nil && len(p.inner.ends) > 0 {
+	if p.batch != nil && len(p.batch.ends) > 0 {
 		p.hand(p.ctx)
 	}
 	p.over = true
 	p.late.Stop()
-	b := p.inner
-	p.inner = nil
+	b := p.batch
+	p.batch = nil
 	if b == nil || len(b.ends) == 0 {
 		return b, true
 	}
@@ -138,10 +138,10 @@ func (p *packer) failure(ctx context.Context) error {
 
 // inHand is the batch in hand, of which one begins if need be. The caller has the turn.
 func (p *packer) inHand() *batch {
-	if p.inner == nil {
-		p.inner = batches.Get().(*batch)
+	if p.batch == nil {
+		p.batch = batches.Get().(*batch)
 	}
-	return p.inner
+	return p.batch
 }
 
 // hand sends the batch in hand, when it may depart. When the window ends first, the batch
@@ -150,7 +150,7 @@ func (p *packer) hand(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(p.ctx, stop)()
-	if err := p.out.wait(ctx, p.inner.weight(), p.hold.givesUp()); err != nil {
+	if err := p.out.wait(ctx, p.batch.weight(), p.hold.givesUp()); err != nil {
 		if err == errGaveUp {
 			p.end(err)
 		}
@@ -161,8 +161,8 @@ func (p *packer) hand(ctx context.Context) {
 
 // depart sends the batch in hand, which may depart. The caller has the turn.
 func (p *packer) depart() {
-	p.send(p.inner)
-	p.inner = nil
+	p.send(p.batch)
+	p.batch = nil
 }
 
 // lingered sends the batch in hand, if it has waited long enough and may depart.
@@ -174,7 +174,7 @@ func (p *packer) lingered() {
 		p.late.Reset(linger)
 		return
 	}
-	b := p.inner
+	b := p.batch
 	if p.over || b == nil || len(b.ends) == 0 {
 		return
 	}

@@ -165,7 +165,7 @@ func (p *partition) commit(ctx context.Context, c *checkpoint.Commit) error {
 	}()
 	for wait, most := 100*time.Millisecond, 30*time.Second; ; wait = min(2*wait, most) {
 		err := p.engine.Store.Commit(c)
-		if err == nil || fatalError(err) != nil || errors.Is(err, checkpoint.ErrFenced) {
+		if err == nil || StoreError(err) || errors.Is(err, checkpoint.ErrFenced) {
 			return err
 		}
 		if !waits {

@@ -58,7 +58,7 @@ func newRig(t testing.TB, feed *definition.Feed, change ...func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { embedded.Close() })
-	letters, err := load.OpenDeadLetters(dir, load.DeadLetterLimits{})
+	letters, err := load.OpenDeadLetters(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

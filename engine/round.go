@@ -30,8 +30,8 @@ const (
 func (p *partition) rounds(ctx context.Context) error {
 	for {
 		err := p.round(ctx)
-		if fatal := fatalError(err); fatal != nil {
-			return fatal
+		if StoreError(err) {
+			return err
 		}
 		if errors.Is(err, checkpoint.ErrFenced) || !p.rest(ctx, p.pause(err)) {
 			return nil
@@ -218,8 +218,8 @@ func (p *partition) plan(now time.Time) (from, fresh, target time.Time, lost tim
 // before is the cursor, or as far before it as records may have appeared since.
 func (p *partition) before(since time.Time, overlap time.Duration) time.Time {
 	at := p.position.Cursor
-	if late := since.Add(-p.feed.Window.Delay - overlap).Truncate(time.Second); !since.IsZero() && late.Before(at) {
-		at = late
+	if !since.IsZero() {
+		at = earlier(at, since.Add(-p.feed.Window.Delay-overlap).Truncate(time.Second))
 	}
 	return later(at, p.position.Start)
 }
@@ -258,11 +258,7 @@ func (p *partition) oldest(now time.Time) time.Time {
 
 // probe asks for a minute from from on, at most to target.
 func (p *partition) probe(ctx context.Context, from, target time.Time) error {
-	to := from.Add(time.Minute)
-	if to.After(target) {
-		to = target
-	}
-	_, err := p.reader.Probe(ctx, extract.Window{From: from, To: to})
+	_, err := p.reader.Probe(ctx, extract.Window{From: from, To: earlier(from.Add(time.Minute), target)})
 	return err
 }
 
@@ -277,6 +273,13 @@ func (p *partition) answers(ctx context.Context, from, target time.Time) error {
 
 func later(a, b time.Time) time.Time {
 	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
 		return b
 	}
 	return a

@@ -54,7 +54,7 @@ func (e *Engine) leased(feed string) string {
 	if e.Tenant == "" {
 		return feed
 	}
-	return checkpoint.ScopedFeed(e.Tenant, feed)
+	return checkpoint.TenantFeed(e.Tenant, feed)
 }
 
 // elsewhere tells of a partition that another process runs what the shared state does.

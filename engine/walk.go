@@ -164,12 +164,9 @@ func is[E error](err error) bool {
 // reach is where the window from from ends. readable is false for a span that was stepped
 // over before; a second look tries it again.
 func (p *partition) reach(from, target time.Time, how pass) (to time.Time, readable bool) {
-	to = from.Add(p.width.span)
-	if widest := from.Add(how.most); how.most > 0 && to.After(widest) {
-		to = widest
-	}
-	if to.After(target) {
-		to = target
+	to = earlier(from.Add(p.width.span), target)
+	if how.most > 0 {
+		to = earlier(to, from.Add(how.most))
 	}
 	if how.refetch {
 		return to, true

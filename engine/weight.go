@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,11 +14,17 @@ import (
 // What was delivered in the last day is counted by operation: it shows what costs, and so what a rule that
 // drops or samples an operation would save.
 
-// Weight is what was delivered of one operation in the last day.
+// Weight is what was delivered of one operation.
 type Weight struct {
 	Operation string `json:"operation"`
 	Events    int64  `json:"events"`
 	Bytes     int64  `json:"bytes"`
+}
+
+// WeightHour is what was delivered in one hour.
+type WeightHour struct {
+	Hour int64    `json:"hour"` // since 1970
+	By   []Weight `json:"by"`
 }
 
 const (
@@ -27,16 +34,10 @@ const (
 	otherOperation = "others"
 )
 
-// weights are those of the last hours. The zero value is ready for use, by several goroutines.
+// weights are those of the last day, by hour and operation. The zero value is ready for use, by several goroutines.
 type weights struct {
 	mu    sync.Mutex
-	hours [weightHours + 1]weightHour
-}
-
-// weightHour is one hour.
-type weightHour struct {
-	hour int64 // since 1970
-	by   map[string]*Weight
+	hours map[int64]map[string]*Weight
 }
 
 // operationStart is what an operation stands behind in an event. Within a text the quotes would be escaped.
@@ -53,27 +54,41 @@ func operationOf(event []byte) []byte {
 
 // add counts the events of a batch that were accepted.
 func (w *weights) add(now time.Time, events [][]byte, refused []load.Refused) {
-	if len(events) == 0 {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out := indexes(refused)
-	h := w.at(now.Unix() / 3600)
+	out, hour := indexes(refused), now.Unix()/3600
 	for i, event := range events {
-		if out[i] {
-			continue
+		if !out[i] {
+			w.count(hour, operationOf(event), 1, int64(len(event))+1)
 		}
-		of := h.of(operationOf(event))
-		of.Events++
-		of.Bytes += int64(len(event)) + 1
 	}
 }
 
-// WeightHour is what was delivered in one hour.
-type WeightHour struct {
-	Hour int64    `json:"hour"` // since 1970
-	By   []Weight `json:"by"`
+// count adds to the weight of an operation in an hour, or where that has too many, to that of the others. The caller
+// holds the lock.
+func (w *weights) count(hour int64, operation []byte, events, bytes int64) {
+	by := w.hours[hour]
+	if by == nil {
+		if w.hours == nil {
+			w.hours = map[int64]map[string]*Weight{}
+		}
+		maps.DeleteFunc(w.hours, func(old int64, _ map[string]*Weight) bool { return old <= hour-weightHours })
+		by = map[string]*Weight{}
+		w.hours[hour] = by
+	}
+	of := by[string(operation)]
+	if of == nil {
+		name := string(operation)
+		if len(by) >= mostOperations {
+			name = otherOperation
+		}
+		if of = by[name]; of == nil {
+			of = &Weight{Operation: name}
+			by[name] = of
+		}
+	}
+	of.Events += events
+	of.Bytes += bytes
 }
 
 // Weights are those of the last day by hours, to be kept over a restart.
@@ -81,14 +96,12 @@ func (e *Engine) Weights() (list []WeightHour) {
 	w := &e.weights
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, h := range w.hours {
-		kept := WeightHour{Hour: h.hour}
-		for _, of := range h.by {
+	for hour, by := range w.hours {
+		kept := WeightHour{Hour: hour}
+		for _, of := range by {
 			kept.By = append(kept.By, *of)
 		}
-		if len(kept.By) > 0 {
-			list = append(list, kept)
-		}
+		list = append(list, kept)
 	}
 	return list
 }
@@ -103,61 +116,26 @@ func (e *Engine) AddWeights(list []WeightHour) {
 		if kept.Hour > now || kept.Hour <= now-weightHours {
 			continue
 		}
-		h := w.at(kept.Hour)
 		for _, of := range kept.By {
-			sum := h.of([]byte(of.Operation))
-			sum.Events += of.Events
-			sum.Bytes += of.Bytes
+			w.count(kept.Hour, []byte(of.Operation), of.Events, of.Bytes)
 		}
 	}
-}
-
-// at is an hour, empty if it was another one's place. The caller holds the lock.
-func (w *weights) at(hour int64) *weightHour {
-	h := &w.hours[hour%int64(len(w.hours))]
-	if h.hour != hour || h.by == nil {
-		*h = weightHour{hour, make(map[string]*Weight)}
-	}
-	return h
-}
-
-// of is what an operation weighs, or where there are too many, others.
-func (h *weightHour) of(operation []byte) *Weight {
-	of := h.by[string(operation)]
-	if of != nil {
-		return of
-	}
-	key := string(operation)
-	if len(h.by) >= mostOperations {
-		key = otherOperation
-	}
-	if of = h.by[key]; of == nil {
-		of = &Weight{Operation: key}
-		h.by[key] = of
-	}
-	return of
 }
 
 // lastDay are the operations of the last day, the heaviest first.
 func (w *weights) lastDay(now time.Time) (list []Weight) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at := map[string]int{}
-	for _, h := range w.hours {
-		if h.hour <= now.Unix()/3600-weightHours {
+	sum := map[string]Weight{}
+	for hour, by := range w.hours {
+		if hour <= now.Unix()/3600-weightHours {
 			continue
 		}
-		for name, of := range h.by {
-			i, ok := at[name]
-			if !ok {
-				i = len(list)
-				at[name] = i
-				list = append(list, Weight{Operation: name})
-			}
-			list[i].Events += of.Events
-			list[i].Bytes += of.Bytes
+		for name, of := range by {
+			sum[name] = Weight{name, sum[name].Events + of.Events, sum[name].Bytes + of.Bytes}
 		}
 	}
+	list = slices.Collect(maps.Values(sum))
 	slices.SortFunc(list, func(a, b Weight) int {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Operation, b.Operation))
 	})

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -18,22 +19,18 @@ const (
 	lookEvery = time.Second
 )
 
-// Workers are the slots of a process for what its tenants read: a window holds one
-// as long as it has anything in hand, be it a request that is being answered or a batch. They bound the
-// memory of a process of many tenants. A window that waits for a budget of requests, or
-// because the service throttles, has nothing in hand, once its batch is delivered.
+// Workers are the slots of a process for what its tenants read. A window holds one while it has anything in hand, be it
+// a request that is being answered or a batch: so they bound the memory of a process of many tenants. A window that waits
+// for a budget of requests, or because the service throttles, has nothing in hand once its batch is delivered.
 //
-// A free slot goes to the tenant that has the fewest; among those that have equally many, to
-// who asked first. A tenant that is hours behind thus takes what the others leave.
+// A free slot goes to the tenant that has the fewest, and among equals to who asked first. A tenant that is hours behind
+// takes what the others leave.
 //
-// A window that stands still, because the destination takes nothing or an answer does not come,
-// would hold its slot for as long. After a while it lends the slot to those who
-// wait, and keeps what it has in hand; at most as many windows do as there are slots, so
-// that memory stays bounded. When it moves again, it counts again. Once that many have lent theirs,
-// windows that stand still are asked to give up: those do whose batch
-// waits behind another one of the tenant, and of which no event has been sent. So a tenant whose
-// destination takes nothing keeps one slot, and not one for each of its feeds. Of these, which have
-// one batch in hand, several times as many lend theirs as there are slots.
+// A window that stands still, because the destination takes nothing or an answer does not come, lends its slot after a
+// while, and keeps what it has in hand. As many do as there are slots, and several times as many that are their tenant's
+// only one. Beyond that, windows that stand still are asked to give up: those do whose batch waits behind another one of
+// the tenant, and of which no event was sent. So a tenant whose destination takes nothing keeps one slot, and not one for
+// each of its feeds. A window that moves again counts again.
 //
 // The methods may be called from several goroutines, and of a nil *Workers, which bounds nothing.
 type Workers struct {
@@ -229,13 +226,7 @@ func (w *Workers) withdraw(s *slot) {
 func (w *Workers) grant() {
 	for len(w.held)-w.still < w.slots && len(w.waiting) > 0 {
 		s := slices.MinFunc(w.waiting, func(a, b *lane) int {
-			if a.used != b.used {
-				return a.used - b.used
-			}
-			if a.waiting[0].ticket < b.waiting[0].ticket {
-				return -1
-			}
-			return 1
+			return cmp.Or(cmp.Compare(a.used, b.used), cmp.Compare(a.waiting[0].ticket, b.waiting[0].ticket))
 		}).waiting[0]
 		w.withdraw(s)
 		s.lane.used++

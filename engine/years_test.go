@@ -319,7 +319,7 @@ func (w *world) connector(fs *vfs.MemFS, life int) (*Engine, *observedStore) {
 		w.t.Errorf("life %d: the state was set aside: %v", life, embedded.SetAside())
 	}
 	store := &observedStore{Embedded: embedded, w: w, fs: fs}
-	letters, err := load.OpenDeadLetters(w.letters, load.DeadLetterLimits{})
+	letters, err := load.OpenDeadLetters(w.letters)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func (f feedsCommand) Run(ctx context.Context, std streams) error {
 		return f.tenants(process, env, defs, store, std)
 	}
 	if store != nil && s.Tenant != "" {
-		store = checkpoint.Scope(store, s.Tenant)
+		store = checkpoint.OfTenant(store, s.Tenant)
 	}
 	if f.Ledger {
 		return f.ledger(std.out, func(use func(checkpoint.Entry) error) error {
@@ -172,7 +172,7 @@ func scoped(store checkpoint.Store, tenant string) checkpoint.Store {
 	if store == nil {
 		return nil
 	}
-	return checkpoint.Scope(store, tenant)
+	return checkpoint.OfTenant(store, tenant)
 }
 
 func (f feedsCommand) print(w io.Writer, feeds []engine.FeedStatus) error {

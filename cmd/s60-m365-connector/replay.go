@@ -69,7 +69,7 @@ func (r replayCommand) Run(ctx context.Context, std streams) error {
 
 // alone sends while no connector runs. One that starts meanwhile writes to files of its own.
 func (replayCommand) alone(ctx context.Context, s *settings.Settings, std streams, file string, hear func(fleet.Progress)) (fleet.Replayed, error) {
-	dead, err := load.OpenDeadLetters(s.DeadLetters(), load.DeadLetterLimits{})
+	dead, err := load.OpenDeadLetters(s.DeadLetters())
 	if err != nil {
 		return fleet.Replayed{}, err
 	}

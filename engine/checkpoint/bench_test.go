@@ -94,23 +94,6 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkCommitConcurrent commits from several partitions at once, which share syncs.
-func BenchmarkCommitConcurrent(b *testing.B) {
-	s := filled(b)
-	b.SetParallelism(4)
-	b.RunParallel(func(pb *testing.PB) {
-		keys := make([]Key, 100)
-		for n := 0; pb.Next(); n++ {
-			for i := range keys {
-				keys[i] = KeyOf("bench", fmt.Sprint(&keys[0]), fmt.Sprint(n*100+i))
-			}
-			if err := s.Commit(&Commit{Feed: "bench", Partition: "writer", Position: &Position{Cursor: noon}, Keys: keys, Expires: noon}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
 func BenchmarkSeen(b *testing.B) {
 	s := filled(b)
 	b.Run("new", func(b *testing.B) {
@@ -135,13 +118,6 @@ func BenchmarkSeen(b *testing.B) {
 	})
 }
 
-func BenchmarkKeyOf(b *testing.B) {
-	id := "66ea54eb-6301-4ee5-be62-ff5a759b0100"
-	for b.Loop() {
-		KeyOf("entra-signins", id)
-	}
-}
-
 func BenchmarkOpen(b *testing.B) {
 	s := filled(b)
 	dir := s.dir
@@ -158,17 +134,6 @@ func BenchmarkOpen(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-func BenchmarkSweep(b *testing.B) {
-	s := filled(b)
-	defer cpu(b)()
-	for b.Loop() {
-		if err := s.Sweep(noon.Add(-time.Hour)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(*benchKeys)*float64(b.N)/b.Elapsed().Seconds(), "keys/s")
 }
 
 // BenchmarkMemTable is a feed's work on a large state, with memory tables of several

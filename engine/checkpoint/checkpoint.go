@@ -14,7 +14,7 @@
 // A commit is one batch, appended to the tree's log and synced: it costs what it brings, not
 // what is stored. Most new keys are told from known ones by filters in memory. Each file is
 // under a checksum, and a watermark tells a log that was cut short from one that a power cut
-// left unfinished. Once a day a sweep forgets what has expired. [Scope] is a tenant's part of
+// left unfinished. Once a day a sweep forgets what has expired. [OfTenant] is a tenant's part of
 // a store; the package shared has the store of several replicas, whose views are built by
 // [Embedded.Apply].
 //
@@ -24,10 +24,8 @@
 package checkpoint
 
 import (
-	"cmp"
 	"errors"
 	"iter"
-	"slices"
 	"time"
 )
 
@@ -233,19 +231,4 @@ type Store interface {
 	Sweep(now time.Time) error
 	// Close waits for the calls in progress. Calls after it return ErrClosed.
 	Close() error
-}
-
-// Chronological gathers entries, oldest first.
-func Chronological(entries iter.Seq2[Entry, error]) (all []Entry, err error) {
-	for e, err := range entries {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, e)
-	}
-	slices.SortFunc(all, func(a, b Entry) int {
-		return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To), cmp.Compare(a.Feed, b.Feed),
-			cmp.Compare(a.Partition, b.Partition), cmp.Compare(b.Windows, a.Windows))
-	})
-	return all, nil
 }

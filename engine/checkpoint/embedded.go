@@ -24,15 +24,9 @@ type Options struct {
 	// error, and a state that does not exist yet is fs.ErrNotExist. It takes the
 	// lock, so a running connector refuses it.
 	ReadOnly bool
-	// LedgerDetail is how long the ledger keeps each window before it is folded
-	// into its day. 0: 7 days.
-	LedgerDetail time.Duration
 	// LockWait is how long Open waits for another process to let go. 0: 2 seconds,
 	// enough for one that looks at the state and for one that is ending.
 	LockWait time.Duration
-	// Now is the clock for the name of a state set aside. nil: time.Now.
-	Now func() time.Time
-
 	// FS holds the state: vfs.NewMem() for one in memory. nil: the operating system's.
 	FS vfs.FS
 
@@ -40,8 +34,6 @@ type Options struct {
 }
 
 // Embedded is a Store in a directory of this machine, for one process at a time.
-// It is an LSM tree: commits append to a log, so they cost what they bring and not what is
-// stored, and a key that was never seen is refused by a filter in memory.
 type Embedded struct {
 	dir    string // the state directory
 	state  string // in it, the engine's
@@ -113,9 +105,6 @@ func (s *Embedded) Commit(c *Commit) error {
 	if s.opts.ReadOnly {
 		return errReadOnly
 	}
-	if c.Fold != nil {
-		return errors.New("a fold is applied, not committed")
-	}
 	b := s.db.NewBatchWithSize(len(c.Keys)*(1+len(Key{})+4+4) + 2048)
 	if err := c.write(b); err != nil {
 		return errors.Join(err, b.Close())
@@ -134,12 +123,11 @@ func (s *Embedded) Apply(commits []*Commit) error {
 		return err
 	}
 	defer s.leave()
-	_, err := guard(s, func() (none struct{}, err error) {
+	return guard(s, func() error {
 		s.commits.RLock()
 		defer s.commits.RUnlock()
-		return none, s.applyLocked(commits)
+		return s.applyLocked(commits)
 	})
-	return err
 }
 
 func (s *Embedded) applyLocked(commits []*Commit) error {
@@ -222,11 +210,11 @@ func (s *Embedded) apply(b *pebble.Batch) error {
 		}
 	}
 	count := uint64(b.Count())
-	done := start(s, func() (none struct{}, err error) {
+	done := start(s, func() error {
 		s.commits.RLock()
 		defer s.commits.RUnlock()
 		if err := s.db.Apply(b, pebble.Sync); err != nil {
-			return none, err
+			return err
 		}
 		s.readers.renew()
 		// The commit is durable whether or not its witness can be written.
@@ -237,12 +225,12 @@ func (s *Embedded) apply(b *pebble.Batch) error {
 				s.opts.Logger.Debug("state store: writing the watermark failed", "error", err)
 			}
 		}
-		return none, b.Close()
+		return b.Close()
 	})
 	for {
 		select {
-		case r := <-done:
-			return r.err
+		case err := <-done:
+			return err
 		case <-s.stopped:
 			return s.cause
 		case <-limit.C:
@@ -272,18 +260,17 @@ func (s *Embedded) closeDB() error {
 	if s.db == nil {
 		return nil
 	}
-	closed := start(s, func() (none struct{}, err error) {
+	closed := start(s, func() error {
 		s.readers.renew()
-		err = s.db.Close()
+		err := s.db.Close()
 		s.cache.Unref()
-		return none, err
+		return err
 	})
 	limit := time.NewTimer(closePatience)
 	defer limit.Stop()
 	var err error
 	select {
-	case r := <-closed:
-		err = r.err
+	case err = <-closed:
 		select {
 		case <-s.stopped:
 			err = nil // the calls have reported it

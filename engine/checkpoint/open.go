@@ -26,14 +26,8 @@ const (
 // tells of it. An environment that does not let it work (no permission, read-only,
 // no space) is an error, never damage.
 func Open(dir string, o Options) (*Embedded, error) {
-	if o.LedgerDetail <= 0 {
-		o.LedgerDetail = 7 * 24 * time.Hour
-	}
 	if o.LockWait <= 0 {
 		o.LockWait = 2 * time.Second
-	}
-	if o.Now == nil {
-		o.Now = time.Now
 	}
 	if o.memTable == 0 {
 		o.memTable = memTableSize
@@ -91,7 +85,7 @@ func openOrRenew(d *disk, dir string, o Options) (*Embedded, error) {
 		case o.ReadOnly:
 			return nil, why
 		}
-		if report, err = setAside(d, dir, state, why, o.Now()); err != nil {
+		if report, err = setAside(d, dir, state, why, time.Now()); err != nil {
 			return nil, err
 		}
 	}
@@ -120,9 +114,9 @@ func create(d *disk, dir, state string, o Options) error {
 	if err := s.openDB(); err != nil {
 		return openError(dir, err)
 	}
-	v, err := json.Marshal(meta{Version: formatVersion, Created: o.Now().UTC()})
+	v, err := json.Marshal(meta{Version: formatVersion, Created: time.Now().UTC()})
 	if err == nil {
-		_, err = guard(s, func() (struct{}, error) { return struct{}{}, s.db.Set([]byte{metaSpace}, v, pebble.Sync) })
+		err = guard(s, func() error { return s.db.Set([]byte{metaSpace}, v, pebble.Sync) })
 	}
 	if err = errors.Join(err, s.closeDB()); err != nil {
 		return openError(dir, err)
@@ -148,7 +142,7 @@ func openState(d *disk, dir, state string, o Options) (*Embedded, error) {
 	if err := s.openDB(); err != nil {
 		return nil, unopened(dir, err)
 	}
-	if _, err := guard(s, func() (struct{}, error) { return struct{}{}, s.admit(mark) }); err != nil {
+	if err := guard(s, func() error { return s.admit(mark) }); err != nil {
 		err = unopened(dir, err)
 		if e := s.closeDB(); e != nil {
 			s.opts.Logger.Debug("state store: closing what cannot be used", "error", e)
@@ -253,13 +247,12 @@ func (s *Embedded) openDB() error {
 	for i := range o.TargetFileSizes {
 		o.TargetFileSizes[i] = 4 << 20
 	}
-	db, err := guard(s, func() (*pebble.DB, error) { return pebble.Open(s.state, o) })
-	if err != nil {
+	var db *pebble.DB
+	if err := guard(s, func() (err error) { db, err = pebble.Open(s.state, o); return err }); err != nil {
 		s.cache.Unref()
 		return err
 	}
-	s.db = db
-	s.readers.db = db
+	s.db, s.readers.db = db, db
 	return nil
 }
 

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -14,9 +15,8 @@ import (
 
 // Report tells of state that could not be used and was set aside.
 type Report struct {
-	Reason string    // what was wrong with it
-	Path   string    // where it was put
-	At     time.Time // when
+	Reason string // what was wrong with it
+	Path   string // where it was put
 }
 
 // String is the report in one line for a log.
@@ -96,7 +96,7 @@ func setAside(d *disk, parent, dir string, why *unusable, now time.Time) (*Repor
 	if err != nil {
 		return nil, fmt.Errorf("%s, and setting it aside failed: %w; move %s away by hand", why.reason, err, dir)
 	}
-	return &Report{Reason: why.reason, Path: path, At: now}, nil
+	return &Report{Reason: why.reason, Path: path}, nil
 }
 
 // isDamage tells damaged data from an environment that does not let us at it.
@@ -111,16 +111,5 @@ func readFile(d vfs.FS, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, info.Size())
-	if len(b) == 0 {
-		return b, nil
-	}
-	if _, err := f.ReadAt(b, 0); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return io.ReadAll(f)
 }

@@ -101,25 +101,19 @@ func (s *Embedded) markDamaged(cause error) {
 }
 
 // guard runs work of the engine in a goroutine of its own: the engine may park it
-// for ever in Fatalf, or panic over a failed write, and either stops the store.
-func guard[T any](s *Embedded, work func() (T, error)) (T, error) {
-	done := start(s, work)
+// for ever in Fatalf, or panic over a failed write, and either stops the store. What work has set is
+// there only where the error is nil.
+func guard(s *Embedded, work func() error) error {
 	select {
-	case r := <-done:
-		return r.value, r.err
+	case err := <-start(s, work):
+		return err
 	case <-s.stopped:
-		var none T
-		return none, s.cause
+		return s.cause
 	}
 }
 
-type result[T any] struct {
-	value T
-	err   error
-}
-
-func start[T any](s *Embedded, work func() (T, error)) <-chan result[T] {
-	done := make(chan result[T], 1)
+func start(s *Embedded, work func() error) <-chan error {
+	done := make(chan error, 1)
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
@@ -128,11 +122,10 @@ func start[T any](s *Embedded, work func() (T, error)) <-chan result[T] {
 					err = fmt.Errorf("%v", r)
 				}
 				s.stop(err)
-				done <- result[T]{err: s.cause}
+				done <- s.cause
 			}
 		}()
-		v, err := work()
-		done <- result[T]{v, err}
+		done <- work()
 	}()
 	return done
 }

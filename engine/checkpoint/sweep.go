@@ -10,12 +10,13 @@ import (
 )
 
 const (
-	day        = 24 * time.Hour
-	keepDays   = 400 * day             // of the ledger's totals
-	foldSpan   = 60 * day              // of windows that one fold takes at most, so that its totals stay few
-	sweepKeys  = 20_000                // looked at while commits wait
-	sweepBatch = 1_000                 // keys deleted at once
-	sweepPause = 10 * time.Millisecond // for commits in between
+	day         = 24 * time.Hour
+	keepWindows = 7 * day               // of the ledger
+	keepDays    = 400 * day             // of the ledger's totals
+	foldSpan    = 60 * day              // of windows that one fold takes at most, so that its totals stay few
+	sweepKeys   = 20_000                // looked at while commits wait
+	sweepBatch  = 1_000                 // keys deleted at once
+	sweepPause  = 10 * time.Millisecond // for commits in between
 )
 
 // Sweep implements [Store]. It reads every key, so it is for once a day or so; it goes
@@ -53,12 +54,17 @@ func (s *Embedded) sweepStep(from []byte, now time.Time) (next []byte, err error
 	if err := s.Full(); err != nil { // a sweep frees nothing at once, and would hold up who waits
 		return nil, err
 	}
-	next, err = guard(s, func() ([]byte, error) {
+	var rest []byte
+	err = guard(s, func() (err error) {
 		s.commits.Lock()
 		defer s.commits.Unlock()
-		return s.sweepLocked(from, now)
+		rest, err = s.sweepLocked(from, now)
+		return err
 	})
-	return next, s.failed("reading the keys", err)
+	if err != nil {
+		return nil, s.failed("reading the keys", err)
+	}
+	return rest, nil
 }
 
 func (s *Embedded) sweepLocked(from []byte, now time.Time) (next []byte, err error) {
@@ -121,15 +127,21 @@ func (s *Embedded) foldStep(feed, partition string, now time.Time) (more bool, e
 	if err := s.Full(); err != nil {
 		return false, err
 	}
-	return guard(s, func() (bool, error) {
+	folds := false
+	err = guard(s, func() error {
 		s.commits.Lock()
 		defer s.commits.Unlock()
 		f, needed, err := s.fold(feed, partition, now)
 		if !needed || err != nil {
-			return false, s.failed("reading the ledger", err)
+			return s.failed("reading the ledger", err)
 		}
-		return true, s.applyLocked([]*Commit{{Feed: feed, Partition: partition, Fold: f}})
+		folds = true
+		return s.applyLocked([]*Commit{{Feed: feed, Partition: partition, Fold: f}})
 	})
+	if err != nil {
+		return false, err
+	}
+	return folds, nil
 }
 
 // Fold is what a partition's ledger asks for at a time: totals of the days whose windows are older
@@ -146,7 +158,7 @@ func (s *Embedded) Fold(feed, partition string, now time.Time) (f *Fold, needed 
 }
 
 func (s *Embedded) fold(feed, partition string, now time.Time) (f *Fold, needed bool, err error) {
-	f = &Fold{Before: now.Add(-s.opts.LedgerDetail), Forget: now.Add(-keepDays)}
+	f = &Fold{Before: now.Add(-keepWindows), Forget: now.Add(-keepDays)}
 	days := make(map[string]*Entry)
 	begun := false
 	// Windows lie in the order of their beginning.

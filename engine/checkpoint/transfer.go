@@ -116,29 +116,18 @@ func (s *Embedded) Import(exported iter.Seq2[*Commit, error]) error {
 		if err != nil {
 			return err
 		}
-		if here, ok := known[[2]string{c.Feed, c.Partition}]; ok {
-			if c = c.beside(here); c == nil {
-				continue
-			}
+		switch here, ok := known[[2]string{c.Feed, c.Partition}]; {
+		case ok && c.Position != nil:
+			both := here.Union(*c.Position)
+			c = &Commit{Feed: c.Feed, Partition: c.Partition, Position: &both}
+		case ok && c.Fold != nil:
+			continue
 		}
 		if err := s.Apply([]*Commit{c}); err != nil {
 			return err
 		}
 	}
 	return s.Commit(&Commit{}) // what was applied is durable with it
-}
-
-// beside is what an exported commit brings to a partition that has a position; nil for
-// nothing.
-func (c *Commit) beside(here Position) *Commit {
-	switch {
-	case c.Position != nil:
-		both := here.Union(*c.Position)
-		return &Commit{Feed: c.Feed, Partition: c.Partition, Position: &both}
-	case c.Fold != nil:
-		return nil
-	}
-	return c
 }
 
 // Union is the position of which everything before the cursor was delivered by p or by q: where

@@ -77,13 +77,13 @@ func (r *Replica) decide(ctx context.Context, tick bool) {
 		case mine && !held, owner == r.session.id:
 			// The latter: a claim that was taken for failed. Nobody else may claim what a living
 			// session owns, so it is held first, and given up like any other.
-			w.tell(answer{owner: owner})
+			w.tell(ruling{owner: owner})
 		case w.wait && w.others > patience:
-			w.tell(answer{owner: owner})
+			w.tell(ruling{owner: owner})
 		case !w.wait && held:
-			w.tell(answer{elsewhere: r.name(owner)})
+			w.tell(ruling{elsewhere: r.name(owner)})
 		case !w.wait && !mine:
-			w.tell(answer{elsewhere: r.name(target[p])})
+			w.tell(ruling{elsewhere: r.name(target[p])})
 		}
 	}
 }
@@ -92,9 +92,9 @@ func (r *Replica) owner(p Partition) string { return r.Claims.Owner(p.Feed, p.Va
 
 // tell answers who waits. One that was not taken yet may be out of date; then the
 // claim fails, and there is another.
-func (w *want) tell(a answer) {
+func (w *want) tell(a ruling) {
 	select {
-	case w.answer <- a:
+	case w.ruling <- a:
 	default:
 	}
 }

@@ -21,7 +21,7 @@ import (
 // Without wait, a partition that another replica runs, or is about to, is
 // ErrElsewhere, with its name. Other errors are those of ctx, and of claims that can no longer be used.
 func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, rest time.Duration, release func(rest time.Duration), err error) {
-	p, w := Partition{feed, partition}, &want{wait: wait, answer: make(chan answer, 1)}
+	p, w := Partition{feed, partition}, &want{wait: wait, ruling: make(chan ruling, 1)}
 	r.mu.Lock()
 	r.wanted[p] = w
 	r.mu.Unlock()
@@ -34,7 +34,7 @@ func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (
 		case <-r.Claims.Done(): // perhaps with no session, hence no claim, that would tell
 			r.unwant(p)
 			return nil, 0, nil, r.Claims.Err()
-		case a := <-w.answer:
+		case a := <-w.ruling:
 			if a.elsewhere != "" {
 				r.unwant(p)
 				return nil, 0, nil, fmt.Errorf("%w: %s", ErrElsewhere, a.elsewhere)

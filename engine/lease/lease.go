@@ -1,20 +1,19 @@
-// Package lease shares the partitions of feeds among replicas of the
-// connector: each partition is held by one replica at a time.
+// Package lease shares the partitions of feeds among replicas of the connector. It promises that each
+// partition is worked on by one replica at a time, that one whose replica is gone has another within
+// seconds, and that the work is spread evenly and moves seldom.
 //
-// A replica has a session: an entry with a time to live in a bucket that all
-// see, which it renews. A partition is held by a claim: a message in the
-// partition's own log, which names the session. The claim is the fencing token as
-// well, because the log refuses what a former holder appends after it; so safety rests
-// on the log alone, and sessions only tell whose claims are void:
+// How it works: a replica has a session, an entry with a time to live in a bucket that all see, which
+// it renews. It holds a partition by a claim, a message in the partition's own log that names the
+// session. The log refuses what a former holder appends after a claim. So safety rests on the log
+// alone; sessions tell only whose claims are void:
 //
 //	tick    renew the session; see which sessions live
 //	decide  from these and the claims: who is to hold what
 //	hold    claim a partition that is this replica's part and that no living session holds; release
 //	        it once it has become another's part
-//	lose    a session that could not be renewed ends all work in good time before others see it expire
+//	lose    a session that could not be renewed ends all work before others see it expire
 //
-// Each claim costs one message, and staying alive one for each replica,
-// however many partitions there are.
+// A claim costs one message, and staying alive one for each replica, however many partitions there are.
 package lease
 
 import (
@@ -119,14 +118,14 @@ type session struct {
 // want is a partition that somebody here waits for, or holds.
 type want struct {
 	wait   bool
-	answer chan answer // while it is waited for
+	ruling chan ruling // while it is waited for
 
 	giveUp context.CancelCauseFunc // while it is held
 	others int                     // for how many ticks in a row it was another's part, held here or by nobody
 }
 
-// answer tells who waits for a partition that it is free, or runs elsewhere.
-type answer struct {
+// ruling tells who waits for a partition that it is free, or runs elsewhere.
+type ruling struct {
 	elsewhere string // the replica that runs it; "": claim it
 	owner     string // whose claim is void; "": nobody's
 }

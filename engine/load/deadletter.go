@@ -16,13 +16,6 @@ import (
 	"time"
 )
 
-// DeadLetterLimits bounds a directory of dead letters. Zero fields take the
-// defaults.
-type DeadLetterLimits struct {
-	FileBytes  int64 // a file that has grown to this is followed by a new one: 16 MiB
-	TotalBytes int64 // all files together: 512 MiB
-}
-
 // errDeadLettersFull says that a directory of dead letters has reached its
 // limit. Nothing is removed to make room: the events behind the refused one
 // wait until somebody replays or removes dead letters.
@@ -45,9 +38,9 @@ type DeadLetter struct {
 // Files may be renamed, moved away and removed at any time, also the one that is being
 // written: a dead letter that this would hide is written again, to a new file.
 type DeadLetters struct {
-	dir    string
-	limits DeadLetterLimits
-	now    func() time.Time
+	dir                   string
+	fileBytes, totalBytes int64 // of a file that is followed by a new one; of all
+	now                   func() time.Time
 
 	mu      sync.Mutex
 	files   []deadLetterFile // oldest first
@@ -64,14 +57,8 @@ const deadLetterSuffix = ".ndjson"
 
 // OpenDeadLetters opens a directory of dead letters, and makes it if need be,
 // for the owner only.
-func OpenDeadLetters(dir string, limits DeadLetterLimits) (*DeadLetters, error) {
-	if limits.FileBytes <= 0 {
-		limits.FileBytes = 16 << 20
-	}
-	if limits.TotalBytes <= 0 {
-		limits.TotalBytes = 512 << 20
-	}
-	d := &DeadLetters{dir: dir, limits: limits, now: time.Now}
+func OpenDeadLetters(dir string) (*DeadLetters, error) {
+	d := &DeadLetters{dir: dir, fileBytes: 16 << 20, totalBytes: 512 << 20, now: time.Now}
 	if err := d.open(); err != nil {
 		return nil, fmt.Errorf("open dead letters: %w", err)
 	}
@@ -216,13 +203,13 @@ func appendDeadLetter(dst *bytes.Buffer, now time.Time, feed string, event []byt
 }
 
 func (d *DeadLetters) append(lines []byte, count int64) error {
-	if d.bytes()+int64(len(lines)) > d.limits.TotalBytes {
+	if d.bytes()+int64(len(lines)) > d.totalBytes {
 		if err := d.look(); err != nil {
 			return err
 		}
-		if bytes := d.bytes(); bytes+int64(len(lines)) > d.limits.TotalBytes {
+		if bytes := d.bytes(); bytes+int64(len(lines)) > d.totalBytes {
 			return fmt.Errorf("%w of %d bytes (%d are there): replay them, or move files out of the directory",
-				errDeadLettersFull, d.limits.TotalBytes, bytes)
+				errDeadLettersFull, d.totalBytes, bytes)
 		}
 	}
 	for {
@@ -244,7 +231,7 @@ func (d *DeadLetters) append(lines []byte, count int64) error {
 // currentFile opens the file to append to, or makes a new one. Dead letters
 // are rare: a file is opened for each, and not held open.
 func (d *DeadLetters) currentFile() (*os.File, error) {
-	if d.current != "" && d.files[d.indexOfCurrent()].bytes < d.limits.FileBytes {
+	if d.current != "" && d.files[d.indexOfCurrent()].bytes < d.fileBytes {
 		f, err := os.OpenFile(filepath.Join(d.dir, d.current), os.O_WRONLY|os.O_APPEND, 0)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err

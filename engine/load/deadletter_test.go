@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-func openDeadLetters(t *testing.T, dir string, limits DeadLetterLimits) *DeadLetters {
+func openDeadLetters(t *testing.T, dir string) *DeadLetters {
 	t.Helper()
-	d, err := OpenDeadLetters(dir, limits)
+	d, err := OpenDeadLetters(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func lettersIn(t *testing.T, path string) (letters []DeadLetter) {
 
 func TestDeadLetters(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state", "deadletter")
-	d := openDeadLetters(t, dir, DeadLetterLimits{})
+	d := openDeadLetters(t, dir)
 	d.now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600)) }
 	if d.Count() != 0 || d.Bytes() != 0 || d.Files() != nil {
 		t.Errorf("an empty directory holds %d in %d bytes: %v", d.Count(), d.Bytes(), d.Files())
@@ -95,7 +95,7 @@ func TestDeadLetters(t *testing.T) {
 	}
 
 	// A new process finds the same, and writes to a file of its own.
-	d = openDeadLetters(t, dir, DeadLetterLimits{})
+	d = openDeadLetters(t, dir)
 	if d.Count() != 3 || d.Bytes() != int64(len(want)) {
 		t.Errorf("opened again: %d letters in %d bytes", d.Count(), d.Bytes())
 	}
@@ -110,8 +110,12 @@ func TestDeadLetters(t *testing.T) {
 
 func TestDeadLettersRotateAndAreBounded(t *testing.T) {
 	dir := t.TempDir()
-	limits := DeadLetterLimits{FileBytes: 300, TotalBytes: 2000}
-	d := openDeadLetters(t, dir, limits)
+	open := func() *DeadLetters {
+		d := openDeadLetters(t, dir)
+		d.fileBytes, d.totalBytes = 300, 2000
+		return d
+	}
+	d := open()
 	kept := 0
 	var full error
 	for full == nil {
@@ -125,8 +129,8 @@ func TestDeadLettersRotateAndAreBounded(t *testing.T) {
 	if !errors.Is(full, errDeadLettersFull) || !strings.Contains(full.Error(), dir) {
 		t.Errorf("at the limit: %v", full)
 	}
-	if d.Bytes() > limits.TotalBytes || d.Bytes() < limits.TotalBytes-200 || d.Count() != int64(kept) {
-		t.Errorf("%d letters in %d bytes at the limit of %d", d.Count(), d.Bytes(), limits.TotalBytes)
+	if d.Bytes() > d.totalBytes || d.Bytes() < d.totalBytes-200 || d.Count() != int64(kept) {
+		t.Errorf("%d letters in %d bytes at the limit of %d", d.Count(), d.Bytes(), d.totalBytes)
 	}
 	// Nothing was trimmed, and the order of the files is that of the letters.
 	for i, letter := range readAll(t, d) {
@@ -140,7 +144,7 @@ func TestDeadLettersRotateAndAreBounded(t *testing.T) {
 	}
 
 	// A limit holds for the next process too; room that is made is seen.
-	d = openDeadLetters(t, dir, limits)
+	d = open()
 	if err := d.Append("f", []byte(`{}`), Refused{}); !errors.Is(err, errDeadLettersFull) {
 		t.Errorf("opened again: %v", err)
 	}
@@ -163,7 +167,8 @@ func TestDeadLetterNames(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d := openDeadLetters(t, dir, DeadLetterLimits{FileBytes: 1})
+	d := openDeadLetters(t, dir)
+	d.fileBytes = 1
 	if err := d.Append("f", []byte(`{}`), Refused{}); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +184,7 @@ func TestDeadLetterNames(t *testing.T) {
 // A kill in the middle of a write leaves part of a line, which was never
 // confirmed.
 func TestDeadLettersAfterAKill(t *testing.T) {
-	d := openDeadLetters(t, t.TempDir(), DeadLetterLimits{})
+	d := openDeadLetters(t, t.TempDir())
 	for i := range 2 {
 		if err := d.Append("f", fmt.Appendf(nil, `{"n":%d}`, i), Refused{}); err != nil {
 			t.Fatal(err)
@@ -195,7 +200,7 @@ func TestDeadLettersAfterAKill(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), data[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d := openDeadLetters(t, dir, DeadLetterLimits{})
+		d := openDeadLetters(t, dir)
 		if got := len(readAll(t, d)); got != 1 || d.Count() != 1 {
 			t.Fatalf("cut at %d: %d letters, counted %d", cut, got, d.Count())
 		}
@@ -213,11 +218,11 @@ func TestDeadLettersAfterAKill(t *testing.T) {
 // goes on: nothing is lost, and two processes share the directory.
 func TestDeadLettersAreTakenMeanwhile(t *testing.T) {
 	dir := t.TempDir()
-	limits := DeadLetterLimits{FileBytes: 1000}
 	const writers, each = 2, 100
 	var group sync.WaitGroup
 	for i := range writers {
-		d := openDeadLetters(t, dir, limits)
+		d := openDeadLetters(t, dir)
+		d.fileBytes = 1000
 		group.Go(func() {
 			for n := range each {
 				if err := d.Append(fmt.Sprint(i), fmt.Appendf(nil, `{"n":%d}`, n), Refused{}); err != nil {
@@ -232,7 +237,7 @@ func TestDeadLettersAreTakenMeanwhile(t *testing.T) {
 		group.Wait()
 		close(written)
 	}()
-	reader := openDeadLetters(t, dir, limits)
+	reader := openDeadLetters(t, dir)
 	seen := map[string]int{}
 	take := func() {
 		for _, path := range reader.Files() {
@@ -269,7 +274,7 @@ func TestDeadLettersOnAFullDisk(t *testing.T) {
 	if !inOwnProcess(t) {
 		return
 	}
-	d := openDeadLetters(t, t.TempDir(), DeadLetterLimits{})
+	d := openDeadLetters(t, t.TempDir())
 	event := fmt.Appendf(nil, `{"n":"%s"}`, strings.Repeat("x", 600))
 	limitFileSize(t, 1000, func() {
 		for i := range 5 {
@@ -288,7 +293,7 @@ func TestDeadLettersOnAFullDisk(t *testing.T) {
 
 func TestDeadLettersThatCannotBeWritten(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deadletter")
-	d := openDeadLetters(t, dir, DeadLetterLimits{})
+	d := openDeadLetters(t, dir)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +306,7 @@ func TestDeadLettersThatCannotBeWritten(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenDeadLetters(dir, DeadLetterLimits{}); err == nil {
+	if _, err := OpenDeadLetters(dir); err == nil {
 		t.Error("a file was taken for a directory")
 	}
 }
@@ -311,14 +316,15 @@ func TestDeadLettersAreClosedToOthers(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	openDeadLetters(t, dir, DeadLetterLimits{})
+	openDeadLetters(t, dir)
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 }
 
 func TestDeadLettersFromManyFeeds(t *testing.T) {
-	d := openDeadLetters(t, t.TempDir(), DeadLetterLimits{FileBytes: 2000})
+	d := openDeadLetters(t, t.TempDir())
+	d.fileBytes = 2000
 	var group sync.WaitGroup
 	for i := range 8 {
 		group.Go(func() {

@@ -1,7 +1,6 @@
 package shared
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -74,10 +73,6 @@ func validName(name string) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
 	}) < 0
 }
-
-// newWriter tells this store from every other, also from the one that the same
-// replica had open before.
-func newWriter() string { return rand.Text()[:16] }
 
 const (
 	connectTimeout = 5 * time.Second

@@ -264,16 +264,8 @@ func TestSharedStreamLosesMessages(t *testing.T) {
 	copyDir(t, old, server.Dir())
 	server.Start()
 	server.Ready()
-	for end := time.Now().Add(natstest.Forever); ; time.Sleep(50 * time.Millisecond) {
-		_, _, err := a.Position("feed", "a")
-		if errors.Is(err, checkpoint.ErrStopped) {
-			wantError(t, err, checkpoint.ErrStopped, "lost messages", "open it again")
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("a goes on with a stream that lost messages: %v", err)
-		}
-	}
+	<-a.Done()
+	wantError(t, a.Err(), checkpoint.ErrStopped, "lost messages", "open it again")
 	if err := a.Commit(storetest.Numbered("a", 12)); !errors.Is(err, checkpoint.ErrStopped) {
 		t.Errorf("a commit: %v, want checkpoint.ErrStopped", err)
 	}

@@ -348,7 +348,7 @@ func TestSharedLargeCommit(t *testing.T) {
 			if p, ok, err := b.Position("feed", "a"); !ok || err != nil || !reflect.DeepEqual(p, *c.Position) {
 				t.Errorf("position %v %v %v, want %v", p, ok, err, *c.Position)
 			}
-			if l, err := checkpoint.Chronological(b.Ledger("")); len(l) != 1 || err != nil {
+			if l, err := storetest.Chronological(b.Ledger("")); len(l) != 1 || err != nil {
 				t.Errorf("ledger %v %v, want one entry", l, err)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // What is on its way from the log to the view, whatever the log's length.
@@ -123,18 +124,12 @@ func (s *Store) flush(b *viewBatch, pending uint64) error {
 		s.subjects[name] = one
 	}
 	s.applied = max(s.applied, b.applied)
+	s.caughtUp = s.caughtUp || pending == 0
 	close(s.moved)
 	s.moved = make(chan struct{})
 	if owners {
 		close(s.changed)
 		s.changed = make(chan struct{})
-	}
-	if pending == 0 {
-		select {
-		case <-s.caughtUp:
-		default:
-			close(s.caughtUp)
-		}
 	}
 	return nil
 }
@@ -160,12 +155,8 @@ func (s *Store) read(out chan<- delivered) {
 			return
 		}
 		s.log.Debug("shared state: reading the log anew", "from", last+1, "error", err)
-		if restarted {
-			continue // it is connected again
-		}
-		select {
-		case <-s.ctx.Done():
-		case <-time.After(followPause):
+		if !restarted { // else it is connected again
+			transport.Sleep(s.ctx, followPause) //nolint:errcheck // the loop asks ctx
 		}
 	}
 }
@@ -259,13 +250,8 @@ func (s *Store) catchUp(ctx context.Context, end uint64) error {
 	for {
 		s.mu.Lock()
 		applied, moved, cause := s.applied, s.moved, s.cause
+		caughtUp := s.caughtUp || applied >= end
 		s.mu.Unlock()
-		caughtUp := applied >= end
-		select {
-		case <-s.caughtUp:
-			caughtUp = true
-		default:
-		}
 		switch {
 		case cause != nil:
 			return cause
@@ -277,7 +263,6 @@ func (s *Store) catchUp(ctx context.Context, end uint64) error {
 		}
 		select {
 		case <-moved:
-		case <-s.caughtUp:
 		case <-s.ctx.Done():
 			return s.over()
 		case <-ctx.Done():

@@ -106,7 +106,7 @@ func (s *Store) takeOver(ctx context.Context, dir string) error {
 		return nil
 	}
 	began := time.Now()
-	former, err := checkpoint.Open(dir, checkpoint.Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now})
+	former, err := checkpoint.Open(dir, checkpoint.Options{Logger: s.log})
 	if err != nil {
 		return err
 	}

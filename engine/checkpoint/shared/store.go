@@ -17,9 +17,9 @@ package shared
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -35,32 +35,20 @@ import (
 // Options of a store that several replicas share.
 type Options struct {
 	// URL of the NATS servers: nats://[user:password@]host[:port][,[nats://]host…][/NAME], or
-	// tls://. A NAME in it counts where Name is empty.
+	// tls://. What NAME it has, [StreamOf] says.
 	URL string
 	// Credentials is the path of a .creds file. Empty: none.
 	Credentials string
 	// Name of the stream, and the beginning of the bucket's: letters, digits, - and _.
-	Name string
-	// Dir is where the view is kept, in a folder of its own. A store of [Open] in
-	// the same directory is left alone.
-	Dir string
-	// Replica is what this one is called in logs and by the servers.
-	Replica string
+	Name    string
+	Dir     string // where the view is kept, in a folder of its own
+	Replica string // what this one is called in logs and by the servers
 	// SessionTTL is how long an entry of Sessions lives after it was last put.
 	// 0: 15 seconds.
 	SessionTTL time.Duration
-	// Copies is how many servers of a cluster keep the stream and the bucket, when
-	// they are made: 1, 3 or 5. 0: 3 in a cluster, 1 elsewhere. What exists keeps
-	// its own.
-	Copies int
 	// Logger gets what happens to the connection and to the view at INFO and WARN,
 	// and what the view's engine says of its work at DEBUG. nil: nowhere.
 	Logger *slog.Logger
-	// LedgerDetail is how long the ledger keeps each window before it is folded
-	// into its day. 0: 7 days.
-	LedgerDetail time.Duration
-	// Now is the clock. nil: time.Now.
-	Now func() time.Time
 }
 
 // Store is a [checkpoint.Store] that several replicas share. Its methods may be called from several
@@ -75,6 +63,8 @@ type Options struct {
 // A commit that is larger than a message goes in several. Keys may be written without the rest where
 // it is interrupted, as they are of records that were delivered; all else is written whole.
 type Store struct {
+	checkpoint.Store // the view, which answers what is read
+
 	opts     Options
 	servers  servers
 	log      *slog.Logger
@@ -83,7 +73,7 @@ type Store struct {
 	stream   jetstream.Stream
 	bucket   jetstream.KeyValue
 	created  time.Time // the stream's identity
-	writer   string    // this store in the ids of its messages
+	writer   string    // in the ids of its messages: this store, and not the one that the same replica had open before
 	view     *checkpoint.Embedded
 	rebuild  bool   // see Rebuild
 	restored string // see Restored
@@ -101,9 +91,9 @@ type Store struct {
 	subjects  map[string]subject // by name, as the view knows them
 	held      map[partitionName]*holding
 	applied   uint64        // the last message in the view
-	moved     chan struct{} // closed when applied grows
+	caughtUp  bool          // the view has reached the end of the log
+	moved     chan struct{} // closed when one of these changes
 	changed   chan struct{} // closed when an owner changes
-	caughtUp  chan struct{} // closed once the view has reached the end of the log
 	claims    uint64        // made by this store so far
 	forgotten uint64        // times that all of them were dropped
 	restart   func()        // reads the log anew
@@ -133,29 +123,20 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	if o.SessionTTL <= 0 {
 		o.SessionTTL = 15 * time.Second
-	}
-	if o.LedgerDetail <= 0 {
-		o.LedgerDetail = 7 * 24 * time.Hour
 	}
 	at, err := parseServers(o.URL)
 	if err != nil {
 		return nil, err
 	}
-	if o.Name == "" {
-		o.Name = at.name
-	}
 	if !validName(o.Name) {
 		return nil, fmt.Errorf("%q cannot be the name of the shared state: write letters, digits, - and _ after the last / of STATE_URL", o.Name)
 	}
 	s := &Store{
-		opts: o, servers: at, log: o.Logger, writer: newWriter(),
+		opts: o, servers: at, log: o.Logger, writer: rand.Text()[:16],
 		subjects: make(map[string]subject), held: make(map[partitionName]*holding),
-		restart: func() {}, moved: make(chan struct{}), changed: make(chan struct{}), caughtUp: make(chan struct{}),
+		restart: func() {}, moved: make(chan struct{}), changed: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(ctx); err != nil {
@@ -244,56 +225,6 @@ func (s *Store) end() error {
 		return nil
 	}
 	return s.view.Close()
-}
-
-// Position implements [checkpoint.Store], out of the view.
-func (s *Store) Position(feed, partition string) (p checkpoint.Position, ok bool, err error) {
-	end, err := s.begin()
-	if err != nil {
-		return p, false, err
-	}
-	defer end()
-	return s.view.Position(feed, partition)
-}
-
-// Positions implements [checkpoint.Store], out of the view.
-func (s *Store) Positions(prefix string) (map[[2]string]checkpoint.Position, error) {
-	end, err := s.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	return s.view.Positions(prefix)
-}
-
-// Object implements [checkpoint.Store], out of the view.
-func (s *Store) Object(feed, partition, id string) (state []byte, ok bool, err error) {
-	end, err := s.begin()
-	if err != nil {
-		return nil, false, err
-	}
-	defer end()
-	return s.view.Object(feed, partition, id)
-}
-
-// Objects implements [checkpoint.Store], out of the view.
-func (s *Store) Objects(feed, partition string) iter.Seq2[checkpoint.Object, error] {
-	return s.view.Objects(feed, partition)
-}
-
-// Seen implements [checkpoint.Store], out of the view.
-func (s *Store) Seen(key checkpoint.Key) (expires time.Time, ok bool, err error) {
-	end, err := s.begin()
-	if err != nil {
-		return expires, false, err
-	}
-	defer end()
-	return s.view.Seen(key)
-}
-
-// Ledger implements [checkpoint.Store], out of the view.
-func (s *Store) Ledger(prefix string) iter.Seq2[checkpoint.Entry, error] {
-	return s.view.Ledger(prefix)
 }
 
 // Sessions is the bucket in which the replicas say that they live. What is put there

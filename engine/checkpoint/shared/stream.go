@@ -35,9 +35,6 @@ func (s *Store) streamConfig(copies int) jetstream.StreamConfig {
 
 // copies tries what a cluster should have, and what a single server can.
 func (s *Store) copies(create func(copies int) error) error {
-	if s.opts.Copies > 0 {
-		return create(s.opts.Copies)
-	}
 	err := create(3)
 	if code(err) == codeNotClustered {
 		return create(1)
@@ -189,10 +186,8 @@ func (s *Store) identify(ctx context.Context) (changed string, err error) {
 		case attempt == 5:
 			return fmt.Sprintf("the stream lost messages: it ends at %d, and %d was acknowledged", info.State.LastSeq, applied), nil
 		}
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(time.Second):
+		if err := transport.Sleep(ctx, time.Second); err != nil {
+			return "", err
 		}
 	}
 }
@@ -204,13 +199,13 @@ func (s *Store) check(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 4*askTimeout)
 	defer cancel()
 	changed, err := s.identify(ctx)
-	if err == nil && changed == "" {
+	if err != nil {
+		return
+	}
+	if changed == "" {
 		if _, gone := s.js.KeyValue(ctx, s.bucketName()); errors.Is(gone, jetstream.ErrBucketNotFound) {
 			s.stop(fmt.Errorf("%w: the bucket %q of the replicas at %s was deleted; open the shared state again: it is then made anew", checkpoint.ErrStopped, s.bucketName(), s.servers))
-			return
 		}
-	}
-	if err != nil || changed == "" {
 		return
 	}
 	s.stop(fmt.Errorf("%w: %s (stream %q at %s); open it again: the view is then built anew, and what the stream does not have is read again from the sources", checkpoint.ErrStopped, changed, s.opts.Name, s.servers))
@@ -218,15 +213,7 @@ func (s *Store) check(ctx context.Context) {
 
 // watch checks the stream once in a while.
 func (s *Store) watch() {
-	const every = 30 * time.Second
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-tick.C:
-			s.check(s.ctx)
-		}
+	for transport.Sleep(s.ctx, 30*time.Second) == nil {
+		s.check(s.ctx)
 	}
 }

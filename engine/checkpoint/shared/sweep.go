@@ -79,10 +79,7 @@ func (s *Store) fold(ctx context.Context, n partitionName, h *holding, now time.
 		if err != nil {
 			return err
 		}
-		s.mu.Lock()
-		since := s.subjects[subjectOf(s.opts.Name, n)].Since
-		s.mu.Unlock()
-		if !needed && since < foldAfter {
+		if !needed && s.about(n[0], n[1]).Since < foldAfter {
 			return nil
 		}
 		err = s.publishFold(ctx, n, h, f)
@@ -146,9 +143,7 @@ func (s *Store) publishFold(ctx context.Context, n partitionName, h *holding, f 
 // that still counts. It reads no more of them than their headers.
 func (s *Store) purge(ctx context.Context, n partitionName, now time.Time) (more bool, err error) {
 	name := subjectOf(s.opts.Name, n)
-	s.mu.Lock()
-	about := s.subjects[name]
-	s.mu.Unlock()
+	about := s.about(n[0], n[1])
 	if about.Fold == 0 {
 		return false, nil
 	}
@@ -183,7 +178,7 @@ func (s *Store) purge(ctx context.Context, n partitionName, now time.Time) (more
 			return false, errors.New("the connection lost messages that a purge has to look at; it is done again with the next sweep")
 		}
 		more = count > purgeMost
-		if at.Sequence.Stream >= keep || more || counts(msg, about.Before, now) {
+		if at.Sequence.Stream >= keep || more || serves(msg, about.Before, now) {
 			keep = min(keep, at.Sequence.Stream)
 			break
 		}
@@ -196,9 +191,9 @@ func (s *Store) purge(ctx context.Context, n partitionName, now time.Time) (more
 	return more, s.stream.Purge(ctx, jetstream.WithPurgeSubject(name), jetstream.WithPurgeSequence(keep))
 }
 
-// counts reports whether a message before a fold with that boundary still says
+// serves reports whether a message before a fold with that boundary still says
 // something. A header that cannot be read is taken to.
-func counts(msg jetstream.Msg, before, now time.Time) bool {
+func serves(msg jetstream.Msg, before, now time.Time) bool {
 	if v := msg.Headers().Get(headerExpires); v != "" {
 		hours, err := strconv.ParseUint(v, 10, 32)
 		if err != nil || !time.Unix(int64(hours)*3600, 0).Before(now) {

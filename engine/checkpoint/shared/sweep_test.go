@@ -31,7 +31,7 @@ func tell(t *testing.T, s checkpoint.Store, keys int) told {
 	all := told{seen: map[int]time.Time{}, objects: map[string]string{}}
 	var err, err2 error
 	all.positions, err = s.Positions("")
-	all.ledger, err2 = checkpoint.Chronological(s.Ledger(""))
+	all.ledger, err2 = storetest.Chronological(s.Ledger(""))
 	if err = errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}

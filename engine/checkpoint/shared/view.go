@@ -101,10 +101,7 @@ func (s subject) next(m *message, seq uint64, at time.Time) subject {
 // openView opens the view, and makes it anew where it cannot be used: whatever was in it,
 // the log has.
 func (s *Store) openView(ctx context.Context, dir string) error {
-	open := func() (*checkpoint.Embedded, error) {
-		return checkpoint.Open(dir, checkpoint.Options{Logger: s.log, LedgerDetail: s.opts.LedgerDetail, Now: s.opts.Now})
-	}
-	v, err := open()
+	v, err := checkpoint.Open(dir, checkpoint.Options{Logger: s.log})
 	if err != nil {
 		return err
 	}
@@ -132,11 +129,11 @@ func (s *Store) openView(ctx context.Context, dir string) error {
 		}
 		s.applied = 0
 		clear(s.subjects)
-		if v, err = open(); err != nil {
+		if v, err = checkpoint.Open(dir, checkpoint.Options{Logger: s.log}); err != nil {
 			return err
 		}
 	}
-	s.view = v
+	s.view, s.Store = v, v
 	return nil
 }
 

@@ -1,8 +1,11 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
+	"iter"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +13,21 @@ import (
 )
 
 // This file asks for the ledger, and what sweeps leave of it.
+
+// Chronological gathers entries of a ledger, oldest first.
+func Chronological(entries iter.Seq2[checkpoint.Entry, error]) (all []checkpoint.Entry, err error) {
+	for e, err := range entries {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b checkpoint.Entry) int {
+		return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To), cmp.Compare(a.Feed, b.Feed),
+			cmp.Compare(a.Partition, b.Partition), cmp.Compare(b.Windows, a.Windows))
+	})
+	return all, nil
+}
 
 func window(feed, partition string, from time.Time, n int64) *checkpoint.Entry {
 	return &checkpoint.Entry{Feed: feed, Partition: partition, From: from, To: from.Add(time.Hour), Complete: true,
@@ -38,7 +56,7 @@ func ledger(t *testing.T, open Open) {
 	commitEntry(t, s, window("other", "", noon.Add(-time.Hour), 7))
 	check := func(s checkpoint.Store) {
 		t.Helper()
-		got, err := checkpoint.Chronological(s.Ledger("feed"))
+		got, err := Chronological(s.Ledger("feed"))
 		must(t, err)
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("Ledger = %+v\nwant %+v", got, want)
@@ -48,7 +66,7 @@ func ledger(t *testing.T, open Open) {
 				t.Errorf("difference %d, %d", items, records)
 			}
 		}
-		all, err := checkpoint.Chronological(s.Ledger(""))
+		all, err := Chronological(s.Ledger(""))
 		must(t, err)
 		if len(all) != 6 || all[0].Feed != "other" {
 			t.Errorf("the whole ledger: %+v", all)
@@ -79,12 +97,12 @@ func sweepLedger(t *testing.T, open Open) {
 			commitEntry(t, s, e)
 		}
 	}
-	before, err := checkpoint.Chronological(s.Ledger(""))
+	before, err := Chronological(s.Ledger(""))
 	must(t, err)
 	now := start.Add(days*24*time.Hour + time.Second)
 	must(t, s.Sweep(now.Add(-3*24*time.Hour)))
 	must(t, s.Sweep(now))
-	after, err := checkpoint.Chronological(s.Ledger(""))
+	after, err := Chronological(s.Ledger(""))
 	must(t, err)
 	c1, w1, g1 := total(before)
 	c2, w2, g2 := total(after)
@@ -111,7 +129,7 @@ func sweepLedger(t *testing.T, open Open) {
 		t.Errorf("%d daily totals, want %d", folded, want)
 	}
 	must(t, s.Close())
-	again, err := checkpoint.Chronological(opened(t, open).Ledger(""))
+	again, err := Chronological(opened(t, open).Ledger(""))
 	must(t, err)
 	if !reflect.DeepEqual(again, after) {
 		t.Errorf("opened again: %+v\nwant %+v", again, after)
@@ -127,7 +145,7 @@ func forgetDays(t *testing.T, open Open) {
 	now := noon.AddDate(0, 0, days)
 	for range 2 {
 		must(t, s.Sweep(now))
-		entries, err := checkpoint.Chronological(s.Ledger(""))
+		entries, err := Chronological(s.Ledger(""))
 		must(t, err)
 		if first := entries[0]; !first.To.After(now.AddDate(0, 0, -400)) || first.To.After(now.AddDate(0, 0, -398)) {
 			t.Errorf("the oldest entry of %d is of %v", len(entries), first.From)
@@ -141,10 +159,10 @@ func sweepTwice(t *testing.T, open Open) {
 		commitEntry(t, s, window("feed", "a", noon.Add(time.Duration(h)*time.Hour), 1))
 	}
 	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	first, err := checkpoint.Chronological(s.Ledger(""))
+	first, err := Chronological(s.Ledger(""))
 	must(t, err)
 	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	second, err := checkpoint.Chronological(s.Ledger(""))
+	second, err := Chronological(s.Ledger(""))
 	must(t, err)
 	if !reflect.DeepEqual(first, second) || len(first) != 3 {
 		t.Errorf("first %+v\nthen %+v", first, second)
@@ -152,7 +170,7 @@ func sweepTwice(t *testing.T, open Open) {
 	// A window that comes late to a folded day joins its total.
 	commitEntry(t, s, window("feed", "a", noon, 10))
 	must(t, s.Sweep(noon.Add(30*24*time.Hour)))
-	third, err := checkpoint.Chronological(s.Ledger(""))
+	third, err := Chronological(s.Ledger(""))
 	must(t, err)
 	if len(third) != 3 || third[0].Delivered != first[0].Delivered+10 || third[0].Windows != first[0].Windows+1 {
 		t.Errorf("then %+v", third)

@@ -48,12 +48,11 @@ func VerifyNumbered(s checkpoint.Store, partition string, n int) (int, error) {
 			return 0, fmt.Errorf("partition %s: key %d of batch %d: seen %v, want %v (%d batches, %d acknowledged)", partition, i%10, i/10, ok, want, have, n)
 		}
 	}
-	all, err := checkpoint.Chronological(s.Ledger("feed"))
-	if err != nil {
-		return 0, err
-	}
 	var listed []int64
-	for _, e := range all {
+	for e, err := range s.Ledger("feed") {
+		if err != nil {
+			return 0, err
+		}
 		if e.Partition == partition {
 			listed = append(listed, e.Listed)
 		}

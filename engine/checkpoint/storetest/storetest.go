@@ -99,7 +99,7 @@ func empty(t *testing.T, open Open) {
 	if all, err := s.Positions(""); len(all) != 0 || err != nil {
 		t.Errorf("Positions = %v %v, want none", all, err)
 	}
-	if l, err := checkpoint.Chronological(s.Ledger("")); len(l) != 0 || err != nil {
+	if l, err := Chronological(s.Ledger("")); len(l) != 0 || err != nil {
 		t.Errorf("Ledger = %v %v, want none", l, err)
 	}
 	must(t, s.Sweep(noon))
@@ -159,7 +159,7 @@ func names(t *testing.T, open Open) {
 			t.Errorf("position of %q is %d, want %d", p, all[p].Forwarded, i+1)
 		}
 	}
-	l, err := checkpoint.Chronological(s.Ledger("a"))
+	l, err := Chronological(s.Ledger("a"))
 	must(t, err)
 	if len(l) != 5 {
 		t.Errorf("the ledger of the feeds that begin with a has %d entries, want 5: %v", len(l), l)
@@ -226,7 +226,7 @@ func again(t *testing.T, open Open) {
 		if p, ok, err := s.Position("feed", "a"); !ok || err != nil || !reflect.DeepEqual(p, *c.Position) {
 			t.Errorf("Position = %v %v %v, want %v", p, ok, err, *c.Position)
 		}
-		if l, err := checkpoint.Chronological(s.Ledger("")); err != nil || !reflect.DeepEqual(l, []checkpoint.Entry{*e}) {
+		if l, err := Chronological(s.Ledger("")); err != nil || !reflect.DeepEqual(l, []checkpoint.Entry{*e}) {
 			t.Errorf("Ledger = %v %v, want %v", l, err, *e)
 		}
 		if got := wantSeen(t, s, key(2), true); !got.Equal(noon) {
@@ -328,7 +328,7 @@ func concurrent(t *testing.T, open Open) {
 				if err := s.Sweep(noon); err != nil {
 					t.Error(err)
 				}
-				if _, err := checkpoint.Chronological(s.Ledger("feed")); err != nil {
+				if _, err := Chronological(s.Ledger("feed")); err != nil {
 					t.Error(err)
 				}
 				if _, err := s.Positions(""); err != nil {
@@ -381,7 +381,7 @@ func closed(t *testing.T, open Open) {
 	var errObjects error
 	for _, errObjects = range s.Objects("feed", "a") {
 	}
-	_, errLedger := checkpoint.Chronological(s.Ledger(""))
+	_, errLedger := Chronological(s.Ledger(""))
 	for name, err := range map[string]error{
 		"Object": errObject, "Objects": errObjects,
 		"Position": errPosition, "Positions": errPositions, "Seen": errSeen, "Ledger": errLedger,

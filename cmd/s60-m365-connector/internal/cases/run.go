@@ -96,7 +96,7 @@ func (c *Case) run(feeds []*definition.Feed, defs *definitions.Compiled, setting
 		return got, err
 	}
 	defer os.RemoveAll(dir)
-	letters, err := load.OpenDeadLetters(dir, load.DeadLetterLimits{})
+	letters, err := load.OpenDeadLetters(dir)
 	if err != nil {
 		return got, err
 	}

@@ -77,7 +77,7 @@ func (d *Doctor) checkState(ctx context.Context) {
 		for key, position := range positions {
 			feed, own := key[0], tenant == ""
 			if !own {
-				feed, own = strings.CutPrefix(feed, checkpoint.ScopedFeed(tenant, ""))
+				feed, own = strings.CutPrefix(feed, checkpoint.TenantFeed(tenant, ""))
 			}
 			if own {
 				last[[2]string{feed, key[1]}] = met{position.LastError, !position.LastSuccess.IsZero()}

@@ -53,7 +53,7 @@ type Connector struct {
 func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	c := &Connector{Process: p, Settings: s, Log: p.Log, Defs: p.Defs.With(s.Switched).With(p.only), Store: p.store}
 	if s.Tenant != "" {
-		c.Log, c.Store = p.Log.With("tenant", s.Tenant), checkpoint.Scope(p.store, s.Tenant)
+		c.Log, c.Store = p.Log.With("tenant", s.Tenant), checkpoint.OfTenant(p.store, s.Tenant)
 		c.History.every, c.Recent.together = sampleSeldom, &p.shown
 	}
 	defer func() {
@@ -91,7 +91,7 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	if p.rebuild {
 		lookback = math.MaxInt64 // the engine asks for no more than is kept
 	}
-	if c.Dead, err = load.OpenDeadLetters(s.DeadLetters(), load.DeadLetterLimits{}); err != nil {
+	if c.Dead, err = load.OpenDeadLetters(s.DeadLetters()); err != nil {
 		return nil, err
 	}
 	if c.dest, err = OpenDestination(s, p.out, p.delivers, c.Log); err != nil {

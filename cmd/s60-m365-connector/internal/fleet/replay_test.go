@@ -50,7 +50,7 @@ func replayOf(t *testing.T, ctx context.Context, i *ingest, state, file string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead, err := load.OpenDeadLetters(s.DeadLetters(), load.DeadLetterLimits{})
+	dead, err := load.OpenDeadLetters(s.DeadLetters())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// Scope is the part of store that belongs to a tenant: a store of its own name
+// OfTenant is the part of store that belongs to a tenant: a store of its own name
 // space, which sees nothing of other tenants, nor they of it. Tenants may have
 // feeds of one name, and records of one key.
 //
 // The store belongs to whoever opened it: to sweep it and to close it is for
 // the process, once, and both do nothing here. Everything else is as the store does it.
-func Scope(store Store, tenant string) Store {
+func OfTenant(store Store, tenant string) Store {
 	sum := sha256.Sum256([]byte("tenant " + tenant))
-	return &scoped{store: store, prefix: ScopedFeed(tenant, ""), mask: Key(sum[:len(Key{})])}
+	return &tenantStore{store: store, prefix: TenantFeed(tenant, ""), mask: Key(sum[:len(Key{})])}
 }
 
-// ScopedFeed is the name that a tenant's feed has in the store beneath its
-// [Scope]: tenant/feed, the tenant percent-encoded where its name needs it.
-func ScopedFeed(tenant, feed string) string { return url.PathEscape(tenant) + "/" + feed }
+// TenantFeed is the name that a tenant's feed has in the store beneath its
+// [OfTenant]: tenant/feed, the tenant percent-encoded where its name needs it.
+func TenantFeed(tenant, feed string) string { return url.PathEscape(tenant) + "/" + feed }
 
-type scoped struct {
+type tenantStore struct {
 	store  Store
 	prefix string // of the names of feeds
 	mask   Key    // over keys
 }
 
-func (s *scoped) key(k Key) Key {
+func (s *tenantStore) key(k Key) Key {
 	for i := range k {
 		k[i] ^= s.mask[i]
 	}
@@ -37,12 +37,12 @@ func (s *scoped) key(k Key) Key {
 }
 
 // Position implements [Store].
-func (s *scoped) Position(feed, partition string) (p Position, ok bool, err error) {
+func (s *tenantStore) Position(feed, partition string) (p Position, ok bool, err error) {
 	return s.store.Position(s.prefix+feed, partition)
 }
 
 // Positions implements [Store].
-func (s *scoped) Positions(prefix string) (map[[2]string]Position, error) {
+func (s *tenantStore) Positions(prefix string) (map[[2]string]Position, error) {
 	all, err := s.store.Positions(s.prefix + prefix)
 	if err != nil {
 		return nil, err
@@ -55,22 +55,22 @@ func (s *scoped) Positions(prefix string) (map[[2]string]Position, error) {
 }
 
 // Object implements [Store].
-func (s *scoped) Object(feed, partition, id string) (state []byte, ok bool, err error) {
+func (s *tenantStore) Object(feed, partition, id string) (state []byte, ok bool, err error) {
 	return s.store.Object(s.prefix+feed, partition, id)
 }
 
 // Objects implements [Store].
-func (s *scoped) Objects(feed, partition string) iter.Seq2[Object, error] {
+func (s *tenantStore) Objects(feed, partition string) iter.Seq2[Object, error] {
 	return s.store.Objects(s.prefix+feed, partition)
 }
 
 // Seen implements [Store].
-func (s *scoped) Seen(key Key) (expires time.Time, ok bool, err error) {
+func (s *tenantStore) Seen(key Key) (expires time.Time, ok bool, err error) {
 	return s.store.Seen(s.key(key))
 }
 
 // Commit implements [Store].
-func (s *scoped) Commit(c *Commit) error {
+func (s *tenantStore) Commit(c *Commit) error {
 	own := *c
 	own.Feed = s.prefix + c.Feed
 	own.Keys = make([]Key, len(c.Keys))
@@ -86,7 +86,7 @@ func (s *scoped) Commit(c *Commit) error {
 }
 
 // Ledger implements [Store].
-func (s *scoped) Ledger(prefix string) iter.Seq2[Entry, error] {
+func (s *tenantStore) Ledger(prefix string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for e, err := range s.store.Ledger(s.prefix + prefix) {
 			e.Feed = strings.TrimPrefix(e.Feed, s.prefix)
@@ -98,9 +98,9 @@ func (s *scoped) Ledger(prefix string) iter.Seq2[Entry, error] {
 }
 
 // Sweep does nothing: one sweep of the store forgets for all tenants.
-func (s *scoped) Sweep(time.Time) error { return nil }
+func (s *tenantStore) Sweep(time.Time) error { return nil }
 
 // Close does nothing: the store stays open for the other tenants.
-func (s *scoped) Close() error { return nil }
+func (s *tenantStore) Close() error { return nil }
 
-var _ Store = (*scoped)(nil)
+var _ Store = (*tenantStore)(nil)

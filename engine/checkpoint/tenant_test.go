@@ -2,7 +2,6 @@ package checkpoint_test
 
 import (
 	"encoding/binary"
-	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -23,9 +22,9 @@ type tenancy struct {
 func (t tenancy) Sweep(now time.Time) error { return t.whole.Sweep(now) }
 func (t tenancy) Close() error              { return t.whole.Close() }
 
-// TestScopeConforms runs the suite on the part of one tenant, while another
+// TestTenantConforms runs the suite on the part of one tenant, while another
 // has committed everything under the same names and keys.
-func TestScopeConforms(t *testing.T) {
+func TestTenantConforms(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Open {
 		disk := vfs.NewMem()
 		return func() (checkpoint.Store, error) {
@@ -34,11 +33,11 @@ func TestScopeConforms(t *testing.T) {
 				return nil, err
 			}
 			for _, other := range []string{"contos", "contosoo", ""} {
-				if err := crowd(checkpoint.Scope(whole, other)); err != nil {
+				if err := crowd(checkpoint.OfTenant(whole, other)); err != nil {
 					return nil, err
 				}
 			}
-			return tenancy{checkpoint.Scope(whole, "contoso"), whole}, nil
+			return tenancy{checkpoint.OfTenant(whole, "contoso"), whole}, nil
 		}
 	})
 }
@@ -64,9 +63,9 @@ func crowd(s checkpoint.Store) error {
 	return nil
 }
 
-// TestScopesAreApart commits the same names and keys for several tenants: each sees its own
+// TestTenantsAreApart commits the same names and keys for several tenants: each sees its own
 // values, and the store holds them all.
-func TestScopesAreApart(t *testing.T) {
+func TestTenantsAreApart(t *testing.T) {
 	embedded, err := checkpoint.Open(t.TempDir(), checkpoint.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +77,7 @@ func TestScopesAreApart(t *testing.T) {
 	key := checkpoint.KeyOf("feed", "one record")
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for i, tenant := range tenants {
-		s := checkpoint.Scope(embedded, tenant)
+		s := checkpoint.OfTenant(embedded, tenant)
 		if _, ok, err := s.Seen(key); ok || err != nil {
 			t.Fatalf("%q knows a key before it committed it: %v %v", tenant, ok, err)
 		}
@@ -95,7 +94,7 @@ func TestScopesAreApart(t *testing.T) {
 		}
 	}
 	for i, tenant := range tenants {
-		s := checkpoint.Scope(embedded, tenant)
+		s := checkpoint.OfTenant(embedded, tenant)
 		if expires, ok, err := s.Seen(key); !ok || err != nil || !expires.Equal(at.Add(time.Duration(i)*time.Hour)) {
 			t.Errorf("%q: Seen = %v %v %v", tenant, expires, ok, err)
 		}
@@ -111,7 +110,7 @@ func TestScopesAreApart(t *testing.T) {
 			t.Errorf("%q: Positions = %v %v, want %v", tenant, all, err, want)
 		}
 		for _, feed := range append(feeds[:2:2], feeds[3], "") {
-			entries, err := checkpoint.Chronological(s.Ledger(feed))
+			entries, err := storetest.Chronological(s.Ledger(feed))
 			wanted := 1
 			if feed == "" {
 				wanted = len(feeds)
@@ -136,32 +135,7 @@ func TestScopesAreApart(t *testing.T) {
 	if err != nil || len(all) != len(tenants)*len(feeds) {
 		t.Errorf("the store holds %d positions, want %d: %v", len(all), len(tenants)*len(feeds), err)
 	}
-	if p, ok := all[[2]string{checkpoint.ScopedFeed("a/b", "c"), ""}]; !ok || p.Forwarded != 2 {
-		t.Errorf("ScopedFeed does not name the position of a/b: %v %v", p, ok)
-	}
-}
-
-// BenchmarkScopeLedger reads the ledger of one of many tenants.
-func BenchmarkScopeLedger(b *testing.B) {
-	embedded, err := checkpoint.Open(b.TempDir(), checkpoint.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer embedded.Close() //nolint:errcheck // the benchmark is over
-	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for tenant := range 300 {
-		s := checkpoint.Scope(embedded, fmt.Sprintf("tenant-%d", tenant))
-		for hour := range 5 {
-			from := at.Add(time.Duration(hour) * time.Hour)
-			if err := s.Commit(&checkpoint.Commit{Feed: "feed", Entry: &checkpoint.Entry{Feed: "feed", From: from, To: from.Add(time.Hour)}}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	s := checkpoint.Scope(embedded, "tenant-150")
-	for b.Loop() {
-		if entries, err := checkpoint.Chronological(s.Ledger("")); err != nil || len(entries) != 5 {
-			b.Fatal(len(entries), err)
-		}
+	if p, ok := all[[2]string{checkpoint.TenantFeed("a/b", "c"), ""}]; !ok || p.Forwarded != 2 {
+		t.Errorf("TenantFeed does not name the position of a/b: %v %v", p, ok)
 	}
 }
