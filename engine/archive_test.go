@@ -71,7 +71,7 @@ func TestBackfillOfAnArchiveEnds(t *testing.T) {
 		}
 		taken := &taker{events: 3, bytes: 1 << 20, batches: 1}
 		config := Config{
-			Name: "connector", Version: "1", Feeds: feeds, Mappings: map[string]*transform.Mapping{"m": mapping}, Settings: map[string]any{},
+			Name: "connector", Version: "1", Feeds: feeds, Mappings: compiled(mapping), Settings: map[string]any{},
 			Client:      extract.NewClient(extract.ClientOptions{Transport: s, MaxAttempts: 1}),
 			Destination: taken, DeadLetters: dead, Store: store, Poll: 10 * time.Minute, Lookback: time.Hour, Log: slog.New(slog.DiscardHandler),
 		}

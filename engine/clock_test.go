@@ -125,7 +125,7 @@ func engineOf(t *testing.T, log *slog.Logger, feeds fstest.MapFS, tenant, sink h
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	mapping, problems := transform.Compile(set.Mappings[0], transform.Options{})
+	mapping, problems := transform.Compile(set.Mappings()[0], transform.Options{})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -144,7 +144,7 @@ func engineOf(t *testing.T, log *slog.Logger, feeds fstest.MapFS, tenant, sink h
 		t.Fatal(err)
 	}
 	e, err := New(Config{
-		Name: "connector", Version: "1", Feeds: set.Feeds, Mappings: map[string]*transform.Mapping{"m": mapping}, Settings: map[string]any{},
+		Name: "connector", Version: "1", Feeds: set.Feeds, Mappings: compiled(mapping), Settings: map[string]any{},
 		Client:      extract.NewClient(extract.ClientOptions{TokenURL: "https://login.example/token", ClientID: "c", Credential: credential, Transport: tenant}),
 		Destination: destination, DeadLetters: letters, Store: store,
 		Poll: 5 * time.Minute, Lookback: 7 * 24 * time.Hour, Heartbeat: time.Hour, Log: log,

@@ -29,7 +29,7 @@ func TestDrift(t *testing.T) {
 	}
 	now := time.Now()
 	r := newRig(t, feedOf("f"), func(c *Config) {
-		c.Mappings["m"] = m
+		c.Mappings = compiled(m)
 		c.Now = func() time.Time { return now }
 	})
 	spy := &spy{taker: r.taker}

@@ -35,7 +35,8 @@ import (
 type Config struct {
 	Name, Version string // of the program, for the heartbeat
 	Feeds         []*definition.Feed
-	Mappings      map[string]*transform.Mapping
+	// Mappings are asked for when the first record of a feed comes.
+	Mappings map[string]func() *transform.Mapping
 	// Settings are the names that the expressions of feeds see.
 	Settings    map[string]any
 	Constants   []transform.Constant // of every event, the heartbeat's too

@@ -33,7 +33,7 @@ func TestFiltered(t *testing.T) {
 		return definition.Drop{As: as, When: definition.Text{Value: `event_id startsWith "` + id + `"`}}
 	}
 	ruled := drop(rule("noise", "n"), rule("system", "s"))
-	r := newRig(t, feedOf("f"), func(c *Config) { c.Mappings["m"] = ruled })
+	r := newRig(t, feedOf("f"), func(c *Config) { c.Mappings = compiled(ruled) })
 	r.service.read = func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
 		return page(ctx, sink, "a", "n1", "s1", "n2", "b", "n1")
 	}
@@ -121,7 +121,7 @@ func TestFilteredUnderFaults(t *testing.T) {
 		t.Fatal(problems)
 	}
 	const records = 400
-	r := newRig(t, feedOf("f"), func(c *Config) { c.Mappings["m"] = m })
+	r := newRig(t, feedOf("f"), func(c *Config) { c.Mappings = compiled(m) })
 	r.taker.events = 7
 	var turn atomic.Int64 // batches are delivered side by side
 	fail := errors.New("fails")

@@ -21,7 +21,7 @@ func TestHeartbeatCountsGoOn(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	r := newRig(t, feedOf("f"), func(c *Config) { c.Mappings["m"] = m })
+	r := newRig(t, feedOf("f"), func(c *Config) { c.Mappings = compiled(m) })
 	r.taker.events, r.taker.batches = 2, 1
 	r.service.read = func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
 		return page(ctx, sink, "a", "n1", "b", "bad", "c", "d", "e", "f", "a")

@@ -158,12 +158,20 @@ func (in *intake) Skipped(item, reason string) {
 
 // Open implements [extract.Sink].
 func (in *intake) Open(item string, at time.Time) extract.Source {
-	s := &source{in: in, item: item, listed: at, mapper: in.p.mappers.Get().(*transform.Mapper)}
+	s := &source{in: in, item: item, listed: at}
 	if item == "" {
 		s.keyless.base = &in.pages
 	}
 	s.keyless.item = item
 	return s
+}
+
+// mapper is what maps the records of the source.
+func (s *source) mapper() *transform.Mapper {
+	if s.maps == nil {
+		s.maps = s.in.p.mappers.Get().(*transform.Mapper)
+	}
+	return s.maps
 }
 
 func (in *intake) count(change func(*checkpoint.Counts)) {
@@ -175,8 +183,8 @@ func (in *intake) count(change func(*checkpoint.Counts)) {
 type source struct {
 	in      *intake
 	item    string
-	listed  time.Time // when the service made the item; zero for a page
-	mapper  *transform.Mapper
+	listed  time.Time         // when the service made the item; zero for a page
+	maps    *transform.Mapper // nil until there is a record: without one, no mapping is compiled
 	keyless occurrences
 	event   []byte
 }
@@ -235,15 +243,15 @@ func (s *source) row(ctx context.Context, key checkpoint.Key, raw []byte) error 
 // take makes an event of a record, and hands it on with what is committed with it.
 func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, object *checkpoint.Object, with ...checkpoint.Key) error {
 	in := s.in
-	event, failed := s.mapper.Append(s.event[:0], raw)
+	event, failed := s.mapper().Append(s.event[:0], raw)
 	s.event = event
 	for _, f := range failed {
 		in.p.failedField(f)
 	}
-	if news := s.mapper.Unknown(); len(news) > 0 {
+	if news := s.mapper().Unknown(); len(news) > 0 {
 		in.p.drift.note(news)
 	}
-	as, filtered := s.mapper.Filtered(key[:])
+	as, filtered := s.mapper().Filtered(key[:])
 	at, timed := s.time()
 	in.count(func(c *checkpoint.Counts) {
 		c.Fetched++
@@ -278,7 +286,7 @@ func (s *source) Damaged(ctx context.Context, raw []byte, reason string) error {
 		return in.again(ctx, key, expires)
 	}
 	kept := raw
-	if in.p.redacts {
+	if s.mapper().Redacts() {
 		kept = []byte(transform.Digest(raw))
 	}
 	if err := in.p.engine.DeadLetters.Append(in.p.feed.Name, kept, load.Refused{Reason: "the record is no JSON: " + reason}); err != nil {
@@ -296,7 +304,7 @@ func (s *source) time() (time.Time, bool) {
 	if !s.in.live {
 		return time.Time{}, false
 	}
-	return s.mapper.Time()
+	return s.mapper().Time()
 }
 
 // again counts a record that was delivered before. One that comes back late
@@ -313,7 +321,9 @@ func (in *intake) again(ctx context.Context, key checkpoint.Key, expires time.Ti
 // hand or in earlier ones, so its key may be committed with this one.
 func (s *source) End() error {
 	in := s.in
-	in.p.mappers.Put(s.mapper)
+	if s.maps != nil {
+		in.p.mappers.Put(s.maps)
+	}
 	s.keyless.settle()
 	if s.item == "" {
 		return nil

@@ -30,10 +30,10 @@ const digestsFirst = 0x01
 // keep is a listed object as the state is to keep it.
 func (s *source) keep(id string, raw []byte) kept {
 	k := kept{object: raw, digest: s.digest(id)}
-	if !s.in.p.redacts {
+	if !s.mapper().Redacts() {
 		return k
 	}
-	k.object = s.mapper.Redacted(raw)
+	k.object = s.mapper().Redacted(raw)
 	shown := flat(k.object)
 	for name, value := range flat(raw) {
 		if shown[name] != value {
@@ -92,7 +92,7 @@ func (k *kept) same(now *kept, name, a, b string) bool {
 // digest tells values of the fields of an object apart, and tells nothing of them.
 func (s *source) digest(id string) func(name, value string) string {
 	return func(name, value string) string {
-		return s.mapper.Fingerprint(s.in.p.feed.Name, id, name, value)
+		return s.mapper().Fingerprint(s.in.p.feed.Name, id, name, value)
 	}
 }
 
@@ -102,7 +102,7 @@ func (s *source) digest(id string) func(name, value string) string {
 func (s *source) remembered(ctx context.Context, id string, raw []byte, paths []string) (name string, state []byte, known bool, err error) {
 	p := s.in.p
 	state, known, err = p.engine.Store.Object(p.feed.Name, p.account, id)
-	if err != nil || !p.redacts || objectID(s.mapper.Redacted(raw), paths) == id {
+	if err != nil || !s.mapper().Redacts() || objectID(s.mapper().Redacted(raw), paths) == id {
 		return id, state, known, err
 	}
 	key := checkpoint.KeyOf(p.feed.Name, "object", id)

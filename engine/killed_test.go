@@ -234,7 +234,7 @@ type life struct {
 	taker *taker
 	store checkpoint.Store
 	feeds []*definition.Feed
-	maps  map[string]*transform.Mapping
+	maps  map[string]func() *transform.Mapping
 	dead  *load.DeadLetters
 }
 
@@ -326,7 +326,7 @@ func (s shape) killed(t *testing.T, again bool, keep keeping) {
 	live := func(at int, after bool) (got, others []string, commits int) {
 		keep(t, func(t *testing.T, first, second, other checkpoint.Store) {
 			begin := func(store checkpoint.Store) *life {
-				return &life{shape: s, taker: &taker{events: 3, bytes: 1 << 20, batches: 1}, store: store, feeds: feeds, maps: map[string]*transform.Mapping{"m": mapping}, dead: dead}
+				return &life{shape: s, taker: &taker{events: 3, bytes: 1 << 20, batches: 1}, store: store, feeds: feeds, maps: compiled(mapping), dead: dead}
 			}
 			neighbour := begin(other)
 			var beside sync.WaitGroup

@@ -31,7 +31,6 @@ type partition struct {
 	key     string           // of its events, for their order: feed and value
 	reader  reader
 	mappers sync.Pool // of *transform.Mapper
-	redacts bool      // its mapping does: bytes that are no JSON are not kept
 	claims  *claims   // of records, shared by the partitions of the feed
 	drift   drift
 	log     *slog.Logger
@@ -75,7 +74,7 @@ func (e *Engine) reader(feed *definition.Feed, value string) (reader, error) {
 	return extract.NewReader(e.Client, feed, value, e.Settings)
 }
 
-func newPartition(e *Engine, feed *definition.Feed, value string, mapping *transform.Mapping, shared *claims) (*partition, error) {
+func newPartition(e *Engine, feed *definition.Feed, value string, mapping func() *transform.Mapping, shared *claims) (*partition, error) {
 	reader, err := e.reader(feed, value)
 	if err != nil {
 		return nil, err
@@ -95,9 +94,8 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping *trans
 	own := append(slices.Clip(e.Constants), transform.Constant{Name: "source_name", Value: feed.Name})
 	p.hold.waits = p.waits
 	reader.Pace(p.hold.begin, p.hold.end)
-	p.redacts = mapping.Redacts()
-	mapper := mapping.Mappers(own...)
-	p.mappers.New = func() any { return mapper() }
+	mapper := sync.OnceValue(func() func() *transform.Mapper { return mapping().Mappers(own...) })
+	p.mappers.New = func() any { return mapper()() }
 	if feed.Window != nil {
 		p.width.span = feed.Window.Max
 	}

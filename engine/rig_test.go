@@ -39,6 +39,11 @@ func feedOf(name string) *definition.Feed {
 	}
 }
 
+// compiled is a mapping as an engine takes it, as m.
+func compiled(m *transform.Mapping) map[string]func() *transform.Mapping {
+	return map[string]func() *transform.Mapping{"m": func() *transform.Mapping { return m }}
+}
+
 // newRig makes an engine of one feed.
 func newRig(t testing.TB, feed *definition.Feed, change ...func(*Config)) *rig {
 	t.Helper()
@@ -64,7 +69,7 @@ func newRig(t testing.TB, feed *definition.Feed, change ...func(*Config)) *rig {
 	}
 	r := &rig{store: &faultyStore{Store: embedded}, taker: &taker{events: 1000, bytes: 1 << 20, batches: 4}, service: &service{}, lines: &bytes.Buffer{}}
 	config := Config{
-		Name: "connector", Version: "1", Feeds: []*definition.Feed{feed}, Mappings: map[string]*transform.Mapping{"m": mapping},
+		Name: "connector", Version: "1", Feeds: []*definition.Feed{feed}, Mappings: compiled(mapping),
 		Client: extract.NewClient(extract.ClientOptions{}), Destination: r.taker, DeadLetters: letters, Store: r.store,
 		Poll: 5 * time.Minute, Lookback: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(&locked{w: r.lines}, nil)),
 	}

@@ -98,7 +98,7 @@ func (s *source) object(ctx context.Context, raw []byte) error {
 		changed, before := differences(was, now, in.p.feed.Snapshot.Ignore)
 		if len(changed) == 0 {
 			in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
-			if in.p.redacts && !bytes.Equal(former, was.bytes()) { // it was kept before the rules were as they are
+			if s.mapper().Redacts() && !bytes.Equal(former, was.bytes()) { // it was kept before the rules were as they are
 				return in.packer.also(ctx, state)
 			}
 			return nil

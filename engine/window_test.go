@@ -13,7 +13,6 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/load"
-	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
 // A window whose records were all delivered days ago hands no event over. Their keys,
@@ -40,7 +39,6 @@ func TestKeysWithoutEventsAreBounded(t *testing.T) {
 		engine: e, feed: &definition.Feed{Name: "f", Key: []string{"id"}, Window: &definition.Window{Retention: retention}},
 		claims: newClaims(), log: slog.New(slog.DiscardHandler),
 	}
-	p.mappers.New = func() any { return (*transform.Mapper)(nil) } // no record gets that far
 	record := func(i int) []byte { return fmt.Appendf(nil, `{"id":"%d"}`, i) }
 	keys := make([]checkpoint.Key, records)
 	for i := range keys {

@@ -307,7 +307,7 @@ func (w *world) connector(fs *vfs.MemFS, life int) (*Engine, *observedStore) {
 	if len(problems) > 0 {
 		w.t.Fatal(problems)
 	}
-	mapping, problems := transform.Compile(set.Mappings[0], transform.Options{})
+	mapping, problems := transform.Compile(set.Mappings()[0], transform.Options{})
 	if len(problems) > 0 {
 		w.t.Fatal(problems)
 	}
@@ -335,7 +335,7 @@ func (w *world) connector(fs *vfs.MemFS, life int) (*Engine, *observedStore) {
 	off := w.clockOff(life)
 	now := func() time.Time { return time.Now().Add(off) }
 	e, err := New(Config{
-		Name: "connector", Version: "1", Feeds: set.Feeds, Mappings: map[string]*transform.Mapping{"m": mapping}, Settings: map[string]any{},
+		Name: "connector", Version: "1", Feeds: set.Feeds, Mappings: compiled(mapping), Settings: map[string]any{},
 		Client: extract.NewClient(extract.ClientOptions{
 			TokenURL: "https://login.example/token", ClientID: "c", Credential: credential, Log: log, Now: now,
 			Transport: part(func(r *http.Request) (*http.Response, error) { return w.tenant(r, life) }),

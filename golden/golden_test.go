@@ -196,12 +196,12 @@ func TestNothingIsForgotten(t *testing.T) {
 		}
 	}
 	included := make(map[string]bool)
-	for _, m := range set.Mappings {
+	for _, m := range set.Mappings() {
 		for _, i := range m.Include {
 			included[i.Name] = true
 		}
 	}
-	for _, m := range set.Mappings {
+	for _, m := range set.Mappings() {
 		if len(m.Fields)+len(m.Cases) > 0 && !included[m.Name] && len(cases(t, m.Name)) == 0 {
 			t.Errorf("mapping %s has no golden case", m.Name)
 		}

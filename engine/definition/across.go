@@ -25,15 +25,27 @@ func (l *loader) set() *Set {
 			set.Feeds = append(set.Feeds, f.Feed)
 		}
 	}
+	if l.onDemand() {
+		set.names, set.read = l.mapping.names(), l.shippedMapping()
+		for _, name := range set.names {
+			if slices.ContainsFunc(l.feeds, func(f *feedFile) bool { return f.Mapping == name }) {
+				set.Whole = append(set.Whole, Named{name, func() *Mapping { return set.read(name) }})
+			}
+		}
+		return set
+	}
+	valid := map[string]*Mapping{}
+	set.read = func(name string) *Mapping { return valid[name] }
 	for _, m := range l.mappings {
+		mapping := &m.Mapping
 		if m.own || used[m] {
 			l.problems = append(l.problems, m.tree.problems...)
 		}
 		if !Invalid(m.tree.problems) {
-			set.Mappings = append(set.Mappings, &m.Mapping)
+			set.names, valid[m.Name] = append(set.names, m.Name), mapping
 		}
-		if l.whole(m) && len(m.Include) == len(m.Mapping.Include) {
-			set.Whole = append(set.Whole, &m.Mapping)
+		if l.whole(m) && len(m.Include) == len(mapping.Include) {
+			set.Whole = append(set.Whole, Named{m.Name, func() *Mapping { return mapping }})
 		}
 	}
 	return set
@@ -249,7 +261,7 @@ func (l *loader) references() {
 			switch {
 			case !slices.Contains(mappings, f.Mapping):
 				f.tree.report(at, "there is no mapping %q%s", f.Mapping, choose(f.Mapping, mappings))
-			case l.isAbstract(f.Mapping):
+			case (f.tree.changed || !l.onDemand()) && l.isAbstract(f.Mapping):
 				f.tree.report(at, "the mapping %q is abstract: name one that extends it", f.Mapping)
 			}
 		}
@@ -292,10 +304,10 @@ func (l *loader) archive(f *feedFile, feeds []string) {
 	}
 }
 
-// isAbstract reports whether a mapping in force is one that was read as a base.
+// isAbstract reports whether a mapping in force is but a base for others.
 func (l *loader) isAbstract(name string) bool {
 	t := l.tree(l.mapping, name, l.mapping.own[name] != nil)
-	return t != nil && l.named(name) == nil
+	return t != nil && t.abstract()
 }
 
 // buckets checks that feeds which share a budget agree on it.

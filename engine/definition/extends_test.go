@@ -204,7 +204,8 @@ func TestReplacedByTheSmallest(t *testing.T) {
 					Feeds: feeds.FS, Mappings: mappings.FS, Tested: true, Settings: settings,
 					Overlay: fstest.MapFS{kind + "/" + path: file(c.minimal, name)}, OverlayName: "/config",
 				})
-				for _, m := range set.Whole {
+				for _, named := range set.Whole {
+					m := named.Read()
 					if !reaches(m, name) {
 						continue // it is as it was
 					}

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/secure60/s60-m365-connector/schemas"
 )
@@ -16,9 +17,9 @@ import (
 type Options struct {
 	// Feeds and Mappings are the shipped files: *.yaml at the root of each.
 	Feeds, Mappings fs.FS
-	// Tested says that the shipped files are known to follow their schemas, as a
-	// test holds them to that: only what the overlay adds or changes is validated, which
-	// takes most of the time of loading.
+	// Tested says that the shipped files are known to be valid, as tests hold them to that: only what the overlay
+	// adds or changes is validated, and where it has no mapping, each shipped one is read when it is asked for.
+	// Both take most of the time of loading.
 	Tested bool
 	// Overlay is the user's directory. Its feeds/*.yaml and mappings/*.yaml (or
 	// .yml) replace shipped files of the same name, extend them and add others. A file
@@ -34,15 +35,23 @@ type Options struct {
 
 // Set is every feed and mapping that is not abstract.
 type Set struct {
-	Feeds    []*Feed    // by name
-	Mappings []*Mapping // by name
+	Feeds []*Feed // by name
 	// Whole are the mappings that stand for themselves, by name: those that a feed
 	// names, and those of the user's that nothing uses. What is included may
 	// use names of its includer, and is compiled as a part of it. Some may have problems:
 	// their expressions can be checked all the same, so that all problems show at once.
-	Whole []*Mapping
+	Whole []Named
 	// Own are the user's files, by name.
 	Own []OwnFile
+
+	names []string // of mappings, maybe abstract
+	read  func(name string) *Mapping
+}
+
+// Named is a mapping that may not have been read yet.
+type Named struct {
+	Name string
+	Read func() *Mapping
 }
 
 // OwnFile is a file of the user's.
@@ -71,12 +80,17 @@ func (s *Set) ArchiveOf(name string) *Feed {
 }
 
 // Mapping is the mapping of that name, nil if there is none.
-func (s *Set) Mapping(name string) *Mapping {
-	i := slices.IndexFunc(s.Mappings, func(m *Mapping) bool { return m.Name == name })
-	if i < 0 {
-		return nil
+func (s *Set) Mapping(name string) *Mapping { return s.read(name) }
+
+// Mappings are all of them, by name.
+func (s *Set) Mappings() []*Mapping {
+	var list []*Mapping
+	for _, name := range s.names {
+		if m := s.read(name); m != nil {
+			list = append(list, m)
+		}
 	}
-	return s.Mappings[i]
+	return list
 }
 
 // source is a file to load.
@@ -183,9 +197,15 @@ func newLoader(options Options) *loader {
 	return l
 }
 
+// onDemand says that mappings are read when they are asked for.
+func (l *loader) onDemand() bool { return l.Tested && len(l.mapping.own) == 0 }
+
 // read reads every definition in force.
 func (l *loader) read() {
 	for _, name := range l.mapping.names() {
+		if l.onDemand() {
+			break
+		}
 		own := l.mapping.own[name] != nil
 		t := l.tree(l.mapping, name, own)
 		if t == nil || l.base(l.mapping, t) {
@@ -201,6 +221,36 @@ func (l *loader) read() {
 		if t := l.tree(l.feed, name, own); t != nil && !l.base(l.feed, t) {
 			l.feeds = append(l.feeds, &feedFile{t.feed(name, l.Settings), t, own})
 		}
+	}
+}
+
+// shippedMapping is what reads a shipped mapping with all that it includes, each once.
+func (l *loader) shippedMapping() func(name string) *Mapping {
+	var mu sync.Mutex
+	of := &loader{Options: l.Options, mapping: l.mapping}
+	known := map[string]*Mapping{}
+	var read func(name string) *Mapping
+	read = func(name string) *Mapping {
+		if m, ok := known[name]; ok {
+			return m
+		}
+		t := of.tree(of.mapping, name, false)
+		if t == nil || t.abstract() {
+			return nil
+		}
+		m := t.mapping(name, of.Settings)
+		m.SourceType = t.sourceType()
+		for _, part := range m.Include {
+			m.Mapping.Include = append(m.Mapping.Include, read(part.Value))
+		}
+		known[name] = &m.Mapping
+		return known[name]
+	}
+	return func(name string) *Mapping {
+		mu.Lock()
+		defer mu.Unlock()
+		defer clear(of.mapping.trees) // of all that a mapping stands on, nobody needs them any more
+		return read(name)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -29,8 +31,8 @@ func TestShippedDefinitionsLoad(t *testing.T) {
 	for _, p := range problems {
 		t.Error(p)
 	}
-	if len(set.Feeds) < 8 || len(set.Mappings) < 5 {
-		t.Errorf("%d feeds and %d mappings", len(set.Feeds), len(set.Mappings))
+	if len(set.Feeds) < 8 || len(set.Mappings()) < 5 {
+		t.Errorf("%d feeds and %d mappings", len(set.Feeds), len(set.Mappings()))
 	}
 }
 
@@ -304,6 +306,34 @@ func TestProblemShowsTabs(t *testing.T) {
 		}
 	}
 	t.Errorf("got %v, want %s", problems, want)
+}
+
+// What is read when it is asked for is as what is read and checked with all the rest; a base is none.
+func TestOnDemand(t *testing.T) {
+	load := func(tested bool) (set *definition.Set, whole []string) {
+		set, problems := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Tested: tested, Settings: settings})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		for _, named := range set.Whole {
+			whole = append(whole, named.Name)
+			if m := named.Read(); m == nil || m != set.Mapping(named.Name) {
+				t.Errorf("%s is not read, or twice", named.Name)
+			}
+		}
+		return set, whole
+	}
+	all, names := load(false)
+	set, whole := load(true)
+	if !slices.Equal(whole, names) || !reflect.DeepEqual(set.Mappings(), all.Mappings()) {
+		t.Errorf("%v stand for themselves of %d mappings, want %v of %d", whole, len(set.Mappings()), names, len(all.Mappings()))
+	}
+	set, _ = definition.Load(definition.Options{Tested: true, Mappings: fstest.MapFS{
+		"base.yaml": file("name: %s\nabstract: true\nfields: {operation: '\"a\"'}\n", "base"), "m.yaml": file("name: %s\nextends: base\n", "m"),
+	}})
+	if m := set.Mapping("m"); m == nil || len(m.Fields) != 1 || len(set.Mappings()) != 1 || set.Mapping("base") != nil || set.Mapping("none") != nil {
+		t.Errorf("%v", set.Mappings())
+	}
 }
 
 // BenchmarkLoad is the part of every start that reads the shipped files.

@@ -26,7 +26,9 @@ type tree struct {
 }
 
 func newTree(d *document) *tree {
-	return &tree{doc: d, root: d.root, problems: d.problems}
+	t := &tree{doc: d, root: d.root, problems: d.problems}
+	d.root = nil // texts keep their document for its lines: its nodes are many times as large
+	return t
 }
 
 // abstract reports whether a definition is a base that does not run.

@@ -85,7 +85,3 @@ func (m *Mapping) Filters() (rules []Rule) {
 	}
 	return rules
 }
-
-// Redacts says whether records of the mapping are changed before anything reads
-// them: what stands in for them elsewhere must be, too.
-func (m *Mapping) Redacts() bool { return len(m.redact) > 0 }

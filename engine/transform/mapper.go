@@ -49,6 +49,10 @@ func (m *Mapping) Mappers(constants ...Constant) (another func() *Mapper) {
 	return func() *Mapper { return m.newMapper(shared, constants) }
 }
 
+// Redacts says whether records of the mapping are changed before anything reads
+// them: what stands in for them elsewhere must be, too.
+func (m *Mapper) Redacts() bool { return m.redact != nil }
+
 func (m *Mapping) newMapper(shared *specials, constants []Constant) *Mapper {
 	m.link.Do(m.unit.Link) // not before: most mappings that are shipped belong to feeds that are off
 	mapper := &Mapper{

@@ -55,7 +55,7 @@ func Fields(set *definition.Set) []Field {
 
 // each calls use for every field of every mapping and its cases.
 func each(set *definition.Set, use func(*definition.Mapping, definition.MappingField)) {
-	for _, m := range set.Mappings {
+	for _, m := range set.Mappings() {
 		for _, f := range m.Fields {
 			use(m, f)
 		}
@@ -81,7 +81,7 @@ func Operations(set *definition.Set) []Operation {
 			originals[name][original] = true
 		}
 	}
-	for _, m := range set.Mappings {
+	for _, m := range set.Mappings() {
 		for name, table := range m.Tables {
 			if strings.HasSuffix(name, "_operations") && name != "blocked_operations" {
 				for original, to := range table {
@@ -106,7 +106,7 @@ func Operations(set *definition.Set) []Operation {
 
 // phrase is an operation in words.
 func phrase(set *definition.Set, operation string) string {
-	for _, m := range set.Mappings {
+	for _, m := range set.Mappings() {
 		for _, table := range slices.Sorted(maps.Keys(m.Tables)) {
 			if phrase := m.Tables[table][operation]; phrase != nil && strings.HasSuffix(table, "phrases") {
 				return fmt.Sprint(phrase)

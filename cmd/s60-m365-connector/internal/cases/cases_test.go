@@ -39,7 +39,7 @@ mapping: door
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	mapping, problems := transform.Compile(set.Mappings[0], transform.Options{})
+	mapping, problems := transform.Compile(set.Mappings()[0], transform.Options{})
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

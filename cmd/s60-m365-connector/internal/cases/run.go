@@ -106,7 +106,7 @@ func (c *Case) run(feeds []*definition.Feed, defs *definitions.Compiled, setting
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	e, err := engine.New(engine.Config{
-		Name: "case", Version: "1", Feeds: feeds, Mappings: defs.Needed(names), Settings: names, Constants: definitions.Constants(""),
+		Name: "case", Version: "1", Feeds: feeds, Mappings: defs.Mappings, Settings: names, Constants: definitions.Constants(""),
 		Client: extract.NewClient(extract.ClientOptions{
 			UserAgent: "case/1", TokenURL: tokenURL, ClientID: "case", Credential: credential, Transport: service,
 		}),

@@ -15,7 +15,7 @@ import (
 // Blinding warns of rules that would hold back what the documentation promises a
 // source_severity of medium or more for: a detection would go blind in silence.
 func Blinding(d *Compiled) (problems []definition.Problem) {
-	if !slices.ContainsFunc(d.Set.Mappings, func(m *definition.Mapping) bool { return len(m.Drop)+len(m.Sample) > 0 }) {
+	if !slices.ContainsFunc(d.Set.Mappings(), func(m *definition.Mapping) bool { return len(m.Drop)+len(m.Sample) > 0 }) {
 		return nil
 	}
 	type blinded struct {

@@ -30,21 +30,9 @@ import (
 // Compiled are the feeds and mappings in force, compiled.
 type Compiled struct {
 	Set *definition.Set
-	// Mappings gives each that stands for itself by its name. Where all are shipped, whose tests hold that they compile, one is compiled once it
-	// is asked for: most commands need none, and a connector those of the feeds that are on.
+	// Mappings gives each that stands for itself by its name. Where all are shipped, whose tests hold that they compile, one is read and compiled
+	// once it is asked for: most commands need none, and a connector those of which records come.
 	Mappings map[string]func() *transform.Mapping
-}
-
-// Needed are the mappings of the feeds that are on with these settings, and of archives.
-func (d *Compiled) Needed(names map[string]any) map[string]*transform.Mapping {
-	needed := map[string]*transform.Mapping{}
-	for _, f := range d.Set.Feeds {
-		on, err := f.Enabled.Bool(names)
-		if mapping := d.Mappings[f.Mapping]; mapping != nil && (on || err != nil || d.Set.ArchiveOf(f.Name) != nil) { // the engine tells the error
-			needed[f.Mapping] = mapping()
-		}
-	}
-	return needed
 }
 
 // With are the definitions with feeds switched on or off.
@@ -85,19 +73,19 @@ func Constants(environment string) []transform.Constant {
 func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 	set, problems := definition.Load(options(s, dir))
 	compiled := map[string]func() *transform.Mapping{}
-	known := mappings.ParseNames(mappings.KnownFields)
+	known := sync.OnceValue(func() mappings.Names { return mappings.ParseNames(mappings.KnownFields) })
 	environment := s.Environment
 	if s.TenantsDir != "" {
 		environment = "" // each tenant's engine adds its own
 	}
 	own := slices.ContainsFunc(set.Own, func(f definition.OwnFile) bool { return f.Kind == "mapping" })
-	for _, m := range set.Whole {
-		compile := func() (*transform.Mapping, []definition.Problem) {
-			return transform.Compile(m, transform.Options{Constants: Constants(environment), PseudonymKey: s.PseudonymKey, KnownFields: known.Whole(cmp.Or(m.SourceType, m.Name))})
-		}
+	compile := func(m *definition.Mapping) (*transform.Mapping, []definition.Problem) {
+		return transform.Compile(m, transform.Options{Constants: Constants(environment), PseudonymKey: s.PseudonymKey, KnownFields: known().Whole(cmp.Or(m.SourceType, m.Name))})
+	}
+	for _, named := range set.Whole {
 		if !own {
-			compiled[m.Name] = sync.OnceValue(func() *transform.Mapping {
-				c, found := compile()
+			compiled[named.Name] = sync.OnceValue(func() *transform.Mapping {
+				c, found := compile(named.Read())
 				if c == nil {
 					panic(fmt.Sprint("a shipped mapping does not compile: ", found)) // it is part of the program
 				}
@@ -105,7 +93,8 @@ func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 			})
 			continue
 		}
-		c, found := compile()
+		m := named.Read()
+		c, found := compile(m)
 		if m.Unused {
 			found = ofLibrary(found)
 		}

@@ -32,7 +32,7 @@ func Edit(s *settings.Settings, dir, name, text string, o transform.Options) (*t
 	for _, m := range set.Whole {
 		if m.Name == name {
 			var found []definition.Problem
-			compiled, found = transform.Compile(m, o)
+			compiled, found = transform.Compile(m.Read(), o)
 			of = append(of, found...)
 		}
 	}

@@ -64,7 +64,7 @@ func unknownNames(defs *Compiled, dir string) []definition.Problem {
 			}
 		}
 	}
-	for _, m := range defs.Set.Mappings {
+	for _, m := range defs.Set.Mappings() {
 		for _, rule := range m.Redact {
 			for _, field := range rule.Fields {
 				p := field.Problem(0, 0, unredacted(known, m.Name, lists[m.Name], field.Value))

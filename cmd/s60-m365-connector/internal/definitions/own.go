@@ -134,7 +134,7 @@ func InForce(s *settings.Settings, dir, kind string) []string {
 		}
 		return list
 	}
-	for _, m := range set.Mappings {
+	for _, m := range set.Mappings() {
 		list = append(list, m.Name+own[m.Name])
 	}
 	return list

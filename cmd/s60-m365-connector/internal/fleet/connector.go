@@ -99,7 +99,7 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	}
 	config := engine.Config{
 		Name: program.Name, Version: program.Version,
-		Feeds: c.Defs.Set.Feeds, Mappings: c.Defs.Needed(s.Names), Settings: s.Names, Constants: definitions.Constants(s.Environment),
+		Feeds: c.Defs.Set.Feeds, Mappings: c.Defs.Mappings, Settings: s.Names, Constants: definitions.Constants(s.Environment),
 		Client: c.client, Destination: c.dest, DeadLetters: c.Dead, Store: c.Store,
 		Tenant: s.Tenant, Workers: p.Workers, InFlight: p.inFlight,
 		Poll: s.Poll, Lookback: lookback, Heartbeat: s.Heartbeat,

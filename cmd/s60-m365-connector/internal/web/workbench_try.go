@@ -117,7 +117,7 @@ func (p *pages) compare(ctx context.Context, v *workbenchView, records [][]byte)
 			was, _ := before.Append(nil, record)
 			described.Differs = differences(was, event)
 			for n := range described.Differs {
-				if d := &described.Differs[n]; mapping.Redacts() && d.Was != "" {
+				if d := &described.Differs[n]; mapper.Redacts() && d.Was != "" {
 					d.Was, d.Hidden = "", true
 				}
 			}
