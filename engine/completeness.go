@@ -46,7 +46,7 @@ func (e *Engine) sendAccounts(ctx context.Context) error {
 			}
 			continue
 		}
-		event, err := e.CompletenessEvent(from)
+		event, err := e.completenessEvent(from)
 		if err != nil {
 			return err
 		}
@@ -86,14 +86,14 @@ type dayAccount struct {
 	unread     string // why it was not read
 }
 
-// CompletenessEvent is the connector's account of the day (UTC) that begins at from, out of the ledger: a flat
+// completenessEvent is the connector's account of the day (UTC) that begins at from, out of the ledger: a flat
 // event whose outcome is failure when sums do not agree, or a span of the day was not
 // read to its end. It is nil while the day cannot be told of yet, and of a day before the
 // connector began.
 //
 // A window belongs to the day in which it ends; what a second look found late, to
 // the day of the look.
-func (e *Engine) CompletenessEvent(from time.Time) (map[string]any, error) {
+func (e *Engine) completenessEvent(from time.Time) (map[string]any, error) {
 	now, to := e.Now(), from.Add(day)
 	accounts := map[string]*dayAccount{}
 	begins, parts := map[[2]string]time.Time{}, map[[2]string][]checkpoint.Span{}

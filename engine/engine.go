@@ -90,9 +90,8 @@ type Config struct {
 // Implementations may be called from several goroutines.
 type Leases interface {
 	// Hold waits until the partition is held here. held ends when it must not be
-	// worked on any more, or with ctx; release gives it back. rest is for how long the requests of who had
-	// it before still count, by what its release was given; below 0 where that is not known, but that it
-	// sent none for as long, without the sign.
+	// worked on any more, or with ctx; release gives it back. rest is how long the former holder's requests
+	// still count, as it told its release; below 0 where that is not known, and the holder has sent none for -rest.
 	// Without wait, one that another process runs is an error that names it. One that [StoreError]
 	// knows ends all work.
 	Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, rest time.Duration, release func(rest time.Duration), err error)

@@ -74,7 +74,7 @@ func TestFiltered(t *testing.T) {
 	if by := status.FilteredBy(); by["system"].Records < 1 || status.Filtered() < e.Filtered {
 		t.Errorf("the status has %v, %d", by, status.Filtered())
 	}
-	heartbeat := r.engine.HeartbeatEvent()
+	heartbeat := r.engine.heartbeatEvent()
 	if heartbeat["event_feed_f_filtered_system"] != status.FilteredBy()["system"].Records || heartbeat["event_feed_f_filtered_noise_bytes"] == nil {
 		t.Errorf("the heartbeat has %v", heartbeat)
 	}

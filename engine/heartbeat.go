@@ -14,14 +14,14 @@ import (
 const farewell = 2 * time.Second
 
 // beat sends a heartbeat at once and then at every interval, and behind it the account of a
-// day, see [Engine.CompletenessEvent], once that is due. A heartbeat that cannot
+// day, see [Engine.completenessEvent], once that is due. A heartbeat that cannot
 // be delivered before the next is due is given up: only the newest matters.
 func (e *Engine) beat(ctx context.Context) {
 	if e.Heartbeat <= 0 {
 		return
 	}
 	for {
-		if err := e.sendOwn(ctx, e.HeartbeatEvent()); err != nil && ctx.Err() == nil {
+		if err := e.sendOwn(ctx, e.heartbeatEvent()); err != nil && ctx.Err() == nil {
 			level := slog.LevelWarn
 			if !e.Destination.State().OK { // which was told, with the cause
 				level = slog.LevelDebug
@@ -37,9 +37,9 @@ func (e *Engine) beat(ctx context.Context) {
 	}
 }
 
-// HeartbeatEvent is the connector's account of itself: a flat event, like those
+// heartbeatEvent is the connector's account of itself: a flat event, like those
 // of records, whose outcome is failure while any enabled feed is failing.
-func (e *Engine) HeartbeatEvent() map[string]any {
+func (e *Engine) heartbeatEvent() map[string]any {
 	status := e.Status()
 	event := e.ownEvent("connector-heartbeat", status.Now)
 	event["event_uptime_seconds"] = int64(status.Now.Sub(status.Started).Seconds())

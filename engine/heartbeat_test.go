@@ -43,7 +43,7 @@ func TestHeartbeatCountsGoOn(t *testing.T) {
 	}
 	told := func() (counts [5]int64) {
 		t.Helper()
-		event := r.engine.HeartbeatEvent()
+		event := r.engine.heartbeatEvent()
 		for i, what := range []string{"listed", "delivered", "duplicate", "filtered", "dead_lettered"} {
 			counts[i], _ = event["event_feed_f_"+what].(int64)
 		}

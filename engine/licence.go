@@ -18,8 +18,8 @@ type licence struct {
 	wait     time.Duration // of a gate, between two tries
 }
 
-// contradicted is how many times as many rounds as else confirm that a licence is missing which another feed is served
-// with: that may be one that the service answers without the licence, with less.
+// contradicted is how many times as many rounds confirm that a licence is missing while another feed that requires it is
+// served: the service may answer that one without the licence, with less.
 const contradicted = 4
 
 // recheckFirst is how soon a gate that has closed is tried again; the wait doubles each time, up to the

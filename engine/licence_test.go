@@ -141,12 +141,12 @@ func TestOnce(t *testing.T) {
 		if err := r.engine.Once(t.Context()); err != nil || r.status.State != Gated || len(r.service.windows) != 2 {
 			t.Errorf("gated: %v, %s after %d reads", err, r.status.State, len(r.service.windows))
 		}
-		if e := r.engine.HeartbeatEvent(); e["outcome"] != "success" || e["event_feeds_gated"] != 1 {
+		if e := r.engine.heartbeatEvent(); e["outcome"] != "success" || e["event_feeds_gated"] != 1 {
 			t.Errorf("heartbeat %v", e)
 		}
 		r.service.read = func(context.Context, extract.Window, extract.Sink) error { return errors.New("503") }
-		if err := r.engine.Once(t.Context()); err == nil || r.engine.HeartbeatEvent()["outcome"] != "failure" {
-			t.Errorf("failing: %v, %v", err, r.engine.HeartbeatEvent()["outcome"])
+		if err := r.engine.Once(t.Context()); err == nil || r.engine.heartbeatEvent()["outcome"] != "failure" {
+			t.Errorf("failing: %v, %v", err, r.engine.heartbeatEvent()["outcome"])
 		}
 		r.service.read = func(ctx context.Context, _ extract.Window, sink extract.Sink) error { return page(ctx, sink, "a") }
 		if err := r.engine.Once(t.Context()); err != nil || !r.engine.Status().Healthy() || r.engine.Status().Waiting() != "" {

@@ -265,7 +265,7 @@ func TestNotConsented(t *testing.T) {
 			if got := status.Feeds[0]; got.State != c.want || !strings.HasPrefix(got.GateReason, c.remedy) || (c.remedy == "") != (got.GateReason == "") {
 				t.Errorf("the feed is %s: %q", got.State, got.GateReason)
 			}
-			heartbeat := r.engine.HeartbeatEvent()
+			heartbeat := r.engine.heartbeatEvent()
 			if c.want != NotConsented {
 				if status.Healthy() || heartbeat["outcome"] != "failure" || heartbeat["event_feeds_failing"] != 1 {
 					t.Errorf("a failure is not told: %v", heartbeat)

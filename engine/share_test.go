@@ -64,7 +64,7 @@ func TestReplicasAreShown(t *testing.T) {
 	if s.HandOver.To != "b" || s.HandOver.Partition != "x" {
 		t.Errorf("the last hand-over is %+v", s.HandOver)
 	}
-	event := r.engine.HeartbeatEvent()
+	event := r.engine.heartbeatEvent()
 	for field, want := range map[string]any{
 		"event_replica_name": "a", "event_replicas": 2, "event_replica_partitions": 1, "event_replica_b_partitions": 1,
 		"event_hand_over": "f x to b", "event_hand_over_at": "2026-03-01T12:00:00Z",
@@ -74,7 +74,7 @@ func TestReplicasAreShown(t *testing.T) {
 		}
 	}
 	r = newRig(t, feed, func(c *Config) { c.Leases = &alone{} })
-	if event := r.engine.HeartbeatEvent(); event["event_replica_name"] != "a" || event["event_replicas"] != nil {
+	if event := r.engine.heartbeatEvent(); event["event_replica_name"] != "a" || event["event_replicas"] != nil {
 		t.Errorf("a heartbeat before others were seen names %v and counts %v replicas", event["event_replica_name"], event["event_replicas"])
 	}
 }

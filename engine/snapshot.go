@@ -20,8 +20,8 @@ import (
 // A snapshot is a listing that shows a present state. Each object that is listed is compared with
 // what the store holds of it, which is read by key and never loaded as a whole, and what differs makes
 // a record; what the store holds and a listing that ended well does not show was removed. The
-// new state of an object is committed together with the event that tells of it. What is kept of one that a
-// mapping redacts says kept.go.
+// new state of an object is committed together with the event that tells of it. kept.go says
+// what is kept of one that a mapping redacts.
 
 // What became of an object; the value of the record's member "change".
 const (

@@ -98,7 +98,7 @@ func TestStalled(t *testing.T) {
 				if !strings.HasPrefix(s.Stalled, c.want) || s.Healthy() {
 					t.Errorf("after a while: %q, healthy %t", s.Stalled, s.Healthy())
 				}
-				if e := r.engine.HeartbeatEvent(); e["outcome"] != "failure" || e["event_stalled"] != s.Stalled || !strings.HasSuffix(fmt.Sprint(e["message_text"]), "not collecting: "+s.Stalled) {
+				if e := r.engine.heartbeatEvent(); e["outcome"] != "failure" || e["event_stalled"] != s.Stalled || !strings.HasSuffix(fmt.Sprint(e["message_text"]), "not collecting: "+s.Stalled) {
 					t.Errorf("the heartbeat has %v", e)
 				}
 				close(until)

@@ -58,7 +58,7 @@ func TestNobodyAnswers(t *testing.T) {
 				if got := status.Healthy(); got != test.healthy || !strings.Contains(status.Cause(), test.cause) {
 					t.Errorf("healthy: %v, cause %q", got, status.Cause())
 				}
-				if outcome := e.HeartbeatEvent()["outcome"]; (outcome == "success") != test.healthy {
+				if outcome := e.heartbeatEvent()["outcome"]; (outcome == "success") != test.healthy {
 					t.Errorf("the heartbeat says %v", outcome)
 				}
 			})

@@ -26,7 +26,6 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/extract"
 	"github.com/secure60/s60-m365-connector/engine/load"
 	"github.com/secure60/s60-m365-connector/engine/transform"
-	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // Whole engines run in virtual time against a tenant and a destination that are functions:
@@ -47,7 +46,6 @@ const simulatedPiece = 30 * 24 * time.Hour
 // TestYears simulates, as many worlds at a time as there are processors. What it prints for a world that fails has the
 // command that shows it again.
 func TestYears(t *testing.T) {
-	defer transport.JitterByClock()()
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a world is small, and makes much that is short-lived
 	begun := time.Now()
 	total := time.Duration(*simulatedYears * 365 * 24 * float64(time.Hour)).Round(time.Minute)
@@ -104,7 +102,6 @@ func TestYears(t *testing.T) {
 // TestYearsAgain simulates a world of one seed by itself, on one processor, and on several that others want, too: what happens
 // in it, and when, is the same.
 func TestYearsAgain(t *testing.T) {
-	defer transport.JitterByClock()()
 	d := 3 * 24 * time.Hour
 	if testing.Short() {
 		d /= 4

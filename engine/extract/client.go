@@ -206,8 +206,8 @@ type clockReading struct{ ahead, unsure time.Duration }
 // clockOff is from when on clocks are told apart: an answer's Date says no more.
 const clockOff = 5 * time.Second
 
-// Clock is how far the clock of the service that the feed reads is ahead of this host's, where less than
-// five seconds, or than can be told from its last answer, are none. known is false if it has not answered yet, and the issuer of tokens does not either.
+// Clock is how far the clock of the feed's service is ahead of this host's. Less than five seconds, or than its last answer
+// can tell, is none. known is false while neither the service nor the issuer of tokens has answered.
 func (r *Reader) Clock(ctx context.Context) (ahead time.Duration, known bool) {
 	clock := func() (any, bool) {
 		p, err := r.prepare(r.asks().request, r.env(Window{From: time.Now(), To: time.Now()}), nil)

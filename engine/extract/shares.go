@@ -161,7 +161,7 @@ func (s *shares) insert(g growth) {
 //
 // A share that shrinks does so at once, and free says after how long another process may use what it leaves. One that
 // grows does so after rest: what free was for whoever had the difference before, less the time since. Below 0 that is
-// not known, but that nothing was sent for as long, without the sign: it grows a span after that.
+// not known, and nothing was sent for -rest: it grows a span after that began.
 //
 // A limit of many requests is cut into spans of a second or so, in each of which every process has its part. A share of less
 // than one request in a span is one request in a longer span: n such shares keep to the limit over time, but may send n

@@ -36,9 +36,9 @@ func (r *Replica) watch(ctx context.Context) {
 }
 
 // decide sees who is to hold what, tells those who wait for a partition that is free, and
-// gives up what has been another's part for several ticks. Who differs in what there is to share,
-// as while settings are changed on one after the other, may take a partition for the part of somebody
-// who does not: what nobody holds for several ticks is therefore anybody's, and is kept for a while.
+// gives up what has been another's part for several ticks. Replicas may differ in what there is to share, as while
+// settings are changed on one after the other: each then leaves a partition to one that does not know it. So what nobody
+// holds for several ticks is anybody's, and is kept for a while.
 func (r *Replica) decide(ctx context.Context, tick bool) {
 	void, err := r.void(ctx)
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 // Hold waits until this replica holds the partition. held ends when it must not
 // work on it any more, or with ctx; release is to be called once the work on it
 // has ended, and lets others have it. rest is what the former holder gave its release, less
-// the time since; below 0 where that is not known, but that no holder has worked for as long, without the sign.
+// the time since; below 0 where that is not known, and no holder has worked for -rest.
 //
 // Without wait, a partition that another replica runs, or is about to, is
-// ErrElsewhere, with its name. Other errors are those of ctx, and of claims that can no longer be used.
+// errElsewhere, with its name. Other errors are those of ctx, and of claims that can no longer be used.
 func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (held context.Context, rest time.Duration, release func(rest time.Duration), err error) {
 	p, w := Partition{feed, partition}, &want{wait: wait, ruling: make(chan ruling, 1)}
 	r.mu.Lock()
@@ -37,7 +37,7 @@ func (r *Replica) Hold(ctx context.Context, feed, partition string, wait bool) (
 		case a := <-w.ruling:
 			if a.elsewhere != "" {
 				r.unwant(p)
-				return nil, 0, nil, fmt.Errorf("%w: %s", ErrElsewhere, a.elsewhere)
+				return nil, 0, nil, fmt.Errorf("%w: %s", errElsewhere, a.elsewhere)
 			}
 			if held, release = r.claim(ctx, p, w, a.owner); held != nil {
 				return held, r.rest(ctx, p, a.owner), release, nil

@@ -45,8 +45,8 @@ const (
 	windUp = 4
 )
 
-// ErrElsewhere says that another replica, which lives, holds the partition or is about to.
-var ErrElsewhere = errors.New("another replica runs it")
+// errElsewhere says that another replica, which lives, holds the partition or is about to.
+var errElsewhere = errors.New("another replica runs it")
 
 // Claims are the claims on partitions, in their logs. shared.Store
 // implements it.

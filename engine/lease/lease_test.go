@@ -263,7 +263,7 @@ func testObserver(r *replicas) {
 	look := r.join("look", true)
 	ctx, cancel := context.WithTimeout(t.Context(), forever)
 	defer cancel()
-	if _, _, _, err := look.Hold(ctx, "feed", "0", false); !errors.Is(err, lease.ErrElsewhere) || err.Error() != lease.ErrElsewhere.Error()+": a" {
+	if _, _, _, err := look.Hold(ctx, "feed", "0", false); err == nil || err.Error() != "another replica runs it: a" {
 		t.Errorf("holding what a holds: %v, want that a runs it", err)
 	}
 	if err := lease.Try(ctx, a.Sessions); err != nil {

@@ -23,10 +23,9 @@ const MaxConcurrency = 256
 // round of half as many requests tells the shortest time anew, so that a way that got longer is not
 // taken for a queue for good.
 //
-// That it begins by doubling, that a limit which is not reached does not grow, and that a
-// tenth is enough to give back, is what the authors of Vector's adaptive request concurrency
-// learned with theirs (vectordotdev/vector, issue 3255). The tolerances are from the tests, against
-// destinations that queue, refuse and jitter.
+// Three things are from the authors of Vector's adaptive request concurrency (vectordotdev/vector, issue 3255): it begins by
+// doubling, a limit that is not reached does not grow, and a tenth is enough to give back. The tolerances are from the tests,
+// against destinations that queue, refuse and jitter.
 type limiter struct {
 	adaptive bool
 	most     int

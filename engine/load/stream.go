@@ -41,7 +41,7 @@ type shipment struct {
 	begun int   // bytes of the first of them that are written already, of lines
 }
 
-// newStream says it if everybody on the way can read the events.
+// newStream warns if everybody on the way can read the events.
 func newStream(config Config) *stream {
 	s := &stream{kind: config.Kind, log: config.Logger, breaker: newBreaker(config), turn: make(chan struct{}, 1)}
 	if config.Address.Exposed() {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -72,20 +71,8 @@ func (d *Delays) Next() time.Duration {
 // Reset begins the series anew.
 func (d *Delays) Reset() { d.next = d.first }
 
-// byClock has the jitter follow from the time.
-var byClock atomic.Bool
-
-// Jitter is a random number from 0 to 1.
+// Jitter is a number from 0 to 1 that follows from the time, at random: who asks at another moment gets another one, and a
+// simulation in virtual time that is run again the same.
 func Jitter() float64 {
-	if byClock.Load() {
-		return rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)).Float64()
-	}
-	return rand.Float64()
-}
-
-// JitterByClock has all waits of the process be spread by nothing but the time at which they begin, for simulations in
-// virtual time: one that is run again, or beside another, waits alike. What it gives ends that.
-func JitterByClock() (end func()) {
-	byClock.Store(true)
-	return func() { byClock.Store(false) }
+	return rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)).Float64()
 }

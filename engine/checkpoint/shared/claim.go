@@ -162,9 +162,9 @@ func (s *Store) Claimed(feed, partition string) time.Time {
 	return s.about(feed, partition).Claimed
 }
 
-// Rest is for how long after its last claim the requests that an earlier holder of a partition had sent
-// still count, where the service allows so many in a span of time. Below 0 it is not known, as of a
-// holder that ended without a word: nobody but that holder has sent any for as long, without the sign, before the claim.
+// Rest is how long after the last claim of a partition the requests of an earlier holder still count, where the service
+// allows so many in a span of time. Below 0 that is not known, as of a holder that ended without a word: nobody but that
+// holder has sent any for -rest before the claim.
 func (s *Store) Rest(feed, partition string) time.Duration {
 	return s.about(feed, partition).rest
 }

@@ -56,7 +56,7 @@ func (h *holding) unlock() { h.mu <- struct{}{} }
 // An answer that does not come says nothing of what happened, and neither does a
 // refusal of what may have been sent twice. The last message of the subject tells: it
 // is m itself; or an earlier one of h whose answer never came, and then m still has its
-// place behind it (errMoved, if again is false); or somebody else's, and be it of
+// place behind it (errMoved, if again is false); or somebody else's, even of
 // another claim of this store.
 func (s *Store) publish(ctx context.Context, h *holding, m *message, again bool) (err error) {
 	m.Session = h.session

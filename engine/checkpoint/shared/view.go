@@ -48,8 +48,7 @@ type subject struct {
 	rest time.Duration // see Store.Rest
 }
 
-// next is the subject after one more message, nil for one that is not ours, that was stored at a
-// time of the servers' clock.
+// next is the subject after one more message, stored at a time of the servers' clock; m is nil for one that is not ours.
 func (s subject) next(m *message, seq uint64, at time.Time) subject {
 	first := s.Last == 0
 	s.Last = seq
