@@ -113,7 +113,7 @@ func (s *service) Subscribe(_ context.Context, last time.Time, _ bool) (time.Tim
 		return last, false, nil
 	}
 	at, err := s.subscribe(last)
-	return at, err == nil, err
+	return at, !at.Equal(last), err
 }
 
 func (s *service) Probe(_ context.Context, w extract.Window) (int, error) {

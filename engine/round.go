@@ -290,27 +290,35 @@ func (p *partition) subscribe(ctx context.Context) error {
 	if p.feed.Subscribe == nil || p.subscribed {
 		return nil
 	}
-	attempted, started, err := p.reader.Subscribe(ctx, p.position.SubscribedAt, p.lost)
-	if !attempted.IsZero() && !attempted.Equal(p.position.SubscribedAt) {
+	attempted, none, err := p.reader.Subscribe(ctx, p.position.SubscribedAt, p.lost)
+	off, tried := &p.position.Off, !attempted.Equal(p.position.SubscribedAt)
+	if tried && none {
+		if off.From.IsZero() {
+			off.From = p.unseen(p.retention())
+		}
+		off.To = time.Time{}
+	}
+	// There is one: by this start, or by one before whose answer was lost.
+	started := err == nil && !off.From.IsZero() && off.To.IsZero()
+	if started {
+		off.To = p.now().Truncate(time.Second)
+		first := p.position.ReadAt.IsZero()
+		if first { // of the time before its first subscription the service has collected nothing
+			off.From = off.To.Add(-p.retention())
+		}
+		if p.archive != nil {
+			p.position.Gaps = joined(append(slices.Clip(p.position.Gaps), *off))
+		}
+		if first {
+			*off = checkpoint.Span{}
+		}
+		p.log.Info("subscription started")
+	}
+	if tried || started {
 		p.position.SubscribedAt = attempted
-		lost := checkpoint.Span{From: p.unseen(p.retention()), To: p.now().Truncate(time.Second)}
-		if p.position.ReadAt.IsZero() { // of the time before its first subscription the service has collected nothing
-			lost.From = lost.To.Add(-p.retention())
-		} else if off := &p.position.Off; started { // somebody had stopped it
-			if off.To.IsZero() {
-				off.From = lost.From
-			}
-			off.To = lost.To
-		}
-		if started && p.archive != nil {
-			p.position.Gaps = joined(append(slices.Clip(p.position.Gaps), lost))
-		}
 		position := p.position
 		if err := p.commit(ctx, &checkpoint.Commit{Position: &position}); err != nil {
 			return err
-		}
-		if started {
-			p.log.Info("subscription started")
 		}
 	}
 	if err == nil {

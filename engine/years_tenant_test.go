@@ -84,8 +84,11 @@ func (w *world) tenant(r *http.Request, life int) (*http.Response, error) {
 		}
 	}
 	status, body := w.serve(r, feed, now)
-	if fault == "cut" {
+	switch fault {
+	case "cut":
 		body = body[:len(body)/2]
+	case "unheard": // what was asked for is done
+		return nil, errReset
 	}
 	return answer(r, status, body)
 }

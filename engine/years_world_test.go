@@ -142,7 +142,7 @@ type tenMinutes struct {
 
 // The faults of the parts.
 var (
-	tenantKinds = []string{"500", "503", "429", "401", "reset", "cut", "html", "half", "empty", "nothing", "gone", "premium", "flapping", "expired"}
+	tenantKinds = []string{"500", "503", "429", "401", "reset", "cut", "html", "half", "empty", "nothing", "gone", "premium", "flapping", "expired", "unheard"}
 	sinkKinds   = []string{"500", "429", "reset", "403", "404", "answer lost", "page"}
 )
 

@@ -77,7 +77,7 @@ type Position struct {
 
 	Unreadable []Span `json:"unreadable,omitempty"` // told as gaps, and not asked for again
 	Gaps       []Span `json:"gaps,omitempty"`       // what was lost, or never collected, since Start
-	Off        Span   `json:"off,omitzero"`         // the subscription was; told as a gap once there is one again
+	Off        Span   `json:"off,omitzero"`         // the subscription was, without an end while that is not known; told as a gap once there is one again
 	Read       []Span `json:"read,omitempty"`       // of an archive: what was read to its end
 
 	Forwarded int64               `json:"forwarded"`         // events delivered, ever

@@ -17,8 +17,8 @@ import (
 // Subscribe sees to it that the partition is switched on at the service: it
 // lists what is, and starts only what is not. last is when a start was last
 // attempted, the zero time if never; attempted is the same, or the time of the
-// start that this call attempted, whether it succeeded or not. started says that there was no subscription and now is
-// one: a service that answers that it was active all along is believed, unless lost, and one whose list came
+// start that this call attempted, whether it succeeded or not. off says that there was no subscription before it, whether there is
+// one now or not: a service that answers that it was active all along is believed, unless lost, and one whose list came
 // empty has not said that there was none. The service must not
 // be asked to start again within the feed's wait: the error then is a *SubscribeWait.
 //
@@ -26,7 +26,7 @@ import (
 // then started, whatever the list says.
 //
 // A feed without a subscription is subscribed.
-func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, started bool, err error) {
+func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (attempted time.Time, off bool, err error) {
 	s := r.feed.Subscribe
 	if s == nil {
 		return last, false, nil
@@ -38,16 +38,16 @@ func (r *Reader) Subscribe(ctx context.Context, last time.Time, lost bool) (atte
 		} else {
 			var was bool
 			last, was, err = r.start(ctx, s, last)
-			started, r.started = err == nil && (lost || listed && !was), err
+			off, r.started = lost || listed && !was, err
 		}
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			return last, false, ctx.Err()
+			return last, off, ctx.Err()
 		}
-		return last, false, r.wrap(fmt.Errorf("subscription: %w", err))
+		return last, off, r.wrap(fmt.Errorf("subscription: %w", err))
 	}
-	return last, started, nil
+	return last, off, nil
 }
 
 // subscribed lists the subscriptions and looks for an active one. listed is false for a list without even brackets.
