@@ -66,7 +66,7 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	}
 	all := slices.Concat(c.m.steps, c.m.late)
 	c.m.selectors, c.m.everything = selectors(all)
-	c.m.telling = telling(all)
+	c.m.telling = c.telling(all)
 	return c.m, nil
 }
 

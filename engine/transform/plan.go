@@ -15,8 +15,9 @@ import (
 // one that tells kinds of records.
 const leastTelling = 4
 
-// telling are the fields that tell kinds of records.
-func telling(steps []step) (slots []int) {
+// telling are the fields that tell kinds of records: those that conditions ask for, or where these ask for
+// nothing in particular, those of which the mapping knows all values.
+func (c *compiler) telling(steps []step) (slots []int) {
 	counts := make(map[int]int)
 	for _, s := range steps {
 		for _, when := range s.all {
@@ -25,6 +26,14 @@ func telling(steps []step) (slots []int) {
 					slots = append(slots, slot)
 				}
 			}
+		}
+	}
+	if len(slots) > 0 {
+		return slots
+	}
+	for _, v := range c.m.values {
+		if slot, ok := c.m.unit.Slot(v.name); ok && slot >= len(c.m.fields) {
+			slots = append(slots, slot)
 		}
 	}
 	return slots

@@ -72,6 +72,25 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// TestKnownValuesTellKinds: where conditions ask for nothing in particular, a plan is for values that the mapping knows.
+func TestKnownValuesTellKinds(t *testing.T) {
+	t.Parallel()
+	mapper := compile(t, &definition.Mapping{
+		Name:        "m",
+		Fields:      fields("severity", `event_State == "safe" ? nil : "high"`, "user", `lower(event_User)`),
+		KnownValues: []definition.Known{{Field: text("event_State"), Is: text(`event_State == "safe"`)}, {Field: text("severity"), Is: text("true")}},
+	}).NewMapper()
+	for range 2 {
+		for _, record := range []string{`{"State":"safe","User":"A"}`, `{"State":"risk","User":"B"}`, `{"User":"C"}`} {
+			mapper.Append(nil, []byte(record))
+		}
+	}
+	severity := mapper.m.fieldOf["severity"]
+	if len(mapper.kinds) != 3 || mapper.plan.known[severity] == 0 {
+		t.Errorf("%d kinds, want one for each state; severity is known: %v", len(mapper.kinds), mapper.plan.known[severity] > 0)
+	}
+}
+
 // TestSpecialPlans: events are the same, too, where records of a kind are so many that they get special plans, and
 // what was computed of a field is taken again.
 func TestSpecialPlans(t *testing.T) {
