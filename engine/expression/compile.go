@@ -241,6 +241,9 @@ func (c *compiler) slot(n ast.Node) int {
 
 func (c *compiler) let(n *ast.VariableDeclaratorNode) eval {
 	v := c.eval(n.Value)
+	if _, choice := n.Value.(*ast.ConditionalNode); choice {
+		v = c.memo(n.Value, v) // a list that many expressions look into
+	}
 	_, isConstant := c.constant(n.Value)
 	index := c.declare(n, n.Name)
 	if isConstant {
