@@ -197,6 +197,10 @@ func (u *unwritten) begins(log *slog.Logger, err error) {
 	defer u.mu.Unlock()
 	if u.waiting++; u.waiting == 1 {
 		u.since = time.Now()
+		if errors.Is(err, checkpoint.ErrOlderReplica) { // as in the middle of any upgrade
+			log.Warn("this feed waits for a replica to be upgraded, and goes on by itself then; nothing is lost", "reason", err)
+			return
+		}
 		log.Error("state could not be written: it is tried until it can, and delivery waits; nothing is lost", "error", err)
 	}
 }

@@ -47,6 +47,9 @@ var (
 	// commits gets in until it claims the partition anew. Position then tells what was
 	// written of a commit whose answer was lost before.
 	ErrFenced = errors.New("the partition is not held by this replica")
+	// ErrOlderReplica: a replica of an older release lives that could not read what is written. It gets in
+	// once that one has ended.
+	ErrOlderReplica = errors.New("a replica of an older release lives")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("the state store is closed")
 )

@@ -340,7 +340,7 @@ func (s *Store) understood(ctx context.Context) error {
 			Format   int    `json:"format"`   // 0: a release before there was one
 		}
 		if err := json.Unmarshal(e.Value(), &told); err == nil && !told.Observer && told.Format < Format {
-			return fmt.Errorf("the replica %s runs an older release, which cannot read the state of this feed; this feed waits until that one is upgraded", told.Name)
+			return fmt.Errorf("%w: %s, which cannot read the state of this feed: upgrade or stop it", checkpoint.ErrOlderReplica, told.Name)
 		}
 	}
 	s.mu.Lock()

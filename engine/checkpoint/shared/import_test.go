@@ -182,7 +182,7 @@ func TestOlderReplica(t *testing.T) {
 		}
 	}
 	c := &checkpoint.Commit{Feed: "feed", Partition: "a", Objects: []checkpoint.Object{{ID: "o", State: []byte("s")}}}
-	wantError(t, s.Commit(c), nil, "old one", "older release")
+	wantError(t, s.Commit(c), checkpoint.ErrOlderReplica, "old one", "older release")
 	commitShared(t, s, "a", 0, 1) // which it reads
 	ctx, stop := context.WithCancel(t.Context())
 	var renewing sync.WaitGroup
