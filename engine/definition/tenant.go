@@ -48,6 +48,10 @@ func ParseTenant(file string, data []byte, options TenantOptions) (*Tenant, []Pr
 			tree.report(key, "%s is a setting of the process: set it in the environment", key.Value)
 		case key.Value != "feeds" && !slices.Contains(options.Settings, key.Value):
 			tree.report(key, "unknown key %q%s", key.Value, choose(key.Value, append(slices.Clip(options.Settings), "feeds")))
+			meant := expression.Nearest(key.Value, options.Settings)
+			if meant != "" && t.Settings[meant].Value == "" && value.Kind == yaml.ScalarNode {
+				t.Settings[meant] = tree.text(value) // so that nobody says that it is missing
+			}
 		case isNull(value):
 			tree.report(key, "%q has no value: give it one or remove the key", key.Value)
 		case key.Value == "feeds":

@@ -23,17 +23,16 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
-// This file reads TENANTS_DIR: a YAML file for each tenant, with settings that go
-// over those of the environment. Problems are a line each, and show no value: it
-// may be a secret.
+// This file reads TENANTS_DIR: a YAML file for each tenant, whose settings override those
+// of the environment. A problem never shows a value, which may be a secret.
 
 // Tenant is one of several, as its file says.
 type Tenant struct {
 	Name     string
 	file     tenantFile
 	Problems settings.Problems // of the file
-	// settings are those of the file, or of the last one without problems; nil
-	// where there never was one. The same pointer are the same settings.
+	// Settings are those of the file, or of the last one without problems; nil
+	// where there never was one. As long as the pointer is the same, so are they.
 	Settings *settings.Settings
 }
 
@@ -43,7 +42,7 @@ type tenantFile struct {
 	info os.FileInfo // from before it was read
 	data []byte
 	err  error // why it was not
-	aged bool  // it had not changed for so long that whatever changes it later gives it another time
+	aged bool  // unchanged for so long that any later change gives it another time
 }
 
 func (f tenantFile) same(g tenantFile) bool {
@@ -63,8 +62,8 @@ type tenantsDir struct {
 }
 
 // look reads the folder, and gives the tenants by name. A change counts once two
-// looks in a row have seen it: a file may be being written. The error is of the
-// folder; the tenants are those of before then.
+// looks in a row have seen it, as a file may still be being written. If the folder cannot be
+// read, the tenants are those of the last look.
 func (d *tenantsDir) look() ([]Tenant, error) {
 	files, err := tenantFiles(d.path, d.looked)
 	if err != nil {
@@ -72,7 +71,9 @@ func (d *tenantsDir) look() ([]Tenant, error) {
 	}
 	known := d.tenants
 	d.tenants = map[string]Tenant{}
-	for _, name := range slices.Sorted(maps.Keys(union(files, known))) {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(known)), maps.Keys(files))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		file, here := files[name]
 		before, was := d.looked[name]
 		old, had := known[name]
@@ -102,26 +103,14 @@ func (d *tenantsDir) list() []Tenant {
 	return list
 }
 
-func union[V, W any](a map[string]V, b map[string]W) map[string]struct{} {
-	all := map[string]struct{}{}
-	for name := range a {
-		all[name] = struct{}{}
-	}
-	for name := range b {
-		all[name] = struct{}{}
-	}
-	return all
-}
-
 // largestTenant is more than a tenant's file can need; what is larger is refused.
 const largestTenant = 1 << 20
 
 // aging is longer than any file system's clock takes to move on, and than clocks of hosts are apart.
 const aging = time.Minute
 
-// tenantFiles reads the files of the folder that are not as they were before, by the name of the tenant. What is
-// no YAML, and what is hidden, is none: secrets may lie beside them, and
-// Kubernetes keeps what it mounts in hidden folders.
+// tenantFiles reads the files of the folder that changed, by the tenant's name. Hidden files and
+// those that are not YAML are left out: secrets may lie there too, and Kubernetes mounts have hidden folders.
 func tenantFiles(dir string, before map[string]tenantFile) (map[string]tenantFile, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -204,10 +193,7 @@ func (d *tenantsDir) tenant(name string, file tenantFile) Tenant {
 	s, err := settings.Read(d.environment(parsed), false)
 	if list, ok := errors.AsType[settings.Problems](err); ok {
 		for _, problem := range list {
-			name, _, missing := strings.Cut(problem, " is missing")
-			if misspelt := fmt.Sprintf("did you mean %q?", name); !missing || !slices.ContainsFunc(problems, func(p definition.Problem) bool { return strings.Contains(p.Message, misspelt) }) {
-				problems = append(problems, placed(problem, parsed, file.path))
-			}
+			problems = append(problems, placed(problem, parsed, file.path))
 		}
 	} else if d.set != nil {
 		if list, ok := errors.AsType[settings.Problems](definitions.NamedFeeds(s, d.set)); ok {
@@ -266,9 +252,9 @@ var alternatives = [][][]string{
 	{{"TOKEN"}, {"TOKEN_FILE"}},
 }
 
-// environment is the process's, with the settings of a tenant over it. A
-// credential, a destination or a cloud in the file takes the place of what the
-// process has in other settings for the same. Paths are relative to the file's folder.
+// environment is the process's environment with a tenant's settings over it. If the file has a
+// credential, a destination or a cloud, the process's other settings for that are left out.
+// Paths are relative to the file's folder.
 func (d *tenantsDir) environment(file *definition.Tenant) map[string]string {
 	env := maps.Clone(d.env)
 	delete(env, "TENANTS_DIR")
@@ -304,9 +290,8 @@ func (d *tenantsDir) environment(file *definition.Tenant) map[string]string {
 	return env
 }
 
-// refuseTwins reports tenants that would deliver the same records to the same
-// place, or share a file. Of two, the one that runs so already goes on, or else the
-// first by name.
+// refuseTwins refuses tenants that would deliver the same records to the same place, or
+// write to the same file. Of two, the one that already runs stays, else the first by name.
 func (d *tenantsDir) refuseTwins(known map[string]Tenant) {
 	// Who is refused runs on as before, which may be in the way of another.
 	for d.refuseTwin(known) {
