@@ -123,6 +123,11 @@ func (s FeedStatus) Filtered() int64 { return s.Total.Filtered + s.Window.Filter
 // Duplicate is how many records came again since the start.
 func (s FeedStatus) Duplicate() int64 { return s.Total.Duplicate + s.Window.Duplicate }
 
+// Skipped is how many records and items the service has lost and were given up since the start.
+func (s FeedStatus) Skipped() int64 {
+	return s.Total.Skipped + s.Window.Skipped + s.Total.ItemsSkipped + s.Window.ItemsSkipped
+}
+
 // take takes over what a position says of all that was ever read.
 func (s *FeedStatus) take(p *checkpoint.Position) {
 	s.Forwarded, s.Ever, s.EverFilters = p.Forwarded, p.Counts, p.Filters

@@ -12,8 +12,8 @@ import (
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
-// WithHolder is a state, and of what another replica runs its name. A feed that is read by its fallback
-// says so.
+// WithHolder is a state in words, with the replica that runs the partition if that is another one, and
+// with a remark if the feed uses its fallback.
 func WithHolder(state string, f engine.FeedStatus) string {
 	if f.FallbackUntil.After(time.Now()) {
 		state += ", fallback"
@@ -24,7 +24,7 @@ func WithHolder(state string, f engine.FeedStatus) string {
 	return state + " (" + wording.OrDash(f.Holder) + ")"
 }
 
-// This file says how the tenants of TENANTS_DIR do: each in a line, and all together.
+// This file sums up tenants: each in a line, and all together.
 
 // Stopped is the state of a tenant that does not run.
 const Stopped engine.State = "stopped"
@@ -46,6 +46,14 @@ type TenantStatus struct {
 	Destination string       `json:"destination,omitempty"`
 	LastError   string       `json:"last_error,omitempty"`
 	Problems    []string     `json:"problems,omitempty"` // of its file; it runs on as it was, if it ran
+}
+
+// Trouble is what somebody should know first: a problem of its file, else the last error.
+func (t TenantStatus) Trouble() string {
+	if len(t.Problems) > 0 {
+		return t.Problems[0]
+	}
+	return t.LastError
 }
 
 // Status sums a tenant up.
@@ -115,8 +123,8 @@ func (t *TenantStatus) SumUp(s engine.Status) {
 // urgency orders tenants: those that a person must see come first.
 var urgency = map[engine.State]int{Stopped: 0, engine.Failing: 1, engine.Disabled: 3, engine.Gated: 4, engine.NotConsented: 4, engine.Starting: 5, engine.OK: 6, engine.Standby: 7}
 
-// rank is the place of a tenant among the others; the file of one with problems is
-// looked at soon, however well it runs.
+// rank is the place of a tenant among the others. One whose file has problems comes early,
+// however well it runs.
 func (t TenantStatus) rank() int {
 	r := urgency[t.State]
 	if len(t.Problems) > 0 {
@@ -174,7 +182,7 @@ func (f *Fleet) ConnectorOf(name string) *Connector {
 	return nil
 }
 
-// Undelivered is why nothing reaches the destination, and what to do; empty while events go there.
+// Undelivered is why nothing reaches the destination, and what to do; empty while events arrive.
 func Undelivered(s engine.Status) string {
 	switch {
 	case s.Delivery.OK || s.Delivery.LastError == "":

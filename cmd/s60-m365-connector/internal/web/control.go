@@ -13,9 +13,8 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 )
 
-// This file lets commands that work on the state of a running connector ask it to do
-// the work: at the socket in the state directory, and nowhere else. The answer is a line
-// of JSON now and then, each a [fleet.Progress]; who goes away ends the work.
+// This file does work for commands: at the socket in the state directory, and nowhere else. The
+// answer is a line of JSON now and then, each a [fleet.Progress]. If the command goes away, the work ends.
 
 // work is what a command asks for. The progress that it returns goes out last.
 type work func(ctx context.Context, c *fleet.Connector, r *http.Request, hear func(fleet.Progress)) (fleet.Progress, error)

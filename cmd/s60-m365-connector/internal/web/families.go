@@ -129,9 +129,7 @@ var families = []family{
 	perFeed("feed_requests_total", counter, "Requests made to the service.",
 		func(f engine.FeedStatus) float64 { return float64(f.Requests.Requests) }),
 	perFeed("feed_skipped_total", counter, "Records and content items given up for good because the service has lost them.",
-		func(f engine.FeedStatus) float64 {
-			return float64(f.Total.Skipped + f.Window.Skipped + f.Total.ItemsSkipped + f.Window.ItemsSkipped)
-		}),
+		func(f engine.FeedStatus) float64 { return float64(f.Skipped()) }),
 	{"feed_state", gauge, "1 for the state that the feed is in, 0 for the others.", []string{"feed", "partition", "state"},
 		func(t tenantNumbers, put put) {
 			for _, f := range t.status.Feeds {

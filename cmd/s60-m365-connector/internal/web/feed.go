@@ -13,6 +13,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
 // This file is the page of one feed: what it reads, how it fares, and what became of its last windows.
@@ -21,42 +22,44 @@ import (
 const shownWindows = 40
 
 type feedPage struct {
-	Feed, Description, Docs     string
-	Mapping, Permissions, Needs string
-	Level                       level
-	Headline                    string
-	Facts                       []fact
-	Ranges                      []rangeView
-	Span                        string
-	Axis                        []string
-	Partitions                  []feedView
-	Delays                      []delayView
-	Windows                     []windowView
-	More                        bool // there are older windows
-	Asked                       []askedView
-	Failures                    []failureView
-	Samples                     []sampleView
-	Values                      bool   // of records may be shown
-	Intended                    string // how far behind now it may be on purpose
-	Parted                      bool   // it has several partitions
-	Now                         time.Time
+	frame
+	Feed       string
+	Def        *definition.Feed
+	Level      level
+	Headline   string
+	Facts      []fact
+	Range      time.Duration // that was asked for
+	Span       string        // of the plots
+	Axis       []string
+	Partitions []feedView
+	Delays     []delayView
+	Windows    []windowView
+	More       bool // there are older windows
+	Asked      []extract.Asked
+	Failures   []fleet.Failure
+	Samples    []sampleView
+	Values     bool          // of records may be shown
+	Intended   time.Duration // how far behind now it may be on purpose
+	Now        time.Time
 }
 
 // delayView is one class of the two histograms.
-type delayView struct{ Upto, Latency, Lateness string }
+type delayView struct {
+	Upto              string
+	Latency, Lateness int64
+}
 
+// windowView is a window with its counts, and what is told of it beside them.
 type windowView struct {
-	Partition  string
-	From, To   time.Time
-	Span, Note string // what is told of it beside the numbers
-	ledgerView
+	engine.FeedStatus
+	From, To time.Time
+	Note     string
 }
 
 // showFeed is the page of the feed that the path names.
 func (p *pages) showFeed(reading chan struct{}, w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("feed")
-	status := p.status()
-	v, known := p.feedView(status, name, chosenRange(r.FormValue("range")))
+	v, known := p.feedView(p.status(), name, chosenRange(r.FormValue("range")))
 	if !known {
 		http.Error(w, fmt.Sprintf("there is no feed %q: the status page lists them", name), http.StatusNotFound)
 		return
@@ -71,12 +74,7 @@ func (p *pages) showFeed(reading chan struct{}, w http.ResponseWriter, r *http.R
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	f := p.frame("feed")
-	f.Version = status.Version
-	render(w, http.StatusOK, "feed.html", struct {
-		frame
-		feedPage
-	}{f, v})
+	render(w, http.StatusOK, "feed.html", v)
 }
 
 // feedView is the page's account of a feed, but for its windows.
@@ -87,22 +85,17 @@ func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v fe
 	}
 	samples := p.history.Last(span, fleet.SampleOf(s))
 	v = feedPage{
-		Feed: name, Description: feed.Description, Docs: feed.Docs, Mapping: feed.Mapping,
-		Permissions: strings.Join(feed.Permissions, ", "), Level: quiet, Headline: "Switched off", Span: wording.Span(plotSpan(samples)), Now: s.Now.UTC(),
-		Axis: axis(samples), Ranges: ranges(span),
+		frame: p.frame("feed"), Feed: name, Def: feed, Level: quiet, Headline: "Switched off", Now: s.Now,
+		Range: span, Span: wording.Span(plotSpan(samples)), Axis: axis(samples), Intended: p.set.Poll + distance(feed), Values: p.values,
 	}
-	if feed.Licence != nil {
-		v.Needs = feed.Licence.Requires
-	}
-	v.Intended = wording.Span(p.set.Poll + distance(feed))
-	asked, failures, events := p.recent.Of(name)
-	v.Asked, v.Failures, v.Samples, v.Values = viewAsked(asked), viewFailures(failures), viewSamples(events), p.values
+	var events []fleet.Delivered
+	v.Asked, v.Failures, events = p.recent.Of(name)
+	v.Samples = viewSamples(events)
 	for i, f := range s.Feeds {
 		if f.Feed == name && f.State != engine.Disabled {
-			v.Partitions = append(v.Partitions, feedRow(s, f, i, samples, feed))
+			v.Partitions = append(v.Partitions, feedRow(f, i, samples, feed))
 		}
 	}
-	v.Parted = len(v.Partitions) > 1
 	for _, f := range s.ByFeed() {
 		if f.Feed != name {
 			continue
@@ -114,11 +107,14 @@ func (p *pages) feedView(s engine.Status, name string, span time.Duration) (v fe
 		if f.State == engine.Standby {
 			v.Headline = "Standby: another replica reads it"
 		}
-		latency := latencyOf(f.Latency)
+		latency := fact{"Latency", "–", "nothing new yet", quiet}
+		if f.Latency.Count() > 0 {
+			latency.Value, latency.Note = within(f.Latency, 0.5), "95 of 100 within "+wording.Span(f.Latency.Quantile(0.95))
+		}
 		v.Facts = []fact{
 			{"Delivered", number(f.Delivered()), "events since the start", quiet},
 			{"Repeated", number(f.Duplicate()), "offered again, not sent again", quiet},
-			{"Latency", cmp.Or(latency.Median, "–"), cmp.Or(latency.Most, "nothing new yet"), quiet},
+			latency,
 			{"Late", number(f.Late), "found by a second look", quiet},
 			{"Requests", number(f.Requests.Requests), fmt.Sprintf("%s again, throttled for %s", number(f.Requests.Retries), wording.Span(f.Requests.Waited)), quiet},
 		}
@@ -147,7 +143,7 @@ func delaysOf(f engine.FeedStatus) []delayView {
 		if i < len(bounds) {
 			upto = "up to " + wording.Span(time.Duration(bounds[i])*time.Second)
 		}
-		list = append(list, delayView{upto, number(f.Latency.Counts[i]), number(f.Lateness.Counts[i])})
+		list = append(list, delayView{upto, f.Latency.Counts[i], f.Lateness.Counts[i]})
 	}
 	return list
 }
@@ -176,7 +172,6 @@ func (p *pages) windows(feed string) (list []windowView, more bool, err error) {
 	}
 	for _, e := range entries {
 		items, records := e.Difference()
-		v := windowView{Partition: e.Partition, From: e.From.UTC(), To: e.To.UTC(), Span: wording.Span(e.To.Sub(e.From)), ledgerView: ledgerOf(engine.FeedStatus{Total: e.Counts, Difference: items + records})}
 		var notes []string
 		if !e.Complete {
 			notes = append(notes, "under way")
@@ -188,8 +183,9 @@ func (p *pages) windows(feed string) (list []windowView, more bool, err error) {
 			notes = append(notes, fmt.Sprintf("%s skipped: %s", number(n), reason))
 		}
 		slices.Sort(notes)
-		v.Note = strings.Join(notes, "; ")
-		list = append(list, v)
+		list = append(list, windowView{
+			engine.FeedStatus{Partition: e.Partition, Total: e.Counts, DeadLettered: e.DeadLettered, Difference: items + records}, e.From, e.To, strings.Join(notes, "; "),
+		})
 	}
 	return list, more, nil
 }

@@ -11,6 +11,7 @@ import (
 // This file is the page of fields and operations: those of the mappings in force, the user's own too.
 
 type fieldsPage struct {
+	frame
 	Find          string
 	Fields        []fieldWords
 	Operations    []operationWords
@@ -43,7 +44,7 @@ func (p *pages) words() words {
 func (p *pages) showFields(all func() words) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		all := all()
-		v := fieldsPage{Find: r.FormValue("find"), AllFields: len(all.fields), AllOperations: len(all.operations)}
+		v := fieldsPage{frame: p.frame("fields"), Find: r.FormValue("find"), AllFields: len(all.fields), AllOperations: len(all.operations)}
 		for _, f := range all.fields {
 			if holdsAll(f.Name+" "+f.Meaning, v.Find, f.GivenBy...) {
 				first := f.GivenBy[:min(len(f.GivenBy), shownGivers)]
@@ -57,10 +58,7 @@ func (p *pages) showFields(all func() words) http.HandlerFunc {
 				v.Operations = append(v.Operations, operationWords{o.Name, o.Phrase, originals})
 			}
 		}
-		render(w, http.StatusOK, "fields.html", struct {
-			frame
-			fieldsPage
-		}{p.frame("fields"), v})
+		render(w, http.StatusOK, "fields.html", v)
 	}
 }
 

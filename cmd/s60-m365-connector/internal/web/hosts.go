@@ -12,11 +12,9 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
-// knownHosts refuses requests whose Host header is no name of this host. It is how a page
-// of another site is kept from reading this one: its own name, made to point here (DNS
-// rebinding), is in that header. An address is no name, and cannot be made to point
-// elsewhere: it is allowed where the listener is not for this host only. extra are
-// further names, or * for any.
+// knownHosts refuses requests whose Host header is not a name of this host. This keeps another site
+// from reading the pages by pointing its own name here (DNS rebinding). An address cannot be
+// pointed elsewhere, so it is allowed unless the listener is on loopback. extra are further names, or * for any.
 func knownHosts(listen string, extra []string, next http.Handler) http.Handler {
 	host, _, err := net.SplitHostPort(listen)
 	local := err == nil && transport.Loopback(host)

@@ -14,12 +14,11 @@ import (
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
-// This file answers /metrics. Every number is read from the engine's status
-// when it is asked for: there is no second set of books. The names are listed
-// in docs/metrics.md, which a test compares with what is served.
+// This file answers /metrics, straight from the engine's status. docs/metrics.md lists the names; a test
+// compares the two.
 //
-// A thousand tenants have half a million numbers. Each is written as it is read: held as
-// the values of a library first, they would take more memory than collecting does.
+// A thousand tenants have half a million numbers, so each is written as it is read: collected in a
+// library's values first, they would take more memory than collecting does.
 
 // metrics is one answer's worth of numbers.
 type metrics struct {

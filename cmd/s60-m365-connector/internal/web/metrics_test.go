@@ -309,10 +309,10 @@ func ours(families map[string]*dto.MetricFamily) []string {
 // to what is served.
 func TestMetricsAreDocumented(t *testing.T) {
 	families := gather(t)
-	testkit.Hold(t, "metrics.md", "metrics: written by TestMetricsAreDocumented", "end of metrics", metricsTable(families, ours(families)))
+	testkit.Hold(t, "metrics", "metrics", metricsTable(families, ours(families)))
 	many := gatherOf(t, true)
 	added := slices.DeleteFunc(ours(many), func(name string) bool { return families[name] != nil })
-	testkit.Hold(t, "tenants.md", "metrics: written by TestMetricsAreDocumented", "end of metrics", metricsTable(many, added))
+	testkit.Hold(t, "tenants", "metrics", metricsTable(many, added))
 }
 
 func metricsTable(families map[string]*dto.MetricFamily, names []string) string {

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"iter"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,29 +14,43 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
-// This file serves the pages of LISTEN_ADDR: the status of the connector, and
-// the mapping workbench. The rules are: everything is rendered here, so that
-// the pages work without JavaScript; a small script only asks for the page again
-// and takes over the parts that changed; nothing is loaded from elsewhere; nothing
-// can be changed through them, and no secret is on them.
+// This file serves the pages. The rules are: the server renders everything, so the pages work
+// without JavaScript; a small script only reloads the page and replaces what changed; nothing
+// is loaded from another host.
 
 //go:embed page
 var pageFiles embed.FS
 
-// The templates use fields and these functions, and no methods: a program whose
-// templates may call methods keeps all that there are, used or not.
 var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
-	"known":  func(t time.Time) bool { return !t.IsZero() },
-	"format": func(t time.Time, layout string) string { return t.Format(layout) },
+	"known":   func(t time.Time) bool { return !t.IsZero() },
+	"format":  func(t time.Time, layout string) string { return t.UTC().Format(layout) },
+	"span":    wording.Span,
+	"since":   func(from, to time.Time) string { return wording.Span(to.Sub(from)) },
+	"seconds": func(n int64) string { return wording.Span(time.Duration(n) * time.Second) },
+	"join":    func(list []string) string { return strings.Join(list, ", ") },
+	"label":   wording.FeedLabel,
+	"number":  number, "percent": percent, "size": size, "within": within, "took": took,
+	"answered": answered, "askedLevel": askedLevel,
+	"level": func(s engine.State) level { return stateLevel[s] },
+	"state": func(f engine.FeedStatus) string { return fleet.WithHolder(stateWord[f.State], f) },
+	"worse": func(n int64, as string) string { // of a number that should be 0
+		if n == 0 {
+			return ""
+		}
+		return as
+	},
+	"ranges":  func() []plotRange { return plotRanges },
+	"version": func() string { return program.Version },
 }).ParseFS(pageFiles, "page/*.html"))
 
-// pages are what the pages show.
+// pages is what the pages are made from.
 type pages struct {
 	many    bool   // there are several tenants, and the first page is a table of them
 	tenant  string // whose status it is, of several
@@ -52,12 +67,10 @@ type pages struct {
 	busy    chan struct{}      // holds a token for each record that is being tried on the workbench
 }
 
-// atOnce is how many requests of the workbench are worked on at once, others wait: it must
-// not take the processor away from collecting.
+// atOnce is how many requests of the workbench are worked on at once: collecting needs the processor more.
 const atOnce = 1
 
-// route adds what is the same for one tenant and for several to what LISTEN_ADDR
-// answers: the workbench, and what pages refer to.
+// route adds the pages that do not depend on the tenant.
 func (p *pages) route(mux *http.ServeMux) {
 	mux.HandleFunc("GET /workbench", p.showWorkbench)
 	mux.HandleFunc("GET /fields", p.showFields(sync.OnceValue(p.words)))
@@ -71,13 +84,12 @@ func (p *pages) route(mux *http.ServeMux) {
 	}
 }
 
-// ownPages refuses a form of another site, which must not make this host work for it.
+// ownPages refuses forms that come from other sites.
 func ownPages(answer http.HandlerFunc) http.Handler {
 	return http.NewCrossOriginProtection().Handler(answer)
 }
 
-// protect tells the browser what the pages may do: nothing but show what this
-// host sends.
+// protect allows the pages nothing but to show what this host sends.
 func protect(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "+
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
@@ -104,14 +116,13 @@ func render(w http.ResponseWriter, code int, name string, data any) {
 type frame struct {
 	Tab     string // status, tenants, feed, try, workbench or fields
 	Follows bool   // it is asked for again by itself
-	Version string
 	Many    bool   // there is a page of tenants
 	Tenant  string // of several, whose page it is
 	Base    string // where that tenant's answers to programs are: "" or /tenants/NAME
 }
 
 func (p *pages) frame(tab string) frame {
-	f := frame{Tab: tab, Follows: tab != "workbench" && tab != "fields" && tab != "try", Version: program.Version, Many: p.many, Tenant: p.tenant}
+	f := frame{Tab: tab, Follows: tab != "workbench" && tab != "fields" && tab != "try", Many: p.many, Tenant: p.tenant}
 	if p.tenant != "" {
 		f.Base = "/tenants/" + p.tenant
 	}
@@ -119,30 +130,11 @@ func (p *pages) frame(tab string) frame {
 }
 
 func (p *pages) showStatus(w http.ResponseWriter, r *http.Request) {
-	status := p.status()
-	f := p.frame("status")
-	f.Version = status.Version
-	render(w, http.StatusOK, "status.html", struct {
-		frame
-		statusView
-	}{f, p.view(status, chosenRange(r.FormValue("range")))})
-}
-
-// showStatus is the page of one tenant.
-func (f server) showStatus(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
-	f.pagesOf(c).showStatus(w, r)
+	render(w, http.StatusOK, "status.html", p.view(p.status(), chosenRange(r.FormValue("range"))))
 }
 
 // pagesOf are the pages of one tenant.
 func (f server) pagesOf(c *fleet.Connector) *pages {
 	return &pages{many: f.Many(), tenant: c.Settings.Tenant, status: c.Engine.Status, history: &c.History, defs: c.Defs, ledger: c.Store.Ledger,
 		recent: &c.Recent, reader: c.Reader, explain: c.InWords, values: c.Process.Settings.ShowEvents, tryRest: tryRest, set: c.Settings}
-}
-
-// pageTime is how pages show a time.
-func pageTime(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format("2006-01-02 15:04:05")
 }

@@ -27,28 +27,22 @@ func perMinute(samples []fleet.Sample, feed int) float64 {
 	return float64(last.Delivered(feed)-first.Delivered(feed)) / span.Minutes()
 }
 
+type plotRange struct {
+	Name string
+	Span time.Duration
+}
+
 // plotRanges are the spans to choose from; the second is shown if none is chosen.
-var plotRanges = []struct {
-	name string
-	span time.Duration
-}{{"1h", time.Hour}, {"6h", 6 * time.Hour}, {"24h", 24 * time.Hour}}
+var plotRanges = []plotRange{{"1h", time.Hour}, {"6h", 6 * time.Hour}, {"24h", 24 * time.Hour}}
 
 // chosenRange is the span that a request asks for.
 func chosenRange(name string) time.Duration {
 	for _, r := range plotRanges {
-		if r.name == name {
-			return r.span
+		if r.Name == name {
+			return r.Span
 		}
 	}
-	return plotRanges[1].span
-}
-
-// ranges are the spans to choose from, with the one that is shown.
-func ranges(shown time.Duration) (list []rangeView) {
-	for _, r := range plotRanges {
-		list = append(list, rangeView{r.name, r.span == shown})
-	}
-	return list
+	return plotRanges[1].Span
 }
 
 // axis are the times below a plot, from its left edge to its right one.

@@ -17,22 +17,6 @@ import (
 
 // This file shows what a feed asked, what failed, and what it delivered lately.
 
-type askedView struct {
-	At              time.Time
-	Partition       string
-	Method, URL     string
-	Status, Problem string
-	Level           level
-	Took, Bytes     string
-}
-
-type failureView struct {
-	First, Last time.Time
-	Partition   string
-	Times       string // "": once
-	Text        string
-}
-
 // sampleView is an event with its fields.
 type sampleView struct {
 	N         int
@@ -43,24 +27,22 @@ type sampleView struct {
 	Fields    []fieldView
 }
 
-func viewAsked(list []extract.Asked) (rows []askedView) {
-	for _, a := range list {
-		v := askedView{
-			At: a.At.UTC(), Partition: a.Partition, Method: a.Method, URL: a.URL, Problem: a.Problem,
-			Status: "no answer", Level: bad, Took: took(a.Took), Bytes: size(a.Bytes),
-		}
-		if a.Status > 0 {
-			v.Status = strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status)))
-		}
-		switch {
-		case a.Problem == "":
-			v.Level = good
-		case a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable:
-			v.Level = careful
-		}
-		rows = append(rows, v)
+// answered is what came of a request.
+func answered(a extract.Asked) string {
+	if a.Status == 0 {
+		return "no answer"
 	}
-	return rows
+	return strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status)))
+}
+
+func askedLevel(a extract.Asked) level {
+	switch {
+	case a.Problem == "":
+		return good
+	case a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable:
+		return careful
+	}
+	return bad
 }
 
 // took is the time that a request took.
@@ -71,21 +53,10 @@ func took(d time.Duration) string {
 	return wording.Span(d)
 }
 
-func viewFailures(list []fleet.Failure) (rows []failureView) {
-	for _, f := range list {
-		v := failureView{First: f.First.UTC(), Last: f.Last.UTC(), Partition: f.Partition, Text: f.Text}
-		if f.Times > 1 {
-			v.Times = number(int64(f.Times))
-		}
-		rows = append(rows, v)
-	}
-	return rows
-}
-
 func viewSamples(list []fleet.Delivered) (rows []sampleView) {
 	for i, d := range list {
 		v := sampleOf(d.Event, true)
-		v.N, v.At = i+1, d.At.UTC()
+		v.N, v.At = i+1, d.At
 		rows = append(rows, v)
 	}
 	return rows

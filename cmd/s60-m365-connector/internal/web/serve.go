@@ -1,10 +1,10 @@
-// Package web answers on LISTEN_ADDR: health, metrics, the status page and the mapping
-// workbench. It is read-only, and no secret is on it; what records hold is shown only where SHOW_EVENTS says so.
+// Package web serves LISTEN_ADDR: health, metrics, the status page and the mapping workbench. It
+// changes nothing, shows no secret, and shows the content of records only if SHOW_EVENTS allows it.
 //
-// How it works: every answer is read from the engine's status when it is asked for. view.go, feed.go and
-// tenants.go turn it into what page/*.html show, families.go into metrics. What a page lets somebody
-// try (workbench_try.go, try.go) is bounded in time and number, delivers nothing and remembers nothing, and is for
-// the connector's own pages (hosts.go). Commands that change something come through a
+// How it works: each answer is read from the engine's status when it is asked for. page/*.html show the status
+// itself, with what view.go, feed.go and tenants.go add to it; families.go lists the metrics. What a page can
+// try (workbench_try.go, try.go) is limited in time and number, and delivers and remembers nothing. Requests
+// must use a known name of this host (hosts.go). Commands that change something come through the
 // socket in the state directory (control.go), not through LISTEN_ADDR.
 package web
 
@@ -25,9 +25,8 @@ import (
 // healthLines is how many tenants an answer about health names.
 const healthLines = 100
 
-// health answers /healthz for several tenants. The process is healthy as long as
-// any tenant is: a restart, which is what some make of this answer, would stop that
-// one, and mend no other.
+// health answers /healthz for several tenants. The process is healthy as long as any tenant
+// is: some react with a restart, which would stop that one and mend no other.
 func (f server) health(w http.ResponseWriter, _ *http.Request) {
 	list := f.Statuses()
 	var lines []string
@@ -36,12 +35,8 @@ func (f server) health(w http.ResponseWriter, _ *http.Request) {
 		if t.Healthy() {
 			healthy++
 		}
-		text := t.LastError
-		if len(t.Problems) > 0 {
-			text = t.Problems[0]
-		}
 		if !t.Healthy() || len(t.Problems) > 0 {
-			lines = append(lines, t.Tenant+": "+text)
+			lines = append(lines, t.Tenant+": "+t.Trouble())
 		}
 	}
 	if err := f.FolderError(); err != nil {
@@ -61,8 +56,8 @@ func (f server) health(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// ready answers /readyz for several tenants: once one of them is known to work, the
-// process does, and where there is none, there is nothing to wait for.
+// ready answers /readyz for several tenants: the process is ready once one of them works, or
+// if there is none.
 func (f server) ready(w http.ResponseWriter, _ *http.Request) {
 	members := f.List()
 	waiting := ""
@@ -89,9 +84,8 @@ func answerJSON(w http.ResponseWriter, v any) {
 	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client has gone
 }
 
-// Serve answers health checks and questions on LISTEN_ADDR. It is read-only.
-// Of an address with port 0, which is any, the settings hold the one that was got from then on.
-// The returned function ends it.
+// Serve answers on LISTEN_ADDR and at the socket until stop is called. If the port is 0, the
+// settings then hold the port that was chosen.
 func Serve(f *fleet.Fleet) (stop func(), err error) {
 	closeSocket := serveSocket(f)
 	closeListener, err := serveListener(f)
@@ -102,8 +96,8 @@ func Serve(f *fleet.Fleet) (stop func(), err error) {
 	return func() { closeListener(); closeSocket() }, nil
 }
 
-// serveSocket answers the commands that work on the same state. Without it the connector
-// works the same: not every file system has sockets.
+// serveSocket answers commands. Not every file system has sockets; without one, the connector
+// works all the same.
 func serveSocket(f *fleet.Fleet) (stop func()) {
 	listener, err := fleet.ListenSocket(f.Settings)
 	if err != nil {
@@ -154,14 +148,14 @@ func serveListener(f *fleet.Fleet) (stop func(), err error) {
 	}), nil
 }
 
-// ledgersAtOnce is how many ledgers are read at a time; who comes then is told ledgerBusy.
+// ledgersAtOnce is how many ledgers are read at a time; any further request gets ledgerBusy.
 const (
 	ledgersAtOnce = 2
 	ledgerBusy    = "the ledger is being read already: ask again in a moment"
 )
 
-// enter takes one of as many places as the channel has room for, until leave is called. Where all are
-// taken it answers so, and ok is false.
+// enter takes one of the places in the channel, until leave is called. If all are taken, it answers
+// with that text, and ok is false.
 func enter(places chan struct{}, w http.ResponseWriter, taken string) (leave func(), ok bool) {
 	select {
 	case places <- struct{}{}:
@@ -177,27 +171,27 @@ type server struct{ *fleet.Fleet }
 
 func (f server) mux() *http.ServeMux {
 	mux := http.NewServeMux()
-	// Whether the process answers at all: what a restart could mend. One that
-	// cannot collect is not mended by a restart, so that is asked elsewhere.
+	// Only whether the process answers: that is what a restart can mend.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /metrics", f.metricsHandler())
 	p := &pages{many: f.Many(), defs: f.Defs, set: f.Settings, busy: make(chan struct{}, atOnce)}
 	p.route(mux)
 	of := base(f.Fleet)
+	withPages := func(answer func(*pages, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+		return f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) { answer(f.pagesOf(c), w, r) })
+	}
 	if !f.Many() {
 		mux.HandleFunc("GET /healthz", f.withConnector(health))
 		mux.HandleFunc("GET /readyz", f.withConnector(ready))
-		mux.HandleFunc("GET /{$}", f.withConnector(f.showStatus))
+		mux.HandleFunc("GET /{$}", withPages((*pages).showStatus))
 	} else {
 		mux.HandleFunc("GET /healthz", f.health)
 		mux.HandleFunc("GET /readyz", f.ready)
 		mux.HandleFunc("GET /{$}", p.showTenants(f.Statuses, f.FolderError, f.samples))
-		mux.HandleFunc("GET "+of, f.withConnector(f.showStatus))
+		mux.HandleFunc("GET "+of, withPages((*pages).showStatus))
 		mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, f.Statuses()) })
 	}
-	reading := routeFeeds(mux, of, func(answer func(*pages, http.ResponseWriter, *http.Request)) http.HandlerFunc {
-		return f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) { answer(f.pagesOf(c), w, r) })
-	})
+	reading := routeFeeds(mux, of, withPages)
 	mux.HandleFunc("GET "+of+"/ledger.json", f.withConnector(func(c *fleet.Connector, w http.ResponseWriter, r *http.Request) {
 		leave, ok := enter(reading, w, ledgerBusy)
 		if !ok {
@@ -231,8 +225,8 @@ func (f server) mux() *http.ServeMux {
 	return mux
 }
 
-// routeFeeds adds the pages of feeds. of gives a tenant's pages to what answers; reading has room for those who
-// read a ledger.
+// routeFeeds adds the pages of feeds. of gives a tenant's pages to a handler; reading holds a place for each
+// reader of a ledger.
 func routeFeeds(mux *http.ServeMux, base string, of func(func(*pages, http.ResponseWriter, *http.Request)) http.HandlerFunc) (reading chan struct{}) {
 	reading, trying := make(chan struct{}, ledgersAtOnce), make(chan struct{}, 1)
 	feed := base + "/feeds/{feed}"
@@ -273,13 +267,8 @@ func health(c *fleet.Connector, w http.ResponseWriter, _ *http.Request) {
 		}
 		fmt.Fprintf(w, "%s: %s\n", of, f.Text)
 	}
-	switch {
-	case !status.Delivery.OK && status.Delivery.Advice != "":
-		fmt.Fprintf(w, "%s: %s. %s\n", status.Destination, status.Delivery.LastError, wording.Sentence(status.Delivery.Advice))
-	case !status.Delivery.OK:
-		fmt.Fprintf(w, "%s: %s\n", status.Destination, status.Delivery.LastError)
-	case status.Stalled != "":
-		fmt.Fprintln(w, status.Stalled)
+	if text := fleet.Undelivered(status); text != "" {
+		fmt.Fprintln(w, text)
 	}
 	if status.Apart {
 		fmt.Fprintln(w, "STATE_URL: the shared state is out of reach, and nothing is collected here")

@@ -29,22 +29,17 @@ type tenantsView struct {
 	States   []choice
 	Columns  []column
 	Tenants  []tenantView
-	Found    int
 	More     int // that are not shown
 }
 
+// tenantView is a tenant with its plot.
 type tenantView struct {
-	Tenant, Page string // Page is empty while it does not run
-	Level        level
-	State        string
-	Feeds        string
-	Lag          string
-	Rate         string
-	Throughput   plot
-	Forwarded    string
-	DeadLetters  string
-	LastError    string
-	Problems     []problemView // of the file
+	fleet.TenantStatus
+	Level      level
+	Word       string // of the state
+	Feeds      string
+	Rate       string
+	Throughput plot
 }
 
 // choice is a state that the table can be narrowed to, or an order.
@@ -53,17 +48,8 @@ type choice struct {
 	Chosen      bool
 }
 
-var stoppedLevel, stoppedWord = bad, "does not run"
-
 // shownStates are those of tenants, the worst first.
 var shownStates = []engine.State{fleet.Stopped, engine.Failing, engine.Disabled, engine.Gated, engine.Starting, engine.OK, engine.Standby}
-
-func tenantWord(s engine.State) string {
-	if s == fleet.Stopped {
-		return stoppedWord
-	}
-	return stateWord[s]
-}
 
 // showTenants is the page of all tenants, as statuses gives them. folder is what is wrong with TENANTS_DIR, if
 // anything is.
@@ -112,16 +98,15 @@ func viewTenants(list []fleet.TenantStatus, asked tenantsQuery, history samplesO
 		}
 	}
 	asked.order(found, history)
-	v.Found = len(found)
 	for _, t := range found[:min(len(found), tenantsShown)] {
 		v.Tenants = append(v.Tenants, viewTenant(t, history(t.Tenant, fleet.SampleSpan)))
 	}
 	for _, state := range shownStates {
 		if n := states[state]; n > 0 || string(state) == asked.state {
-			v.States = append(v.States, choice{string(state), fmt.Sprintf("%s (%s)", tenantWord(state), number(int64(n))), string(state) == asked.state})
+			v.States = append(v.States, choice{string(state), fmt.Sprintf("%s (%s)", stateWord[state], number(int64(n))), string(state) == asked.state})
 		}
 	}
-	v.More = v.Found - len(v.Tenants)
+	v.More = len(found) - len(v.Tenants)
 	v.Level, v.Headline = tenantsHeadline(len(list), states)
 	v.Facts = []fact{
 		{"Tenants", number(int64(len(list))), "in TENANTS_DIR", quiet},
@@ -142,13 +127,10 @@ func viewTenants(list []fleet.TenantStatus, asked tenantsQuery, history samplesO
 // tenantsHeadline is the answer to "do they all collect?".
 func tenantsHeadline(all int, states map[engine.State]int) (level, string) {
 	var parts []string
-	add := func(state engine.State, word string) {
-		if n := states[state]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, word))
-		}
-	}
 	for _, state := range shownStates {
-		add(state, tenantWord(state))
+		if n := states[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, stateWord[state]))
+		}
 	}
 	text := fmt.Sprintf("%d %s: %s", all, wording.Plural(all, "tenant"), strings.Join(parts, ", "))
 	switch {
@@ -168,13 +150,7 @@ func tenantsHeadline(all int, states map[engine.State]int) (level, string) {
 const sparkSteps = 24
 
 func viewTenant(t fleet.TenantStatus, samples []fleet.Sample) tenantView {
-	v := tenantView{
-		Tenant: t.Tenant, Page: "/tenants/" + t.Tenant, Level: stateLevel[t.State], State: tenantWord(t.State),
-		Forwarded: number(t.Forwarded), LastError: t.LastError,
-	}
-	if t.State == fleet.Stopped {
-		v.Page, v.Level = "", stoppedLevel
-	}
+	v := tenantView{TenantStatus: t, Level: stateLevel[t.State], Word: stateWord[t.State]}
 	if len(samples) > 0 {
 		v.Rate, v.Throughput = rate(perMinute(samples, -1)), throughputPlot(samples, -1, sparkSteps)
 	}
@@ -188,22 +164,5 @@ func viewTenant(t fleet.TenantStatus, samples []fleet.Sample) tenantView {
 		}
 	}
 	v.Feeds = strings.Join(feeds, ", ")
-	if t.OK+t.Starting+t.Failing+t.Standby > 0 {
-		v.Lag = wording.Span(time.Duration(t.LagSeconds) * time.Second)
-	}
-	if t.DeadLetters > 0 {
-		v.DeadLetters = number(t.DeadLetters)
-	}
-	if n := len(t.Problems); n > 0 {
-		title := "Its file has a problem"
-		if n > 1 {
-			title = fmt.Sprintf("Its file has %d problems", n)
-		}
-		v.Problems = []problemView{{Level: bad, Title: title, Text: strings.Join(t.Problems, "\n"),
-			Advice: "Correct the file: it takes effect within seconds. The tenant runs on as it was, if it ran."}}
-	}
-	if len(t.Problems) > 0 && t.LastError == t.Problems[0] {
-		v.LastError = ""
-	}
 	return v
 }

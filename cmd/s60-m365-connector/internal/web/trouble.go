@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,10 +37,10 @@ func problems(f engine.FeedStatus, feed *definition.Feed) []problemView {
 			title += ": " + f.Requires
 		}
 		list = append(list, problemView{Level: careful, Title: title, Text: f.GateReason,
-			Advice: "Nothing, if that is intended: it holds up no other feed. It is tried again by itself at " + pageTime(f.GateUntil) + " UTC, and opens once the tenant has it."})
+			Advice: "Nothing, if that is intended: it holds up no other feed. It is tried again by itself at " + f.GateUntil.UTC().Format(time.DateTime) + " UTC, and opens once the tenant has it."})
 	}
 	if f.LastError != "" {
-		list = append(list, problemView{Level: bad, Title: roundFailed, Text: f.LastError, At: f.LastErrorAt.UTC(), Advice: advice(f.LastError, feed)})
+		list = append(list, problemView{Level: bad, Title: roundFailed, Text: f.LastError, At: f.LastErrorAt, Advice: advice(f.LastError, feed)})
 	}
 	if f.Difference != 0 {
 		list = append(list, problemView{Level: bad, Title: fmt.Sprintf("The ledger does not balance: %s %s unaccounted for", number(f.Difference), wording.Plural(int(f.Difference), "record")),
@@ -98,11 +99,7 @@ func destinationProblem(s engine.Status) []problemView {
 
 // fieldErrors are the fields of the mapping that failed, the most frequent first.
 func fieldErrors(counts map[string]int64) string {
-	names := make([]string, 0, len(counts))
-	for name := range counts {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
 	})
 	const shown = 4
@@ -115,4 +112,30 @@ func fieldErrors(counts map[string]int64) string {
 		text = append(text, fmt.Sprintf("%s ×%s", name, number(counts[name])))
 	}
 	return strings.Join(text, ", ")
+}
+
+// sharedCauses are the errors that several partitions have in common, each once and with those that it affects;
+// told are the keys of those errors, see [engine.CauseKey].
+func sharedCauses(s engine.Status, set *definition.Set) (list []problemView, told []string) {
+	for _, cause := range s.Failures() {
+		first := cause.Feeds[0]
+		if len(cause.Feeds) < 2 || first.LastError == "" {
+			continue
+		}
+		told = append(told, cause.Key)
+		list = append(list, problemView{
+			Level: bad, At: cause.At, Title: fmt.Sprintf("%d feeds fail for one reason", len(cause.Feeds)),
+			Text: cause.Text, Advice: advice(first.LastError, set.Feed(first.Feed)), Affects: affected(cause),
+		})
+	}
+	return list, told
+}
+
+// affected are the feeds that fail for a cause, and their partitions.
+func affected(cause engine.Failure) string {
+	var names []string
+	for _, f := range cause.Feeds {
+		names = append(names, wording.FeedLabel(f.Feed, f.Partition))
+	}
+	return strings.Join(names, ", ")
 }

@@ -30,12 +30,13 @@ const (
 )
 
 type tryPage struct {
+	frame
 	Feed, Partition string
 	From, To        time.Time
 	Level           level
 	Headline        string
 	Problems        []problemView
-	Asked           []askedView
+	Asked           []extract.Asked
 	Events          []sampleView
 	Values          bool // they are shown
 }
@@ -49,10 +50,9 @@ func (p *pages) tryFeed(trying chan struct{}, w http.ResponseWriter, r *http.Req
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	status := p.status()
-	v := tryPage{Feed: name, Partition: r.PostFormValue("partition"), Level: careful, Values: p.values}
+	v := tryPage{frame: p.frame("try"), Feed: name, Partition: r.PostFormValue("partition"), Level: careful, Values: p.values}
 	code := http.StatusConflict
-	if refusal := untriable(status, feed, &v.Partition); refusal != "" {
+	if refusal := untriable(p.status(), feed, &v.Partition); refusal != "" {
 		v.Headline = refusal
 	} else {
 		select {
@@ -65,12 +65,7 @@ func (p *pages) tryFeed(trying chan struct{}, w http.ResponseWriter, r *http.Req
 			v.Headline = "A try is under way, or has just ended: try again in a moment"
 		}
 	}
-	f := p.frame("try")
-	f.Version = status.Version
-	render(w, code, "try.html", struct {
-		frame
-		tryPage
-	}{f, v})
+	render(w, code, "try.html", v)
 }
 
 // untriable says why a feed cannot be tried here; "" if it can. A partition that is not given is the first.
@@ -120,7 +115,7 @@ func (p *pages) readFirst(ctx context.Context, feed *definition.Feed, v *tryPage
 	v.From, v.To = window.From, window.To
 	records, err := author.First(ctx, reader, &window, triedRecords)
 	mu.Lock()
-	v.Asked = viewAsked(asked)
+	v.Asked = asked
 	mu.Unlock()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("it did not come to an end within %s: its requests wait for the feed's budget, which collecting uses too, or the service is slow or throttles", tryPatience)

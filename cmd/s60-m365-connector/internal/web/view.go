@@ -3,7 +3,6 @@ package web
 import (
 	"fmt"
 	"math"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,60 +29,35 @@ const (
 
 var stateLevel = map[engine.State]level{
 	engine.Starting: quiet, engine.OK: good, engine.Failing: bad, engine.Gated: careful, engine.NotConsented: careful, engine.Standby: quiet, engine.Disabled: quiet,
+	fleet.Stopped: bad,
 }
 
 // stateWord is a state in words.
 var stateWord = map[engine.State]string{
 	engine.Starting: "catching up", engine.OK: "ok", engine.Failing: "failing", engine.Gated: "gated", engine.NotConsented: "not consented", engine.Standby: "standby", engine.Disabled: "off",
+	fleet.Stopped: "does not run",
 }
 
 type statusView struct {
+	frame
+	engine.Status
 	Level      level
 	Headline   string
-	Now, Began time.Time
 	Facts      []fact
+	Range      time.Duration // that was asked for
+	Span       string        // of the plots
+	Axis       []string      // times below the plots
 	Traffic    plot
 	Rate       string
-	Span       string // of the plots
-	Ranges     []rangeView
-	Axis       []string // times below the plots
-	Feeds      []feedView
-	Ledger     []ledgerView
-	Total      ledgerView
-	Gaps       []gapView
-	Deliveries []deliveryView
-	Weights    []weightView
-	More       int    // operations that are not among them
-	Poll       string // the time between two polls
-	Distances  string // which feeds stay behind because their newest records come incomplete, and how far
+	Feeds      []feedView // that are on
 	Off        []string
-	Problems   []problemView // of the destination
-	Replicas   []replicaView
-	HandOver   string // the last
-	HandOverAt time.Time
-}
-
-type replicaView struct {
-	Name string
-	Here bool
-	Held int
-	What string // it holds
-}
-
-// rangeView is a span of the plots that can be chosen.
-type rangeView struct {
-	Name    string
-	Current bool
-}
-
-// latencyView is how long events took from the service's list to the destination's yes.
-type latencyView struct{ Median, Most string } // "": none were new while polling
-
-func latencyOf(d engine.Delays) latencyView {
-	if d.Count() == 0 {
-		return latencyView{}
-	}
-	return latencyView{"≤ " + wording.Span(d.Quantile(0.5)), "95 of 100 within " + wording.Span(d.Quantile(0.95))}
+	Total      engine.FeedStatus
+	Deliveries []delivery
+	Weights    []engine.Weight // the heaviest
+	Weight     engine.Weight   // of all
+	Poll       time.Duration   // between two rounds
+	Distances  string          // which feeds stay behind because their newest records come incomplete, and how far
+	Problems   []problemView   // of the destination, and of several feeds
 }
 
 // fact is one number of the summary.
@@ -92,62 +66,47 @@ type fact struct {
 	Level             level
 }
 
+// feedView is a partition with its plots and its problems.
 type feedView struct {
+	engine.FeedStatus
+	First      bool // of the partitions of its feed
+	Rate       string
+	Throughput plot
+	LagPlot    plot
+	Problems   []problemView
+}
+
+// delivery is what arrived between two samples.
+type delivery struct {
+	At     time.Time
+	In     time.Duration
+	Events int64
+	Of     []partOf
+}
+
+// partOf is what of it was of one partition.
+type partOf struct {
 	Feed, Partition string
-	First           bool // of the partitions of its feed
-	Level           level
-	State, Since    string
-	Cursor          time.Time
-	Lag, Rate       string
-	Forwarded       string
-	Page            string // of the feed, below the tenant's
-	Latency         latencyView
-	Throughput      plot
-	LagPlot         plot
-	Problems        []problemView
+	Events          int64
 }
 
-type ledgerView struct {
-	Feed, Partition                                            string
-	First                                                      bool
-	Listed, Delivered, Repeated, Filtered, Skipped, Dead, Late string
-	FilteredBy                                                 string // the rules, for the pointer
-	Requests, Retries, Waited                                  string
-	Difference                                                 string
-	DifferenceLevel, SkippedLevel, DeadLevel                   level
-}
-
-type gapView struct {
-	Feed, Partition, Reason, Length string
-	From, To                        time.Time
-	Count                           int64
-}
-
-type deliveryView struct {
-	At         time.Time
-	Events, In string
-	Of         []deliveryOf
-}
-
-// deliveryOf is the part of a feed.
-type deliveryOf struct{ Feed, Partition, Events string }
+// shownWeights is how many operations the page shows.
+const shownWeights = 15
 
 // view is the page's account of a status, with plots of the last span.
 func (p *pages) view(s engine.Status, span time.Duration) statusView {
 	samples := p.history.Last(span, fleet.SampleOf(s))
 	v := statusView{
-		Axis: axis(samples), Ranges: ranges(span),
-		Now: s.Now.UTC(), Began: s.Started.UTC(),
-		Traffic: throughputPlot(samples, -1, plotSteps), Rate: rate(perMinute(samples, -1)), Span: wording.Span(plotSpan(samples)),
+		frame: p.frame("status"), Status: s, Range: span, Span: wording.Span(plotSpan(samples)), Axis: axis(samples), Poll: p.set.Poll,
+		Traffic: throughputPlot(samples, -1, plotSteps), Rate: rate(perMinute(samples, -1)),
 		Deliveries: deliveries(s, samples), Problems: destinationProblem(s),
+		Weights: s.Operations[:min(len(s.Operations), shownWeights)],
 	}
-	feeds := map[string]*definition.Feed{}
-	for _, f := range p.defs.Set.Feeds {
-		feeds[f.Name] = f
+	for _, w := range s.Operations {
+		v.Weight.Events, v.Weight.Bytes = v.Weight.Events+w.Events, v.Weight.Bytes+w.Bytes
 	}
-	shared, told := sharedCauses(s, feeds)
+	shared, told := sharedCauses(s, p.defs.Set)
 	v.Problems = append(v.Problems, shared...)
-	var total engine.FeedStatus
 	var behind time.Duration
 	states := map[engine.State]int{}
 	last := ""
@@ -158,12 +117,13 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 			continue
 		}
 		states[f.State]++
-		row := feedRow(s, f, i, samples, feeds[f.Feed])
+		feed := p.defs.Set.Feed(f.Feed)
+		row := feedRow(f, i, samples, feed)
 		if slices.Contains(told, engine.CauseKey(f.LastError)) {
 			row.Problems = slices.DeleteFunc(row.Problems, func(p problemView) bool { return p.Title == roundFailed })
 		}
 		row.First = f.Feed != last
-		if kept := distance(feeds[f.Feed]); kept > 0 && row.First {
+		if kept := distance(feed); kept > 0 && row.First {
 			distances = append(distances, f.Feed+" "+wording.Span(kept))
 		}
 		if !f.Cursor.IsZero() && f.State != engine.Gated {
@@ -171,54 +131,28 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 		}
 		last = f.Feed
 		v.Feeds = append(v.Feeds, row)
-
-		total.Add(&f)
-		ledger := ledgerOf(f)
-		ledger.FilteredBy = f.FilteredBy().String()
-		ledger.Feed, ledger.Partition, ledger.First = f.Feed, f.Partition, row.First
-		v.Ledger = append(v.Ledger, ledger)
-		if f.Gaps > 0 {
-			v.Gaps = append(v.Gaps, gapView{f.Feed, f.Partition, f.LastGap.Reason, wording.Span(f.LastGap.To.Sub(f.LastGap.From)),
-				f.LastGap.From.UTC(), f.LastGap.To.UTC(), f.Gaps})
-		}
+		v.Total.Add(&f)
 	}
-	v.Distances, v.Poll = strings.Join(distances, ", "), wording.Span(p.set.Poll)
-	v.Weights, v.More = weightsOf(s.Operations)
-	v.Total = ledgerOf(total)
+	v.Distances = strings.Join(distances, ", ")
 	v.Level, v.Headline = headline(s, states)
-	v.Facts = facts(s, total, behind)
-	for _, r := range s.Replicas {
-		v.Replicas = append(v.Replicas, replicaView{r.Name, r.Here, len(r.Held), strings.Join(r.Held, ", ")})
-	}
-	if h := s.HandOver; !h.At.IsZero() {
-		v.HandOver, v.HandOverAt = wording.FeedLabel(h.Feed, h.Partition)+" to "+h.To, h.At.UTC()
-	}
+	v.Facts = facts(s, v.Total, behind)
 	return v
 }
 
 // feedRow is the partition at one place of a status.
-func feedRow(s engine.Status, f engine.FeedStatus, at int, samples []fleet.Sample, feed *definition.Feed) feedView {
-	row := feedView{
-		Feed: f.Feed, Partition: f.Partition,
-		Level: stateLevel[f.State], State: fleet.WithHolder(stateWord[f.State], f), Since: ago(s.Now, f.Since),
-		Cursor: f.Cursor.UTC(), Rate: rate(perMinute(samples, at)), Forwarded: number(f.Forwarded),
-		Page: "/feeds/" + url.PathEscape(f.Feed), Latency: latencyOf(f.Latency),
-		Throughput: throughputPlot(samples, at, plotSteps), LagPlot: lagPlot(samples, at),
+func feedRow(f engine.FeedStatus, at int, samples []fleet.Sample, feed *definition.Feed) feedView {
+	return feedView{
+		FeedStatus: f, Rate: rate(perMinute(samples, at)), Throughput: throughputPlot(samples, at, plotSteps), LagPlot: lagPlot(samples, at),
 		Problems: problems(f, feed),
 	}
-	if !f.Cursor.IsZero() {
-		row.Lag = wording.Span(f.Lag(s.Now))
-	}
-	return row
 }
 
 // headline is the answer to "is it still collecting?".
 func headline(s engine.Status, states map[engine.State]int) (level, string) {
-	partitions := func(n int, what string) string { return fmt.Sprintf("%d %s", n, what) }
 	var parts []string
 	for _, state := range []engine.State{engine.Failing, engine.Gated, engine.NotConsented, engine.Starting, engine.OK, engine.Standby} {
 		if states[state] > 0 {
-			parts = append(parts, partitions(states[state], stateWord[state]))
+			parts = append(parts, fmt.Sprintf("%d %s", states[state], stateWord[state]))
 		}
 	}
 	list := strings.Join(parts, ", ")
@@ -267,7 +201,7 @@ func facts(s engine.Status, total engine.FeedStatus, behind time.Duration) []fac
 	}
 	credential := fact{"Credential", "unknown", "when it ends cannot be known", quiet}
 	if !s.CredentialExpires.IsZero() {
-		days := int(math.Floor(s.CredentialExpires.Sub(s.Now).Hours() / 24))
+		days := fleet.DaysLeft(s.CredentialExpires, s.Now)
 		credential = fact{"Credential", fmt.Sprintf("%d %s", days, wording.Plural(days, "day")), "ends " + s.CredentialExpires.UTC().Format("2 Jan 2006"), good}
 		switch {
 		case !s.CredentialExpires.After(s.Now):
@@ -282,8 +216,8 @@ func facts(s engine.Status, total engine.FeedStatus, behind time.Duration) []fac
 		credential = fact{"Credential", "refused", "see above", bad}
 	}
 	lag := fact{"Furthest behind", wording.Span(behind), "the slowest feed", quiet}
-	if l := latencyOf(total.Latency); l.Median != "" {
-		lag.Note = "the slowest feed; half arrive " + l.Median + " after they were listed"
+	if total.Latency.Count() > 0 {
+		lag.Note = "the slowest feed; half arrive " + within(total.Latency, 0.5) + " after they were listed"
 	}
 	return []fact{
 		{"Delivered", number(total.Delivered()), "events since start", quiet},
@@ -292,42 +226,20 @@ func facts(s engine.Status, total engine.FeedStatus, behind time.Duration) []fac
 	}
 }
 
-// ledgerOf is what became of the records of a partition, or of several.
-func ledgerOf(f engine.FeedStatus) ledgerView {
-	c := f.Total
-	c.Add(&f.Window.Counts)
-	skipped := c.Skipped + c.ItemsSkipped
-	v := ledgerView{
-		Listed: number(c.Fetched), Delivered: number(c.Delivered), Repeated: number(c.Duplicate), Filtered: number(c.Filtered), Skipped: number(skipped),
-		Dead: number(c.DeadLettered), Late: number(f.Late), Difference: number(f.Difference),
-		Requests: number(f.Requests.Requests), Retries: number(f.Requests.Retries), Waited: wording.Span(f.Requests.Waited),
-	}
-	if skipped > 0 {
-		v.SkippedLevel = careful
-	}
-	if c.DeadLettered > 0 {
-		v.DeadLevel = careful
-	}
-	if f.Difference != 0 {
-		v.DifferenceLevel = bad
-	}
-	return v
-}
-
 // deliveries are what arrived lately, the newest first, by the samples.
-func deliveries(s engine.Status, samples []fleet.Sample) []deliveryView {
+func deliveries(s engine.Status, samples []fleet.Sample) []delivery {
 	const shown = 8
-	var list []deliveryView
+	var list []delivery
 	for i := len(samples) - 1; i > 0 && len(list) < shown; i-- {
 		now, before := samples[i], samples[i-1]
 		all := now.Delivered(-1) - before.Delivered(-1)
 		if all <= 0 {
 			continue
 		}
-		d := deliveryView{At: now.At.UTC(), Events: number(all), In: wording.Span(now.At.Sub(before.At))}
+		d := delivery{At: now.At, Events: all, In: now.At.Sub(before.At)}
 		for feed, f := range s.Feeds {
 			if n := now.Feeds[feed].Delivered - before.Feeds[feed].Delivered; n > 0 {
-				d.Of = append(d.Of, deliveryOf{f.Feed, f.Partition, number(n)})
+				d.Of = append(d.Of, partOf{f.Feed, f.Partition, n})
 			}
 		}
 		list = append(list, d)
@@ -359,9 +271,21 @@ func rate(perMinute float64) string {
 	return number(int64(math.Round(perMinute)))
 }
 
-func ago(now, t time.Time) string {
-	if t.IsZero() {
-		return ""
+// within is the time that a part of the events took at most.
+func within(d engine.Delays, part float64) string { return "≤ " + wording.Span(d.Quantile(part)) }
+
+// percent is a share of a whole.
+func percent(of, whole int64) string {
+	return fmt.Sprintf("%.1f %%", 100*float64(of)/float64(max(whole, 1)))
+}
+
+// size is a number of bytes in words.
+func size(bytes int64) string {
+	switch {
+	case bytes >= 10e6:
+		return number(bytes/1e6) + " MB"
+	case bytes >= 10e3:
+		return number(bytes/1e3) + " kB"
 	}
-	return wording.Span(now.Sub(t))
+	return number(bytes) + " B"
 }

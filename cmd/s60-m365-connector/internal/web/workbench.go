@@ -15,10 +15,9 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 )
 
-// This file is the mapping workbench: a record in, its event out, with where
-// each field comes from; and the mapping beside it, as one may change it. All of it is one form,
-// which is whole without JavaScript. What is pasted or typed is held in memory for the time of the
-// request, and goes nowhere: what is worth keeping is downloaded.
+// This file is the mapping workbench: paste a record, see its event and where each field comes from, and
+// edit the mapping beside it. It is one form that works without JavaScript. What is pasted or
+// typed is held in memory for the time of the request only; a result worth keeping is downloaded.
 
 const (
 	workbenchBytes   = 1 << 20  // of a request

@@ -6,10 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -70,15 +68,15 @@ type trial struct {
 	records [][]byte
 }
 
-// mostTime is how long the records of one request may take, and recordTime one of them: whoever sees the page can
-// write a mapping that would take hours. The first record is always shown.
+// mostTime is how long the records of one request may take, recordTime how long one of them: anybody who sees the
+// page can write a mapping that would run for hours. The first record is always shown.
 const (
 	mostTime   = 3 * time.Second
 	recordTime = time.Second
 )
 
-// benchKey makes pseudonyms on the workbench, where anybody who sees the page could otherwise have one for
-// any value, and so learn whom one stands for.
+// benchKey makes pseudonyms on the workbench. With the real key, anybody who sees the page could try
+// names until one gives a known pseudonym.
 var benchKey = []byte("the workbench, and nothing else.")
 
 // compare maps records with the text of the page, and with what it is compared with.
@@ -151,19 +149,12 @@ func differences(was, is []byte) (list []differenceView) {
 	if errA != nil || errB != nil {
 		return nil
 	}
-	names := maps.Clone(a)
-	maps.Copy(names, b)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		before, had := a[name]
-		after, has := b[name]
-		if had == has && before == after {
-			continue
-		}
+	for _, name := range author.Differing(a, b) {
 		d := differenceView{Name: name}
-		if had {
+		if before, had := a[name]; had {
 			d.Was = fmt.Sprint(before)
 		}
-		if has {
+		if after, has := b[name]; has {
 			d.Is = fmt.Sprint(after)
 		}
 		list = append(list, d)
