@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,55 +12,7 @@ import (
 // condition is what a rule asks of one event: fields compared by = (the same
 // text), ~ (a regular expression found in it) and >= (numbers), joined by AND,
 // which binds closer, and OR.
-type condition interface {
-	holds(event map[string]any) bool
-}
-
-type (
-	every []condition
-	some  []condition
-
-	comparison struct {
-		field   string
-		text    string
-		pattern *regexp.Regexp // of ~
-		least   *float64       // of >=
-	}
-)
-
-func (c every) holds(event map[string]any) bool {
-	for _, one := range c {
-		if !one.holds(event) {
-			return false
-		}
-	}
-	return true
-}
-
-func (c some) holds(event map[string]any) bool {
-	for _, one := range c {
-		if one.holds(event) {
-			return true
-		}
-	}
-	return false
-}
-
-func (c comparison) holds(event map[string]any) bool {
-	v, ok := event[c.field]
-	if !ok {
-		return false // a field that the event lacks is never equal to anything
-	}
-	text := fmt.Sprint(v)
-	switch {
-	case c.pattern != nil:
-		return c.pattern.MatchString(text)
-	case c.least != nil:
-		n, err := strconv.ParseFloat(text, 64)
-		return err == nil && n >= *c.least
-	}
-	return text == c.text
-}
+type condition func(event map[string]any) bool
 
 // token is a word, an operator, a parenthesis, or a text in quotes, which
 // stands without them in text.
@@ -111,21 +64,25 @@ func (p *parser) next() {
 }
 
 func (p *parser) any() condition {
-	list := some{p.all()}
+	list := []condition{p.all()}
 	for p.word == "OR" {
 		p.next()
 		list = append(list, p.all())
 	}
-	return list
+	return func(event map[string]any) bool {
+		return slices.ContainsFunc(list, func(c condition) bool { return c(event) })
+	}
 }
 
 func (p *parser) all() condition {
-	list := every{p.one()}
+	list := []condition{p.one()}
 	for p.word == "AND" {
 		p.next()
 		list = append(list, p.one())
 	}
-	return list
+	return func(event map[string]any) bool {
+		return !slices.ContainsFunc(list, func(c condition) bool { return !c(event) })
+	}
 }
 
 func (p *parser) one() condition {
@@ -140,28 +97,35 @@ func (p *parser) one() condition {
 	}
 	if p.word == "" || p.word == "AND" || p.word == "OR" {
 		p.fail("expected a field")
-		return some{}
+		return nil
 	}
-	c := comparison{field: p.word}
-	p.fields = append(p.fields, p.word)
+	field := p.word
+	p.fields = append(p.fields, field)
 	p.next()
 	operator := p.symbol
 	p.next()
 	if !p.quoted {
 		p.fail("expected a text in quotes")
-		return some{}
+		return nil
 	}
 	// As the rules are typed: \" is a quote, any other \ is the expression's.
-	c.text = strings.ReplaceAll(p.text, `\"`, `"`)
+	text := strings.ReplaceAll(p.text, `\"`, `"`)
+	var holds func(string) bool
 	var err error
 	switch operator {
 	case "=":
+		holds = func(value string) bool { return value == text }
 	case "~":
-		c.pattern, err = regexp.Compile(c.text)
+		var pattern *regexp.Regexp
+		pattern, err = regexp.Compile(text)
+		holds = pattern.MatchString
 	case ">=":
-		var n float64
-		n, err = strconv.ParseFloat(c.text, 64)
-		c.least = &n
+		var least float64
+		least, err = strconv.ParseFloat(text, 64)
+		holds = func(value string) bool {
+			n, err := strconv.ParseFloat(value, 64)
+			return err == nil && n >= least
+		}
 	default:
 		err = errors.New("expected =, ~ or >=")
 	}
@@ -169,5 +133,8 @@ func (p *parser) one() condition {
 		p.fail(err.Error())
 	}
 	p.next()
-	return c
+	return func(event map[string]any) bool {
+		value, has := event[field] // a field that the event lacks is equal to nothing
+		return has && holds(fmt.Sprint(value))
+	}
 }

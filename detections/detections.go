@@ -95,7 +95,7 @@ func NewWatcher(rules []*Rule) *Watcher {
 // be read, or without the entity, does not count.
 func (w *Watcher) Add(event map[string]any) (fired []*Rule) {
 	for _, r := range w.rules {
-		if !r.condition.holds(event) {
+		if !r.condition(event) {
 			continue
 		}
 		if r.Count == 0 || w.enough(r, event) {

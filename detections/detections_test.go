@@ -29,7 +29,7 @@ func TestConditions(t *testing.T) {
 		c, _, err := parse(source)
 		if err != nil {
 			t.Errorf("%s: %v", source, err)
-		} else if got := c.holds(event); got != want {
+		} else if got := c(event); got != want {
 			t.Errorf("%s holds: %v", source, got)
 		}
 	}
@@ -68,7 +68,7 @@ func FuzzConditions(f *testing.F) {
 	f.Fuzz(func(t *testing.T, source string) {
 		c, _, err := parse(source)
 		if err == nil {
-			c.holds(map[string]any{"operation": "x", "count": 1.0})
+			c(map[string]any{"operation": "x", "count": 1.0})
 		}
 	})
 }
