@@ -35,10 +35,10 @@ lint:
 
 # Expected events and fields, problems of definitions, the permissions in the
 # scripts, and the generated parts of pages: by the tests that write, and no others.
-WRITERS := Golden|KnownFields|Drift|FieldsPage|DetectionsPage|Severe|Filters|Problems|Pages|ScriptsCarryTable|GeneratedParts
+WRITERS := Golden|KnownFields|Drift|FieldsPage|DetectionsPage|Severe|Filters|Problems|Pages|ScriptsCarryTable|GeneratedParts|RefusalsAreDocumented|MetricsAreDocumented
 
 golden:
-	go test ./golden ./engine/definition ./schemas ./setup ./cmd/$(notdir $(BINARY)) -run '^Test($(WRITERS))$$' -update
+	go test ./golden ./engine/definition ./schemas ./setup $(addprefix ./cmd/$(notdir $(BINARY))/,. internal/doctor internal/web) -run '^Test($(WRITERS))$$' -update
 	go run ./cmd/$(notdir $(BINARY)) test --update .
 
 bench:
@@ -82,7 +82,10 @@ release:
 	for kind in ps1 sh; do cp -p setup/$(SETUP).$$kind dist/$(SETUP)-$(SETUP_VERSION).$$kind; done
 
 size:
-	go run .ci/size.go ./cmd/s60-m365-connector
+	CGO_ENABLED=0 go build -trimpath -o $(BINARY)-symbols ./cmd/$(notdir $(BINARY))
+	go tool nm -size $(BINARY)-symbols | awk '$$3 ~ /^[tT]$$/ { of = "Go itself"; \
+		if (match($$4, /^[a-z0-9.-]+\.[a-z]+\/[^.(]*/)) { split(substr($$4, 1, RLENGTH), part, "/"); of = part[1] "/" part[2] "/" part[3] } \
+		size[of] += $$2 } END { for (of in size) printf "%8d kB  %s\n", size[of] / 1000, of }' | sort -rn
 
 ci:
 	.ci/run
