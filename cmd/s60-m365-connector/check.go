@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -33,12 +32,8 @@ func (c checkCommand) Run(ctx context.Context, std streams) error {
 	if c.JSON {
 		d.Report = func(f doctor.Finding) { list = append(list, doctor.TenantFinding{Tenant: c.Tenant, Finding: f}) }
 	}
-	env, found := settings.Environment()
-	if c.Config != "" {
-		env["CONFIG_DIR"] = c.Config
-	}
-	var err error
-	d.Settings, err = settings.ReadAll(env, found, false)
+	s, env, err := settings.Load(false, c.Config)
+	d.Settings = s
 	if err == nil && d.Settings.TenantsDir != "" && c.Tenant == "" {
 		found := d.CheckTenants(ctx, env)
 		if list = append(list, found...); !c.JSON {
@@ -59,10 +54,7 @@ func (c checkCommand) Run(ctx context.Context, std streams) error {
 		}
 	}
 	if c.JSON {
-		enc := json.NewEncoder(std.out)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(list); err != nil {
+		if err := printJSON(std.out, list); err != nil {
 			return err
 		}
 	} else {

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"iter"
 	"text/tabwriter"
 	"time"
 
@@ -53,16 +53,14 @@ func (f feedsCommand) Run(ctx context.Context, std streams) error {
 	if fleet.Running(ctx, process) {
 		return f.running(ctx, s, all, std)
 	}
-	var store checkpoint.Store // nil: there is no state yet
-	opened, err := fleet.LookAtState(ctx, process)
-	switch {
-	case errors.Is(err, checkpoint.ErrLocked):
+	store, err := fleet.LookAtState(ctx, process)
+	if errors.Is(err, checkpoint.ErrLocked) {
 		return f.running(ctx, s, all, std)
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	}
+	if err != nil {
 		return err
-	default:
-		store = opened
+	}
+	if store != nil {
 		defer store.Close()
 	}
 	if process.Shared.URL == "" {
@@ -71,34 +69,14 @@ func (f feedsCommand) Run(ctx context.Context, std streams) error {
 	if all {
 		return f.tenants(process, env, defs, store, std)
 	}
-	if store != nil && s.Tenant != "" {
-		store = checkpoint.OfTenant(store, s.Tenant)
-	}
 	if f.Ledger {
-		return f.ledger(std.out, func(use func(checkpoint.Entry) error) error {
-			for entry, err := range fleet.Ledger(s, store) {
-				if err == nil {
-					err = use(entry)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		return f.ledger(std.out, fleet.StoredLedger(store, s))
 	}
-	positions, err := positionsOf(store)
+	feeds, err := fleet.StoredFeeds(store, defs, s)
 	if err != nil {
 		return err
 	}
-	return f.print(std.out, fleet.Stored(defs, s, positions))
-}
-
-func positionsOf(store checkpoint.Store) (map[[2]string]checkpoint.Position, error) {
-	if store == nil {
-		return nil, nil
-	}
-	return store.Positions("")
+	return f.print(std.out, feeds)
 }
 
 // running asks the connector that holds the state.
@@ -112,9 +90,7 @@ func (f feedsCommand) running(ctx context.Context, s *settings.Settings, all boo
 	}
 	base := tenantPath(s)
 	if f.Ledger {
-		return f.ledger(std.out, func(use func(checkpoint.Entry) error) error {
-			return fleet.AskEach(ctx, s, base+"/ledger.json", use)
-		})
+		return f.ledger(std.out, fleet.AskEach[checkpoint.Entry](ctx, s, base+"/ledger.json"))
 	}
 	var status engine.Status
 	if err := fleet.AskJSON(ctx, s, base+"/status.json", &status); err != nil {
@@ -136,11 +112,11 @@ func (f feedsCommand) tenants(process *settings.Settings, env map[string]string,
 	for _, t := range tenants {
 		status := fleet.Member{Tenant: t}.Status()
 		if t.Settings != nil {
-			positions, err := positionsOf(scoped(store, t.Name))
+			feeds, err := fleet.StoredFeeds(store, defs.With(t.Settings.Switched), t.Settings)
 			if err != nil {
 				return err
 			}
-			status.SumUp(engine.Status{Now: time.Now(), Delivery: load.State{OK: true}, Feeds: fleet.Stored(defs.With(t.Settings.Switched), t.Settings, positions)})
+			status.SumUp(engine.Status{Now: time.Now(), Delivery: load.State{OK: true}, Feeds: feeds})
 		}
 		list = append(list, status)
 	}
@@ -150,36 +126,28 @@ func (f feedsCommand) tenants(process *settings.Settings, env map[string]string,
 
 func (f feedsCommand) printTenants(w io.Writer, list []fleet.TenantStatus) error {
 	if f.JSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(list)
+		return printJSON(w, list)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TENANT\tSTATE\tOK\tSTARTING\tFAILING\tGATED\tLAG\tFORWARDED\tLAST ERROR")
 	for _, t := range list {
-		text := t.LastError
-		if len(t.Problems) > 0 {
-			text = t.Problems[0]
-		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%s\n", t.Tenant, t.State, t.OK, t.Starting, t.Failing, t.Gated,
-			time.Duration(t.LagSeconds)*time.Second, t.Forwarded, wording.OrDash(text))
+			time.Duration(t.LagSeconds)*time.Second, t.Forwarded, wording.OrDash(t.Trouble()))
 	}
 	return table.Flush()
 }
 
-// scoped is the part of a tenant, nil of no store.
-func scoped(store checkpoint.Store, tenant string) checkpoint.Store {
-	if store == nil {
-		return nil
-	}
-	return checkpoint.OfTenant(store, tenant)
+// printJSON prints what a person reads, too.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 func (f feedsCommand) print(w io.Writer, feeds []engine.FeedStatus) error {
 	if f.JSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(feeds)
+		return printJSON(w, feeds)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	printFeeds(table, feeds, time.Now())
@@ -191,33 +159,38 @@ func (f feedsCommand) print(w io.Writer, feeds []engine.FeedStatus) error {
 const ledgerRows = 1000
 
 // ledger writes the entries as they come.
-func (f feedsCommand) ledger(w io.Writer, each func(func(checkpoint.Entry) error) error) error {
-	n := 0
+func (f feedsCommand) ledger(w io.Writer, entries iter.Seq2[checkpoint.Entry, error]) error {
 	if f.JSON {
-		out := bufio.NewWriter(w)
-		out.WriteString("[") //nolint:errcheck // Flush tells
-		err := each(func(e checkpoint.Entry) error {
-			if n++; n > 1 {
-				out.WriteByte(',') //nolint:errcheck
+		out, before := bufio.NewWriter(w), "[\n  "
+		for e, err := range entries {
+			text, unwritten := json.Marshal(e)
+			if err = errors.Join(err, unwritten); err != nil {
+				return errors.Join(err, out.Flush())
 			}
-			text, err := json.Marshal(e)
-			out.WriteString("\n  ") //nolint:errcheck
+			out.WriteString(before) //nolint:errcheck // Flush tells
 			out.Write(text)         //nolint:errcheck
-			return err
-		})
+			before = ",\n  "
+		}
+		if before[0] == '[' {
+			out.WriteByte('[') //nolint:errcheck
+		}
 		out.WriteString("\n]\n") //nolint:errcheck
-		return errors.Join(err, out.Flush())
+		return out.Flush()
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table, n := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0), 0
 	fmt.Fprintln(table, "FEED\tFROM\tTO\tLISTED\tFETCHED\tDELIVERED\tDUPLICATE\tFILTERED\tSKIPPED\tDEAD-LETTERED\tSTATE")
-	err := each(func(e checkpoint.Entry) error {
+	for e, err := range entries {
+		if err != nil {
+			return errors.Join(err, table.Flush())
+		}
 		printEntry(table, e)
 		if n++; n%ledgerRows == 0 {
-			return table.Flush()
+			if err := table.Flush(); err != nil {
+				return err
+			}
 		}
-		return nil
-	})
-	return errors.Join(err, table.Flush())
+	}
+	return table.Flush()
 }
 
 func printFeeds(w io.Writer, feeds []engine.FeedStatus, now time.Time) {

@@ -96,10 +96,16 @@ func (n newFeedCommand) answer(ctx context.Context, s *settings.Settings, bases 
 	client := extract.NewClient(fleet.ClientOptions(s, credential, slog.New(slog.DiscardHandler)))
 	body, err := client.Get(ctx, author.Scope(n.URL, bases), n.URL)
 	if err != nil {
-		if auth, ok := errors.AsType[*extract.AuthError](err); ok && !auth.Temporary {
-			return nil, program.Exit(program.Credentials, errors.New(doctor.InWords(err)))
-		}
-		return nil, err
+		return nil, unanswered(err)
 	}
 	return body, nil
+}
+
+// unanswered is why a service did not answer as it should, in words and with the exit code for it.
+func unanswered(err error) error {
+	code := program.Failed
+	if auth, ok := errors.AsType[*extract.AuthError](err); ok && !auth.Temporary {
+		code = program.Credentials
+	}
+	return program.Exit(code, errors.New(doctor.InWords(err)))
 }

@@ -11,9 +11,9 @@ import (
 // Go does not count.
 const memoryShare = 0.8
 
-// heapGrowth is by how many percent the heap may grow between two collections.
-// Mapping allocates nothing, so that collecting three times as often as Go does by itself
-// costs a few percent of the processor, and saves a third of the memory.
+// heapGrowth is by how many percent the heap may grow between two collections. Mapping allocates
+// nothing, so collecting garbage three times as often as Go's default costs a few percent of the
+// processor and saves a third of the memory.
 const heapGrowth = 35
 
 // prepareProcess keeps secrets out of core files, and lets the garbage
@@ -27,8 +27,8 @@ func prepareProcess() {
 	)
 }
 
-// keepHeapSmall is for commands that collect or deliver: to those that end at once collecting garbage costs a
-// fifth of their time, and simulate only stands in for others.
+// keepHeapSmall is for commands that collect or deliver. Short commands would spend a fifth of their time on
+// it, and simulate only stands in for other programs.
 func keepHeapSmall() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowth)

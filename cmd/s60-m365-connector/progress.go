@@ -39,8 +39,8 @@ type bar struct {
 	width func() int
 }
 
-// terminalBar gives std with a bar beneath its errors, if that is a terminal,
-// and events do not go to one, too. The bar is nil elsewhere.
+// terminalBar gives std with a bar beneath its errors if they go to a terminal and events do
+// not. Otherwise the bar is nil.
 func terminalBar(std streams, s *settings.Settings) (streams, *bar) {
 	errs, ok := std.err.(*os.File)
 	if !ok || !term.IsTerminal(int(errs.Fd())) {
@@ -103,7 +103,6 @@ type progress struct {
 	// measure is the share that is done, from 0 to 1, and how many events were
 	// delivered for it.
 	measure func() (done float64, events int64)
-	now     func() time.Time
 
 	began time.Time
 	most  float64 // a share never falls: estimates may
@@ -113,22 +112,16 @@ type progress struct {
 // show follows the read until the returned function is called, or it is done.
 func (p *progress) show(ctx context.Context) (end func()) {
 	ctx, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		p.follow(ctx)
-	}()
+	var following sync.WaitGroup
+	following.Go(func() { p.follow(ctx) })
 	return func() {
 		stop()
-		<-ended
+		following.Wait()
 	}
 }
 
 func (p *progress) follow(ctx context.Context) {
-	if p.now == nil {
-		p.now = time.Now
-	}
-	p.began = p.now()
+	p.began = time.Now()
 	p.first, _ = p.measure()
 	p.most = p.first
 	every := progressLine
@@ -137,17 +130,17 @@ func (p *progress) follow(ctx context.Context) {
 		every = progressDraw
 	}
 	for engine.Sleep(ctx, every) {
-		if !p.step() {
+		if !p.step(time.Now()) {
 			return
 		}
 	}
 }
 
 // step shows where the read is, and reports whether there is more to come.
-func (p *progress) step() bool {
+func (p *progress) step(now time.Time) bool {
 	done, events := p.measure()
 	p.most = min(max(p.most, done), 1)
-	elapsed := p.now().Sub(p.began)
+	elapsed := now.Sub(p.began)
 	perSecond := float64(events) / max(elapsed.Seconds(), 0.001)
 	left, known := p.left(elapsed)
 	switch {
@@ -263,7 +256,7 @@ func caughtUp(status engine.Status, from map[[2]string]time.Time, target time.Ti
 	return done / all
 }
 
-// heard shows a progress that is told. end gives the last one, and how long it took.
+// heard shows the progress that is passed to hear. end returns the last one, and how long it took.
 func (p *progress) heard(ctx context.Context) (hear func(fleet.Progress), end func() (fleet.Progress, time.Duration)) {
 	began := time.Now()
 	var last atomic.Pointer[fleet.Progress]

@@ -82,19 +82,19 @@ func TestProgressText(t *testing.T) {
 	var done float64
 	var events int64
 	var out bytes.Buffer
-	p := &progress{name: "backfill", now: func() time.Time { return clock }, began: clock,
+	p := &progress{name: "backfill", began: clock,
 		measure: func() (float64, int64) { return done, events }}
 	shown := func() string {
 		out.Reset()
 		p.bar = &bar{out: &out, width: func() int { return 200 }}
-		more := p.step()
+		more := p.step(clock)
 		lines := screen(out.String())
 		return fmt.Sprintf("%v %s", more, lines[len(lines)-1])
 	}
 	logged := func() string {
 		out.Reset()
 		p.bar, p.log = nil, slog.New(slog.NewTextHandler(&out, nil))
-		p.step()
+		p.step(clock)
 		_, text, _ := strings.Cut(strings.TrimSpace(out.String()), "level=")
 		return text
 	}

@@ -29,7 +29,6 @@ func (r runCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer f.Close()
-	f.Describe(ctx, r.Once)
 	endProgress := showCatchUp(ctx, f, bar)
 	defer endProgress()
 	if r.Once {

@@ -30,13 +30,12 @@ func (t topCommand) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	s := process
-	if process.TenantsDir == "" || t.Tenant != "" {
-		if s, err = t.settings(process, env, nil); err != nil {
-			return err
-		}
-	} else {
+	if process.TenantsDir != "" && t.Tenant == "" {
 		return t.many(ctx, process, std)
+	}
+	s, err := t.settings(process, env, nil)
+	if err != nil {
+		return err
 	}
 	var before engine.Status
 	return t.draw(ctx, std, func(w io.Writer) error {
@@ -75,12 +74,8 @@ func topTenants(w io.Writer, list []fleet.TenantStatus, before map[string]int64,
 	fmt.Fprintf(table, "TENANT\tSTATE\tLAG\t%s\t%s\t%s\tLAST ERROR\n", right("EVENTS/S"), right("FORWARDED"), right("DEAD"))
 	for _, t := range list {
 		was, known := before[t.Tenant]
-		text := t.LastError
-		if len(t.Problems) > 0 {
-			text = t.Problems[0]
-		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Tenant, t.State, wording.Span(time.Duration(t.LagSeconds)*time.Second),
-			right(perSecond(t.Forwarded-was, span, known)), right(fmt.Sprint(t.Forwarded)), right(fmt.Sprint(t.DeadLetters)), wording.OrDash(wording.Visible(text)))
+			right(perSecond(t.Forwarded-was, span, known)), right(fmt.Sprint(t.Forwarded)), right(fmt.Sprint(t.DeadLetters)), wording.OrDash(wording.Visible(t.Trouble())))
 	}
 	table.Flush() //nolint:errcheck // it writes to memory
 }

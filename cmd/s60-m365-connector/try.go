@@ -10,7 +10,6 @@ import (
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/author"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
-	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/doctor"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
@@ -86,17 +85,13 @@ func (c tryCommand) Run(ctx context.Context, std streams) error {
 			if _, off := errors.AsType[*extract.SubscribeWait](err); off {
 				err = errors.New("the subscription is not active: let the connector run for a while, which starts it")
 			}
-			return program.Exit(program.Failed, errors.New(doctor.InWords(err)))
+			return unanswered(err)
 		}
 	}
 	records, err := author.First(ctx, reader, &window, c.Records)
 	seen.Print(std.out)
 	if err != nil {
-		code := program.Failed
-		if auth, ok := errors.AsType[*extract.AuthError](err); ok && !auth.Temporary {
-			code = program.Credentials
-		}
-		return program.Exit(code, errors.New(doctor.InWords(err)))
+		return unanswered(err)
 	}
 	if len(records) == 0 {
 		if !window.From.IsZero() {

@@ -14,10 +14,9 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
-// anonymizer replaces what may identify somebody, the same value by the same other wherever it is. It
-// goes by what is known to be harmless, and not by what looks like an identifier: a text stays only if it is
-// a word of the shipped mappings or of the feed's conditions, a time, or a short number. What has a shape, such as an
-// address or a URL, becomes one of that shape, so that mappings still read it.
+// anonymizer replaces what may identify somebody, the same value always by the same other one. A text
+// stays only if it is known to be harmless: a word of the shipped mappings or of the feed's conditions, a time, or a
+// short number. What has a form, such as an address or a URL, becomes another of that form, so that mappings still read it.
 type anonymizer struct {
 	harmless map[string]bool // texts that stay
 	words    []string        // of the feed's conditions: what is kept of texts that hold them

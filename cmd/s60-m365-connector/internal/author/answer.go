@@ -1,12 +1,11 @@
-// Package author writes the first version of a feed and its mapping from one answer of an
-// endpoint. What it guesses it says, in comments that a
-// person reads before the feed runs; in the cases that it records, what may identify somebody is replaced.
+// Package author helps to write feeds and mappings. From one answer of an endpoint it writes a first
+// version of both, with a comment at each guess. It also records golden cases, in which everything
+// that may identify somebody is replaced.
 //
-// How it works: an answer tells where the records are, what tells them apart, their time and how
-// pages go on (answer.go); names of the record's own tell fields of the Common Information Model, and
-// all of it is written as YAML (write.go). What to look at after a try is said in doubt.go. A recording of
-// a feed's exchanges is cut to a few records (record.go, shorten.go), and what may identify
-// somebody is replaced (anonymous.go, words.go).
+// How it works: answer.go finds in an answer where the records are, what tells them apart, their time, and how
+// paging works. write.go derives fields of the Common Information Model from the names in the records, and writes
+// the YAML. doubt.go says what to check after a try. record.go and shorten.go cut the exchanges of a
+// feed down to a few records; anonymous.go and words.go replace what may identify somebody.
 package author
 
 import (
@@ -81,27 +80,29 @@ func findRecords(root gjson.Result) (string, gjson.Result) {
 		return "@this", root
 	}
 	best, path := gjson.Result{}, ""
-	var search func(value gjson.Result, at string, depth int)
-	search = func(value gjson.Result, at string, depth int) {
-		value.ForEach(func(key, v gjson.Result) bool {
-			inner := escape(key.Str)
-			if at != "" {
-				inner = at + "." + inner
-			}
-			switch {
-			case v.IsArray() && (len(v.Array()) == 0 || v.Array()[0].IsObject()) && len(v.Raw) > len(best.Raw):
-				best, path = v, inner
-			case v.IsObject() && depth < 3:
-				search(v, inner, depth+1)
-			}
-			return true
-		})
-	}
-	search(root, "", 0)
+	walk(root, "", 3, func(_, at string, v gjson.Result) {
+		if v.IsArray() && (len(v.Array()) == 0 || v.Array()[0].IsObject()) && len(v.Raw) > len(best.Raw) {
+			best, path = v, at
+		}
+	})
 	if value := root.Get("value"); value.IsArray() { // what OData calls it
 		return "value", value
 	}
 	return path, best
+}
+
+// walk goes through the members of an object, and of the objects in it, so deep.
+func walk(object gjson.Result, at string, deep int, see func(name, at string, v gjson.Result)) {
+	object.ForEach(func(key, v gjson.Result) bool {
+		inner := escape(key.Str)
+		if at != "" {
+			inner = at + "." + inner
+		}
+		if see(key.Str, inner, v); v.IsObject() && deep > 0 {
+			walk(v, inner, deep-1, see)
+		}
+		return true
+	})
 }
 
 var special = regexp.MustCompile(`[.*?|#@!\\]`)
@@ -120,24 +121,11 @@ func (a *Answer) paging(root gjson.Result, address string) {
 	if a.OData || !root.IsObject() {
 		return
 	}
-	var search func(value gjson.Result, at string, depth int)
-	search = func(value gjson.Result, at string, depth int) {
-		value.ForEach(func(key, v gjson.Result) bool {
-			inner := escape(key.Str)
-			if at != "" {
-				inner = at + "." + inner
-			}
-			switch {
-			case v.Type == gjson.String && v.Str != "" && nextNames.MatchString(key.Str):
-				a.Next, a.Token = inner, !strings.HasPrefix(v.Str, "http")
-				return false
-			case v.IsObject() && depth < 2:
-				search(v, inner, depth+1)
-			}
-			return a.Next == ""
-		})
-	}
-	search(root, "", 0)
+	walk(root, "", 2, func(name, at string, v gjson.Result) {
+		if a.Next == "" && v.Type == gjson.String && v.Str != "" && nextNames.MatchString(name) {
+			a.Next, a.Token = at, !strings.HasPrefix(v.Str, "http")
+		}
+	})
 }
 
 // keyNames are what identifies a record, the likeliest first.

@@ -40,16 +40,13 @@ func (c *Comparison) Add(before, after *transform.Mapper, record []byte) error {
 	if err != nil {
 		return err
 	}
-	c.Events++
-	names, differs := maps.Clone(was), false
-	maps.Copy(names, is)
-	for name := range names {
+	differ := Differing(was, is)
+	if c.Events++; len(differ) > 0 {
+		c.changed++
+	}
+	for _, name := range differ {
 		a, had := was[name]
 		b, has := is[name]
-		if had && has && a == b {
-			continue
-		}
-		differs = true
 		f := c.Fields[name]
 		if f == nil {
 			f = &FieldChange{name: name, before: "-", after: "-"}
@@ -69,9 +66,6 @@ func (c *Comparison) Add(before, after *transform.Mapper, record []byte) error {
 		default:
 			f.differ++
 		}
-	}
-	if differs {
-		c.changed++
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -45,18 +46,6 @@ func GoldenCases(root string) ([]goldenCase, error) {
 		})
 	}
 	return cases, nil
-}
-
-// Compile is the mapping of the case, compiled for the first of its cases.
-func (c goldenCase) Compile(defs *definitions.Compiled, s *settings.Settings, known map[string]*transform.Mapping) (*transform.Mapping, error) {
-	if known[c.Mapping] != nil {
-		return known[c.Mapping], nil
-	}
-	compiled, err := CompileStill(defs, s, c.Mapping)
-	if err == nil {
-		known[c.Mapping] = compiled
-	}
-	return compiled, err
 }
 
 // CompileStill compiles a mapping for which time stands still: records without a time of
@@ -107,12 +96,24 @@ func GoldenEvent(mapping *transform.Mapping, name string, record []byte) ([]byte
 }
 
 // EventFields decodes an event without losing a digit.
-func EventFields(event []byte) (map[string]any, error) {
+func EventFields(event []byte) (fields map[string]any, err error) {
 	d := json.NewDecoder(bytes.NewReader(event))
 	d.UseNumber()
-	var fields map[string]any
-	err := d.Decode(&fields)
+	err = d.Decode(&fields)
 	return fields, err
+}
+
+// Differing are the names of the fields in which two events differ, in order.
+func Differing(was, is map[string]any) []string {
+	all := map[string]any{}
+	maps.Copy(all, was)
+	maps.Copy(all, is)
+	maps.DeleteFunc(all, func(name string, _ any) bool {
+		_, had := was[name]
+		_, has := is[name]
+		return had == has && reflect.DeepEqual(was[name], is[name])
+	})
+	return slices.Sorted(maps.Keys(all))
 }
 
 // Compare tells how the event differs from the one on file, field by field.
@@ -136,18 +137,11 @@ func (c goldenCase) Compare(event []byte) error {
 		return err
 	}
 	var text strings.Builder
-	names := maps.Clone(want)
-	maps.Copy(names, got)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		was, had := want[name]
-		is, has := got[name]
-		if had && has && fmt.Sprint(was) == fmt.Sprint(is) {
-			continue
-		}
-		if had {
+	for _, name := range Differing(want, got) {
+		if was, had := want[name]; had {
 			writeField(&text, "-", name, was)
 		}
-		if has {
+		if is, has := got[name]; has {
 			writeField(&text, "+", name, is)
 		}
 	}
@@ -164,5 +158,3 @@ func writeField(w io.Writer, sign, name string, value any) {
 	}
 	fmt.Fprintf(w, "%s %s: %s\n", sign, name, text)
 }
-
-func Indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ") }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/cases"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
@@ -133,7 +134,7 @@ func (e *Exchanges) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.HasPrefix(r.URL.String(), e.Login+"/") {
 		return response, err
 	}
-	x := &exchange{request: r.Method + " " + unescaped(r.URL), method: r.Method, url: r.URL}
+	x := &exchange{request: r.Method + " " + cases.Readable(r.URL), method: r.Method, url: r.URL}
 	if err == nil {
 		x.status, x.code, x.header = response.Status, response.StatusCode, response.Header
 		response.Body = whole{io.TeeReader(response.Body, &limited{to: &x.body, left: largestShown}), response.Body}
@@ -156,17 +157,6 @@ type whole struct {
 func (w whole) Close() error {
 	io.CopyN(io.Discard, w.Reader, largestShown) //nolint:errcheck // what there is of it
 	return w.body.Close()
-}
-
-// unescaped is a URL as a person reads it: its query as it was before it was encoded.
-func unescaped(u *url.URL) string {
-	text, err := url.QueryUnescape(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
-	if err != nil || text == "" {
-		return u.String()
-	}
-	bare := *u
-	bare.RawQuery = ""
-	return bare.String() + "?" + text
 }
 
 // limited writes no more than so many bytes.

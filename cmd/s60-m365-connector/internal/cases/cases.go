@@ -1,12 +1,11 @@
 // Package cases runs golden cases of whole feeds: exchanges with a service in; events, cursor and
-// ledger out. It promises that a case runs on the engine that collects, with its state, retries
-// and limits, and that it gives the same on every machine and at any hour.
+// ledger out. A case runs on the same engine that collects, with its state, retries and limits, and
+// gives the same result on every machine and at any hour.
 //
-// How it works: a case is golden/feeds/<feed>/<case>.yaml. Its requests are answered from its
-// exchanges, each once and in order among those that match; a request that none answers
-// fails the case, and so does an exchange that nobody asked for. The state is
-// in memory, the destination takes everything, and time is virtual: an hour of
-// waiting for a throttled service takes no time.
+// How it works: a case is golden/feeds/<feed>/<case>.yaml. Each request is answered by the first
+// matching exchange that is not used yet. A request without an exchange fails the case, and so does an
+// exchange without a request. The state is in memory, the destination accepts everything, and time is
+// virtual: waiting an hour for a throttled service takes no time.
 package cases
 
 import (
@@ -14,6 +13,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -81,21 +81,17 @@ func Find(root string) ([]*Case, error) {
 	}
 	var all []*Case
 	for _, file := range files {
-		c, err := read(file)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		c, err := parse(file, text)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, c)
 	}
 	return all, nil
-}
-
-func read(file string) (*Case, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	return parse(file, text)
 }
 
 func parse(file string, text []byte) (*Case, error) {
@@ -123,20 +119,24 @@ func (c *Case) Create(remark string, defs *definitions.Compiled, settings map[st
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	b.WriteString(remark)
-	e := yaml.NewEncoder(&b)
-	e.SetIndent(2)
 	written := *c
 	got.Events = slices.DeleteFunc(got.Events, isDrift)
 	written.Expect = got
 	if written.Rounds == 1 {
 		written.Rounds = 0 // as it is without saying so
 	}
-	if err := e.Encode(&written); err != nil {
+	if err := os.MkdirAll(filepath.Dir(c.File), 0o755); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(c.File), 0o755); err != nil {
+	return c.put(remark, &written)
+}
+
+// put writes the file.
+func (c *Case) put(remark string, document any) error {
+	b := bytes.NewBufferString(remark)
+	e := yaml.NewEncoder(b)
+	e.SetIndent(2)
+	if err := e.Encode(document); err != nil {
 		return err
 	}
 	return os.WriteFile(c.File, b.Bytes(), 0o644)
@@ -166,13 +166,7 @@ func (c *Case) Write(got Expect) error {
 		root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "expect"}, nil)
 	}
 	root.Content[i+1] = &expected
-	var b bytes.Buffer
-	e := yaml.NewEncoder(&b)
-	e.SetIndent(2)
-	if err := e.Encode(&document); err != nil {
-		return err
-	}
-	return os.WriteFile(c.File, b.Bytes(), 0o644)
+	return c.put("", &document)
 }
 
 // isDrift says whether an event tells what no mapping knows: a case that expects none is not held to
@@ -199,7 +193,10 @@ func (c *Case) Compare(got Expect) error {
 		case i >= len(want.Events):
 			differences = append(differences, fmt.Sprintf("event %d is not expected:\n  + %s", i+1, text(got.Events[i])))
 		default:
-			for _, name := range names(want.Events[i], got.Events[i]) {
+			all := map[string]any{}
+			maps.Copy(all, want.Events[i])
+			maps.Copy(all, got.Events[i])
+			for _, name := range slices.Sorted(maps.Keys(all)) {
 				differ(fmt.Sprintf("event %d, %s", i+1, name), want.Events[i][name], got.Events[i][name])
 			}
 		}
@@ -227,24 +224,10 @@ func text(v any) string {
 	return string(b)
 }
 
-func names(maps ...map[string]any) []string {
-	var all []string
-	for _, m := range maps {
-		for name := range m {
-			all = append(all, name)
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
 func nonZero(counts map[string]int64) map[string]int64 {
 	left := map[string]int64{}
-	for name, n := range counts {
-		if n != 0 {
-			left[name] = n
-		}
-	}
+	maps.Copy(left, counts)
+	maps.DeleteFunc(left, func(_ string, n int64) bool { return n == 0 })
 	return left
 }
 

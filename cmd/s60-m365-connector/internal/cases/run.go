@@ -222,7 +222,7 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return response(r, cmp.Or(x.Answer.Status, 200), x.header(), []byte(out), x.Answer.Cut), nil
 	}
-	said := r.Method + " " + readable(r.URL)
+	said := r.Method + " " + Readable(r.URL)
 	if len(body) > 0 {
 		said += " " + string(body)
 	}
@@ -230,9 +230,9 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response(r, http.StatusNotImplemented, http.Header{}, nil, false), nil
 }
 
-// readable is a URL with its query as people write it in a case.
-func readable(u *url.URL) string {
-	query, err := url.QueryUnescape(u.RawQuery)
+// Readable is a URL with its query as people write it.
+func Readable(u *url.URL) string {
+	query, err := url.QueryUnescape(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
 	if err != nil || query == "" {
 		return u.String()
 	}

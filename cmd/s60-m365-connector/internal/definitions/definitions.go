@@ -1,11 +1,10 @@
-// Package definitions loads and compiles the feeds and mappings that are in force: those
-// that are shipped, and those of CONFIG_DIR over them. It promises that what it gives can run, and
-// that what is wrong is a problem with its place.
+// Package definitions loads and compiles the feeds and mappings that are in force: the shipped ones,
+// and those of CONFIG_DIR over them. What it returns can run; what is wrong is a problem with its place.
 //
-// How it works: engine/definition reads the files, engine/transform compiles the mappings, and what only
-// both together show is warned of afterwards: names that no record has (names.go), rules that
-// hold back what detections need (blinding.go). own.go tells shipped files from the user's, records.go reads
-// records in any form that people have them, stats.go weighs what they come to.
+// How it works: engine/definition reads the files, engine/transform compiles the mappings. Then come warnings
+// that need both: names that no record has (names.go), and rules that hold back what detections
+// need (blinding.go). own.go tells shipped files from the user's, records.go reads records in any form that
+// people have them, stats.go counts the events that they become.
 package definitions
 
 import (
@@ -24,8 +23,6 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/transform"
 	"github.com/secure60/s60-m365-connector/mappings"
 )
-
-// This file loads the feeds and mappings.
 
 // Compiled are the feeds and mappings in force, compiled.
 type Compiled struct {

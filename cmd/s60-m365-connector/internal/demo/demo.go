@@ -1,9 +1,9 @@
-// Package demo shows the connector at work: the main job, as it is, against a simulated
-// tenant and destination on loopback. It promises that nothing leaves the machine and nothing stays on it.
+// Package demo shows the real connector at work, against a simulated tenant and destination on
+// loopback. Nothing leaves the machine, and nothing stays on it.
 //
-// How it works: a simulator starts with some hours of records, a fault (break.go) or an attack
-// (story.go), the settings lead to it, and fleet and web run as ever, with their state in a
-// temporary folder. In the end the simulator's own count says what was lost or came twice (show.go).
+// How it works: a simulator starts with some hours of records, and perhaps a fault (break.go) or an attack
+// (story.go). The settings point to it, and fleet and web run as always, with their state in a
+// temporary folder. In the end the simulator's own count shows what was lost or came twice (show.go).
 package demo
 
 import (
@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -170,14 +169,11 @@ func (d Demo) environment(sim *simulator.Simulator, state string) map[string]str
 
 // link is the first line: where the page is.
 func link(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
+	url, err := fleet.URL(listen)
 	if err != nil {
 		return "There is no status page: LISTEN_ADDR is set to nothing."
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, port) + "\nis the status page, with the mapping workbench, for as long as this runs."
+	return url + "\nis the status page, with the mapping workbench, for as long as this runs."
 }
 
 // watch shows counts until the demo is over, and reports whether all of the tenant's

@@ -1,11 +1,11 @@
-// Package doctor asks, for each thing that a run requires, whether it is met, and says why
-// not and what to do. It also puts the errors that feeds meet into words. It changes nothing: one event,
-// which says that it is of a check, is all that it sends.
+// Package doctor tests each requirement of a run, and says what is wrong and what to do. It also
+// explains the errors that feeds meet. It changes nothing; all that it sends is one event, which
+// says that it belongs to a check.
 //
-// How it works: requirements are asked for in the order in which they depend on each other
-// (requirements.go, state.go, feeds.go, destination.go); what depends on one that failed is skipped. Each is
-// a [Finding]: of what several feeds fail for there is one (causes.go). describe.go and
-// refusals.go say what the services' errors mean. tenants.go asks for each of many tenants.
+// How it works: requirements are tested in the order in which they depend on each other
+// (requirements.go, state.go, feeds.go, destination.go); what depends on a failed one is skipped. Each result is
+// a [Finding]. If several feeds fail for one cause, there is one finding (causes.go). describe.go and
+// refusals.go explain the services' errors. tenants.go tests many tenants.
 package doctor
 
 import (
@@ -91,18 +91,16 @@ type met struct {
 	collected bool   // a round went well, once
 }
 
-// This file asks for the requirements that come before the feeds, and for the
-// destination and the credential's end; check_feeds.go for those of the feeds.
-
 // Doctor goes through the requirements.
 type Doctor struct {
-	Report   func(Finding)
-	count    map[Verdict]int
-	Code     int // exit code
+	Report   func(Finding) // is called for each finding as it comes
+	Code     int           // exit code
 	Settings *settings.Settings
-	told     []string // warnings of the settings that the tenants share
-	defs     *definitions.Compiled
-	client   *extract.Client
+
+	count  map[Verdict]int
+	told   []string // warnings of the settings that the tenants share
+	defs   *definitions.Compiled
+	client *extract.Client
 
 	credential extract.Credential
 	targets    []target

@@ -11,12 +11,12 @@ import (
 )
 
 // TestRefusalsAreDocumented holds docs/messages.md to the codes that the
-// program knows. UPDATE_DOCS=1 writes them.
+// program knows. -update writes them.
 func TestRefusalsAreDocumented(t *testing.T) {
 	var want strings.Builder
 	want.WriteString("| in the error | cause | what to do |\n| --- | --- | --- |\n")
 	for _, code := range slices.Sorted(maps.Keys(refusals)) {
 		fmt.Fprintf(&want, "| `AADSTS%d` | %s | %s |\n", code, refusals[code].cause, refusals[code].remedy)
 	}
-	testkit.Hold(t, "messages.md", "refusals: written by TestRefusalsAreDocumented", "end of refusals", want.String())
+	testkit.Hold(t, "messages", "refusals", want.String())
 }

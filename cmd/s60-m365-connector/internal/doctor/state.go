@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/program"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
+	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/lease"
@@ -50,7 +50,7 @@ func (d *Doctor) checkState(ctx context.Context) {
 		d.ok(name, "%s is writable, and in use by a connector that runs", dir)
 		d.lastOf = d.askLast
 		return
-	case errors.Is(err, fs.ErrNotExist):
+	case err == nil && store == nil:
 		d.ok(name, "%s is writable, and empty", dir)
 		return
 	case err != nil && d.Settings.Shared.URL != "":
@@ -98,14 +98,7 @@ func (d *Doctor) askLast(ctx context.Context, tenant string) map[[2]string]met {
 	if tenant != "" {
 		path = "/tenants/" + tenant + path
 	}
-	var status struct {
-		Feeds []struct {
-			Feed        string    `json:"feed"`
-			Partition   string    `json:"partition"`
-			LastError   string    `json:"last_error"`
-			LastSuccess time.Time `json:"last_success"`
-		} `json:"feeds"`
-	}
+	var status engine.Status
 	last := map[[2]string]met{}
 	if fleet.AskJSON(ctx, d.Settings, path, &status) == nil {
 		for _, f := range status.Feeds {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,16 +21,15 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 )
 
-// This file is how commands reach the connector that runs on the same state: through a
-// socket in the state directory, which only the owner of the state may use.
+// This file is how commands reach a running connector: through a socket in the state
+// directory, which only the owner of the state can use.
 
 const socketName = "connector.sock"
 
-// longestSocket is what the address of a socket holds on every system.
+// longestSocket is the longest path of a socket that every system takes.
 const longestSocket = 100
 
-// socketAt gives a path of the socket that is short enough, for as long as release was
-// not called.
+// socketAt gives a path of the socket that is short enough. It is good until release is called.
 func socketAt(dir string) (path string, release func(), err error) {
 	path = filepath.Join(dir, socketName)
 	if len(path) <= longestSocket {
@@ -45,8 +45,8 @@ func socketAt(dir string) (path string, release func(), err error) {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", f.Fd(), socketName), func() { f.Close() }, nil
 }
 
-// ListenSocket listens for the commands that work on the state of this process, which
-// holds its lock: a socket that is there already is of one that was killed.
+// ListenSocket listens for commands. This process holds the lock of the state, so a socket
+// that is there already was left by one that was killed.
 func ListenSocket(s *settings.Settings) (net.Listener, error) {
 	path, release, err := socketAt(s.StateDir)
 	if err != nil {
@@ -95,63 +95,72 @@ func Running(ctx context.Context, s *settings.Settings) bool {
 // errNotListening says that no connector can be asked.
 var errNotListening = errors.New("LISTEN_ADDR is empty, so that a running connector cannot be asked: set it, for both")
 
-// client reaches the running connector: at the socket, or else at LISTEN_ADDR, where the
-// connector has another state directory, or is of an earlier release. base is what a path is added to.
+// patience is how long the running connector may take to begin an answer.
+const patience = 10 * time.Second
+
+// client reaches the running connector: at the socket, or at LISTEN_ADDR if it has another
+// state directory or is of an earlier release. A path goes behind base.
 func client(ctx context.Context, s *settings.Settings) (_ *http.Client, base string, err error) {
+	transport := &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: patience} // no proxy: it is this host
 	if Running(ctx, s) {
-		return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialSocket(ctx, s)
-		}, DisableKeepAlives: true}}, "http://localhost", nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, s) }
+		return &http.Client{Transport: transport}, "http://localhost", nil
 	}
 	if s.Listen == "" {
 		return nil, "", errNotListening
 	}
-	host, port, err := net.SplitHostPort(s.Listen)
-	if err != nil {
-		return nil, "", err
-	}
-	// An address that means "every interface" is reached on loopback.
+	base, err = URL(s.Listen)
+	return &http.Client{Transport: transport}, base, err
+}
+
+// URL is where this host reaches a listener. An address that means "every interface" is reached on loopback.
+func URL(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	// No proxy: it is this host.
-	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, "http://" + net.JoinHostPort(host, port), nil
+	return "http://" + net.JoinHostPort(host, port), err
 }
 
-// patience is how long the running connector may take to begin an answer.
-const patience = 10 * time.Second
-
-// get asks for a path. The caller closes the answer's body.
-func get(ctx context.Context, s *settings.Settings, path string) (*http.Response, error) {
+// send gives the answer to a request, whatever its status. The caller closes its body.
+func send(ctx context.Context, s *settings.Settings, method, path string) (*http.Response, error) {
 	c, base, err := client(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	c.Transport.(*http.Transport).ResponseHeaderTimeout = patience
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, base+path, nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := c.Do(request)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // the URL says nothing to a person
+	}
 	if err != nil {
-		return nil, fmt.Errorf("no connector answers on %s: %w", strings.TrimPrefix(base, "http://"), cause(err))
+		return nil, fmt.Errorf("no connector answers on %s: %w", strings.TrimPrefix(base, "http://"), err)
 	}
 	return response, nil
 }
 
-// cause is an error of a request without the request.
-func cause(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
+// asked is the body of an answer with status 200. The caller closes it.
+func asked(ctx context.Context, s *settings.Settings, method, path string) (io.ReadCloser, error) {
+	response, err := send(ctx, s, method, path)
+	if err != nil {
+		return nil, fmt.Errorf("a connector is running on this state directory, but cannot be asked: %w", err)
 	}
-	return err
+	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10)) // what there is of it
+		return nil, fmt.Errorf("the running connector answered HTTP %d: %s", response.StatusCode, strings.TrimSpace(string(text)))
+	}
+	return response.Body, nil
 }
 
 // Ask gives the answer of the connector that runs on this host to a short question.
 func Ask(ctx context.Context, s *settings.Settings, path string) (status int, body string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	response, err := get(ctx, s, path)
+	response, err := send(ctx, s, http.MethodGet, path)
 	if err != nil {
 		return 0, "", err
 	}
@@ -162,48 +171,47 @@ func Ask(ctx context.Context, s *settings.Settings, path string) (status int, bo
 
 // AskJSON decodes the answer of the running connector into v.
 func AskJSON(ctx context.Context, s *settings.Settings, path string, v any) error {
-	return askFor(ctx, s, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(v) })
-}
-
-// AskEach decodes the elements of the array that the running connector answers with, one
-// after the other: there is no bound to how many.
-func AskEach[T any](ctx context.Context, s *settings.Settings, path string, use func(T) error) error {
-	return askFor(ctx, s, path, func(body io.Reader) error {
-		d := json.NewDecoder(body)
-		if _, err := d.Token(); err != nil {
-			return err
-		}
-		for d.More() {
-			var v T
-			if err := d.Decode(&v); err != nil {
-				return err
-			}
-			if err := use(v); err != nil {
-				return err
-			}
-		}
-		_, err := d.Token() // an answer that broke off has no end
-		return err
-	})
-}
-
-func askFor(ctx context.Context, s *settings.Settings, path string, use func(io.Reader) error) error {
-	response, err := get(ctx, s, path)
+	body, err := asked(ctx, s, http.MethodGet, path)
 	if err != nil {
-		return fmt.Errorf("a connector is running on this state directory, but cannot be asked: %w", err)
+		return err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10)) // what there is of it
-		return fmt.Errorf("the running connector answered HTTP %d: %s", response.StatusCode, strings.TrimSpace(string(text)))
-	}
-	if err := use(response.Body); err != nil {
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(v); err != nil {
 		return fmt.Errorf("the answer of the running connector to %s: %w", path, err)
 	}
 	return nil
 }
 
-// Progress is a line of the answer to work that the running connector does for a command.
+// AskEach gives the elements of the array that the running connector answers with, as they
+// come: there may be more than memory holds. An error comes last.
+func AskEach[T any](ctx context.Context, s *settings.Settings, path string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		body, err := asked(ctx, s, http.MethodGet, path)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		defer body.Close()
+		d := json.NewDecoder(body)
+		_, err = d.Token()
+		for err == nil && d.More() {
+			var v T
+			if err = d.Decode(&v); err == nil && !yield(v, nil) {
+				return
+			}
+		}
+		if err == nil {
+			_, err = d.Token() // an answer that broke off has no end
+		}
+		if err != nil {
+			yield(none, fmt.Errorf("the answer of the running connector to %s: %w", path, err))
+		}
+	}
+}
+
+// Progress says how far the running connector is with a command's work. The answer is a line
+// of JSON for each.
 type Progress struct {
 	Done   float64 `json:"done"` // from 0 to 1
 	Events int64   `json:"events"`
@@ -217,27 +225,15 @@ type Progress struct {
 	Replayed *Replayed `json:"replayed,omitempty"`
 }
 
-// Request lets the running connector work, and hears how far it is until it has ended.
-// The work ends with ctx, too. The last progress is given.
+// Request has the running connector do some work, and follows it to its end. Ending ctx ends
+// the work. It returns the last progress.
 func Request(ctx context.Context, s *settings.Settings, path string, parameters url.Values, hear func(Progress)) (last Progress, err error) {
-	c, base, err := client(ctx, s)
+	body, err := asked(ctx, s, http.MethodPost, path+"?"+parameters.Encode())
 	if err != nil {
 		return last, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+path+"?"+parameters.Encode(), nil)
-	if err != nil {
-		return last, err
-	}
-	response, err := c.Do(request)
-	if err != nil {
-		return last, fmt.Errorf("the running connector: %w", cause(err))
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10)) // what there is of it
-		return last, fmt.Errorf("the running connector answered HTTP %d: %s", response.StatusCode, strings.TrimSpace(string(text)))
-	}
-	lines := bufio.NewScanner(response.Body)
+	defer body.Close()
+	lines := bufio.NewScanner(body)
 	for lines.Scan() {
 		last = Progress{}
 		if err := json.Unmarshal(lines.Bytes(), &last); err != nil {

@@ -24,10 +24,6 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
-// This file puts a connector together: settings -> definitions -> state,
-// destination, client -> engine. Every subcommand that works on the same
-// things takes them from here.
-
 // Connector is everything that a run holds open for one tenant.
 type Connector struct {
 	*Process
@@ -48,8 +44,8 @@ type Connector struct {
 	Recent     Recent   // of the pages of feeds
 }
 
-// Connect puts the connector of a tenant together. It makes no request. The
-// caller closes it.
+// Connect puts the connector of a tenant together, from settings to engine. It makes no
+// request. The caller closes it.
 func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	c := &Connector{Process: p, Settings: s, Log: p.Log, Defs: p.Defs.With(s.Switched).With(p.only), Store: p.store}
 	if s.Tenant != "" {
@@ -128,8 +124,8 @@ func (p *Process) Connect(s *settings.Settings) (_ *Connector, err error) {
 	return c, err
 }
 
-// Reader reads a partition of a feed within the budgets and with the credential of this connector, for
-// somebody who only wants to see.
+// Reader reads a partition of a feed, with this connector's credential and within its budgets, for
+// somebody who only wants to look.
 func (c *Connector) Reader(feed *definition.Feed, partition string) (*extract.Reader, error) {
 	return extract.NewReader(c.client, feed, partition, c.Settings.Names)
 }
@@ -142,11 +138,11 @@ func (c *Connector) InWords(err error) string {
 	return c.explain(err)
 }
 
-// tellLost is how long after the start tenants are told that the state had been lost, or is new.
+// tellLost is how long after the start a tenant that is connected learns that the state was lost, or is new.
 const tellLost = 10 * time.Minute
 
-// Backfill reads a period of a feed again, as [engine.Engine.Backfill] does. beside: while
-// the connector runs.
+// Backfill reads a period of a feed again, as [engine.Engine.Backfill] does. beside says that
+// the connector runs meanwhile.
 func (c *Connector) Backfill(ctx context.Context, feed string, from, to time.Time, again, beside bool, hear func(Progress)) error {
 	known := c.Defs.Set.Feed(feed)
 	if known == nil {
@@ -179,13 +175,10 @@ func (c *Connector) Backfill(ctx context.Context, feed string, from, to time.Tim
 	})
 }
 
-// errBusy says that one replay at a time is enough.
-var errBusy = errors.New("a replay is under way already: wait until it has ended")
-
 // Replay sends dead letters again while the connector runs; see [Replay].
 func (c *Connector) Replay(ctx context.Context, file string, hear func(Progress)) (Replayed, error) {
 	if !c.replaying.TryLock() {
-		return Replayed{}, errBusy
+		return Replayed{}, errors.New("a replay is under way already: wait until it has ended")
 	}
 	defer c.replaying.Unlock()
 	return Replay(ctx, c.Settings, c.dest, c.Dead, file, hear)
@@ -271,7 +264,7 @@ func OpenDestination(s *settings.Settings, out io.Writer, delivers http.RoundTri
 	return load.Open(config)
 }
 
-// describe tells the log what will be done, before it is done.
+// describe logs what the connector is about to do.
 func (c *Connector) describe(ctx context.Context, once bool) {
 	var enabled, disabled []string
 	for _, f := range c.Engine.Status().Feeds {

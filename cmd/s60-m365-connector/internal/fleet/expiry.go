@@ -22,9 +22,9 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
-// This file knows when the connector's own credential ends, and says so in
-// time. A certificate tells by itself; a secret does not, but the application's
-// entry in Graph does, where the connector may read it:
+// This file finds out when the connector's own credential ends, and warns in time. A
+// certificate says so itself; of a secret, the app registration in Graph does, if the
+// connector may read it:
 // https://learn.microsoft.com/graph/api/resources/passwordcredential
 
 const (
@@ -32,8 +32,7 @@ const (
 	expiryRetry    = 10 * time.Minute // after a look that failed
 )
 
-// ExpiryDays are how long before its end a credential is warned of, once each.
-// 0 is its end.
+// ExpiryDays are the days before the credential's end on which a warning is due, once each.
 var ExpiryDays = []int{0, 1, 7, 14, 30}
 
 // ErrExpiryUnknown says that nobody can tell when the credential ends.
@@ -46,8 +45,8 @@ type Expiry struct {
 	Client     *extract.Client
 }
 
-// Find is when the credential ends. The error is errExpiryUnknown where that
-// cannot be known, with why; any other may pass.
+// Find says when the credential ends. [ErrExpiryUnknown] says that this cannot be known,
+// and why; any other error may pass.
 func (e Expiry) Find(ctx context.Context) (time.Time, error) {
 	ends, err := e.Credential.Expires()
 	if err != nil || !ends.IsZero() {

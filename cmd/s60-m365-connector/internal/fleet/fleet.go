@@ -1,9 +1,9 @@
 // Package fleet runs the tenants of a process: the one that the environment names, or
-// those of TENANTS_DIR. It promises that what goes wrong with one tenant holds up no other, and that
-// files take effect while it runs.
+// those of TENANTS_DIR. A tenant in trouble holds up no other, and a file that is added, changed or
+// removed takes effect while the process runs. Only an error of the store, which all share, ends all.
 //
-// How it works: a Process holds what tenants share: definitions, state, connections and budgets. Connect
-// puts the connector of one tenant together from it, for any command. A Fleet follows the
+// How it works: a [Process] holds what tenants share: definitions, state, connections and budgets.
+// [Process.Connect] builds one tenant's connector from that, for any command. A [Fleet] follows the
 // tenants and runs a connector for each.
 package fleet
 
@@ -21,11 +21,6 @@ import (
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/extract"
 )
-
-// This file runs the tenants of one process: the one that the environment's settings
-// name, or those of TENANTS_DIR, which come, change and go while it runs. What
-// goes wrong with one holds up no other; only an error of the store that they share
-// ends all.
 
 const (
 	tenantsEvery = 2 * time.Second  // between two looks into TENANTS_DIR
@@ -47,27 +42,27 @@ type Fleet struct {
 	fatal   error
 }
 
-// roster says which tenants there are, by name. Of two looks, the same settings are the
-// same pointer.
+// roster says which tenants there are, by name. As long as a tenant's settings do not change,
+// each look gives the same pointer.
 type roster interface{ look() ([]Tenant, error) }
 
-// one is the roster of a process whose tenant is that of the environment; it has no name.
+// one is the roster of a process with one tenant, that of the environment. It has no name.
 type one struct{ settings *settings.Settings }
 
 func (o one) look() ([]Tenant, error) { return []Tenant{{Settings: o.settings}}, nil }
 
-// Member is a tenant and its run. Its fields are kept by the fleet's lock.
+// Member is a tenant and its run. The fleet's lock guards its fields.
 type Member struct {
 	Tenant
 	stop      context.CancelFunc // of the run; nil: it never began
-	ended     chan struct{}      // closed when the run is over
+	ended     context.Context    // ends when the run is over
 	leaving   bool               // its file is gone
 	Connector *Connector         // nil while it does not run
 	failure   error              // why it does not
 }
 
-// Open opens what the tenants share, and the only tenant where s is that of
-// one. env is what s was read from. The caller closes the fleet.
+// Open opens what the tenants share and, if there is only one, its connector. env is
+// what s was read from. The caller closes the fleet.
 func Open(ctx context.Context, s *settings.Settings, env map[string]string, o Options) (*Fleet, error) {
 	p, err := OpenProcess(ctx, s, o)
 	if err != nil {
@@ -75,6 +70,7 @@ func Open(ctx context.Context, s *settings.Settings, env map[string]string, o Op
 	}
 	f := &Fleet{Process: p, members: map[string]*Member{}}
 	if s.TenantsDir != "" {
+		p.Log.Info(program.Name+" starts", "version", program.Version, "tenants_dir", s.TenantsDir, "workers", s.Workers, "state", s.StateDir)
 		f.roster = &tenantsDir{path: s.TenantsDir, env: env, set: p.Defs.Set}
 		f.starts = make(chan struct{}, startsPerWorker*s.Workers)
 		return f, nil
@@ -102,13 +98,6 @@ func (f *Fleet) Close() error {
 	return errors.Join(err, f.Process.Close())
 }
 
-// Describe tells the log what will be done, before it is done.
-func (f *Fleet) Describe(ctx context.Context, once bool) {
-	if f.Many() {
-		f.Log.Info(program.Name+" starts", "version", program.Version, "tenants_dir", f.Settings.TenantsDir, "workers", f.Settings.Workers, "state", f.Settings.StateDir)
-	}
-}
-
 // Run collects for all tenants until ctx ends, and then until each has stopped.
 // The error is of the state store.
 func (f *Fleet) Run(ctx context.Context) error {
@@ -127,7 +116,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	return f.fatal
 }
 
-// follow looks into the folder, and starts, restarts and stops tenants by it.
+// follow looks which tenants there are, and starts, restarts and stops them accordingly.
 func (f *Fleet) follow(ctx context.Context, fail func()) {
 	tenants, err := f.roster.look()
 	f.mu.Lock()
@@ -163,7 +152,7 @@ func (f *Fleet) follow(ctx context.Context, fail func()) {
 				m.stop()
 			}
 		}
-		if m.ended == nil || closed(m.ended) {
+		if m.ended == nil || m.ended.Err() != nil {
 			delete(f.members, name)
 			changed = true
 		}
@@ -192,15 +181,6 @@ func (f *Fleet) dropBuckets() {
 	})
 }
 
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // report says in the log what is new about a file.
 func (f *Fleet) report(before, now Tenant) {
 	switch {
@@ -223,17 +203,18 @@ func (f *Fleet) report(before, now Tenant) {
 // caller holds the lock.
 func (f *Fleet) begin(ctx context.Context, m *Member, fail func()) {
 	ctx, stop := context.WithCancel(ctx)
-	before, end := m.ended, make(chan struct{})
+	before := m.ended
+	ended, end := context.WithCancel(context.Background())
 	if m.stop != nil {
 		m.stop()
 	}
-	m.stop, m.ended = stop, end
+	m.stop, m.ended = stop, ended
 	s := m.Settings
 	f.running.Go(func() {
-		defer close(end)
+		defer end()
 		defer stop()
 		if before != nil {
-			<-before
+			<-before.Done()
 		}
 		for {
 			err := f.runTenant(ctx, m, s)
@@ -266,8 +247,8 @@ func (f *Fleet) begin(ctx context.Context, m *Member, fail func()) {
 	})
 }
 
-// start waits until few enough other tenants catch up for the first time: that is when each of them needs
-// most memory. What it returns ends that for this one.
+// start waits for a place among the tenants that catch up for the first time, which is when each
+// needs most memory. end gives the place back.
 func (f *Fleet) start(ctx context.Context) (end func()) {
 	if f.starts == nil {
 		return func() {}
@@ -280,8 +261,8 @@ func (f *Fleet) start(ctx context.Context) (end func()) {
 	}
 }
 
-// whenStarted calls end once the first round of every feed has ended, or after an interval of polling: a
-// tenant that is hours behind, or cannot deliver, keeps no other one from starting. stop ends the wait.
+// whenStarted calls end once the first round of every feed has ended, or after one polling interval: a
+// tenant that is hours behind, or cannot deliver, must not keep others from starting. stop ends the wait.
 func (c *Connector) whenStarted(ctx context.Context, end func()) (stop func()) {
 	ctx, stop = context.WithTimeout(ctx, c.Settings.Poll)
 	starting := func(s engine.FeedStatus) bool { return s.State == engine.Starting }
@@ -324,7 +305,7 @@ func (f *Fleet) runTenant(ctx context.Context, m *Member, s *settings.Settings) 
 	return err
 }
 
-// skew is how far the services' clocks are ahead, as some tenant learned it.
+// skew is how far the services' clocks are ahead, as the first tenant that knows it says.
 func (f *Fleet) skew() (ahead time.Duration, known bool) {
 	for _, m := range f.List() {
 		if m.Connector == nil {

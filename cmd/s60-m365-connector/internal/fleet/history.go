@@ -16,13 +16,12 @@ import (
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
-// This file remembers a day for the plots of the status page, over restarts too.
+// This file remembers the last day for the plots of the status page, also over restarts.
 
 const (
 	SampleEvery = time.Minute
 	SampleSpan  = 24 * time.Hour
-	// sampleSeldom is for one tenant of many: their samples together must not be the
-	// greater part of what the process holds.
+	// sampleSeldom is for one tenant of many, or samples would be most of what the process holds.
 	sampleSeldom = 10 * time.Minute
 	PlotLeast    = 15 * time.Minute // what a plot spans at least, so that a young one is not a wall
 	// keepEvery is how often the samples are written to the disk.
@@ -91,7 +90,7 @@ func (h *History) Add(s Sample) {
 	*h.samples.place(int(SampleSpan / cmp.Or(h.every, SampleEvery))) = s
 }
 
-// Last are the samples of the last so long in order, after the one before them, and now as the last.
+// Last are the samples within span, in order: one from before it first, and now last.
 func (h *History) Last(span time.Duration, now Sample) []Sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -172,8 +171,8 @@ func (h *History) keep(file string, status engine.Status) error {
 	return os.Rename(fresh, file)
 }
 
-// load takes over what a process before this one kept of the feeds that there are now. What
-// it delivered is counted down to the start of this one.
+// load takes over what an earlier process kept, of the feeds that exist now. What that process
+// delivered gets negative counts, so that this one starts at 0.
 func (h *History) load(file string, status engine.Status) error {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -16,8 +16,8 @@ import (
 // Imported is what was carried over.
 type Imported struct{ Partitions, Keys int }
 
-// ImportState carries the state of STATE_DIR over into STATE_URL; back, the other way, which waits until the requests of
-// replicas that have just stopped count no more. A state that a connector uses is [checkpoint.ErrLocked].
+// ImportState copies the state from STATE_DIR into STATE_URL. back copies the other way, and then waits until the
+// requests of replicas that have just stopped no longer count. A state that is in use is [checkpoint.ErrLocked].
 func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog.Logger) (done Imported, err error) {
 	own, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log, ReadOnly: !back})
 	if err != nil {
@@ -42,7 +42,8 @@ func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog
 	return done, err
 }
 
-// letRest waits until what replicas have sent counts no more. All is carried over by then: what breaks the wait off is told, and fails nothing.
+// letRest waits until what replicas have sent no longer counts. The state is already copied, so an interrupted wait is
+// logged and fails nothing.
 func letRest(ctx context.Context, store *shared.Store, log *slog.Logger) {
 	left, err := store.RestLeft(ctx)
 	if err == nil {

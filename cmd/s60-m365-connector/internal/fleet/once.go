@@ -17,7 +17,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine"
 )
 
-// This file polls all tenants once, for who starts the connector by a clock.
+// This file polls all tenants once, for users who start the connector from cron.
 
 // Once polls every tenant until it has caught up with now. The error names the
 // tenants that failed.
@@ -43,8 +43,8 @@ func (f *Fleet) Once(ctx context.Context) error {
 	return allFailures(failures, len(tenants))
 }
 
-// sweepDaily sweeps the state where that was last done more than a day ago: nobody else
-// does it where the connector is started by a clock. The time is that of an empty file.
+// sweepDaily sweeps the state if that was last done more than a day ago: started from cron,
+// nobody else does it. An empty file's time says when it was done.
 func (f *Fleet) sweepDaily() {
 	stamp := filepath.Join(f.Settings.StateDir, "swept")
 	if info, err := os.Stat(stamp); err == nil && time.Since(info.ModTime()).Abs() < 24*time.Hour {

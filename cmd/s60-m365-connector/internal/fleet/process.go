@@ -23,9 +23,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
-// This file opens what the tenants of a process share.
-
-// temporaryCode reports whether a refusal passes by itself.
+// temporaryCode reports whether a refusal, by its AADSTS code, passes by itself.
 func temporaryCode(code int) bool {
 	switch code {
 	case 90055, 90033, 90025, 50000:
@@ -77,14 +75,14 @@ func budget(l settings.RateLimit) *extract.Budget {
 	return extract.NewBudget(l.Requests, l.Per)
 }
 
-// requestsDir is a folder in STATE_DIR that says what was sent of limits.
+// requestsDir is the folder in STATE_DIR that remembers, over restarts, how much of each limit was used.
 const requestsDir = "requests"
 
-// connections is how many idle ones to a host are kept for each worker: what a window
-// uses at a time, mostly.
+// connections is how many idle connections to a host are kept for each worker: about as many as
+// a window uses at a time.
 const connections = 4
 
-// Options are what a command says of a fleet, beside the settings.
+// Options are what a command adds to the settings.
 type Options struct {
 	Out, Err io.Writer            // for events that go to standard output; for the log
 	Explain  func(error) string   // what an error means and what to do, for a log line
@@ -138,7 +136,7 @@ func (p *Process) Close() error {
 	return p.store.Close()
 }
 
-// inTurn lets the tenants of a process write to one output, a call after the other.
+// inTurn lets several tenants write to one output, one at a time.
 type inTurn struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -151,9 +149,8 @@ func (t *inTurn) Write(p []byte) (int, error) {
 	return t.out.Write(p)
 }
 
-// openStore opens the state; with STATE_URL, one that replicas share, and joins
-// them. With rebuild, what there was could not be used, and all feeds must be read
-// again.
+// openStore opens the state; with STATE_URL, the one that replicas share, and joins
+// them. rebuild: the state was unusable, so all feeds must be read again.
 func openStore(ctx context.Context, s *settings.Settings, log *slog.Logger) (_ checkpoint.Store, replica *lease.Replica, rebuild bool, restored string, err error) {
 	if s.Shared.URL != "" {
 		store, replica, err := openShared(ctx, s, log)

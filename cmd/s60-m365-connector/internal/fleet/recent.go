@@ -10,8 +10,8 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/extract"
 )
 
-// This file remembers what happened lately, for the page of each feed: what was asked, what failed and,
-// where the settings say so, what was delivered. It is held in memory only.
+// This file remembers, in memory only, what happened lately to each feed: what was asked, what failed and,
+// with SHOW_EVENTS, what was delivered.
 
 // How much is remembered of a feed; of a tenant of many a quarter of it.
 const (
@@ -59,7 +59,7 @@ type ring[T any] struct {
 	next int // the oldest, once it is full
 }
 
-// place is where the next thing goes, of at most so many. What was there is the oldest.
+// place is where the next element goes: over the oldest, once there are so many.
 func (r *ring[T]) place(most int) *T {
 	if len(r.list) < most {
 		r.list = append(r.list, *new(T))

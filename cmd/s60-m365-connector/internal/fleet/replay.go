@@ -18,10 +18,9 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
-// This file sends dead letters again. A file is renamed first, so that nothing is added
-// to it. How much of it was sent stands in a file beside it, which is written after each
-// batch: who is killed sends at most that batch twice. When all of it was sent the file
-// goes, but for lines that cannot be read, which stay under its name.
+// This file sends dead letters again. A file is first renamed, so that nothing more is added
+// to it. After each batch, a file beside it notes how much was sent, so that a kill repeats at
+// most one batch. In the end the file is removed; lines that cannot be read stay under its name.
 
 const (
 	replayBatch = 100

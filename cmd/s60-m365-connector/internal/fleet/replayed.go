@@ -14,9 +14,8 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
-// This file keeps the account of what was replayed, beside the dead letters: an entry of the ledger for each
-// feed and day. The windows' own entries keep what the destination said at first; these
-// take it back, so that the sums are what they are now.
+// This file accounts for what was replayed, with one ledger entry for each feed and day. The entry
+// of a window keeps what the destination first said; these correct it, so that the sums are right.
 
 const (
 	replayedFile = "replayed.json"

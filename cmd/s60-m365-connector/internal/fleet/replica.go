@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -32,14 +34,21 @@ func openShared(ctx context.Context, s *settings.Settings, log *slog.Logger) (*s
 	}), nil
 }
 
-// LookAtState opens the state to read it. The state of a connector that runs here is
+// LookAtState opens the state to read it; nil, where there is none yet. The state of a connector that runs here is
 // [checkpoint.ErrLocked].
 func LookAtState(ctx context.Context, s *settings.Settings) (checkpoint.Store, error) {
-	if s.Shared.URL == "" {
-		return checkpoint.Open(s.StateDir, checkpoint.Options{ReadOnly: true, LockWait: 100 * time.Millisecond})
+	if s.Shared.URL != "" {
+		store, err := shared.Open(ctx, sharedOptions(s, nil))
+		if err != nil {
+			return nil, err // not a store that holds a nil
+		}
+		return store, nil
 	}
-	store, err := shared.Open(ctx, sharedOptions(s, nil))
-	if err != nil {
+	store, err := checkpoint.Open(s.StateDir, checkpoint.Options{ReadOnly: true, LockWait: 100 * time.Millisecond})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
 	return store, nil

@@ -1,15 +1,37 @@
 package fleet
 
 import (
+	"iter"
+
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/definitions"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 )
 
-// Stored is what the state alone tells of the feeds.
-func Stored(defs *definitions.Compiled, s *settings.Settings, positions map[[2]string]checkpoint.Position) []engine.FeedStatus {
-	var list []engine.FeedStatus
+// This file is what the state alone tells, while no connector runs. A store is nil where there is no state yet.
+
+// ofTenant is the tenant's part of a store.
+func ofTenant(store checkpoint.Store, s *settings.Settings) checkpoint.Store {
+	if store == nil || s.Tenant == "" {
+		return store
+	}
+	return checkpoint.OfTenant(store, s.Tenant)
+}
+
+// StoredLedger is the tenant's ledger.
+func StoredLedger(store checkpoint.Store, s *settings.Settings) iter.Seq2[checkpoint.Entry, error] {
+	return Ledger(s, ofTenant(store, s))
+}
+
+// StoredFeeds are the tenant's feeds.
+func StoredFeeds(store checkpoint.Store, defs *definitions.Compiled, s *settings.Settings) (list []engine.FeedStatus, err error) {
+	var positions map[[2]string]checkpoint.Position
+	if store = ofTenant(store, s); store != nil {
+		if positions, err = store.Positions(""); err != nil {
+			return nil, err
+		}
+	}
 	stored := func(feed, partition string) (checkpoint.Position, bool) {
 		p, ok := positions[[2]string{feed, partition}]
 		return p, ok
@@ -41,5 +63,5 @@ func Stored(defs *definitions.Compiled, s *settings.Settings, positions map[[2]s
 			list = append(list, status)
 		}
 	}
-	return list
+	return list, nil
 }

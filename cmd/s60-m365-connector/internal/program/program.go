@@ -1,5 +1,4 @@
-// Package program is what the command says of itself: its name, its version, and the
-// codes with which it ends.
+// Package program holds the command's name, its version and its exit codes.
 package program
 
 // Name is what the program is called in logs, events and requests.

@@ -1,9 +1,9 @@
-// Package settings reads the settings: the environment, completed by a .env file. What it
-// gives is valid; what is wrong is told all at once, a line a problem, and without a secret.
+// Package settings reads the settings from the environment and the .env file. What it returns is valid.
+// It reports all problems at once, one line each, without any secret.
 //
-// How it works: dotenv.go gives the environment, environment.go reads values of one kind each, [Read]
-// puts them together (with credential.go, destination.go, shared.go). table.go describes each for a person; a test compares
-// it with what is read. nearly.go finds names that were misspelt.
+// How it works: dotenv.go gives the environment, environment.go reads single values, [Read] puts them
+// together (with credential.go, destination.go, shared.go). table.go describes each setting for people; a test compares
+// it with what is read. nearly.go finds misspelt names.
 package settings
 
 import (
@@ -61,10 +61,8 @@ func (s *Settings) StateFolder() string {
 
 func (s *Settings) GraphScope() string { return s.GraphBase + "/.default" }
 
-// This file reads the settings. The rules are: every problem is reported, not
-// the first; each problem is one line that names the setting and says what to
-// write; a blank value counts as not set (env files hold many), except for
-// LISTEN_ADDR, where blank turns the listener off; unknown names are ignored.
+// A problem is one line that names the setting and says what to write. A blank value counts as
+// not set (env files hold many), except for LISTEN_ADDR, which it turns off. Unknown names are ignored.
 
 // Settings are the connector's settings, validated: of its only tenant, of one of
 // several, or of the process that runs several.

@@ -7,8 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
+
+	"github.com/sebdah/goldie/v2"
 )
 
 // Root is the folder of the repository.
@@ -48,30 +49,17 @@ func Fences(page, language string) []string {
 	return list
 }
 
-// Hold compares a part of a page of docs, between two comments, with
-// what it should be, or writes it when UPDATE_DOCS is set.
-func Hold(t testing.TB, page, begin, end, want string) {
+// Hold compares a part of a page of docs, between two comments that name it, with
+// what it should be; -update writes it.
+func Hold(t *testing.T, page, part, want string) {
 	t.Helper()
-	begin, end = "<!-- "+begin+" -->\n", "<!-- "+end+" -->"
-	path := filepath.Join(Root(t), "docs", page)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	text := Read(t, "docs/"+page+".md")
+	at := regexp.MustCompile(`(?s)<!-- ` + part + `: [^>]*-->\n(.*?)<!-- end of ` + part + ` -->`).FindStringSubmatchIndex(text)
+	if at == nil {
+		t.Fatalf("docs/%s.md has no place for %s", page, part)
 	}
-	before, rest, found := strings.Cut(string(data), begin)
-	got, after, ended := strings.Cut(rest, end)
-	if !found || !ended {
-		t.Fatalf("%s has no place for what stands between %q and %q", path, begin, end)
-	}
-	if got == want {
-		return
-	}
-	if os.Getenv("UPDATE_DOCS") == "" {
-		t.Fatalf("%s is stale; UPDATE_DOCS=1 go test ./cmd/... writes it. Want:\n%s", path, want)
-	}
-	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	goldie.New(t, goldie.WithFixtureDir(filepath.Join(Root(t), "docs")), goldie.WithNameSuffix(".md"), goldie.WithDiffEngine(goldie.ClassicDiff)).
+		Assert(t, page, []byte(text[:at[2]]+want+text[at[3]:]))
 }
 
 // Complete is an environment with nothing missing.

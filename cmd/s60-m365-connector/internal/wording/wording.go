@@ -1,5 +1,5 @@
-// Package wording is how things are said to a person: counts, spans of time, sentences,
-// and the text of records, which must not steer a terminal.
+// Package wording formats what a person reads: counts, lengths of time, sentences, and the text of
+// records, which must not control a terminal.
 package wording
 
 import (
