@@ -50,7 +50,7 @@ func (s *Simulator) Attack(name string, ago time.Duration) (title string, err er
 	h := mix(s.opts.Seed ^ textHash(name))
 	t := told{at: s.now().Add(-ago), user: &s.world.people[h%uint64(len(s.world.people))]}
 	if t.ip, t.place = t.user.ip, t.user.place; !a.Own {
-		t.ip, t.place = attackIPs[h>>20%uint64(len(attackIPs))], &farAway[h>>40%uint64(len(farAway))]
+		t.ip, t.place = attackIPs[h>>20%uint64(len(attackIPs))], &company.Far[h>>40%uint64(len(company.Far))]
 	}
 	for _, step := range a.Steps {
 		c := s.typeOf(step.Feed)

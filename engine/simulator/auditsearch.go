@@ -169,28 +169,18 @@ func (s *Simulator) auditRecords(w http.ResponseWriter, r *http.Request, q *audi
 		}
 		first = int(n)
 	}
-	base := s.GraphBase() + r.URL.Path
-	page := q.found[first:min(first+top, len(q.found))]
-	body := append(make([]byte, 0, 64<<10), `{"@odata.context":`...)
-	body = strconv.AppendQuote(body, s.GraphBase()+"/beta/$metadata#security/auditLog/queries('"+q.ID+"')/records")
-	if end := first + len(page); end < len(q.found) {
-		link, _ := json.Marshal(base + "?$top=" + strconv.Itoa(top) + "&$skiptoken=" + strconv.FormatInt(int64(end), 16))
-		body = append(append(body, `,"@odata.nextLink":`...), link...)
+	end, next := min(first+top, len(q.found)), ""
+	if end < len(q.found) {
+		next = s.GraphBase() + r.URL.Path + "?$top=" + strconv.Itoa(top) + "&$skiptoken=" + strconv.FormatInt(int64(end), 16)
 	} else if !q.Reached {
 		s.searches.read = append(s.searches.read, span{q.from.UnixNano(), q.to.UnixNano()})
 	}
-	body = append(body, `,"value":[`...)
-	for i, hit := range page {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = hit.append(body)
+	var rows [][]byte
+	for _, hit := range q.found[first:end] {
+		rows = append(rows, hit.append(nil))
 	}
-	w.Header().Set("Content-Type", "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8")
-	out, done := s.compressed(w, r)
-	out.Write(append(body, "]}"...)) //nolint:errcheck // the client hung up
-	done()
-	s.countN("records.search", int64(len(page)))
+	s.writePage(w, r, s.GraphBase()+"/beta/$metadata#security/auditLog/queries('"+q.ID+"')/records", next, rows)
+	s.countN("records.search", int64(len(rows)))
 }
 
 // happened are the records that are in blobs by now and happened in [from, to).

@@ -1,8 +1,10 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -54,13 +56,7 @@ type blob struct {
 }
 
 func (b blob) before(o blob) bool {
-	if b.created != o.created {
-		return b.created < o.created
-	}
-	if b.class != o.class {
-		return b.class < o.class
-	}
-	return b.number < o.number
+	return cmp.Or(cmp.Compare(b.created, o.created), cmp.Compare(b.class, o.class), cmp.Compare(b.number, o.number)) < 0
 }
 
 func (c *contentType) salt(n uint64) uint64 { return mix(c.sim.opts.Seed ^ uint64(c.feed)<<40 ^ n) }
@@ -134,15 +130,12 @@ func (c *contentType) within(from, to, now int64, after *blob, limit int) (page 
 
 // available reports whether the subscription gives access to a blob now.
 func (c *contentType) available(b blob, now int64) bool {
-	if b.visible > now || b.created <= now-retention.Milliseconds() {
-		return false
-	}
-	for _, s := range c.spans {
-		if b.created >= s.from && (s.to == 0 || b.created < s.to) {
-			return true
-		}
-	}
-	return false
+	return b.visible <= now && b.created > now-retention.Milliseconds() && c.subscribed(b)
+}
+
+// subscribed reports whether a blob was created while the subscription was enabled.
+func (c *contentType) subscribed(b blob) bool {
+	return slices.ContainsFunc(c.spans, func(s span) bool { return b.created >= s.from && (s.to == 0 || b.created < s.to) })
 }
 
 // backfill is how far before its first subscription a content type has blobs.
@@ -185,9 +178,7 @@ func (c *contentType) publish(n int, age time.Duration, again bool) int {
 	}
 	at := sort.Search(len(c.extras), func(i int) bool { return b.before(c.extras[i]) })
 	b.number = uint32(len(c.extras))
-	c.extras = append(c.extras, blob{})
-	copy(c.extras[at+1:], c.extras[at:])
-	c.extras[at] = b
+	c.extras = slices.Insert(c.extras, at, b)
 	return int(b.n)
 }
 
@@ -211,21 +202,23 @@ func (c *contentType) find(id string) (blob, bool) {
 	if err1 != nil || err2 != nil {
 		return blob{}, false
 	}
-	number, class := uint32(region/10*1_000_000+low), uint8(region%10)
-	var b blob
+	b, ok := c.blob(uint32(region/10*1_000_000+low), uint8(region%10))
+	return b, ok && c.contentID(b) == id
+}
+
+// blob is the blob of a number and a class.
+func (c *contentType) blob(number uint32, class uint8) (b blob, ok bool) {
 	if class == scheduled {
-		if int(number) >= len(c.blobs) {
-			return blob{}, false
+		if int(number) < len(c.blobs) {
+			return c.blobs[number], true
 		}
-		b = c.blobs[number]
-	} else {
-		for _, e := range c.extras {
-			if e.number == number && e.class == class {
-				b = e
-			}
-		}
+		return b, false
 	}
-	return b, b.n > 0 && c.contentID(b) == id
+	i := slices.IndexFunc(c.extras, func(e blob) bool { return e.number == number && e.class == class })
+	if i < 0 {
+		return b, false
+	}
+	return c.extras[i], true
 }
 
 // record prepares a record of a blob. Its event happened before the blob was

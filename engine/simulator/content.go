@@ -161,21 +161,10 @@ func (c *contentType) parseToken(token string) (blob, bool) {
 	if v%97 != c.salt(n)%97 {
 		return blob{}, false
 	}
-	number, class := uint32(n/10), uint8(n%10)
-	switch {
-	case class == beforeAll:
-		return blob{class: beforeAll}, true
-	case class == scheduled && int(number) < len(c.blobs):
-		return c.blobs[number], true
-	case class == scheduled:
-		return blob{}, false
+	if class := uint8(n % 10); class != beforeAll {
+		return c.blob(uint32(n/10), class)
 	}
-	for _, e := range c.extras {
-		if e.number == number && e.class == class {
-			return e, true
-		}
-	}
-	return blob{}, false
+	return blob{class: beforeAll}, true
 }
 
 func (s *Simulator) getBlob(w http.ResponseWriter, r *http.Request, id string, sensitive bool) {
@@ -224,10 +213,4 @@ func (s *Simulator) compressed(w http.ResponseWriter, r *http.Request) (io.Write
 	w.Header().Set("Content-Encoding", "gzip")
 	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
 	return z, func() { z.Close() } //nolint:errcheck // the client hung up
-}
-
-func writeGzip(w io.Writer, body []byte) {
-	z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
-	z.Write(body) //nolint:errcheck // into memory
-	z.Close()     //nolint:errcheck // into memory
 }

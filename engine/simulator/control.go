@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -82,13 +83,11 @@ func (s *Simulator) controlFault(r *http.Request) (any, error) {
 	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20)).Decode(&raw); err != nil {
 		return nil, err
 	}
-	var list []Fault
 	if raw[0] != '[' {
-		list = make([]Fault, 1)
-		if err := json.Unmarshal(raw, &list[0]); err != nil {
-			return nil, err
-		}
-	} else if err := json.Unmarshal(raw, &list); err != nil {
+		raw = slices.Concat([]byte("["), raw, []byte("]"))
+	}
+	var list []Fault
+	if err := json.Unmarshal(raw, &list); err != nil {
 		return nil, err
 	}
 	for _, f := range list {

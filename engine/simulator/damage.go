@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"net"
 	"net/http"
@@ -114,9 +115,11 @@ func (s *Simulator) damage(w http.ResponseWriter, r *http.Request, f Fault, answ
 		}
 	case GzipBreak:
 		if w.Header().Get("Content-Encoding") == "" {
-			var z bytes.Buffer
-			writeGzip(&z, body)
-			body = z.Bytes()
+			var packed bytes.Buffer
+			z := gzip.NewWriter(&packed)
+			z.Write(body) //nolint:errcheck // into memory
+			z.Close()     //nolint:errcheck // into memory
+			body = packed.Bytes()
 			w.Header().Set("Content-Encoding", "gzip")
 		}
 		for i := len(body) / 2; i < len(body); i++ {

@@ -15,12 +15,8 @@ import (
 // and. The real service takes more (or, not, functions, lambdas over objects); what is not
 // understood here is refused, so that no filter passes for evaluated that is not.
 
-// filterError is a fault in a filter, in the service's words where it has any.
-type filterError struct{ message string }
-
-func (e *filterError) Error() string { return e.message }
-
-func badFilter(format string, args ...any) error { return &filterError{fmt.Sprintf(format, args...)} }
+// badFilter is a fault in a filter, in the service's words where it has any.
+func badFilter(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
 // filter is a parsed filter: all its conditions must hold.
 type filter []condition
@@ -116,104 +112,33 @@ func property(v any, path []string) any {
 	return v
 }
 
-// token matches the pieces of a filter: a text, a word, a sign.
-var token = regexp.MustCompile(`^(?:'(?:[^']|'')*'|[\w/.@$+-](?:[\w/.@$+-]|:\d)*|[():,])`)
-
-type filterParser struct {
-	tokens []string
-	known  func(path []string) error // whether a path names a property
-}
+// clause matches a condition: a path, "/any(x: x", an operator, a literal, ")", and the "and" behind it.
+var clause = regexp.MustCompile(`^([A-Za-z@][\w/.@]*?)(/any\((\w+): *(\w+))? +(eq|ne|gt|ge|lt|le) +('(?:[^']|'')*'|[\w.:+-]+)(\))?(?: +and +|$)`)
 
 // parseFilter parses a filter over the properties that known accepts.
 func parseFilter(text string, known func(path []string) error) (filter, error) {
-	p := &filterParser{known: known}
-	for rest := strings.TrimLeft(text, " \t"); rest != ""; {
-		next := token.FindString(rest)
-		if next == "" && rest[0] == '\'' {
-			return nil, badFilter("There is an unterminated string literal at position %d in '%s'.", len(text), text)
-		}
-		if next == "" {
-			return nil, badFilter("Syntax error: character '%c' is not valid at position %d in '%s'.", rest[0], len(text)-len(rest), text)
-		}
-		p.tokens = append(p.tokens, next)
-		rest = strings.TrimLeft(rest[len(next):], " \t")
-	}
 	var all filter
-	for {
-		c, err := p.condition()
+	for rest := strings.Trim(text, " \t"); ; {
+		m := clause.FindStringSubmatch(rest)
+		if m == nil || (m[2] == "") != (m[7] == "") || m[3] != m[4] || m[2] != "" && m[5] != "eq" {
+			return nil, badFilter("Invalid filter clause: the simulator does not evaluate '%s'.", rest)
+		}
+		c := condition{path: strings.Split(m[1], "/"), any: m[2] != "", op: m[5]}
+		err := known(c.path)
+		if err == nil {
+			c.value, err = literal(m[6])
+		}
+		if err == nil {
+			err = c.typeCheck()
+		}
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, c)
-		switch word := p.next(); word {
-		case "":
+		if rest = rest[len(m[0]):]; rest == "" {
 			return all, nil
-		case "and":
-		case "or":
-			return nil, badFilter("The simulator does not evaluate 'or'.")
-		default:
-			return nil, badFilter("Syntax error: '%s' is not expected in '%s'.", word, text)
 		}
 	}
-}
-
-// next takes a token; "" is the end.
-func (p *filterParser) next() string {
-	if len(p.tokens) == 0 {
-		return ""
-	}
-	t := p.tokens[0]
-	p.tokens = p.tokens[1:]
-	return t
-}
-
-func (p *filterParser) expect(want string) error {
-	if t := p.next(); t != want {
-		return badFilter("Syntax error: '%s' expected, got '%s'.", want, t)
-	}
-	return nil
-}
-
-func (p *filterParser) condition() (c condition, err error) {
-	name := p.next()
-	if name == "not" || len(p.tokens) > 0 && p.tokens[0] == "(" && !strings.HasSuffix(name, "/any") {
-		return c, badFilter("The simulator does not evaluate '%s'.", name)
-	}
-	if name == "" || strings.Contains("():,'", name[:1]) {
-		return c, badFilter("Syntax error: a property expected, got '%s'.", name)
-	}
-	name, c.any = strings.CutSuffix(name, "/any")
-	c.path = strings.Split(name, "/")
-	if err := p.known(c.path); err != nil {
-		return c, err
-	}
-	variable := ""
-	if c.any {
-		err := p.expect("(")
-		if variable = p.next(); err == nil {
-			err = p.expect(":")
-		}
-		if err == nil {
-			err = p.expect(variable) // of the element itself, not of what is in it
-		}
-		if err != nil {
-			return c, err
-		}
-	}
-	switch c.op = p.next(); c.op {
-	case "eq", "ne", "gt", "ge", "lt", "le":
-	case "":
-		return c, badFilter("Syntax error: an operator expected after '%s'.", name)
-	default:
-		return c, badFilter("Syntax error: '%s' is not an operator.", c.op)
-	}
-	if c.value, err = literal(p.next()); err != nil || !c.any {
-		return c, cmp.Or(err, c.typeCheck())
-	}
-	if c.op != "eq" {
-		return c, badFilter("The simulator does not evaluate '%s' in 'any'.", c.op)
-	}
-	return c, p.expect(")")
 }
 
 func literal(t string) (any, error) {

@@ -71,10 +71,10 @@ func tell(feed string, s *story, minute int64, r *record) *template {
 func (w *world) signIn(dst []byte, feed string, r *record, beta bool) []byte {
 	switch feed {
 	case SignInsServicePrincipal:
-		r.ip, r.place = w.people[r.rank%5].ip, &cities[0]
+		r.ip, r.place = w.people[r.rank%5].ip, &company.Cities[0]
 	case SignInsManagedIdentity:
 		r.robot = &w.boxes[r.rank%uint64(len(w.boxes))]
-		r.ip, r.place = "192.0.2.250", &cities[5]
+		r.ip, r.place = "192.0.2.250", &company.Cities[5]
 	}
 	set := signInsBeta[feed]
 	if !beta {

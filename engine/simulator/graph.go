@@ -1,7 +1,6 @@
 package simulator
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,79 +11,23 @@ import (
 // This file is Microsoft Graph on the wire, and what is like it: routing, permissions,
 // licences, limits and errors.
 
-// endpoint is one set of Graph. A new one is a row of endpoints. What is a log or a table of made-up
-// rows says so by streams or table; whatever answers otherwise (a query in the body of a POST, a
-// delta, a job, a present state) brings its own method and serve, and gets licence, permission,
-// budget and faults from here. A path that ends in / takes whatever follows it.
+// endpoint is one set of Graph, a row of records/endpoints.yaml, which says what each of this means.
 type endpoint struct {
-	service   string // empty: graph
-	method    string // empty: GET
-	path      string
-	entity    string   // as error messages name the type
-	roles     []string // one of them is enough
-	denied    string   // the error of a missing permission: audit, protection, directory or defender
-	licence   string   // Free, P1 or P2
-	budget    string
-	top       int // default page size
-	maxTop    int
-	needsTop  bool // without $top there is no second page
-	orderBy   []string
-	filterOps string // operators allowed on the time; empty: all
-	streams   []string
-	table     string
-	serve     func(s *Simulator, w http.ResponseWriter, r *http.Request)
+	Service, Method, Path, Entity string
+	Roles                         []string
+	Denied, Licence, Budget       string
+	Top, MaxTop                   int
+	NeedsTop                      bool
+	OrderBy                       []string
+	FilterOps                     string
+	Streams                       []string
+	Table, Serve                  string
 }
 
-var endpoints = []endpoint{
-	{path: "auditLogs/signIns", entity: "signIn", roles: []string{"AuditLog.Read.All"}, denied: "audit", licence: P1, budget: "reports",
-		top: 1000, maxTop: 1000, orderBy: []string{"createdDateTime"},
-		streams: []string{SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity}},
-	{path: "auditLogs/directoryAudits", entity: "directoryAudit", roles: []string{"AuditLog.Read.All", "Directory.Read.All"}, denied: "audit", budget: "reports",
-		top: 1000, maxTop: 1000, orderBy: []string{"activityDateTime"}, streams: []string{DirectoryAudits}},
-	{path: "auditLogs/provisioning", entity: "provisioningObjectSummary", roles: []string{"ProvisioningLog.Read.All", "AuditLog.Read.All", "Directory.Read.All"}, denied: "audit", licence: P1, budget: "reports",
-		top: 1000, maxTop: 1000, needsTop: true, orderBy: []string{"activityDateTime"}, filterOps: "eq gt lt", streams: []string{Provisioning}},
-	{path: "identityProtection/riskDetections", entity: "riskDetection", roles: []string{"IdentityRiskEvent.Read.All"}, denied: "protection", licence: P2, budget: "protection",
-		top: 100, maxTop: 500, orderBy: []string{"lastUpdatedDateTime", "detectedDateTime", "activityDateTime"}, table: RiskDetections},
-	{path: "identityProtection/riskyUsers", entity: "riskyUser", roles: []string{"IdentityRiskyUser.Read.All"}, denied: "protection", licence: P2, budget: "protection",
-		top: 100, maxTop: 500, orderBy: []string{"riskLastUpdatedDateTime"}, table: RiskyUsers},
-	{path: "identityProtection/riskyServicePrincipals", entity: "riskyServicePrincipal", roles: []string{"IdentityRiskyServicePrincipal.Read.All"}, denied: "protection", licence: P2, budget: "protection",
-		top: 100, maxTop: 500, orderBy: []string{"riskLastUpdatedDateTime"}, table: RiskyServicePrincipals},
-	{path: "identityProtection/servicePrincipalRiskDetections", entity: "servicePrincipalRiskDetection", roles: []string{"IdentityRiskEvent.Read.All"}, denied: "protection", licence: P2, budget: "protection",
-		top: 100, maxTop: 500, orderBy: []string{"lastUpdatedDateTime", "detectedDateTime", "activityDateTime"}, table: ServicePrincipalRiskDetections},
-	{path: "security/alerts_v2", entity: "security.alert", roles: []string{"SecurityAlert.Read.All"}, denied: "protection", budget: "security",
-		top: 100, maxTop: 1000, orderBy: []string{"createdDateTime", "lastUpdateDateTime"}, table: Alerts},
-	{path: "security/incidents", entity: "security.incident", roles: []string{"SecurityIncident.Read.All"}, denied: "protection", budget: "security",
-		top: 50, maxTop: 50, table: Incidents},
-	{path: "deviceManagement/auditEvents", entity: "auditEvent", roles: []string{"DeviceManagementApps.Read.All"}, denied: "protection", budget: "directory",
-		top: 1000, maxTop: 1000, orderBy: []string{"activityDateTime"}, streams: []string{DeviceAudits}},
-	{path: "security/auditLog/queries", method: http.MethodPost, roles: []string{"AuditLogsQuery.Read.All"}, denied: "audit", budget: "security", serve: (*Simulator).createAuditQuery},
-	{path: "security/auditLog/queries/", roles: []string{"AuditLogsQuery.Read.All"}, denied: "audit", budget: "security", serve: (*Simulator).auditQueries},
-	{path: "applications", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).applications},
-	// Lists that are data alone: objects.go.
-	{path: "identity/conditionalAccess/policies", roles: []string{"Policy.Read.All"}, denied: "protection", licence: P1, budget: "protection", serve: (*Simulator).objects},
-	{path: "identity/conditionalAccess/namedLocations", roles: []string{"Policy.Read.All"}, denied: "protection", licence: P1, budget: "protection", serve: (*Simulator).objects},
-	{path: "servicePrincipals", roles: []string{"Application.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "roleManagement/directory/roleAssignments", roles: []string{"RoleManagement.Read.Directory", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "roleManagement/directory/roleEligibilitySchedules", roles: []string{"RoleEligibilitySchedule.Read.Directory"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "oauth2PermissionGrants", roles: []string{"Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "domains", roles: []string{"Domain.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "domains/", roles: []string{"Domain.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "reports/authenticationMethods/userRegistrationDetails", roles: []string{"AuditLog.Read.All"}, denied: "audit", licence: P1, budget: "reports", serve: (*Simulator).objects},
-	{path: "security/secureScores", roles: []string{"SecurityEvents.Read.All"}, denied: "protection", budget: "security", serve: (*Simulator).objects},
-	{path: "policies/crossTenantAccessPolicy/default", roles: []string{"Policy.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "policies/crossTenantAccessPolicy/partners", roles: []string{"Policy.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "policies/adminConsentRequestPolicy", roles: []string{"Policy.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "identityProtection/riskyUsers/", roles: []string{"IdentityRiskyUser.Read.All"}, denied: "protection", licence: P2, budget: "protection", serve: (*Simulator).objects},
-	{path: "identityProtection/riskyAgents", roles: []string{"IdentityRiskyAgent.Read.All"}, denied: "protection", licence: P2, budget: "protection", serve: (*Simulator).objects},
-	{path: "identityProtection/agentRiskDetections", roles: []string{"IdentityRiskyAgent.Read.All"}, denied: "protection", licence: P2, budget: "protection", serve: (*Simulator).objects},
-	{path: "auditLogs/customSecurityAttributeAudits", roles: []string{"CustomSecAttributeAuditLogs.Read.All"}, denied: "audit", budget: "reports", serve: (*Simulator).objects},
-	{path: "admin/exchange/tracing/messageTraces", roles: []string{"ExchangeMessageTrace.Read.All"}, denied: "protection", budget: "trace", serve: (*Simulator).objects},
-	{path: "admin/exchange/tracing/messageTraces/", roles: []string{"ExchangeMessageTrace.Read.All"}, denied: "protection", budget: "trace", serve: (*Simulator).objects},
-	{service: "defender", path: "machineactions", roles: []string{"Machine.Read.All"}, denied: "defender", budget: "defender", serve: (*Simulator).objects},
-	{path: "security/runHuntingQuery", method: http.MethodPost, roles: []string{"ThreatHunting.Read.All"}, denied: "protection", budget: "hunting", serve: (*Simulator).runHuntingQuery},
-	{path: "users/delta", roles: []string{"User.Read.All", "Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).delta},
-	{path: "doors", method: http.MethodPost, roles: []string{"Directory.Read.All"}, denied: "directory", budget: "directory", serve: (*Simulator).objects},
-	{path: "auditLogs/signUps", roles: []string{"AuditLog.Read.All", "Directory.Read.All"}, denied: "audit", budget: "reports", serve: (*Simulator).objects},
+// servers are the methods that endpoints name.
+var servers = map[string]func(s *Simulator, w http.ResponseWriter, r *http.Request){
+	"": (*Simulator).objects, "delta": (*Simulator).delta, "applications": (*Simulator).applications, "runHuntingQuery": (*Simulator).runHuntingQuery,
+	"createAuditQuery": (*Simulator).createAuditQuery, "auditQueries": (*Simulator).auditQueries,
 }
 
 // graphErrorBody is the error envelope, its members in the order Graph writes
@@ -151,19 +94,19 @@ func (s *Simulator) serveEndpoints(w http.ResponseWriter, r *http.Request, servi
 	}
 	set, key, _ := strings.Cut(rest, "(")
 	is := func(e endpoint) bool {
-		if cmp.Or(e.service, "graph") != service {
+		if e.Service != service {
 			return false
 		}
-		if below, ok := strings.CutSuffix(e.path, "/"); ok {
+		if below, ok := strings.CutSuffix(e.Path, "/"); ok {
 			return len(set) > len(below) && strings.EqualFold(set[:len(below)+1], below+"/")
 		}
-		return strings.EqualFold(e.path, set)
+		return strings.EqualFold(e.Path, set)
 	}
-	i := slices.IndexFunc(endpoints, func(e endpoint) bool { return is(e) && cmp.Or(e.method, http.MethodGet) == r.Method })
+	i := slices.IndexFunc(endpoints, func(e endpoint) bool { return is(e) && e.Method == r.Method })
 	if i < 0 {
 		i = slices.IndexFunc(endpoints, is) // which refuses the method
 	}
-	if i < 0 || key != "" && endpoints[i].path != "applications" && !strings.HasSuffix(endpoints[i].path, "/") {
+	if i < 0 || key != "" && endpoints[i].Path != "applications" && !strings.HasSuffix(endpoints[i].Path, "/") {
 		s.graphError(w, 404, "ResourceNotFound", "Resource not found for the segment '%s'.", set)
 		return
 	}
@@ -179,12 +122,12 @@ func (s *Simulator) serveEndpoints(w http.ResponseWriter, r *http.Request, servi
 
 // target is the name that faults know an endpoint by.
 func (e *endpoint) target() string {
-	path := strings.TrimSuffix(e.path, "/")
-	return cmp.Or(e.service, "graph") + "." + path[strings.LastIndexByte(path, '/')+1:]
+	path := strings.TrimSuffix(e.Path, "/")
+	return e.Service + "." + path[strings.LastIndexByte(path, '/')+1:]
 }
 
 func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, beta bool, hit faultSet) {
-	c, flaw := s.checkToken(r, s.base(cmp.Or(e.service, "graph")))
+	c, flaw := s.checkToken(r, s.base(e.Service))
 	if hit.has(Expired) {
 		flaw = tokenExpired
 	}
@@ -202,39 +145,39 @@ func (s *Simulator) graph(w http.ResponseWriter, r *http.Request, e *endpoint, b
 		s.graphError(w, 401, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.")
 		return
 	}
-	if !s.graphBudget(w, r, e.budget) {
+	if !s.graphBudget(w, r, e.Budget) {
 		return
 	}
-	if r.Method != cmp.Or(e.method, http.MethodGet) {
+	if r.Method != e.Method {
 		s.graphError(w, 405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
 		return
 	}
-	if !slices.ContainsFunc(e.roles, c.has) || hit.has(Forbidden) {
-		switch e.denied {
+	if !slices.ContainsFunc(e.Roles, c.has) || hit.has(Forbidden) {
+		switch e.Denied {
 		case "audit":
-			s.graphError(w, 403, "Authentication_MSGraphPermissionMissing", "The principal does not have required Microsoft Graph permission(s): %s", e.roles[0])
+			s.graphError(w, 403, "Authentication_MSGraphPermissionMissing", "The principal does not have required Microsoft Graph permission(s): %s", e.Roles[0])
 		case "protection":
 			s.graphError(w, 403, "Forbidden", "You cannot perform the requested operation, required scopes are missing in the token.")
 		case "defender":
-			s.graphError(w, 403, "Forbidden", "The application does not have any of the required application permissions (%s) to access the resource.", strings.Join(e.roles, ", "))
+			s.graphError(w, 403, "Forbidden", "The application does not have any of the required application permissions (%s) to access the resource.", strings.Join(e.Roles, ", "))
 		default:
 			s.graphError(w, 403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
 		}
 		return
 	}
-	if !covered(e.licence, s.licence()) || hit.has(Unlicensed) {
-		if e.denied == "audit" {
+	if !covered(e.Licence, s.licence()) || hit.has(Unlicensed) {
+		if e.Denied == "audit" {
 			s.graphError(w, 403, "Authentication_RequestFromNonPremiumTenantOrB2CTenant", "Neither tenant is B2C or tenant doesn't have premium license")
 		} else {
 			s.graphError(w, 403, "Forbidden", "Your tenant is not licensed for this feature.")
 		}
 		return
 	}
-	if e.serve != nil {
-		e.serve(s, w, r)
+	if e.Table != "" || len(e.Streams) > 0 {
+		s.listRows(w, r, e, beta, hit, c)
 		return
 	}
-	s.listRows(w, r, e, beta, hit, c)
+	servers[e.Serve](s, w, r)
 }
 
 func covered(needs, has string) bool {

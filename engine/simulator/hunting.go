@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -37,24 +36,7 @@ func (s *Simulator) runHuntingQuery(w http.ResponseWriter, r *http.Request) {
 		s.graphError(w, 400, "BadRequest", "%s", err.Error())
 		return
 	}
-	columns := []map[string]string{}
-	if len(rows) > 0 {
-		for name, value := range rows[0] {
-			kind := "String"
-			switch value.(type) {
-			case json.Number:
-				kind = "Int64"
-			case bool:
-				kind = "SByte"
-			}
-			if name == "Timestamp" {
-				kind = "DateTime"
-			}
-			columns = append(columns, map[string]string{"name": name, "type": kind})
-		}
-		slices.SortFunc(columns, func(a, b map[string]string) int { return cmp.Compare(a["name"], b["name"]) })
-	}
-	writeJSON(w, 200, map[string]any{"schema": columns, "results": append([]huntingRow{}, rows...)})
+	writeJSON(w, 200, map[string]any{"results": append([]huntingRow{}, rows...)})
 }
 
 var huntingToken = regexp.MustCompile(`"[^"]*"|datetime\([^)]*\)|[\w-]+|[<>=!]=?|\S`)

@@ -1,6 +1,6 @@
 package simulator
 
-import "encoding/hex"
+import "strconv"
 
 // mix is the finaliser of splitmix64: a cheap, well distributed 64-bit hash.
 func mix(x uint64) uint64 {
@@ -97,43 +97,22 @@ func randomGUID(dst []byte, seed uint64) []byte {
 func guidText(seed uint64) string { return string(randomGUID(nil, seed)) }
 
 // parseGUID reads the 122 bits of a version 4 GUID of exactly 36 characters.
-func parseGUID(s []byte) (hi, lo uint64, ok bool) {
+func parseGUID(s string) (hi, lo uint64, ok bool) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' || s[14] != '4' {
 		return 0, 0, false
 	}
-	var compact [32]byte
-	n := 0
-	for i, b := range s {
-		switch i {
-		case 8, 13, 18, 23:
-			continue
-		}
-		compact[n] = b
-		n++
-	}
-	var raw [16]byte
-	if _, err := hex.Decode(raw[:], compact[:]); err != nil {
+	a, err1 := strconv.ParseUint(s[:8]+s[9:13]+s[14:18], 16, 64)
+	b, err2 := strconv.ParseUint(s[19:23]+s[24:], 16, 64)
+	if err1 != nil || err2 != nil || b>>62 != 2 {
 		return 0, 0, false
 	}
-	var a, b uint64
-	for i := range 8 {
-		a = a<<8 | uint64(raw[i])
-		b = b<<8 | uint64(raw[8+i])
-	}
-	if b>>62 != 2 {
-		return 0, 0, false
-	}
-	hi = a>>16<<13 | a&0xfff<<1 | b>>61&1
-	return hi, b & mask61, true
+	return a>>16<<13 | a&0xfff<<1 | b>>61&1, b & mask61, true
 }
 
 // find looks for one of our record ids in text: the whole of it, or, as in
 // directory audit ids, a GUID inside it.
-func (c *idCipher) find(text []byte) (recordID, bool) {
+func (c *idCipher) find(text string) (recordID, bool) {
 	for i := 0; i+36 <= len(text); i++ {
-		if text[i+8] != '-' {
-			continue
-		}
 		if hi, lo, ok := parseGUID(text[i : i+36]); ok {
 			if id, ok := c.unseal(hi, lo); ok {
 				return id, true

@@ -38,8 +38,7 @@ func (s *Simulator) allow(budget string, cost, limit int, per time.Duration) boo
 		w.at, w.cost = w.at[1:], w.cost[1:]
 	}
 	if !s.opts.Throttle {
-		c, _ := s.counts.LoadOrStore("over-limit."+budget, &counter{})
-		c.(*counter).Add(1)
+		s.count("over-limit." + budget)
 	}
 	return false
 }

@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -51,15 +50,16 @@ func (s *Simulator) loginError(w http.ResponseWriter, status, number int, kind, 
 
 func (s *Simulator) serveLogin(w http.ResponseWriter, r *http.Request) {
 	tenant, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	v1 := path == "oauth2/token"
-	if path != "oauth2/v2.0/token" && !v1 {
+	if path != tokenPath {
 		http.NotFound(w, r)
 		return
 	}
-	s.guard(w, r, "login", func(w http.ResponseWriter, r *http.Request, hit faultSet) { s.token(w, r, tenant, v1, hit) })
+	s.guard(w, r, "login", func(w http.ResponseWriter, r *http.Request, hit faultSet) { s.token(w, r, tenant, hit) })
 }
 
-func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string, v1 bool, hit faultSet) {
+const tokenPath = "oauth2/v2.0/token"
+
+func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string, hit faultSet) {
 	w.Header().Set("Cache-Control", "no-store, no-cache")
 	fail := func(number int, kind, format string, args ...any) {
 		s.loginError(w, http.StatusBadRequest, number, kind, format, args...)
@@ -113,11 +113,8 @@ func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string,
 		fail(700016, "unauthorized_client", "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", client, s.opts.TenantID)
 		return
 	}
-	resource, ok := s.resource(w, form.Get("scope"), form.Get("resource"), v1)
-	if !ok {
-		return
-	}
-	if !s.credential(w, r, hit, client, tenant, path(v1)) {
+	resource, ok := s.resource(w, form.Get("scope"))
+	if !ok || !s.credential(w, r, hit, client, tenant) {
 		return
 	}
 	now := s.now()
@@ -140,27 +137,12 @@ func (s *Simulator) token(w http.ResponseWriter, r *http.Request, tenant string,
 	if err != nil {
 		panic(err) // an HMAC over our own claims
 	}
-	answer := map[string]any{"token_type": "Bearer", "access_token": signed}
-	seconds := int(life / time.Second)
-	var expires any = seconds
-	if v1 || s.opts.ExpiresAsString {
-		expires = strconv.Itoa(seconds)
-	}
-	answer["expires_in"], answer["ext_expires_in"] = expires, expires
-	if v1 {
-		answer["expires_on"] = strconv.FormatInt(c.ExpiresAt.Unix(), 10)
-		answer["not_before"] = strconv.FormatInt(c.NotBefore.Unix(), 10)
-		answer["resource"] = resource
+	var expires any = int(life / time.Second)
+	if s.opts.ExpiresAsString {
+		expires = fmt.Sprint(expires)
 	}
 	s.count("tokens." + s.resourceOf(resource))
-	writeJSON(w, 200, answer)
-}
-
-func path(v1 bool) string {
-	if v1 {
-		return "oauth2/token"
-	}
-	return "oauth2/v2.0/token"
+	writeJSON(w, 200, map[string]any{"token_type": "Bearer", "access_token": signed, "expires_in": expires, "ext_expires_in": expires})
 }
 
 // granted are the tenant's roles that belong to a resource.
@@ -197,28 +179,23 @@ func (s *Simulator) resourceOf(resource string) string {
 }
 
 // resource reads what the token is to be for: exactly one of our services.
-func (s *Simulator) resource(w http.ResponseWriter, scope, resource string, v1 bool) (string, bool) {
-	wanted := resource
-	if !v1 {
-		switch scopes := strings.Fields(scope); {
-		case len(scopes) != 1:
-			s.loginError(w, 400, 70011, "invalid_scope", "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope '%s' does not name exactly one resource.", scope)
-			return "", false
-		case !strings.HasSuffix(scope, "/.default"):
-			s.loginError(w, 400, 1002012, "invalid_scope", "The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", scope)
-			return "", false
-		}
-		wanted = strings.TrimSuffix(scope, "/.default")
+func (s *Simulator) resource(w http.ResponseWriter, scope string) (string, bool) {
+	wanted, isDefault := strings.CutSuffix(scope, "/.default")
+	switch {
+	case len(strings.Fields(scope)) != 1:
+		s.loginError(w, 400, 70011, "invalid_scope", "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope '%s' does not name exactly one resource.", scope)
+	case !isDefault:
+		s.loginError(w, 400, 1002012, "invalid_scope", "The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", scope)
+	case s.resourceOf(strings.TrimSuffix(wanted, "/")) == "":
+		s.loginError(w, 400, 500011, "invalid_resource", "The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.", wanted, s.opts.TenantID)
+	default:
+		return strings.TrimSuffix(wanted, "/"), true
 	}
-	if base := strings.TrimSuffix(wanted, "/"); s.resourceOf(base) != "" {
-		return base, true
-	}
-	s.loginError(w, 400, 500011, "invalid_resource", "The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.", wanted, s.opts.TenantID)
 	return "", false
 }
 
 // credential checks the secret or the assertion.
-func (s *Simulator) credential(w http.ResponseWriter, r *http.Request, hit faultSet, client, tenant, path string) bool {
+func (s *Simulator) credential(w http.ResponseWriter, r *http.Request, hit faultSet, client, tenant string) bool {
 	form := r.PostForm
 	fail := func(status, number int, kind, format string, args ...any) bool {
 		s.loginError(w, status, number, kind, format, args...)
@@ -243,11 +220,11 @@ func (s *Simulator) credential(w http.ResponseWriter, r *http.Request, hit fault
 	case s.opts.Certificate == nil:
 		return fail(401, 700213, "invalid_client", "No matching federated identity record found for presented assertion.")
 	}
-	return s.assertion(assertion, client, tenant, path, fail)
+	return s.assertion(assertion, client, tenant, fail)
 }
 
 // assertion checks a client assertion against the registered certificate.
-func (s *Simulator) assertion(text, client, tenant, path string, fail func(int, int, string, string, ...any) bool) bool {
+func (s *Simulator) assertion(text, client, tenant string, fail func(int, int, string, string, ...any) bool) bool {
 	digest256, digest1 := sha256.Sum256(s.opts.Certificate.Raw), sha1.Sum(s.opts.Certificate.Raw)
 	parsed, err := jwt.NewParser(jwt.WithValidMethods([]string{"PS256", "RS256"}), jwt.WithoutClaimsValidation()).
 		ParseWithClaims(text, &jwt.RegisteredClaims{}, func(t *jwt.Token) (any, error) {
@@ -270,10 +247,8 @@ func (s *Simulator) assertion(text, client, tenant, path string, fail func(int, 
 	case c.ID == "":
 		return fail(401, 700027, "invalid_client", "The client assertion has no 'jti' claim.")
 	}
-	for _, audience := range c.Audience {
-		if audience == s.LoginBase()+"/"+tenant+"/"+path {
-			return true
-		}
+	if slices.Contains(c.Audience, s.LoginBase()+"/"+tenant+"/"+tokenPath) {
+		return true
 	}
 	return fail(401, 700023, "invalid_client", "Client assertion audience claim does not match Realm issuer.")
 }

@@ -84,11 +84,6 @@ func TestTokenAnswers(t *testing.T) {
 	if resp.StatusCode != 200 || v["token_type"] != "Bearer" || v["expires_in"] != 3599.0 || v["refresh_token"] != nil {
 		t.Errorf("got %d %v", resp.StatusCode, v)
 	}
-	resp, body := c.do("POST", c.sim.LoginBase()+"/"+c.sim.world.domain+"/oauth2/token", map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
-		c.form(map[string]string{"resource": c.sim.ManageBase()}).Encode())
-	if resp.StatusCode != 200 || !strings.Contains(string(body), `"expires_in":"3599"`) || !strings.Contains(string(body), `"expires_on":"`) {
-		t.Errorf("version 1 endpoint: %d %s", resp.StatusCode, body)
-	}
 	c.sim.opts.ExpiresAsString = true
 	if _, v = c.login(map[string]string{"scope": c.sim.GraphBase() + "/.default"}); v["expires_in"] != "3599" {
 		t.Errorf("expires_in as text: %v", v)

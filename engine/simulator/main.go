@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Main runs a simulator as a process of its own, for performance and chaos
@@ -133,23 +132,4 @@ func parseVolumes(text string) (map[string]Volume, error) {
 		volumes[name] = v
 	}
 	return volumes, nil
-}
-
-// settle is how long Drained waits between two looks.
-const settle = 200 * time.Millisecond
-
-// Drained waits until everything on offer has arrived, or ctx ends, and returns
-// the last report. It is meant for after StopLive.
-func (s *Simulator) Drained(ctx context.Context) Report {
-	for {
-		r := s.Report()
-		if r.Lost == 0 {
-			return r
-		}
-		select {
-		case <-time.After(settle):
-		case <-ctx.Done():
-			return s.Report()
-		}
-	}
 }

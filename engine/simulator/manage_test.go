@@ -304,7 +304,7 @@ func TestOddities(t *testing.T) {
 			if r["Id"] == nil {
 				seen["no id"]++
 				intra, _ := r["IntraSystemId"].(string)
-				if _, ok := c.sim.ids.find([]byte(intra)); !ok {
+				if _, ok := c.sim.ids.find(intra); !ok {
 					t.Errorf("a record without any id: %v", r)
 				}
 				anonymous = intra

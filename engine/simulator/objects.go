@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"gopkg.in/yaml.v3"
 )
 
 // This file is the lists of Graph and of Defender that are data alone: present states, such as policies
@@ -23,23 +21,6 @@ type object struct {
 	Record      string
 	From, Until time.Duration
 	row         *template
-}
-
-func readObjects() map[string][]object {
-	var file struct{ Objects map[string][]object }
-	text, err := recordFiles.ReadFile("records/objects.yaml")
-	if err == nil {
-		err = yaml.Unmarshal(text, &file)
-	}
-	if err != nil {
-		panic("simulator: the file of objects: " + err.Error())
-	}
-	for path, list := range file.Objects {
-		for i := range list {
-			list[i].row = compile(list[i].Record, func(part string) string { panic("simulator: " + path + " has no part " + part) })
-		}
-	}
-	return file.Objects
 }
 
 // standing are the objects of a path as they are at a time; parent is what "*" stands for.

@@ -20,9 +20,9 @@ func TestObjects(t *testing.T) {
 	for path := range objects {
 		served := false
 		for _, e := range endpoints {
-			below, under := strings.CutSuffix(e.path, "/")
-			served = served || e.path == strings.TrimSuffix(path, "=") || under && strings.HasPrefix(path, below+"/*/") ||
-				e.path+"/" == huntingTables && strings.HasPrefix(path, huntingTables)
+			below, under := strings.CutSuffix(e.Path, "/")
+			served = served || e.Path == strings.TrimSuffix(path, "=") || under && strings.HasPrefix(path, below+"/*/") ||
+				e.Path+"/" == huntingTables && strings.HasPrefix(path, huntingTables)
 		}
 		if !served {
 			t.Errorf("no endpoint serves %s", path)

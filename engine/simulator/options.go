@@ -32,21 +32,40 @@ const (
 	Incidents                      = "incidents"
 )
 
-// feedNames gives each feed its number: the number is part of record ids.
-var feedNames = []string{
-	AuditEntra, AuditExchange, AuditSharePoint, AuditGeneral, DLPAll,
-	SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity,
-	DirectoryAudits, Provisioning, DeviceAudits,
-	RiskDetections, RiskyUsers, RiskyServicePrincipals, ServicePrincipalRiskDetections, Alerts, Incidents,
+// feeds are those of a tenant. A feed's place here is its number, which is part of record ids.
+var feeds = []struct {
+	name  string
+	share int           // of a tenant's records, in thousandths
+	clock string        // the property that is a row's time, or tells when it changed last; "": a content type
+	unit  time.Duration // times are cut to it
+	table bool          // its rows change
+}{
+	{AuditEntra, 150, "", time.Nanosecond, false},
+	{AuditExchange, 180, "", time.Nanosecond, false},
+	{AuditSharePoint, 220, "", time.Nanosecond, false},
+	{AuditGeneral, 110, "", time.Nanosecond, false},
+	{DLPAll, 15, "", time.Nanosecond, false},
+	{SignInsInteractive, 100, "createdDateTime", time.Second, false},
+	{SignInsNonInteractive, 130, "createdDateTime", time.Second, false},
+	{SignInsServicePrincipal, 25, "createdDateTime", time.Second, false},
+	{SignInsManagedIdentity, 10, "createdDateTime", time.Second, false},
+	{DirectoryAudits, 30, "activityDateTime", 100 * time.Nanosecond, false},
+	{Provisioning, 6, "activityDateTime", time.Second, false},
+	{DeviceAudits, 4, "activityDateTime", 100 * time.Nanosecond, false},
+	{RiskDetections, 6, "lastUpdatedDateTime", 100 * time.Nanosecond, true},
+	{RiskyUsers, 4, "riskLastUpdatedDateTime", 100 * time.Nanosecond, true},
+	{RiskyServicePrincipals, 1, "riskLastUpdatedDateTime", 100 * time.Nanosecond, true},
+	{ServicePrincipalRiskDetections, 1, "lastUpdatedDateTime", 100 * time.Nanosecond, true},
+	{Alerts, 5, "lastUpdateDateTime", 100 * time.Nanosecond, true},
+	{Incidents, 3, "lastUpdateDateTime", 100 * time.Nanosecond, true},
 }
 
-// feedShares is how a tenant's records spread over its feeds, in thousandths.
-var feedShares = []int{
-	150, 180, 220, 110, 15,
-	100, 130, 25, 10,
-	30, 6, 4,
-	6, 4, 1, 1, 5, 3,
-}
+var feedNames = func() (names []string) {
+	for _, f := range feeds {
+		names = append(names, f.name)
+	}
+	return names
+}()
 
 // ContentTypes are the five content types of the Management Activity API.
 var ContentTypes = feedNames[:5:5]
@@ -225,15 +244,12 @@ func (o Options) withDefaults() Options {
 // volumes spreads the total over the feeds, exactly: what rounding leaves goes
 // to the largest feeds.
 func (o Options) volumes() []Volume {
-	vs := make([]Volume, len(feedNames))
-	total := 0
-	for _, s := range feedShares {
-		total += s
-	}
+	const total = 1000
+	vs := make([]Volume, len(feeds))
 	records := max(o.Records, 0)
 	left := records
-	for i, s := range feedShares {
-		vs[i] = Volume{History: records * s / total, PerHour: o.PerMinute * 60 * float64(s) / float64(total)}
+	for i, f := range feeds {
+		vs[i] = Volume{History: records * f.share / total, PerHour: o.PerMinute * 60 * float64(f.share) / total}
 		left -= vs[i].History
 	}
 	for i := 0; left > 0; i, left = (i+1)%5, left-1 {

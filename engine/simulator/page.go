@@ -1,7 +1,9 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -35,14 +37,14 @@ type page struct {
 func (p *page) kindWanted() string {
 	for _, c := range p.filter {
 		value, _ := c.value.(string)
-		if name := "signIns/" + value; p.beta && c.any && c.path[0] == "signInEventTypes" && slices.Contains(p.endpoint.streams, name) {
+		if name := "signIns/" + value; p.beta && c.any && c.path[0] == "signInEventTypes" && slices.Contains(p.endpoint.Streams, name) {
 			return name
 		}
 	}
-	return p.endpoint.streams[0]
+	return p.endpoint.Streams[0]
 }
 
-// retention is how far back Graph keeps a log.
+// graphRetention is how far back Graph keeps a log.
 func (s *Simulator) graphRetention() time.Duration {
 	if s.licence() == Free {
 		return 7 * 24 * time.Hour
@@ -89,7 +91,7 @@ func (p *page) fromStream() {
 }
 
 func (p *page) fromTable() {
-	t := p.sim.tableOf(p.endpoint.table)
+	t := p.sim.tableOf(p.endpoint.Table)
 	t.mu.Lock()
 	t.asked = true
 	t.mu.Unlock()
@@ -142,46 +144,41 @@ func (p *page) fromTable() {
 }
 
 func (p *page) write(w http.ResponseWriter, r *http.Request, q url.Values, hit faultSet) {
-	s := p.sim
-	body := append(make([]byte, 0, 64<<10), `{"@odata.context":`...)
-	version := "v1.0"
+	s, version, link := p.sim, "v1.0", ""
 	if p.beta {
 		version = "beta"
 	}
-	body = strconv.AppendQuote(body, s.GraphBase()+"/"+version+"/$metadata#"+p.endpoint.path)
 	p.walk.served += len(p.rows)
-	if p.more {
+	switch {
+	case p.more && hit.has(SelfLink):
+		link = s.GraphBase() + r.URL.RequestURI()
+	case p.more:
 		base := s.GraphBase()
 		if hit.has(ForeignNext) {
 			base = s.ForeignBase()
 		}
-		next := url.Values{}
-		for name, values := range q {
-			if strings.TrimPrefix(name, "$") != "skiptoken" {
-				next[name] = values
-			}
-		}
-		link := base + r.URL.Path + "?" + next.Encode()
-		link = strings.ReplaceAll(link, "%24", "$") + "&$skiptoken=" + s.tokens.put(s.opts.Seed, *p.walk, s.opts.SkipTokenLives)
-		if hit.has(SelfLink) {
-			link = s.GraphBase() + r.URL.RequestURI()
-		}
-		quotedLink, _ := json.Marshal(link)
-		body = append(append(body, `,"@odata.nextLink":`...), quotedLink...)
+		maps.DeleteFunc(q, func(name string, _ []string) bool { return strings.TrimPrefix(name, "$") == "skiptoken" })
+		link = strings.ReplaceAll(base+r.URL.Path+"?"+q.Encode(), "%24", "$") + "&$skiptoken=" + s.tokens.put(s.opts.Seed, *p.walk, s.opts.SkipTokenLives)
 	}
-	body = append(body, `,"value":[`...)
 	for i, row := range p.rows {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = append(body, shaped(row, p.walk.selected)...)
+		p.rows[i] = shaped(row, p.walk.selected)
 	}
-	body = append(body, "]}"...)
+	s.writePage(w, r, s.GraphBase()+"/"+version+"/$metadata#"+p.endpoint.Path, link, p.rows)
+	s.countN("records.graph", int64(len(p.rows)))
+}
+
+// writePage answers with a page of rows.
+func (s *Simulator) writePage(w http.ResponseWriter, r *http.Request, context, next string, rows [][]byte) {
+	body := strconv.AppendQuote(append(make([]byte, 0, 64<<10), `{"@odata.context":`...), context)
+	if next != "" {
+		link, _ := json.Marshal(next)
+		body = append(append(body, `,"@odata.nextLink":`...), link...)
+	}
+	body = append(append(body, `,"value":[`...), bytes.Join(rows, []byte(","))...)
 	w.Header().Set("Content-Type", "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8")
 	out, done := s.compressed(w, r)
-	out.Write(body) //nolint:errcheck // the client hung up
+	out.Write(append(body, "]}"...)) //nolint:errcheck // the client hung up
 	done()
-	s.countN("records.graph", int64(len(p.rows)))
 }
 
 // shaped is a row as the caller may see it and asked for it.

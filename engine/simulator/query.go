@@ -100,8 +100,8 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 		}
 	} else if text := option(q, "top"); text != "" {
 		walk.top, err = strconv.Atoi(text)
-		if err != nil || walk.top < 1 || walk.top > e.maxTop {
-			s.graphError(w, 400, "BadRequest", "Invalid page size specified: '%s'. Must be between 1 and %d inclusive.", text, e.maxTop)
+		if err != nil || walk.top < 1 || walk.top > e.MaxTop {
+			s.graphError(w, 400, "BadRequest", "Invalid page size specified: '%s'. Must be between 1 and %d inclusive.", text, e.MaxTop)
 			return
 		}
 	}
@@ -124,7 +124,7 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 			return
 		}
 	}
-	top := e.top
+	top := e.Top
 	if walk.top > 0 {
 		top = walk.top
 	}
@@ -134,12 +134,12 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 	pg := &page{sim: s, endpoint: e, beta: beta, now: now, walk: &walk, after: after, filter: where, order: order, descending: descending, top: top, claims: c}
 	if hit.has(EmptyPage) && after == nil {
 		pg.more = true
-	} else if e.table != "" {
+	} else if e.Table != "" {
 		pg.fromTable()
 	} else {
 		pg.fromStream()
 	}
-	if e.needsTop && walk.top == 0 {
+	if e.NeedsTop && walk.top == 0 {
 		pg.more = false
 	}
 	pg.write(w, r, q, hit)
@@ -158,13 +158,13 @@ func (e *endpoint) order(text string) (property string, descending, ok bool) {
 	default:
 		return "", false, false
 	}
-	return name, descending, slices.Contains(e.orderBy, name)
+	return name, descending, slices.Contains(e.OrderBy, name)
 }
 
 // checkFilter refuses operators that the endpoint documents as unsupported.
 func (e *endpoint) checkFilter(f filter) error {
 	for _, c := range f {
-		if e.filterOps != "" && strings.HasSuffix(c.path[0], "DateTime") && !strings.Contains(e.filterOps, c.op) {
+		if e.FilterOps != "" && strings.HasSuffix(c.path[0], "DateTime") && !strings.Contains(e.FilterOps, c.op) {
 			return badFilter("Invalid filter clause: the operator '%s' is not supported for the property '%s'.", c.op, c.path[0])
 		}
 	}
@@ -173,7 +173,7 @@ func (e *endpoint) checkFilter(f filter) error {
 
 // properties tells the names that a filter may use: those that rows have.
 func (s *Simulator) properties(e *endpoint, beta bool) func(path []string) error {
-	key := e.path
+	key := e.Path
 	if beta {
 		key += " beta"
 	}
@@ -195,21 +195,21 @@ func (s *Simulator) properties(e *endpoint, beta bool) func(path []string) error
 	}
 	return func(path []string) error {
 		if !names[path[0]] {
-			return badFilter("Could not find a property named '%s' on type 'microsoft.graph.%s'.", path[0], e.entity)
+			return badFilter("Could not find a property named '%s' on type 'microsoft.graph.%s'.", path[0], e.Entity)
 		}
 		return nil
 	}
 }
 
 func (s *Simulator) sampleRows(e *endpoint, beta bool) (rows [][]byte) {
-	if e.table != "" {
-		t := s.tableOf(e.table)
+	if e.Table != "" {
+		t := s.tableOf(e.Table)
 		var r record
 		s.world.begin(&r, recordID{feed: t.feed}, [36]byte{}, s.start)
 		return [][]byte{t.row.append(nil, &r, 0)}
 	}
-	for _, name := range e.streams {
-		if !beta && name != e.streams[0] {
+	for _, name := range e.Streams {
+		if !beta && name != e.Streams[0] {
 			break
 		}
 		st := s.streamOf(name)

@@ -1,9 +1,11 @@
 package simulator
 
 import (
+	"cmp"
 	"embed"
 	"io/fs"
 	"maps"
+	"net/http"
 	"sync"
 
 	"gopkg.in/yaml.v3"
@@ -22,14 +24,24 @@ var (
 	signInsV1   signInShapes
 	signInsBeta map[string]signInShapes
 
-	objects map[string][]object
+	objects   map[string][]object
+	endpoints []endpoint
+	company   cast
 )
 
 // readFiles reads the records before the first tenant starts. The program that collects
 // has a simulator in it, too, and is not to pay for it at each start.
 var readFiles = sync.OnceFunc(func() {
-	catalogues, named, parts = readRecords()
-	objects = readObjects()
+	readRecords()
+	for path, list := range objects {
+		for i := range list {
+			list[i].row = compile(list[i].Record, func(part string) string { panic("simulator: " + path + " has no part " + part) })
+		}
+	}
+	for i := range endpoints {
+		e := &endpoints[i]
+		e.Service, e.Method = cmp.Or(e.Service, "graph"), cmp.Or(e.Method, http.MethodGet)
+	}
 	signInsV1 = shapesOf(SignInsInteractive, "v1")
 	signInsBeta = map[string]signInShapes{}
 	for _, feed := range []string{SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity} {
@@ -54,14 +66,10 @@ type catalogue []*template // each once per unit of its weight
 func (c catalogue) pick(h uint64) *template { return c[h%uint64(len(c))] }
 
 // readRecords reads the files of records. What is wrong in them is wrong in the program.
-func readRecords() (kinds map[string]catalogue, records map[string]*template, parts map[string]string) {
-	kinds, records, parts = map[string]catalogue{}, map[string]*template{}, map[string]string{}
+func readRecords() {
+	catalogues, named, parts = map[string]catalogue{}, map[string]*template{}, map[string]string{}
 	names, err := fs.Glob(recordFiles, "records/*.yaml")
 	for _, name := range names {
-		var text []byte
-		if text, err = recordFiles.ReadFile(name); err != nil {
-			break
-		}
 		var file struct {
 			Parts   map[string]string
 			Records map[string]string
@@ -70,7 +78,12 @@ func readRecords() (kinds map[string]catalogue, records map[string]*template, pa
 				Alarming     bool // a rule of detections would fire on it
 				Name, Record string
 			}
+			Objects   *map[string][]object
+			Endpoints *[]endpoint
+			World     *cast
 		}
+		file.Objects, file.Endpoints, file.World = &objects, &endpoints, &company // one file has each
+		text, _ := recordFiles.ReadFile(name)
 		if err = yaml.Unmarshal(text, &file); err != nil {
 			break
 		}
@@ -82,18 +95,18 @@ func readRecords() (kinds map[string]catalogue, records map[string]*template, pa
 			return file.Parts[part]
 		}
 		for key, record := range file.Records {
-			records[key] = compile(record, part)
+			named[key] = compile(record, part)
 		}
 		for feed, list := range file.Kinds {
 			for _, kind := range list {
-				t := records[kind.Name]
+				t := named[kind.Name]
 				if t == nil {
 					t = compile(kind.Record, part)
 				}
 				for range kind.Weight {
-					kinds[feed] = append(kinds[feed], t)
+					catalogues[feed] = append(catalogues[feed], t)
 					if !kind.Alarming {
-						kinds[calm+feed] = append(kinds[calm+feed], t)
+						catalogues[calm+feed] = append(catalogues[calm+feed], t)
 					}
 				}
 			}
@@ -102,7 +115,6 @@ func readRecords() (kinds map[string]catalogue, records map[string]*template, pa
 	if err != nil {
 		panic("simulator: the files of records: " + err.Error())
 	}
-	return kinds, records, parts
 }
 
 // signInShapes are the forms that sign-ins of one kind take.

@@ -2,9 +2,9 @@ package simulator
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -14,12 +14,7 @@ import (
 type Report struct {
 	From       time.Time        `json:"from"` // the period judged, by the clock that a client lists by
 	To         time.Time        `json:"to"`
-	Offered    int64            `json:"offered"`  // over the feeds that were asked for
-	Received   int64            `json:"received"` // of the offered records, those that arrived
-	Lost       int64            `json:"lost"`
-	Duplicated int64            `json:"duplicated"` // arrivals beyond the first
-	Revisions  int64            `json:"revisions"`  // further arrivals that are no fault: sign-ins published again with other content, records repeated without an id
-	Outside    int64            `json:"outside"`    // records that arrived from outside the period
+	counted                     // over the feeds that were asked for
 	Unexpected int64            `json:"unexpected"` // events that name no record on offer
 	Other      map[string]int64 `json:"other"`      // events that are no records, by operation
 	Feeds      []FeedReport     `json:"feeds"`
@@ -29,16 +24,30 @@ type Report struct {
 	Tenants    *TenantsReport   `json:"tenants,omitempty"` // where there are several
 }
 
+// counted is how many records of a feed, or of several, became what.
+type counted struct {
+	Offered    int64 `json:"offered"`
+	Received   int64 `json:"received"` // of the offered records, those that arrived
+	Lost       int64 `json:"lost"`
+	Duplicated int64 `json:"duplicated"` // arrivals beyond the first
+	Revisions  int64 `json:"revisions"`  // further arrivals that are no fault: sign-ins published again with other content, records repeated without an id
+	Outside    int64 `json:"outside"`    // records that arrived from outside the period
+}
+
+func (c *counted) add(o counted) {
+	c.Offered += o.Offered
+	c.Received += o.Received
+	c.Lost += o.Lost
+	c.Duplicated += o.Duplicated
+	c.Revisions += o.Revisions
+	c.Outside += o.Outside
+}
+
 // FeedReport is the part of a report about one feed.
 type FeedReport struct {
-	Feed       string `json:"feed"`
-	Asked      bool   `json:"asked"` // the client ever asked for it
-	Offered    int64  `json:"offered"`
-	Received   int64  `json:"received"`
-	Lost       int64  `json:"lost"`
-	Duplicated int64  `json:"duplicated"`
-	Revisions  int64  `json:"revisions"`
-	Outside    int64  `json:"outside"`
+	Feed  string `json:"feed"`
+	Asked bool   `json:"asked"` // the client ever asked for it
+	counted
 	// Overwritten counts versions of rows that were served, did not arrive, and
 	// can no longer be read: a client that was interrupted could not know them.
 	Overwritten int64    `json:"overwritten,omitempty"`
@@ -87,46 +96,41 @@ func (t *tally) distinct() (records int64) {
 }
 
 // judge counts one accepted event.
-func (s *Simulator) judge(k eventKeys) {
-	for _, text := range [][]byte{k.id, k.lower, k.intra} {
-		if len(text) == 0 {
-			continue
-		}
+func (s *Simulator) judge(e delivered) {
+	for _, text := range e.ids {
 		if id, ok := s.ids.find(text); ok {
 			if int(id.feed) < len(feedNames) && id.class <= published && s.exists(id) {
 				s.tallies[id.feed].add(id)
-				return
+			} else {
+				s.unexpected(text)
 			}
-			s.unexpected(text)
 			return
 		}
 	}
-	if len(k.lower) > 0 {
-		for _, clock := range k.clocks {
-			if len(clock) > 0 && s.judgeVersion(string(k.lower)+"|"+string(clock)) {
-				return
-			}
+	for _, clock := range e.clocks {
+		if clock != "" && s.judgeVersion(e.ids[1]+"|"+clock) {
+			return
 		}
 	}
-	if len(k.id) > 0 || len(k.lower) > 0 {
-		s.unexpected(append(append([]byte(nil), k.id...), k.lower...))
+	if e.ids[0]+e.ids[1] != "" {
+		s.unexpected(e.ids[0] + e.ids[1])
 		return
 	}
 	s.mu.Lock()
-	s.other[string(k.operation)]++
+	s.other[e.operation]++
 	s.mu.Unlock()
 }
 
-func (s *Simulator) unexpected(id []byte) {
+func (s *Simulator) unexpected(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.objectIDs[string(id)] {
+	if s.objectIDs[id] {
 		s.other["object"]++
 		return
 	}
 	s.strangers++
 	if s.strangers <= maxListed {
-		s.log.Warn("an event names no record on offer", "id", string(id))
+		s.log.Warn("an event names no record on offer", "id", id)
 	}
 }
 
@@ -199,21 +203,13 @@ func (s *Simulator) reportOwn(from, to time.Time) Report {
 		r.Feeds = append(r.Feeds, t.report(from, to, now))
 	}
 	for _, f := range r.Feeds {
-		if !f.Asked {
-			continue
+		if f.Asked {
+			r.counted.add(f.counted)
 		}
-		r.Offered += f.Offered
-		r.Received += f.Received
-		r.Lost += f.Lost
-		r.Duplicated += f.Duplicated
-		r.Revisions += f.Revisions
-		r.Outside += f.Outside
 	}
 	s.mu.Lock()
 	r.Unexpected = s.strangers
-	for k, v := range s.other {
-		r.Other[k] = v
-	}
+	maps.Copy(r.Other, s.other)
 	for v, n := range s.violations {
 		if n > 1 {
 			v = fmt.Sprintf("%s (%d times)", v, n)
@@ -221,15 +217,13 @@ func (s *Simulator) reportOwn(from, to time.Time) Report {
 		r.Violations = append(r.Violations, v)
 	}
 	s.mu.Unlock()
-	sort.Strings(r.Violations)
+	slices.Sort(r.Violations)
 	s.counts.Range(func(k, v any) bool {
 		r.Counts[k.(string)] = v.(*counter).Load()
 		return true
 	})
 	s.faults.mu.Lock()
-	for k, v := range s.faults.hits {
-		r.Faults[k] = v
-	}
+	maps.Copy(r.Faults, s.faults.hits)
 	s.faults.mu.Unlock()
 	return r
 }
@@ -313,15 +307,6 @@ func (c *contentType) report(from, to, now time.Time) FeedReport {
 	return f
 }
 
-func (c *contentType) subscribed(b blob) bool {
-	for _, s := range c.spans {
-		if b.created >= s.from && (s.to == 0 || b.created < s.to) {
-			return true
-		}
-	}
-	return false
-}
-
 func (st *stream) report(from, to, now time.Time) FeedReport {
 	f := FeedReport{Feed: st.name}
 	t := &st.sim.tallies[st.feed]
@@ -356,12 +341,7 @@ func (t *table) report(from, to, now time.Time) FeedReport {
 	defer t.mu.Unlock()
 	t.advance(now)
 	f := FeedReport{Feed: t.name, Asked: t.asked}
-	keys := make([]string, 0, len(t.versions))
-	for key := range t.versions {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(t.versions)) {
 		v := t.versions[key]
 		if !v.served && (!v.standing || v.at < from.UnixNano() || v.at >= to.UnixNano()) {
 			if v.received > 0 {

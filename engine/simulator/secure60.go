@@ -9,8 +9,11 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+
+	"github.com/tidwall/gjson"
 )
 
 // This file is Secure60: the ingest endpoint and a collector.
@@ -125,65 +128,74 @@ func (s *Simulator) admitted(w http.ResponseWriter, r *http.Request, target stri
 	}
 }
 
-// delivered is one event of a delivery.
+// delivered is one event of a delivery: its text, and what the judge needs of it.
 type delivered struct {
-	raw []byte
-	eventKeys
+	raw       string
+	ids       [3]string // event_Id, event_id, event_IntraSystemId
+	clocks    [3]string // by clockNames
+	operation string
+	flaw      string // what a flat event must not have; "" for none
 }
+
+var (
+	idNames = [3]string{"event_Id", "event_id", "event_IntraSystemId"}
+	// clockNames are the properties that tell versions of a row apart.
+	clockNames = [3]string{"event_lastUpdatedDateTime", "event_riskLastUpdatedDateTime", "event_lastUpdateDateTime"}
+)
 
 // split takes a body apart into events: one object, an array of objects, or one
 // object a line.
 func split(body []byte) ([]delivered, error) {
-	body = bytes.TrimSpace(body)
-	if len(body) == 0 {
+	text := strings.TrimSpace(string(body))
+	if text == "" {
 		return nil, errors.New("the body is empty")
 	}
-	var events []delivered
-	if body[0] == '[' {
-		return splitArray(body)
-	}
-	for rest := body; len(rest) > 0; {
-		line, after, _ := bytes.Cut(rest, []byte("\n"))
-		rest = after
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
-		}
-		k, err := scanEvent(line)
-		if err != nil {
-			// One object may be written over several lines.
-			if k, whole := scanEvent(body); whole == nil {
-				return []delivered{{body, k}}, nil
+	var list []gjson.Result
+	switch whole := gjson.Parse(text); {
+	case !gjson.Valid(text):
+		for line := range strings.Lines(text) {
+			if line = strings.TrimSpace(line); line == "" {
+				continue
 			}
-			return nil, fmt.Errorf("event %d: %w", len(events)+1, err)
+			if !gjson.Valid(line) {
+				return nil, fmt.Errorf("event %d is not JSON", len(list)+1)
+			}
+			list = append(list, gjson.Parse(line))
 		}
-		events = append(events, delivered{line, k})
+	case whole.IsArray():
+		list = whole.Array()
+	default:
+		list = []gjson.Result{whole}
+	}
+	events := make([]delivered, len(list))
+	for i, event := range list {
+		if !event.IsObject() {
+			return nil, fmt.Errorf("event %d is not a JSON object", i+1)
+		}
+		events[i] = read(event)
 	}
 	return events, nil
 }
 
-// splitArray takes an array of objects apart, in one pass like the other forms: a
-// destination that is slow with arrays alone makes the connector seem so.
-func splitArray(body []byte) ([]delivered, error) {
-	var events []delivered
-	i := skipSpace(body, 1)
-	for i < len(body) && body[i] != ']' {
-		if len(events) > 0 {
-			if body[i] != ',' {
-				return nil, fmt.Errorf("no comma follows event %d of the JSON array", len(events))
-			}
-			i = skipSpace(body, i+1)
+func read(event gjson.Result) delivered {
+	d := delivered{raw: event.Raw}
+	event.ForEach(func(name, value gjson.Result) bool {
+		switch {
+		case value.Type == gjson.JSON:
+			d.flaw = "a nested value"
+		case name.Str == "" || name.Str[0] == '_':
+			d.flaw = "a name that is reserved"
+		case name.Str == "operation":
+			d.operation = value.String()
 		}
-		k, next := scanObject(body, i)
-		if next < 0 {
-			return nil, fmt.Errorf("event %d: %w", len(events)+1, errNotJSON)
+		if i := slices.Index(idNames[:], name.Str); i >= 0 {
+			d.ids[i] = value.String()
+		} else if i := slices.Index(clockNames[:], name.Str); i >= 0 {
+			d.clocks[i] = value.String()
 		}
-		events = append(events, delivered{body[i:next], k})
-		i = skipSpace(body, next)
-	}
-	if i != len(body)-1 {
-		return nil, errors.New("the JSON array does not end where the body does")
-	}
-	return events, nil
+		return true
+	})
+	return d
 }
 
 // accept counts what was delivered.
@@ -192,9 +204,9 @@ func (s *Simulator) accept(events []delivered) {
 		if e.flaw != "" {
 			s.violate("an event with %s: operation %q", e.flaw, e.operation)
 		}
-		s.judge(e.eventKeys)
+		s.judge(e)
 		if s.opts.OnEvent != nil {
-			s.opts.OnEvent(e.raw)
+			s.opts.OnEvent([]byte(e.raw))
 		}
 		if s.opts.KeepEvents > 0 {
 			s.mu.Lock()
@@ -202,7 +214,7 @@ func (s *Simulator) accept(events []delivered) {
 				copy(s.events, s.events[1:])
 				s.events = s.events[:len(s.events)-1]
 			}
-			s.events = append(s.events, bytes.Clone(e.raw))
+			s.events = append(s.events, []byte(e.raw))
 			s.mu.Unlock()
 		}
 	}

@@ -164,37 +164,17 @@ func (s *Simulator) populate(w *world) {
 	s.world = w
 	w.calm = s.opts.Calm
 	volumes := s.opts.volumes()
-	times := func(feed uint8, unit time.Duration) timeline {
-		return newTimeline(mix(s.opts.Seed^uint64(feed)<<32), s.start, s.opts.History, s.opts.Quiet, volumes[feed], unit)
-	}
-	for i, name := range feedNames {
+	for i, f := range feeds {
 		feed := uint8(i)
-		switch name {
-		case AuditEntra, AuditExchange, AuditSharePoint, AuditGeneral, DLPAll:
-			s.types = append(s.types, &contentType{name: name, feed: feed, sim: s, kinds: w.kindsOf(name), times: times(feed, time.Nanosecond)})
-		case SignInsInteractive, SignInsNonInteractive, SignInsServicePrincipal, SignInsManagedIdentity:
-			s.streams = append(s.streams, &stream{name: name, feed: feed, sim: s, clock: "createdDateTime", times: times(feed, time.Second)})
-		case Provisioning:
-			s.streams = append(s.streams, &stream{name: name, feed: feed, sim: s, clock: "activityDateTime", times: times(feed, time.Second)})
-		case DirectoryAudits, DeviceAudits:
-			s.streams = append(s.streams, &stream{name: name, feed: feed, sim: s, clock: "activityDateTime", times: times(feed, 100*time.Nanosecond)})
+		times := newTimeline(mix(s.opts.Seed^uint64(feed)<<32), s.start, s.opts.History, s.opts.Quiet, volumes[feed], f.unit)
+		switch {
+		case f.clock == "":
+			s.types = append(s.types, &contentType{name: f.name, feed: feed, sim: s, kinds: w.kindsOf(f.name), times: times})
+		case f.table:
+			s.tables = append(s.tables, &table{name: f.name, feed: feed, sim: s, clock: f.clock, times: times, row: named[f.name],
+				perUser: f.name == RiskyUsers, perRobot: f.name == RiskyServicePrincipals})
 		default:
-			t := &table{name: name, feed: feed, sim: s, clock: "lastUpdatedDateTime", times: times(feed, 100*time.Nanosecond)}
-			switch name {
-			case RiskDetections:
-				t.row = named[RiskDetections]
-			case ServicePrincipalRiskDetections:
-				t.row = named[ServicePrincipalRiskDetections]
-			case RiskyUsers:
-				t.row, t.clock, t.perUser = named[RiskyUsers], "riskLastUpdatedDateTime", true
-			case RiskyServicePrincipals:
-				t.row, t.clock, t.perRobot = named[RiskyServicePrincipals], "riskLastUpdatedDateTime", true
-			case Alerts:
-				t.row, t.clock = named[Alerts], "lastUpdateDateTime"
-			case Incidents:
-				t.row, t.clock = named[Incidents], "lastUpdateDateTime"
-			}
-			s.tables = append(s.tables, t)
+			s.streams = append(s.streams, &stream{name: f.name, feed: feed, sim: s, clock: f.clock, times: times})
 		}
 	}
 	for _, name := range s.opts.Subscribed {
@@ -203,28 +183,21 @@ func (s *Simulator) populate(w *world) {
 }
 
 func (s *Simulator) typeOf(name string) *contentType {
-	for _, c := range s.types {
-		if c.name == name {
-			return c
-		}
-	}
-	return nil
+	return first(s.types, func(c *contentType) bool { return c.name == name })
 }
 
 func (s *Simulator) streamOf(name string) *stream {
-	for _, st := range s.streams {
-		if st.name == name {
-			return st
-		}
-	}
-	return nil
+	return first(s.streams, func(st *stream) bool { return st.name == name })
 }
 
 func (s *Simulator) tableOf(name string) *table {
-	for _, t := range s.tables {
-		if t.name == name {
-			return t
-		}
+	return first(s.tables, func(t *table) bool { return t.name == name })
+}
+
+// first is the first of a list that is what is asked for; nil, if there is none.
+func first[T any](list []*T, is func(*T) bool) *T {
+	if i := slices.IndexFunc(list, is); i >= 0 {
+		return list[i]
 	}
 	return nil
 }

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// The slots that records may have. {{name:argument}} takes an argument; {{name#…}} tells two uses
-// apart that would otherwise agree.
+// This file is the slots that records may have.
 
 // slotFiller compiles one slot: a name, and behind a colon its argument. A
 // "#…" suffix of the name tells two uses apart that would otherwise agree.
@@ -73,9 +72,7 @@ var parametric = map[string]func(arg string, key uint64) filler{
 	"n": func(arg string, _ uint64) filler { // a number that oddity writes as text
 		return func(dst []byte, r *record) []byte {
 			if r.odd&oddNumbers != 0 {
-				dst = append(dst, '"')
-				dst = append(dst, arg...)
-				return append(dst, '"')
+				return quoted(dst, arg)
 			}
 			return append(dst, arg...)
 		}
@@ -86,7 +83,7 @@ var parametric = map[string]func(arg string, key uint64) filler{
 				return strconv.AppendUint(dst, 400+mix(r.seed^key)%300, 10)
 			}
 			if r.odd&oddNumbers != 0 {
-				return append(append(append(dst, '"'), arg...), '"')
+				return quoted(dst, arg)
 			}
 			return append(dst, arg...)
 		}
@@ -150,20 +147,19 @@ func quoted(dst []byte, s string) []byte { return append(append(append(dst, '"')
 
 func (r *record) port() uint64 { return 49152 + mix(r.seed^0x9047)%16000 }
 
+// tenths is a time down to a tenth of a microsecond, as Graph writes it.
+const tenths = "2006-01-02T15:04:05.0000000Z"
+
 // plain slots take no argument.
 var plain = map[string]filler{
-	"id":    func(dst []byte, r *record) []byte { return append(dst, r.guid[:]...) },
-	"time":  func(dst []byte, r *record) []byte { return append(dst, r.stamp[:]...) },
-	"timez": func(dst []byte, r *record) []byte { return append(append(dst, r.stamp[:]...), 'Z') },
-	"time7": func(dst []byte, r *record) []byte { return r.at.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z") },
-	"made7": func(dst []byte, r *record) []byte { return r.created.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z") },
-	"madez": func(dst []byte, r *record) []byte { return r.created.AppendFormat(dst, "2006-01-02T15:04:05Z") },
-	"activity7": func(dst []byte, r *record) []byte {
-		return r.activity.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z")
-	},
-	"detected7": func(dst []byte, r *record) []byte {
-		return r.detected.AppendFormat(dst, "2006-01-02T15:04:05.0000000Z")
-	},
+	"id":        func(dst []byte, r *record) []byte { return append(dst, r.guid[:]...) },
+	"time":      func(dst []byte, r *record) []byte { return append(dst, r.stamp[:]...) },
+	"timez":     func(dst []byte, r *record) []byte { return append(append(dst, r.stamp[:]...), 'Z') },
+	"madez":     func(dst []byte, r *record) []byte { return r.created.AppendFormat(dst, "2006-01-02T15:04:05Z") },
+	"time7":     func(dst []byte, r *record) []byte { return r.at.AppendFormat(dst, tenths) },
+	"made7":     func(dst []byte, r *record) []byte { return r.created.AppendFormat(dst, tenths) },
+	"activity7": func(dst []byte, r *record) []byte { return r.activity.AppendFormat(dst, tenths) },
+	"detected7": func(dst []byte, r *record) []byte { return r.detected.AppendFormat(dst, tenths) },
 	"sensitive": func(dst []byte, r *record) []byte { return strconv.AppendBool(dst, r.sensitive) },
 	"detections": func(dst []byte, r *record) []byte {
 		if !r.sensitive {
@@ -211,11 +207,11 @@ var plain = map[string]filler{
 	"appid":     text(func(r *record) string { return r.app.appID }),
 	"appoid":    text(func(r *record) string { return r.app.objectID }),
 
-	"city":    text(func(r *record) string { return r.place.name }),
-	"state":   text(func(r *record) string { return r.place.state }),
-	"country": text(func(r *record) string { return r.place.country }),
-	"lat":     text(func(r *record) string { return r.place.lat }),
-	"lon":     text(func(r *record) string { return r.place.lon }),
+	"city":    text(func(r *record) string { return r.place.Name }),
+	"state":   text(func(r *record) string { return r.place.State }),
+	"country": text(func(r *record) string { return r.place.Country }),
+	"lat":     text(func(r *record) string { return r.place.Lat }),
+	"lon":     text(func(r *record) string { return r.place.Lon }),
 
 	"bareip": text(func(r *record) string { return r.ip }),
 	"ip": func(dst []byte, r *record) []byte { // a whole JSON value
@@ -231,27 +227,26 @@ var plain = map[string]filler{
 
 	"file": func(dst []byte, r *record) []byte {
 		h := mix(r.seed ^ 0xf11e)
-		dst = append(dst, fileNames[h%uint64(len(fileNames))]...)
-		dst = append(dst, ' ')
-		dst = strconv.AppendUint(dst, h>>16%400, 10)
-		dst = append(dst, '.')
-		return append(dst, fileExtensions[h>>40%uint64(len(fileExtensions))]...)
+		dst = append(append(dst, company.Files[h%uint64(len(company.Files))]...), ' ')
+		dst = append(strconv.AppendUint(dst, h>>16%400, 10), '.')
+		return append(dst, company.Extensions[h>>40%uint64(len(company.Extensions))]...)
 	},
 	"ext": func(dst []byte, r *record) []byte {
-		return append(dst, fileExtensions[mix(r.seed^0xf11e)>>40%uint64(len(fileExtensions))]...)
+		return append(dst, company.Extensions[mix(r.seed^0xf11e)>>40%uint64(len(company.Extensions))]...)
 	},
-	"site": func(dst []byte, r *record) []byte {
-		return append(dst, siteNames[mix(r.seed^0x517e)%uint64(len(siteNames))]...)
-	},
-	"team": func(dst []byte, r *record) []byte {
-		return append(dst, teamNames[mix(r.seed^0x7ea4)%uint64(len(teamNames))]...)
-	},
+	"site": oneOf(&company.Sites, 0x517e),
+	"team": oneOf(&company.Teams, 0x7ea4),
 	"teamid": func(dst []byte, r *record) []byte {
-		return appendHex(dst, mix(r.w.seed^mix(r.seed^0x7ea4)%uint64(len(teamNames))), 16)
+		return appendHex(dst, mix(r.w.seed^mix(r.seed^0x7ea4)%uint64(len(company.Teams))), 16)
 	},
-	"subject": func(dst []byte, r *record) []byte {
-		return append(dst, subjects[mix(r.seed^0x5b9)%uint64(len(subjects))]...)
-	},
+	"subject": oneOf(&company.Subjects, 0x5b9),
+}
+
+// oneOf is one of a list that is read later.
+func oneOf(list *[]string, salt uint64) filler {
+	return func(dst []byte, r *record) []byte {
+		return append(dst, (*list)[mix(r.seed^salt)%uint64(len(*list))]...)
+	}
 }
 
 func appendHostPort(dst []byte, r *record) []byte {

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"sort"
 	"sync"
@@ -37,16 +38,7 @@ type place struct {
 }
 
 func (p place) before(o place) bool {
-	if p.at != o.at {
-		return p.at < o.at
-	}
-	if p.feed != o.feed {
-		return p.feed < o.feed
-	}
-	if p.class != o.class {
-		return p.class < o.class
-	}
-	return p.index < o.index
+	return cmp.Or(cmp.Compare(p.at, o.at), cmp.Compare(p.feed, o.feed), cmp.Compare(p.class, o.class), cmp.Compare(p.index, o.index)) < 0
 }
 
 func (s *stream) salt(class uint8, index uint64) uint64 {
@@ -148,10 +140,8 @@ func (s *stream) append(dst []byte, p place, now int64, beta, policies bool) []b
 	switch s.name {
 	case DirectoryAudits:
 		return w.kindsOf(DirectoryAudits).pick(mix(r.seed^8)).append(dst, &r, 0)
-	case Provisioning:
-		return named[Provisioning].append(dst, &r, 0)
-	case DeviceAudits:
-		return named[DeviceAudits].append(dst, &r, 0)
+	case Provisioning, DeviceAudits:
+		return named[s.name].append(dst, &r, 0)
 	}
 	r.policies, r.hidden = policies, s.sim.licence() != P2
 	if p.class == scheduled {

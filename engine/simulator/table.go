@@ -1,8 +1,9 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
-	"sort"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -124,7 +125,7 @@ func (t *table) write(row *tableRow, at time.Time) {
 			delete(t.versions, old.key) // nobody can know it any more
 		}
 	}
-	row.standing = &tableVersion{key: row.id + "|" + row.at.Format("2006-01-02T15:04:05.0000000Z"), at: row.at.UnixNano(), standing: true}
+	row.standing = &tableVersion{key: row.id + "|" + row.at.Format(tenths), at: row.at.UnixNano(), standing: true}
 	t.versions[row.standing.key] = row.standing
 }
 
@@ -184,11 +185,6 @@ func (t *table) snapshot(now time.Time, property string, retention time.Duration
 			rows = append(rows, standingRow{*row, t.when(row, property)})
 		}
 	}
-	sort.SliceStable(rows, func(i, j int) bool {
-		if rows[i].place != rows[j].place {
-			return rows[i].place < rows[j].place
-		}
-		return rows[i].id < rows[j].id
-	})
+	slices.SortFunc(rows, func(a, b standingRow) int { return cmp.Or(cmp.Compare(a.place, b.place), cmp.Compare(a.id, b.id)) })
 	return rows
 }

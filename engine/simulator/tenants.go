@@ -214,22 +214,12 @@ func (ts *tenants) report(from, to time.Time) Report {
 
 // add adds what another tenant's report counts.
 func (r *Report) add(o *Report) {
-	r.Offered += o.Offered
-	r.Received += o.Received
-	r.Lost += o.Lost
-	r.Duplicated += o.Duplicated
-	r.Revisions += o.Revisions
-	r.Outside += o.Outside
+	r.counted.add(o.counted)
 	r.Unexpected += o.Unexpected
 	for i := range r.Feeds {
 		f, g := &r.Feeds[i], &o.Feeds[i]
 		f.Asked = f.Asked || g.Asked
-		f.Offered += g.Offered
-		f.Received += g.Received
-		f.Lost += g.Lost
-		f.Duplicated += g.Duplicated
-		f.Revisions += g.Revisions
-		f.Outside += g.Outside
+		f.counted.add(g.counted)
 		f.Overwritten += g.Overwritten
 		f.LostIDs = append(f.LostIDs, g.LostIDs[:min(len(g.LostIDs), maxListed-len(f.LostIDs))]...)
 		f.TwiceIDs = append(f.TwiceIDs, g.TwiceIDs[:min(len(g.TwiceIDs), maxListed-len(f.TwiceIDs))]...)
