@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -208,35 +209,57 @@ func TestNothingIsForgotten(t *testing.T) {
 	}
 }
 
-// Every expression of the shipped mappings gives a value for some case, every
-// condition holds for one, and every table is looked up.
+// Every expression of the shipped mappings gives a value in some case, and every table
+// is named by such an expression, or by the condition of one.
 func TestEveryRuleIsSeen(t *testing.T) {
 	set := shipped(t)
-	used := make(map[string]bool)
+	tables := make(map[string]bool)
 	for _, name := range mapped(t) {
 		m := set.Mapping(name)
 		if m == nil {
 			continue
 		}
-		coverage := compile(t, m).NewCoverage()
+		compiled := compile(t, m)
+		seen := make(map[definition.Pos]bool)
 		for _, one := range cases(t, name) {
-			coverage.Add(record(t, name, one))
-		}
-		for _, unused := range coverage.Unused() {
-			pos := unused.Text.Pos()
-			if unused.Field == "" {
-				t.Errorf("%s:%d: no case for which this holds: %s", pos.File, pos.Line, unused.Text.Value)
-			} else {
-				t.Errorf("%s:%d: no case in which %s gets a value: %s", pos.File, pos.Line, unused.Field, unused.Text.Value)
+			for _, e := range compiled.Explain(record(t, name, one)) {
+				if e.From == transform.FromRule && e.Value != nil {
+					seen[e.Origin.Pos] = true
+				}
 			}
 		}
-		for _, table := range coverage.Tables() {
-			used[table.Name] = used[table.Name] || len(table.Unused) < table.Rows
+		for _, m := range parts(m) {
+			for table := range m.Tables {
+				tables[table] = tables[table] // so that it is listed
+			}
+			for _, c := range append([]definition.Case{{When: m.When, Fields: m.Fields}}, m.Cases...) {
+				for _, f := range c.Fields {
+					pos := f.Expr.Pos()
+					if !seen[pos] {
+						t.Errorf("%s:%d: no case of %s in which %s gets a value: %s", pos.File, pos.Line, name, f.Name.Value, f.Expr.Value)
+						continue
+					}
+					for _, found := range tableName.FindAllStringSubmatch(c.When.Value+" "+f.Expr.Value, -1) {
+						tables[found[1]] = true
+					}
+				}
+			}
 		}
 	}
-	for name, seen := range used {
-		if !seen {
-			t.Errorf("no case looks anything up in table %s", name)
+	for table, used := range tables {
+		if !used {
+			t.Errorf("no case looks anything up in table %s", table)
 		}
 	}
+}
+
+var tableName = regexp.MustCompile(`tables\.(\w+)`)
+
+// parts are a mapping and all that it includes.
+func parts(m *definition.Mapping) []*definition.Mapping {
+	list := []*definition.Mapping{m}
+	for _, included := range m.Include {
+		list = append(list, parts(included)...)
+	}
+	return list
 }

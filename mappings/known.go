@@ -2,8 +2,6 @@ package mappings
 
 import (
 	_ "embed" // the list of known names
-	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -109,28 +107,4 @@ func (n Names) Add(mapping, name string) {
 		n.exact[mapping] = make(map[string]bool)
 	}
 	n.exact[mapping][name] = true
-}
-
-// Text is the list as [ParseNames] reads it, after a remark. Names that a
-// beginning stands for are left out.
-func (n Names) Text(remark string) string {
-	var b strings.Builder
-	b.WriteString(remark)
-	for _, mapping := range slices.Sorted(maps.Keys(n.exact)) {
-		fmt.Fprintf(&b, "\n[%s]\n", mapping)
-		var lines []string
-		for name := range n.exact[mapping] {
-			if !slices.ContainsFunc(n.prefixes[mapping], func(p string) bool { return strings.HasPrefix(name, p) }) {
-				lines = append(lines, name)
-			}
-		}
-		for _, prefix := range n.prefixes[mapping] {
-			lines = append(lines, prefix+"*")
-		}
-		slices.Sort(lines)
-		for _, line := range slices.Compact(lines) {
-			b.WriteString(line + "\n")
-		}
-	}
-	return b.String()
 }

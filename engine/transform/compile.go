@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -49,7 +48,7 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 		c.order()
 	}
 	if len(c.problems) > 0 {
-		sort.SliceStable(c.problems, func(i, j int) bool { return before(c.problems[i].Pos, c.problems[j].Pos) })
+		definition.Sort(c.problems)
 		return nil, c.problems
 	}
 	for _, r := range c.m.rules {
@@ -68,16 +67,6 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 	c.m.selectors, c.m.everything = selectors(all)
 	c.m.telling = c.telling(all)
 	return c.m, nil
-}
-
-func before(a, b definition.Pos) bool {
-	if a.File != b.File {
-		return a.File < b.File
-	}
-	if a.Line != b.Line {
-		return a.Line < b.Line
-	}
-	return a.Column < b.Column
 }
 
 // alwaysFields are in every event; what each is where no mapping and no
@@ -110,11 +99,7 @@ func (c *compiler) declare(m *definition.Mapping) {
 	}
 	c.seen[m] = true
 	for name, table := range m.Tables {
-		rows := make(map[string]any, len(table))
-		for k, v := range table {
-			rows[k] = v
-		}
-		c.m.tables[name] = rows
+		c.m.tables[name] = table
 	}
 	for _, pair := range m.Pairs {
 		path := flatName(pair.Value)
@@ -300,7 +285,7 @@ func (c *compiler) expression(m *definition.Mapping, index int, t definition.Tex
 			c.m.read[field] = true
 		}
 	}
-	e := &compiled{program: program, text: t, mapping: m}
+	e := &compiled{program: program, text: t}
 	c.m.expressions = append(c.m.expressions, e)
 	c.done[key] = e
 	return e

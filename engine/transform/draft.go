@@ -177,7 +177,7 @@ func (d *drafting) decide(all []*compiled) (rest []*compiled, holds bool) {
 	for _, when := range all {
 		decided := d.decided(when)
 		if d.facts != nil {
-			when = &compiled{program: d.program(when), text: when.text, mapping: when.mapping}
+			when = &compiled{program: d.program(when), text: when.text}
 		}
 		if !decided {
 			rest = append(rest, when)

@@ -9,8 +9,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
 
-// This file says where the fields of an event come from, and what of a mapping
-// a set of records makes use of. None of it is in the path of events.
+// This file says where the fields of an event come from. None of it is in the path of events.
 
 // Where a field of an event comes from.
 const (

@@ -75,27 +75,3 @@ func TestReferences(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
-
-func TestCoverage(t *testing.T) {
-	t.Parallel()
-	c := compile(t, exampleMapping()).NewCoverage()
-	c.Add([]byte(`{"Op":"Start","K":2,"T":"2026-01-01T00:00:00Z"}`))
-	check := func(want []string, tables []TableUse) {
-		t.Helper()
-		var got []string
-		for _, u := range c.Unused() {
-			got = append(got, u.Mapping+" "+u.Field+": "+u.Text.Value)
-		}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("unused %q, want %q", got, want)
-		}
-		if got := c.Tables(); !reflect.DeepEqual(got, tables) {
-			t.Errorf("tables %v, want %v", got, tables)
-		}
-	}
-	check([]string{`example : event_Op == "Never"`, `example : operation == "stop" && event_K in tables.kinds`, "example product: event_P", "example broken: -event_Op", "example extra: event_Nothing"},
-		[]TableUse{{"kinds", 3, []string{"1", "3"}}, {"unused", 1, []string{"a"}}})
-	c.Add([]byte(`{"Op":"Stop","K":1,"P":"x","Nothing":1}`))
-	check([]string{`example : event_Op == "Never"`, "example broken: -event_Op", "example extra: event_Nothing"},
-		[]TableUse{{"kinds", 3, []string{"3"}}, {"unused", 1, []string{"a"}}})
-}

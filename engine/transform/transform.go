@@ -38,7 +38,7 @@
 // the record before (recall.go). Records
 // without one have most cases ruled out at once (choose.go). Then the fields are
 // computed, each when the first reads it (mapper.go). compile.go and order.go make all this out of a
-// mapping, explain.go and coverage.go say what of it was used. In the steady
+// mapping, explain.go says what of it was used. In the steady
 // state nothing is allocated; BenchmarkMapping compares this with the obvious
 // design and with a bare scan.
 package transform
@@ -138,7 +138,6 @@ type Origin struct {
 type compiled struct {
 	program *expression.Program
 	text    definition.Text
-	mapping *definition.Mapping
 }
 
 // step applies rules if its conditions hold.
