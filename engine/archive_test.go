@@ -56,14 +56,7 @@ func TestBackfillOfAnArchiveEnds(t *testing.T) {
 		return answer(r, body)
 	}
 	mapping, _ := transform.Compile(&definition.Mapping{Name: "m"}, transform.Options{})
-	var feeds []*definition.Feed
-	for _, text := range s.feeds {
-		feed, problems := definition.ParseFeed("f.yaml", []byte(text), nil)
-		if feed == nil {
-			t.Fatal(problems)
-		}
-		feeds = append(feeds, feed)
-	}
+	feeds := written(t, s.feeds...)
 	embedded(t, func(t *testing.T, store, _, _ checkpoint.Store) {
 		dead, err := load.OpenDeadLetters(t.TempDir())
 		if err != nil {

@@ -315,14 +315,7 @@ func (s shape) killed(t *testing.T, again bool, keep keeping) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var feeds []*definition.Feed
-	for _, text := range s.feeds {
-		feed, problems := definition.ParseFeed("f.yaml", []byte(text), nil)
-		if feed == nil {
-			t.Fatal(problems)
-		}
-		feeds = append(feeds, feed)
-	}
+	feeds := written(t, s.feeds...)
 	live := func(at int, after bool) (got, others []string, commits int) {
 		keep(t, func(t *testing.T, first, second, other checkpoint.Store) {
 			begin := func(store checkpoint.Store) *life {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -293,13 +294,24 @@ func mustExpression(t testing.TB, source string) *expression.Program {
 	return p
 }
 
+// written are feeds as they are written, with the mapping m.
+func written(t testing.TB, texts ...string) (feeds []*definition.Feed) {
+	t.Helper()
+	files := fstest.MapFS{}
+	for i, text := range texts {
+		files[fmt.Sprintf("%c.yaml", 'f'+i)] = &fstest.MapFile{Data: []byte(text)} // they are called f and g
+	}
+	set, problems := definition.Load(definition.Options{Feeds: files, Mappings: fstest.MapFS{"m.yaml": {Data: []byte("name: m\nfields: {operation: '\"x\"'}\n")}}})
+	if definition.Invalid(problems) {
+		t.Fatal(problems)
+	}
+	return set.Feeds
+}
+
+// mustTemplate is a template as a feed has it.
 func mustTemplate(t testing.TB, source string) *definition.Template {
 	t.Helper()
-	p, err := definition.NewTemplate(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return written(t, fmt.Sprintf("name: f\nrequest: {url: \"https://api.example\", query: {q: %q}}\nkey: id\nmapping: m\n", source))[0].Request.Query[0].Value
 }
 
 // span is the window that ended just now.

@@ -69,11 +69,7 @@ func (l *loader) ownFiles() []OwnFile {
 }
 
 func (l *loader) named(name string) *mappingFile {
-	i := slices.IndexFunc(l.mappings, func(m *mappingFile) bool { return m.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return l.mappings[i]
+	return first(l.mappings, func(m *mappingFile) bool { return m.Name == name })
 }
 
 // includes resolves what mappings include, and refuses cycles.
@@ -278,26 +274,26 @@ func (l *loader) archive(f *feedFile, feeds []string) {
 	if at == nil {
 		return
 	}
-	i := slices.IndexFunc(l.feeds, func(other *feedFile) bool { return other.Name == f.Archive })
+	other := first(l.feeds, func(other *feedFile) bool { return other.Name == f.Archive })
 	problem := ""
 	switch {
-	case i < 0 && !slices.Contains(feeds, f.Archive):
+	case other == nil && !slices.Contains(feeds, f.Archive):
 		problem = fmt.Sprintf("there is no feed %q%s", f.Archive, choose(f.Archive, others(feeds, f.Name)))
-	case i < 0: // it has problems of its own
-	case l.feeds[i] == f:
+	case other == nil: // it has problems of its own
+	case other == f:
 		problem = "a feed cannot be its own archive"
 	case f.Window == nil:
 		problem = "only a feed with a window has an archive: every poll of this one reads all of it"
-	case l.feeds[i].Job == nil || l.feeds[i].Window == nil:
+	case other.Job == nil || other.Window == nil:
 		problem = fmt.Sprintf("the feed %q is no archive: it has no job, or no window", f.Archive)
-	case l.feeds[i].ForEach != nil:
+	case other.ForEach != nil:
 		problem = fmt.Sprintf("the feed %q is no archive: it has for_each, but an archive is read once for all", f.Archive)
-	case l.feeds[i].Enabled != nil && l.feeds[i].Enabled.String() != "false":
+	case other.Enabled != nil && other.Enabled.String() != "false":
 		problem = fmt.Sprintf(`the feed %q is no archive: an archive runs for backfill only, so it says enabled: "false"`, f.Archive)
 	}
 	switch {
 	case problem == "":
-	case i >= 0 && l.feeds[i].own && !f.own: // replaced by one that is no archive
+	case other != nil && other.own && !f.own: // replaced by one that is no archive
 		f.Archive = ""
 	default:
 		f.tree.report(at, "%s", problem)

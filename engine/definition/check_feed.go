@@ -54,11 +54,8 @@ func (c *feedCheck) evaluated() {
 			c.report(name, "%q is the name of a setting: choose another name", name.Value)
 			return
 		}
-		value, err := f.ForEach.Values.Eval(c.settings)
-		if err != nil {
-			c.report(values, `"for_each": %v`, err)
-		} else if _, err := texts(value); err != nil {
-			c.report(values, `"for_each" needs a list of texts: %s gives %v`, f.ForEach.Values, err)
+		if _, err := f.Partitions(c.settings); err != nil {
+			c.report(values, "%v", err)
 		}
 	}
 }
@@ -72,28 +69,6 @@ func (c *feedCheck) scope() {
 	if text, err := c.feed.Scope.Expand(c.settings); err == nil && !strings.HasSuffix(text, "/.default") {
 		c.report(node, "the scope of an application's token is a service and /.default, such as https://api.example.com/.default: permissions are granted to the app registration, and listed under permissions")
 	}
-}
-
-// texts is the result of an expression as a list of texts. The error says
-// what it is instead.
-func texts(value any) ([]string, error) {
-	switch list := value.(type) {
-	case []string:
-		return list, nil
-	case []any:
-		out := make([]string, 0, len(list))
-		for _, item := range list {
-			s, ok := item.(string)
-			if !ok {
-				return nil, fmt.Errorf("a list that holds a %T", item)
-			}
-			out = append(out, s)
-		}
-		return out, nil
-	case nil:
-		return nil, fmt.Errorf("nothing")
-	}
-	return nil, fmt.Errorf("a %T", value)
 }
 
 // times checks the cursor's format, and durations against each other.

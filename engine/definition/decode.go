@@ -18,13 +18,13 @@ import (
 //
 // A field of a struct names its place: `key:"auth.scope"`, and "." for a struct that
 // shares its parent's place. What the file does not give has the default of the
-// schema. `over:"answer"` says which of the decoder's scopes the expressions of the field
+// schema. `over:"answer"` says which of the decoder's namespaces the expressions of the field
 // see; within a struct it holds until another is given. `over:"answer,bool"` asks
 // for an expression that is true or false.
 type decoder struct {
 	*tree
 	schema *schemas.Document
-	scopes map[string]scope
+	namespaces map[string]namespace
 }
 
 // decode fills a struct out of the whole tree.
@@ -255,7 +255,7 @@ func (d *decoder) program(key, node *yaml.Node, over string) *expression.Program
 		return nil
 	}
 	t := d.text(node)
-	p, err := d.scopes[over].compile(t.Value)
+	p, err := d.namespaces[over].compile(t.Value)
 	if err != nil {
 		d.add(t.Problem(err.Offset, max(err.Length, 1), err.Message))
 		return nil
@@ -284,8 +284,8 @@ func (d *decoder) template(key, node *yaml.Node, over string) *Template {
 		d.report(node, "%q holds an expression over several folded lines: write it on one line, or as a block after |", key.Value)
 		return nil
 	}
-	template, errs := parseTemplate(t.Value, d.scopes[over].compile)
-	if forgotten := d.scopes[over].bare(t.Value); forgotten != nil {
+	template, errs := parseTemplate(t.Value, d.namespaces[over].compile)
+	if forgotten := d.namespaces[over].bare(t.Value); forgotten != nil {
 		errs = append(errs, forgotten)
 	}
 	for _, e := range errs {

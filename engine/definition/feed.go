@@ -8,7 +8,7 @@
 // How it works: a file becomes a tree with its places (tree.go), what extends another is put over that
 // (overlay.go), and the tree is validated against its JSON Schema, of which each violation becomes a
 // problem (violation.go). decode.go fills the values, with the schema's defaults, and compiles
-// expressions and templates in what scope they have (scope.go). What a schema cannot say is checked
+// expressions and templates over the names that they may use (namespace.go). What a schema cannot say is checked
 // afterwards: within a file (check_feed.go, check_mapping.go), and across files (across.go).
 package definition
 
@@ -249,15 +249,17 @@ func (f *Feed) Partitions(settings map[string]any) ([]string, error) {
 	}
 	v, err := f.ForEach.Values.Eval(settings)
 	if err != nil {
-		return nil, fmt.Errorf("for_each: %w", err)
+		return nil, fmt.Errorf(`"for_each": %w`, err)
 	}
 	list, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("for_each: %s gives a %T, not a list", f.ForEach.Values, v)
+		return nil, fmt.Errorf(`"for_each" needs a list of texts: %s gives a %T`, f.ForEach.Values, v)
 	}
 	values := make([]string, len(list))
 	for i, v := range list {
-		values[i] = fmt.Sprint(v)
+		if values[i], ok = v.(string); !ok {
+			return nil, fmt.Errorf(`"for_each" needs a list of texts: %s gives a list that holds a %T`, f.ForEach.Values, v)
+		}
 	}
 	return values, nil
 }

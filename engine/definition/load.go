@@ -1,7 +1,6 @@
 package definition
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -63,20 +62,12 @@ type OwnFile struct {
 
 // Feed is the feed of that name, nil if there is none.
 func (s *Set) Feed(name string) *Feed {
-	i := slices.IndexFunc(s.Feeds, func(f *Feed) bool { return f.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return s.Feeds[i]
+	return first(s.Feeds, func(f *Feed) bool { return f.Name == name })
 }
 
 // ArchiveOf is the feed whose archive the feed of that name is, nil if it is none.
 func (s *Set) ArchiveOf(name string) *Feed {
-	i := slices.IndexFunc(s.Feeds, func(f *Feed) bool { return f.Archive == name })
-	if i < 0 {
-		return nil
-	}
-	return s.Feeds[i]
+	return first(s.Feeds, func(f *Feed) bool { return f.Archive == name })
 }
 
 // Mapping is the mapping of that name, nil if there is none.
@@ -91,6 +82,14 @@ func (s *Set) Mappings() []*Mapping {
 		}
 	}
 	return list
+}
+
+// first is the first of a list that is what is asked for, nil if there is none.
+func first[T any](list []*T, is func(*T) bool) *T {
+	if i := slices.IndexFunc(list, is); i >= 0 {
+		return list[i]
+	}
+	return nil
 }
 
 // source is a file to load.
@@ -125,42 +124,6 @@ func Merged(options Options, kind, name string) []byte {
 		return nil
 	}
 	return t.yaml(k.schema())
-}
-
-// ParseFeed reads one feed without regard to the name of its file, to what it extends or
-// to whether its mapping exists. A feed with problems is nil.
-func ParseFeed(file string, data []byte, settings map[string]any) (*Feed, []Problem) {
-	t := newTree(parse(file, data))
-	if t.root == nil {
-		return nil, t.problems
-	}
-	t.validate(schemas.Feed(), false)
-	f := t.feed("", settings)
-	Sort(t.problems)
-	if Invalid(t.problems) {
-		return nil, t.problems
-	}
-	return f, t.problems
-}
-
-// ParseMapping reads one mapping, which includes no other, without regard to the name of its
-// file or to what it extends. A mapping with problems is nil.
-func ParseMapping(file string, data []byte) (*Mapping, []Problem) {
-	t := newTree(parse(file, data))
-	if t.root == nil {
-		return nil, t.problems
-	}
-	t.validate(schemas.Mapping(), false)
-	m := t.mapping("", nil)
-	m.checkConstants()
-	for _, name := range m.Include {
-		t.add(name.Problem(0, 0, fmt.Sprintf("there is no mapping %q", name.Value)))
-	}
-	Sort(t.problems)
-	if Invalid(t.problems) {
-		return nil, t.problems
-	}
-	return &m.Mapping, t.problems
 }
 
 // loader reads the files of both kinds.
@@ -372,35 +335,6 @@ func (l *loader) shipped(folder string, fsys fs.FS) map[string]*source {
 		l.folder(fsys, ".", folder, files)
 	}
 	return files
-}
-
-// folder collects the YAML files of a folder.
-func (l *loader) folder(fsys fs.FS, dir, shown string, files map[string]*source) {
-	entries, err := fs.ReadDir(fsys, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	if err != nil {
-		l.fail(shown, "cannot be read: %v", err)
-		return
-	}
-	for _, entry := range entries {
-		name := entry.Name()
-		base, ok := yamlName(name)
-		if !ok {
-			continue
-		}
-		file := path.Join(shown, name)
-		if info, err := fs.Stat(fsys, path.Join(dir, name)); err == nil && info.IsDir() {
-			l.warn(file, "is a folder, and is not read")
-			continue
-		}
-		if other, ok := files[base]; ok {
-			l.fail(file, "has the same name as %s: remove one of them", other.file)
-			continue
-		}
-		files[base] = &source{fsys: fsys, path: path.Join(dir, name), file: file}
-	}
 }
 
 // yamlName is the name of a YAML file without its extension, whose case is no matter. Hidden files are

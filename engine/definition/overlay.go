@@ -16,90 +16,108 @@ import (
 // over in silence.
 func (l *loader) overlay(fsys fs.FS, shown string, feeds, mappings map[string]*source) {
 	into := map[string]map[string]*source{"feeds": feeds, "mappings": mappings}
-	entries, err := fs.ReadDir(fsys, ".")
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	if err != nil {
-		l.fail(shown, "cannot be read: %v", err)
-		return
+	entries := l.entries(fsys, ".", shown)
+	if entries == nil {
+		return // there is nothing, or it cannot be read
 	}
 	for folder, files := range into {
 		l.folder(fsys, folder, path.Join(shown, folder), files)
-		l.overlooked(fsys, folder, path.Join(shown, folder))
 	}
 	l.misplaced(into)
-	l.overlooked(fsys, ".", shown)
-	for _, entry := range entries {
-		name := entry.Name()
-		file := path.Join(shown, name)
-		info, err := fs.Stat(fsys, name)
-		if strings.HasPrefix(name, ".") {
+	for _, e := range entries {
+		base, isYAML := yamlName(e.name)
+		switch {
+		case e.dir && into[e.name] != nil:
+			continue
+		case e.dir:
+			l.strayFolder(fsys, e)
+			continue
+		case !isYAML:
+			l.overlooked(fsys, e)
 			continue
 		}
-		if err == nil && info.IsDir() {
-			if into[name] == nil {
-				l.strayFolder(fsys, name, file)
-			}
-			continue
-		}
-		base, ok := yamlName(name)
-		if !ok {
-			continue
-		}
-		data, err := readFile(fsys, name)
+		data, err := readFile(fsys, e.path)
 		if err != nil {
-			l.fail(file, "cannot be read: %v", err)
+			l.fail(e.file, "cannot be read: %v", err)
 			continue
 		}
-		kind, unreadable := kindOf(file, data)
-		if unreadable != nil {
+		kind, unreadable := kindOf(e.file, data)
+		switch {
+		case unreadable != nil:
 			l.problems = append(l.problems, unreadable...)
-			continue
+		case kind == "":
+			l.warn(e.file, "is neither a feed nor a mapping, and is not read: a feed has the key request, a mapping fields, cases or tables")
+		default:
+			l.add(into[kind], base, &source{fsys, e.path, e.file})
 		}
-		if kind == "" {
-			l.warn(file, "is neither a feed nor a mapping, and is not read: a feed has the key request, a mapping fields, cases or tables")
-			continue
-		}
-		if other, ok := into[kind][base]; ok {
-			l.fail(file, "has the same name as %s: remove one of them", other.file)
-			continue
-		}
-		into[kind][base] = &source{fsys: fsys, path: name, file: file}
 	}
 }
 
-// overlooked warns of what somebody may take for a definition of a folder, and is not read.
-func (l *loader) overlooked(fsys fs.FS, dir, shown string) {
-	entries, _ := fs.ReadDir(fsys, dir) // where it cannot be read, that is said
-	for _, entry := range entries {
-		name := entry.Name()
-		info, err := fs.Stat(fsys, path.Join(dir, name))
-		if _, ok := yamlName(name); ok || err != nil || strings.HasPrefix(name, ".") {
-			continue
+// entry is a file or a folder, with its name in messages.
+type entry struct {
+	name, path, file string
+	dir              bool
+}
+
+// entries are those of a folder that are not hidden.
+func (l *loader) entries(fsys fs.FS, dir, shown string) (list []entry) {
+	found, err := fs.ReadDir(fsys, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.fail(shown, "cannot be read: %v", err)
+		return nil
+	}
+	for _, f := range found {
+		if name := f.Name(); !strings.HasPrefix(name, ".") {
+			at := path.Join(dir, name)
+			info, err := fs.Stat(fsys, at) // follows links
+			list = append(list, entry{name, at, path.Join(shown, name), err == nil && info.IsDir()})
 		}
-		if info.IsDir() {
-			if dir != "." {
-				l.strayFolder(fsys, path.Join(dir, name), path.Join(shown, name))
-			}
-			continue
-		}
-		extension := strings.ToLower(path.Ext(name))
-		if extension != "" && extension != ".txt" && extension != ".json" {
-			continue
-		}
-		data, err := readFile(fsys, path.Join(dir, name))
-		if err != nil {
-			continue // it is none of ours
-		}
-		base, _, _ := strings.Cut(name, ".")
-		kind, _ := kindOf(name, data)
+	}
+	return list
+}
+
+// folder collects the definitions of a folder.
+func (l *loader) folder(fsys fs.FS, dir, shown string, files map[string]*source) {
+	for _, e := range l.entries(fsys, dir, shown) {
+		base, isYAML := yamlName(e.name)
 		switch {
-		case kind != "":
-			l.warn(path.Join(shown, name), "is not read: the name of a definition ends in .yaml, as %s.yaml", base)
-		case dir != "." && extension == ".json":
-			l.warn(path.Join(shown, name), "is not read, and is no definition: if it is an answer of an endpoint, new feed %s --from it writes a feed", base)
+		case e.dir && isYAML:
+			l.warn(e.file, "is a folder, and is not read")
+		case e.dir:
+			l.strayFolder(fsys, e)
+		case isYAML:
+			l.add(files, base, &source{fsys, e.path, e.file})
+		default:
+			l.overlooked(fsys, e)
 		}
+	}
+}
+
+func (l *loader) add(files map[string]*source, base string, s *source) {
+	if other, ok := files[base]; ok {
+		l.fail(s.file, "has the same name as %s: remove one of them", other.file)
+		return
+	}
+	files[base] = s
+}
+
+// overlooked warns of what somebody may take for a definition.
+func (l *loader) overlooked(fsys fs.FS, e entry) {
+	extension := strings.ToLower(path.Ext(e.name))
+	if extension != "" && extension != ".txt" && extension != ".json" {
+		return
+	}
+	data, err := readFile(fsys, e.path)
+	if err != nil {
+		return // it is none of ours
+	}
+	base, _, _ := strings.Cut(e.name, ".")
+	kind, _ := kindOf(e.name, data)
+	switch {
+	case kind != "":
+		l.warn(e.file, "is not read: the name of a definition ends in .yaml, as %s.yaml", base)
+	case e.path != e.name && extension == ".json":
+		l.warn(e.file, "is not read, and is no definition: if it is an answer of an endpoint, new feed %s --from it writes a feed", base)
 	}
 }
 
@@ -136,16 +154,10 @@ func (l *loader) misplaced(into map[string]map[string]*source) {
 
 // strayFolder warns of YAML in a folder that is not read: most likely its name
 // is misspelt.
-func (l *loader) strayFolder(fsys fs.FS, name, file string) {
-	entries, err := fs.ReadDir(fsys, name)
-	if err != nil {
-		return // not ours to read
-	}
-	for _, entry := range entries {
-		if _, ok := yamlName(entry.Name()); ok {
-			l.warn(file, "is not read: put feeds into feeds/ and mappings into mappings/")
-			return
-		}
+func (l *loader) strayFolder(fsys fs.FS, e entry) {
+	entries, _ := fs.ReadDir(fsys, e.path) // what cannot be read is not ours
+	if slices.ContainsFunc(entries, func(f fs.DirEntry) bool { _, ok := yamlName(f.Name()); return ok }) {
+		l.warn(e.file, "is not read: put feeds into feeds/ and mappings into mappings/")
 	}
 }
 

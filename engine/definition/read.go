@@ -19,7 +19,7 @@ var answerNames = []string{"status", "error", "body", "headers"}
 // feed reads a feed out of its tree: it decodes, and checks what the schema
 // cannot say. base is the name of its file without the extension, "" where that is no matter.
 func (t *tree) feed(base string, settings map[string]any) *Feed {
-	d := &decoder{tree: t, schema: schemas.Feed(), scopes: feedScopes(t, settings)}
+	d := &decoder{tree: t, schema: schemas.Feed(), namespaces: namespacesOf(t, settings)}
 	f := &Feed{File: t.doc.file}
 	d.decode(f)
 	f.finish(d)
@@ -28,10 +28,10 @@ func (t *tree) feed(base string, settings map[string]any) *Feed {
 	return f
 }
 
-// feedScopes are what the expressions of a feed may name, by what they are over.
-func feedScopes(t *tree, settings map[string]any) map[string]scope {
+// namespacesOf are what the expressions of a feed may name, by what they are over.
+func namespacesOf(t *tree, settings map[string]any) map[string]namespace {
 	names := slices.Sorted(maps.Keys(settings))
-	s := map[string]scope{
+	s := map[string]namespace{
 		"settings": {names: names, any: settings == nil, expected: "a setting: " + strings.Join(names, ", ")},
 		"answer":   {names: answerNames, expected: strings.Join(answerNames, ", ")},
 		"listed":   {any: true}, // the members of what a service lists are not known here

@@ -24,16 +24,6 @@ type part struct {
 	program *expression.Program
 }
 
-// NewTemplate compiles a template whose expressions may use any name. The
-// error is an [*expression.Error], its offset in the template.
-func NewTemplate(source string) (*Template, error) {
-	t, errs := parseTemplate(source, scope{any: true}.compile)
-	if len(errs) > 0 {
-		return nil, errs[0]
-	}
-	return t, nil
-}
-
 // String is the template as written.
 func (t *Template) String() string {
 	if t == nil {

@@ -18,11 +18,7 @@ import (
 // jsonBody makes a request's body of JSON, whose texts may hold ${…}.
 func jsonBody(t testing.TB, text string) *definition.Body {
 	t.Helper()
-	feed, problems := definition.ParseFeed("f.yaml", []byte("name: f\nenabled: \"true\"\nrequest: {url: \"https://api.example/x\", body: "+text+"}\nkey: id\ninterval: 1h\nmapping: m\n"), nil)
-	if feed == nil {
-		t.Fatal(problems)
-	}
-	return feed.Request.Body
+	return requestOf(t, "body: "+text).Body
 }
 
 // TestBodies: what is sent, how it is named, and that a body means POST.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -71,13 +72,23 @@ func (s *service) options() ClientOptions {
 	}
 }
 
+// template is one as a feed has it.
 func template(t testing.TB, text string) *definition.Template {
 	t.Helper()
-	tpl, err := definition.NewTemplate(text)
-	if err != nil {
-		t.Fatalf("template %q: %v", text, err)
+	return requestOf(t, fmt.Sprintf("query: {q: %q}", text)).Query[0].Value
+}
+
+// requestOf is the request of a feed that has a key beside its URL.
+func requestOf(t testing.TB, key string) *definition.Request {
+	t.Helper()
+	set, problems := definition.Load(definition.Options{
+		Feeds:    fstest.MapFS{"f.yaml": {Data: []byte("name: f\nrequest: {url: \"https://api.example/x\", " + key + "}\nkey: id\nmapping: m\n")}},
+		Mappings: fstest.MapFS{"m.yaml": {Data: []byte("name: m\nfields: {operation: '\"x\"'}\n")}},
+	})
+	if definition.Invalid(problems) {
+		t.Fatalf("%s: %v", key, problems)
 	}
-	return tpl
+	return &set.Feeds[0].Request
 }
 
 func program(t testing.TB, text string) *expression.Program {

@@ -3,6 +3,7 @@ package transform
 import (
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
 )
@@ -24,11 +25,12 @@ func TestHints(t *testing.T) {
 		`other(event_a)`:                      `unknown function other`,
 		`usr_name`:                            `unknown name usr_name; did you mean user_name?`,
 	} {
-		m, problems := definition.ParseMapping("m.yaml", []byte("name: m\nfields:\n  user_name: event_u\n  x: |-\n    "+expression+"\n"))
-		if m == nil {
+		text := "name: m\nfields:\n  user_name: event_u\n  x: |-\n    " + expression + "\n"
+		set, problems := definition.Load(definition.Options{Overlay: fstest.MapFS{"mappings/m.yaml": {Data: []byte(text)}}})
+		if len(set.Mappings) != 1 {
 			t.Fatalf("%s: %v", expression, problems)
 		}
-		_, problems = Compile(m, Options{})
+		_, problems = Compile(set.Mappings[0], Options{})
 		if len(problems) != 1 || !strings.HasPrefix(problems[0].Message, want) && !strings.HasSuffix(problems[0].Message, want) {
 			t.Errorf("%s: %v, want %s", expression, problems, want)
 		}

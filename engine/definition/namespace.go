@@ -13,16 +13,16 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/expression"
 )
 
-// scope is what an expression may name.
-type scope struct {
+// namespace is what an expression may name.
+type namespace struct {
 	names    []string
 	any      bool // further names are known only when it runs
 	expected string
 	members  map[string][]string // of names that have these and no others
 }
 
-// with adds a name to a scope, which has such members, if any are given.
-func (s scope) with(what, name string, members ...string) scope {
+// with adds a name, which has such members, if any are given.
+func (s namespace) with(what, name string, members ...string) namespace {
 	s.names = append(slices.Clip(s.names), name)
 	if members != nil {
 		of := map[string][]string{name: members}
@@ -40,8 +40,8 @@ func (s scope) with(what, name string, members ...string) scope {
 // bareName is a name that somebody wrote in the way of another language of templates.
 var bareName = regexp.MustCompile(`(?:^|[^$\w])(\{+\s*((?:window|item|job)\.\w+|[A-Z][A-Z\d_]*)\s*\}+|\$\(?((?:window|item|job)\.\w+|[A-Z][A-Z\d_]*)\)?)`)
 
-// bare finds the first name in scope that would be sent as it stands. nil: there is none.
-func (s scope) bare(text string) *expression.Error {
+// bare finds the first of the names that would be sent as it stands. nil: there is none.
+func (s namespace) bare(text string) *expression.Error {
 	for _, m := range bareName.FindAllStringSubmatchIndex(text, -1) {
 		found := text[m[2]:m[3]]
 		name := text[max(m[4], m[6]):max(m[5], m[7])]
@@ -55,8 +55,8 @@ func (s scope) bare(text string) *expression.Error {
 	return nil
 }
 
-// compile compiles an expression that may name what is in scope.
-func (s scope) compile(source string) (*expression.Program, *expression.Error) {
+// compile compiles an expression over the names.
+func (s namespace) compile(source string) (*expression.Program, *expression.Error) {
 	options := expression.Options{Names: s.names, Expected: s.expected}
 	if !s.any {
 		options.Allowed = func(name string) bool { return slices.Contains(s.names, name) }
@@ -73,7 +73,7 @@ func (s scope) compile(source string) (*expression.Program, *expression.Error) {
 		return nil, e
 	}
 	syntax := program.Syntax()
-	uses := memberUse{scope: s}
+	uses := memberUse{of: s}
 	ast.Walk(&syntax, &uses)
 	if uses.err != nil {
 		return nil, uses.err
@@ -84,8 +84,8 @@ func (s scope) compile(source string) (*expression.Program, *expression.Error) {
 // memberUse finds the first use of a member that window or job does not have, which
 // would be nothing.
 type memberUse struct {
-	scope scope
-	err   *expression.Error
+	of  namespace
+	err *expression.Error
 }
 
 // Visit looks at each node, as ast.Walk asks.
@@ -98,8 +98,8 @@ func (m *memberUse) Visit(node *ast.Node) {
 	if !ok {
 		return
 	}
-	members := m.scope.members[of.Value]
-	if members == nil || !slices.Contains(m.scope.names, of.Value) {
+	members := m.of.members[of.Value]
+	if members == nil || !slices.Contains(m.of.names, of.Value) {
 		return
 	}
 	name, ok := use.Property.(*ast.StringNode)
