@@ -70,8 +70,6 @@ const (
 	refText           // the inside of a JSON string without escapes
 	refEscaped        // or with escapes
 	refNumber
-	refTrue
-	refFalse
 )
 
 // MaxRefs is how long a record may be, in bytes, whose fields the machine is told by their places.
@@ -153,8 +151,8 @@ func (m *Machine) Begin() {
 // [MaxRefs] bytes, which must not change before the next Begin.
 func (m *Machine) Over(record []byte) { m.source = view(record) }
 
-// SetTextAt sets a field of the record to what stands there, as SetText does; so do
-// SetNumberAt and SetBoolAt, for SetNumber and SetBool.
+// SetTextAt sets a field of the record to what stands there, as SetText does; so does
+// SetNumberAt, for SetNumber.
 func (m *Machine) SetTextAt(i, start, end int, escaped bool) {
 	kind := refText
 	if escaped {
@@ -164,14 +162,6 @@ func (m *Machine) SetTextAt(i, start, end int, escaped bool) {
 }
 
 func (m *Machine) SetNumberAt(i, start, end int) { m.setAt(i, start, end, refNumber) }
-
-func (m *Machine) SetBoolAt(i int, b bool) {
-	if b {
-		m.setAt(i, 0, 0, refTrue)
-	} else {
-		m.setAt(i, 0, 0, refFalse)
-	}
-}
 
 func (m *Machine) setAt(i, start, end, kind int) {
 	m.refs[i] = ref{uint32(start), uint32((end-start)<<4 | kind)}
@@ -240,8 +230,6 @@ func (m *Machine) other(i int) Value {
 	switch r.what & 15 {
 	case refNumber:
 		return Value{kind: numberKind, text: m.at(r)}
-	case refTrue, refFalse:
-		return boolean(r.what&15 == refTrue)
 	case refEscaped:
 		m.Set(i, Value{kind: escapedKind, text: m.at(r)})
 	}

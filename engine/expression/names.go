@@ -146,7 +146,7 @@ func (c *checker) identifier(n *ast.IdentifierNode) {
 			message = name + " is a function: write " + name + "(…)"
 		} else if truth := truths[name]; truth != "" {
 			message += ": write " + truth
-		} else if near := nearest(name, c.suggestions()); near != "" {
+		} else if near := Nearest(name, c.suggestions()); near != "" {
 			message += "; did you mean " + near + "?"
 		} else if c.options.Expected != "" {
 			message += "; expected " + c.options.Expected
@@ -192,7 +192,7 @@ func (c *checker) member(n *ast.MemberNode) {
 	}
 	message := fmt.Sprintf("%s has no %s", id.Value, property.Value)
 	known := sorted(of)
-	if near := nearest(property.Value, known); near != "" {
+	if near := Nearest(property.Value, known); near != "" {
 		message += "; did you mean " + near + "?"
 	} else if len(known) > 0 && len(known) <= 20 {
 		message += "; it has " + strings.Join(known, ", ")
@@ -210,7 +210,7 @@ func (c *checker) call(n *ast.CallNode) {
 	f, ok := functions[name]
 	if !ok {
 		message := "unknown function " + name
-		if near := cmp.Or(nearest(name, functionNames()), stem(name)); near != "" {
+		if near := cmp.Or(Nearest(name, functionNames()), stem(name)); near != "" {
 			message += "; did you mean " + near + "?"
 		}
 		c.fail(n, len([]rune(name)), "%s", message)
@@ -260,9 +260,7 @@ func functionNames() []string {
 
 // Nearest is the known name that a person most likely meant by a misspelt
 // one, "" if none is near.
-func Nearest(name string, known []string) string { return nearest(name, known) }
-
-func nearest(name string, known []string) string {
+func Nearest(name string, known []string) string {
 	best, least := "", max(1, len(name)/4)+1
 	for _, candidate := range known {
 		if d := distance(strings.ToLower(name), strings.ToLower(candidate), least); d < least {

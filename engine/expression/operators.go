@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -36,7 +37,7 @@ func (m *Machine) compare(a, b Value) (order int, ok bool) {
 	case textKind:
 		return strings.Compare(a.text, b.text), b.kind == textKind
 	case durationKind:
-		return compare(a.bits, b.bits), b.kind == durationKind
+		return cmp.Compare(a.bits, b.bits), b.kind == durationKind
 	case timeKind:
 		if b.kind != timeKind {
 			return 0, false
@@ -49,7 +50,7 @@ func (m *Machine) compare(a, b Value) (order int, ok bool) {
 	i, whole := a.whole()
 	j, wholeToo := b.whole()
 	if whole && wholeToo {
-		return compare(i, j), true
+		return cmp.Compare(i, j), true
 	}
 	if a.kind == numberKind && b.kind == numberKind && a.text == b.text {
 		return 0, true // beyond what a float64 can tell apart
@@ -59,17 +60,7 @@ func (m *Machine) compare(a, b Value) (order int, ok bool) {
 	if !ok || math.IsNaN(f) || math.IsNaN(g) {
 		return 0, false
 	}
-	return compare(f, g), true
-}
-
-func compare[T int64 | float64](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Compare(f, g), true
 }
 
 // texts compares two texts; for what is no text the answer is false.

@@ -1,6 +1,7 @@
 package expression_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -76,7 +77,7 @@ func Compare(a, b any) (c int, ok bool) {
 		return x.Compare(y), ok
 	case time.Duration:
 		y, ok := b.(time.Duration)
-		return compare(x, y), ok
+		return cmp.Compare(x, y), ok
 	}
 	return 0, false
 }
@@ -88,7 +89,7 @@ func compareNumbers(a, b any) (int, bool) {
 		return 0, false
 	}
 	if whole && wholeToo {
-		return compare(i, j), true
+		return cmp.Compare(i, j), true
 	}
 	if n, isNumber := a.(Number); isNumber {
 		if m, both := b.(Number); both && n == m {
@@ -98,7 +99,7 @@ func compareNumbers(a, b any) (int, bool) {
 	if math.IsNaN(f) || math.IsNaN(g) {
 		return 0, false
 	}
-	return compare(f, g), true
+	return cmp.Compare(f, g), true
 }
 
 func compare[T int | float64 | time.Duration](a, b T) int {

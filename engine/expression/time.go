@@ -86,16 +86,7 @@ func appendPlain(dst []byte, s string) (out []byte, ok bool) {
 }
 
 func days(year, month int) int {
-	switch month {
-	case 4, 6, 9, 11:
-		return 30
-	case 2:
-		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
-			return 29
-		}
-		return 28
-	}
-	return 31
+	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
 }
 
 func parseTime(s string) (time.Time, bool) {

@@ -233,22 +233,14 @@ func (f *flattener) value(n *node, i int) int {
 	f.room(len(l.out) + len(raw))
 	at := f.n + copy(f.out[f.n:], l.out)
 	f.n = at + copy(f.out[at:], raw)
-	if l.slot >= 0 {
-		slot := int(l.slot)
-		switch {
-		case kind == 't' || kind == 'f':
-			f.machine.SetBoolAt(slot, kind == 't')
-		case kind == '"' || kind == '\\':
-			if f.near {
-				f.machine.SetTextAt(slot, i+1, end-1, kind == '\\')
-			} else {
-				f.machine.SetText(slot, raw[1:len(raw)-1], kind == '\\')
-			}
-		case f.near:
-			f.machine.SetNumberAt(slot, i, end)
-		default:
-			f.machine.SetNumber(slot, raw)
-		}
+	switch slot := int(l.slot); {
+	case slot < 0:
+	case !f.near || kind == 't' || kind == 'f':
+		f.see(l, raw)
+	case kind == '"' || kind == '\\':
+		f.machine.SetTextAt(slot, i+1, end-1, kind == '\\')
+	default:
+		f.machine.SetNumberAt(slot, i, end)
 	}
 	return end
 }
@@ -275,7 +267,7 @@ func (f *flattener) plain(n *node, i int) (end int) {
 	case f.near:
 		f.machine.SetTextAt(slot, i+1, end-1, false)
 	default:
-		f.machine.SetText(slot, f.in[i+1:end-1], false)
+		f.see(l, f.in[i:end])
 	}
 	return end
 }
