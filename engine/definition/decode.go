@@ -23,7 +23,7 @@ import (
 // for an expression that is true or false.
 type decoder struct {
 	*tree
-	schema *schemas.Document
+	schema     *schemas.Document
 	namespaces map[string]namespace
 }
 

@@ -27,10 +27,11 @@ func TestHints(t *testing.T) {
 	} {
 		text := "name: m\nfields:\n  user_name: event_u\n  x: |-\n    " + expression + "\n"
 		set, problems := definition.Load(definition.Options{Overlay: fstest.MapFS{"mappings/m.yaml": {Data: []byte(text)}}})
-		if len(set.Mappings) != 1 {
+		m := set.Mapping("m")
+		if m == nil {
 			t.Fatalf("%s: %v", expression, problems)
 		}
-		_, problems = Compile(set.Mappings[0], Options{})
+		_, problems = Compile(m, Options{})
 		if len(problems) != 1 || !strings.HasPrefix(problems[0].Message, want) && !strings.HasSuffix(problems[0].Message, want) {
 			t.Errorf("%s: %v, want %s", expression, problems, want)
 		}
