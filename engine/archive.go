@@ -147,9 +147,10 @@ func (p *partition) backfillRest(ctx context.Context, parts []*partition, period
 		return fmt.Errorf("archive of %s: %w", p.feed.Name, err)
 	}
 	defer release()
-	if err := p.loadArchive(); err != nil {
+	if p.position, _, err = p.engine.Store.Position(p.kept, p.account); err != nil {
 		return err
 	}
+	p.loaded = true
 	rest, err := p.engine.neverRead(parts, p, period.From, oldest, period.To, again)
 	if err != nil {
 		return err
@@ -176,13 +177,6 @@ func (p *partition) backfillRest(ctx context.Context, parts []*partition, period
 	}
 	tell(whole, p.position.Forwarded-before)
 	return nil
-}
-
-// loadArchive reads what the archive remembers.
-func (p *partition) loadArchive() (err error) {
-	p.position, _, err = p.engine.Store.Position(p.kept, p.account)
-	p.loaded = err == nil
-	return err
 }
 
 // markGiven notes what the feed itself has just given of a period: all but the rest. It will be further back

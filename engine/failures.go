@@ -24,14 +24,15 @@ type failures struct {
 
 type failure struct {
 	key, text  string
-	credential bool // only a person can mend it
+	credential bool
 	since      time.Time
 	met        []*partition // in the order in which they failed
 	left       int          // of them, how many fail still
 	told       bool
 }
 
-// fails notes that a partition fails with an error, in the words of a person.
+// fails notes that a partition fails with an error, in the words of a person; credential, that it is of a credential that
+// only a person can mend.
 func (e *Engine) fails(p *partition, text string, credential bool) {
 	f := &e.failures
 	key := CauseKey(text)

@@ -83,7 +83,8 @@ func (p *partition) settle(err error) {
 		return
 	case !changed:
 	case err != nil:
-		p.engine.fails(p, text, refusedCredential(err))
+		auth, ok := errors.AsType[*extract.AuthError](err)
+		p.engine.fails(p, text, ok && !auth.Temporary)
 	case before == Starting:
 		p.log.Info("feed caught up", "cursor", p.position.Cursor, "forwarded", p.position.Forwarded)
 	case before == Failing:
@@ -92,13 +93,6 @@ func (p *partition) settle(err error) {
 		p.log.Info("feed works again", "was", string(before), "for", now.Sub(since).Round(time.Second).String())
 	}
 	p.remember()
-}
-
-// refusedCredential reports whether err is of a credential that only a person
-// can mend.
-func refusedCredential(err error) bool {
-	auth, ok := errors.AsType[*extract.AuthError](err)
-	return ok && !auth.Temporary
 }
 
 // remember writes the position for the `feeds` command of a connector that

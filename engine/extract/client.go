@@ -111,13 +111,17 @@ func NewClient(options ClientOptions) *Client {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
+	if options.Explain == nil {
+		options.Explain = error.Error
+	}
 	if options.Buckets == nil {
 		options.Buckets = &Buckets{}
 	}
 	if options.Transport == nil {
 		options.Transport = NewTransport(options.HeaderTimeout, 0)
 	}
-	c := &Client{options: options, log: options.Log, troubles: newTroubles(options.Log, options.Explain)}
+	c := &Client{options: options, log: options.Log}
+	c.troubles = &troubles{log: options.Log, explain: options.Explain, all: map[troubled]*trouble{}, told: map[string]*outage{}}
 	c.issuer, _ = url.Parse(options.TokenURL)
 	for _, b := range []*Budget{options.Tenant, options.Budget} {
 		if b != nil {

@@ -126,7 +126,8 @@ func (l *limit) reshare(now time.Time, rest time.Duration) time.Duration {
 			if rest < 0 {
 				rest = max(span+rest, 0)
 			}
-			s.insert(growth{now.Add(min(rest, span)), change})
+			s.pending = append(s.pending, growth{now.Add(min(rest, span)), change})
+			slices.SortStableFunc(s.pending, func(a, b growth) int { return a.at.Compare(b.at) })
 		}
 		return 0
 	}
@@ -145,14 +146,6 @@ func (l *limit) reshare(now time.Time, rest time.Duration) time.Duration {
 		free = max(free, min(sent[len(sent)-1-requests].Add(per).Sub(now), span))
 	}
 	return free
-}
-
-func (s *shares) insert(g growth) {
-	i := len(s.pending)
-	for i > 0 && s.pending[i-1].at.After(g.at) {
-		i--
-	}
-	s.pending = slices.Insert(s.pending, i, g)
 }
 
 // Share says which part, 0 to 1, of the requests of the feed's bucket this process may use, where several processes

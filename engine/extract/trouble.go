@@ -58,13 +58,6 @@ type outage struct {
 	feeds     []string
 }
 
-func newTroubles(log *slog.Logger, explain func(error) string) *troubles {
-	if explain == nil {
-		explain = error.Error
-	}
-	return &troubles{log: log, explain: explain, all: map[troubled]*trouble{}, told: map[string]*outage{}}
-}
-
 // fails notes that a request of a reader failed, and when it is tried again. since is when the attempt
 // began; the zero next says that it is under way still.
 func (t *troubles) fails(q *request, who troubled, kind string, waits bool, cause error, since, next time.Time) {

@@ -236,10 +236,11 @@ func (s *Store) commit(n partitionName, c *checkpoint.Commit) error {
 		}
 	}
 	last.Part, last.Expires, last.keys = len(objects), c.Expires, c.Keys
-	most, err := s.keysPerMessage(&last)
+	head, err := json.Marshal(&last)
 	if err != nil {
 		return err
 	}
+	most := max(1, (s.largest()-len(head)-256)/len(checkpoint.Key{}))
 	for ; len(last.keys) > most; last.keys = last.keys[most:] {
 		part := message{Kind: kindCommit, Feed: c.Feed, Partition: c.Partition, Expires: c.Expires, keys: last.keys[:most]}
 		if err := s.publishHeld(context.Background(), n, h, &part, true); err != nil {
@@ -290,12 +291,6 @@ func (s *Store) publishHeld(ctx context.Context, n partitionName, h *holding, m 
 		s.drop(n, h)
 	}
 	return err
-}
-
-// keysPerMessage is how many keys fit a message beside its head.
-func (s *Store) keysPerMessage(m *message) (int, error) {
-	head, err := json.Marshal(m)
-	return max(1, (s.largest()-len(head)-256)/len(checkpoint.Key{})), err
 }
 
 // largest is how many bytes a message may have.
