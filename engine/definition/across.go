@@ -28,8 +28,13 @@ func (l *loader) set() *Set {
 	if l.onDemand() {
 		set.names, set.read = l.mapping.names(), l.shippedMapping()
 		for _, name := range set.names {
-			if slices.ContainsFunc(l.feeds, func(f *feedFile) bool { return f.Mapping == name }) {
-				set.Whole = append(set.Whole, Named{name, func() *Mapping { return set.read(name) }})
+			named, tested := false, false
+			for _, f := range l.feeds {
+				named = named || f.Mapping == name
+				tested = tested || f.Mapping == name && !f.tree.changed
+			}
+			if named {
+				set.Whole = append(set.Whole, Named{name, func() *Mapping { return set.read(name) }, tested})
 			}
 		}
 		return set
@@ -45,7 +50,7 @@ func (l *loader) set() *Set {
 			set.names, valid[m.Name] = append(set.names, m.Name), mapping
 		}
 		if l.whole(m) && len(m.Include) == len(mapping.Include) {
-			set.Whole = append(set.Whole, Named{m.Name, func() *Mapping { return mapping }})
+			set.Whole = append(set.Whole, Named{m.Name, func() *Mapping { return mapping }, false})
 		}
 	}
 	return set

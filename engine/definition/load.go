@@ -49,8 +49,9 @@ type Set struct {
 
 // Named is a mapping that may not have been read yet.
 type Named struct {
-	Name string
-	Read func() *Mapping
+	Name   string
+	Read   func() *Mapping
+	Tested bool // all of it is shipped, and so is a feed that names it: it is known to stand for itself
 }
 
 // OwnFile is a file of the user's.

@@ -27,7 +27,7 @@ import (
 // Compiled are the feeds and mappings in force, compiled.
 type Compiled struct {
 	Set *definition.Set
-	// Mappings gives each that stands for itself by its name. Where all are shipped, whose tests hold that they compile, one is read and compiled
+	// Mappings gives each that stands for itself by its name. One that tests hold to compile is read and compiled
 	// once it is asked for: most commands need none, and a connector those of which records come.
 	Mappings map[string]func() *transform.Mapping
 }
@@ -75,12 +75,11 @@ func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 	if s.TenantsDir != "" {
 		environment = "" // each tenant's engine adds its own
 	}
-	own := slices.ContainsFunc(set.Own, func(f definition.OwnFile) bool { return f.Kind == "mapping" })
 	compile := func(m *definition.Mapping) (*transform.Mapping, []definition.Problem) {
 		return transform.Compile(m, transform.Options{Constants: Constants(environment), PseudonymKey: s.PseudonymKey, KnownFields: known().Whole(cmp.Or(m.SourceType, m.Name))})
 	}
 	for _, named := range set.Whole {
-		if !own {
+		if named.Tested {
 			compiled[named.Name] = sync.OnceValue(func() *transform.Mapping {
 				c, found := compile(named.Read())
 				if c == nil {
@@ -91,6 +90,9 @@ func Load(s *settings.Settings, dir string) (*Compiled, []definition.Problem) {
 			continue
 		}
 		m := named.Read()
+		if m == nil {
+			continue // it is but a base, which is told
+		}
 		c, found := compile(m)
 		if m.Unused {
 			found = ofLibrary(found)

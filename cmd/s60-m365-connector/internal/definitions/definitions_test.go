@@ -66,3 +66,23 @@ func TestPartOfNone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A feed of the user's that names a part of other mappings is refused with its place, and does not end the program when its
+// first record comes. What a shipped feed names too is still compiled when it is asked for.
+func TestOwnFeedOfAPart(t *testing.T) {
+	for mapping, whole := range map[string]bool{"o365-teams": false, "entra-signin": true} {
+		dir := testkit.Folder(t, map[string]string{"feeds/mine.yaml": "name: mine\nextends: graph-reports\ndescription: d\nmapping: " + mapping + "\n" +
+			"request: {url: \"${MS_GRAPH_BASE}/v1.0/mine\"}\ncursor: {field: at}\nkey: id\n"})
+		s, err := settings.Read(map[string]string{"CONFIG_DIR": dir}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defs, problems := Load(s, dir)
+		switch {
+		case whole && (defs == nil || defs.Mappings[mapping]() == nil):
+			t.Errorf("%s: %v", mapping, problems)
+		case !whole && (defs != nil || !slices.ContainsFunc(problems, func(p definition.Problem) bool { return strings.Contains(p.Message, "tables has no outcomes") })):
+			t.Errorf("%s is taken for whole: %v", mapping, problems)
+		}
+	}
+}
