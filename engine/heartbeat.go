@@ -13,27 +13,39 @@ import (
 // farewell is how long a heartbeat on its way may take once the engine stops.
 const farewell = 2 * time.Second
 
+// settled is how long after the start the first heartbeat, which knows nothing yet, is put right where something fails.
+const settled = 30 * time.Second
+
 // beat sends a heartbeat at once and then at every interval, and behind it the account of a
-// day, see [Engine.completenessEvent], once that is due. A heartbeat that cannot
-// be delivered before the next is due is given up: only the newest matters.
+// day, see [Engine.completenessEvent], once that is due.
 func (e *Engine) beat(ctx context.Context) {
 	if e.Heartbeat <= 0 {
 		return
 	}
-	for {
-		if err := e.sendOwn(ctx, e.heartbeatEvent()); err != nil && ctx.Err() == nil {
-			level := slog.LevelWarn
-			if !e.Destination.State().OK { // which was told, with the cause
-				level = slog.LevelDebug
-			}
-			e.Log.Log(ctx, level, "heartbeat not delivered", "error", err)
+	e.beatOnce(ctx)
+	rest := e.Heartbeat
+	if rest > settled {
+		rest -= settled
+		if Sleep(ctx, settled) && !e.Status().Healthy() {
+			e.beatOnce(ctx)
 		}
-		if err := e.sendAccounts(ctx); err != nil && ctx.Err() == nil {
-			e.Log.Warn("the account of a day could not be sent, trying again with the next heartbeat", "error", err)
+	}
+	for ; Sleep(ctx, rest); rest = e.Heartbeat {
+		e.beatOnce(ctx)
+	}
+}
+
+// beatOnce sends one heartbeat. One that cannot be delivered before the next is due is given up: only the newest matters.
+func (e *Engine) beatOnce(ctx context.Context) {
+	if err := e.sendOwn(ctx, e.heartbeatEvent()); err != nil && ctx.Err() == nil {
+		level := slog.LevelWarn
+		if !e.Destination.State().OK { // which was told, with the cause
+			level = slog.LevelDebug
 		}
-		if !Sleep(ctx, e.Heartbeat) {
-			return
-		}
+		e.Log.Log(ctx, level, "heartbeat not delivered", "error", err)
+	}
+	if err := e.sendAccounts(ctx); err != nil && ctx.Err() == nil {
+		e.Log.Warn("the account of a day could not be sent, trying again with the next heartbeat", "error", err)
 	}
 }
 

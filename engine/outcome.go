@@ -19,6 +19,7 @@ func (p *partition) unanswered(s *FeedStatus) {
 	}
 	if since, err := p.engine.Client.Unanswered(p.feed.Name, p.value, time.Now().Add(-stalledAfter)); err != nil {
 		s.become(Failing, since)
+		s.GateReason, s.GateUntil = "", time.Time{}
 		s.LastError, s.LastErrorAt = p.describe(err), p.engine.Now()
 	}
 }
@@ -55,10 +56,11 @@ func (p *partition) settle(err error) {
 	p.mu.Lock()
 	before, since := p.status.State, p.status.Since
 	s := &p.status
+	s.GateReason, s.GateUntil = "", time.Time{} // also of one that fails: something else is amiss now
 	var changed bool
 	if err == nil {
 		changed = s.become(OK, now)
-		s.LastSuccess, s.LastError, s.GateReason, s.GateUntil = now, "", "", time.Time{}
+		s.LastSuccess, s.LastError = now, ""
 		p.licence = licence{}
 		if p.feed.Licence != nil {
 			p.engine.licensed.Store(p.feed.Licence.Requires, now)

@@ -190,13 +190,21 @@ type unwritten struct {
 	mu      sync.Mutex
 	waiting int
 	since   time.Time
+	text    string // why, while one waits
+}
+
+// cause is why the state cannot be written, empty while it can, or where nobody has said.
+func (u *unwritten) cause() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.text
 }
 
 func (u *unwritten) begins(log *slog.Logger, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.waiting++; u.waiting == 1 {
-		u.since = time.Now()
+		u.since, u.text = time.Now(), err.Error()
 		if errors.Is(err, checkpoint.ErrOlderReplica) { // as in the middle of any upgrade
 			log.Warn("this feed waits for a replica to be upgraded, and goes on by itself then; nothing is lost", "reason", err)
 			return
@@ -209,6 +217,7 @@ func (u *unwritten) ends(log *slog.Logger) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.waiting--; u.waiting == 0 {
+		u.text = ""
 		log.Info("state is no longer waited for", "after", time.Since(u.since).Round(time.Millisecond).String())
 	}
 }

@@ -278,6 +278,11 @@ func TestNotConsented(t *testing.T) {
 			if told := strings.Count(r.lines.String(), "feed not consented"); told != 1 || !strings.Contains(r.lines.String(), c.remedy) {
 				t.Errorf("it is told %d times:\n%s", told, r.lines)
 			}
+			// What else is amiss later has another cause, and takes the place of the remedy.
+			r.service.read = func(context.Context, extract.Window, extract.Sink) error { return errors.New("no route") }
+			if err := r.round(t.Context()); err == nil || r.status.State != Failing || r.status.GateReason != "" || r.position.GateReason != "" {
+				t.Errorf("a failure behind it: %v, %+v", err, r.status)
+			}
 			r.service.read = nil
 			if err := r.round(t.Context()); err != nil || r.status.State != OK || r.engine.Status().Feeds[0].GateReason != "" {
 				t.Errorf("once it is granted: %v, %+v", err, r.status)

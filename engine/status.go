@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -198,7 +199,7 @@ func (e *Engine) Status() Status {
 		switch status.State {
 		case Standby:
 			p.elsewhere(&status)
-		case Starting, OK:
+		case Starting, OK, Gated, NotConsented:
 			p.unanswered(&status)
 		}
 		if !e.Beside { // which is one of those
@@ -316,7 +317,7 @@ func (e *Engine) stalled() string {
 		since := p.status.writingSince
 		p.mu.Unlock()
 		if !since.IsZero() && now.Sub(since) > stalledAfter {
-			return "the state cannot be written since " + since.UTC().Format(time.RFC3339) + ": make room on its disk; nothing is lost"
+			return "the state cannot be written since " + since.UTC().Format(time.RFC3339) + ": " + cmp.Or(e.unwritten.cause(), "make room on its disk") + "; nothing is lost"
 		}
 	}
 	delivery := e.Destination.State()

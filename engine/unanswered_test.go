@@ -1,16 +1,18 @@
 package engine
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // A connector that gets no usable answer is not healthy within 30 seconds, be it from its start or later, and says why, long
-// before its round gives up. One that is asked to wait is.
+// before its round gives up; after a start a heartbeat tells so, too. One that is asked to wait is.
 func TestNobodyAnswers(t *testing.T) {
 	const good = `{"value":[]}`
 	for name, test := range map[string]struct {
@@ -31,6 +33,10 @@ func TestNobodyAnswers(t *testing.T) {
 			Sleep(r.Context(), 40*time.Second)
 			return answer(r, 200, good)
 		}, true, ""},
+		"a token that takes its time": {0, func(r *http.Request) (*http.Response, error) {
+			Sleep(r.Context(), 40*time.Second)
+			return answer(r, 200, good)
+		}, false, "no answer after 15s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -38,7 +44,7 @@ func TestNobodyAnswers(t *testing.T) {
 				once := sync.OnceFunc(func() { close(faulty) })
 				tenant := part(func(r *http.Request) (*http.Response, error) {
 					token := strings.HasSuffix(r.URL.Path, "/token")
-					if time.Since(begun) < test.after || token && test.after == 0 && name != "no name of the host" {
+					if time.Since(begun) < test.after || token && test.after == 0 && name != "no name of the host" && name != "a token that takes its time" {
 						if token {
 							return answer(r, 200, `{"access_token":"bearer","token_type":"Bearer","expires_in":36000}`)
 						}
@@ -47,7 +53,13 @@ func TestNobodyAnswers(t *testing.T) {
 					once()
 					return test.fault(r)
 				})
-				e := clockEngine(t, tenant, part(func(r *http.Request) (*http.Response, error) { return answer(r, 200, ``) }))
+				var told atomic.Int64 // heartbeats that say failure
+				e := clockEngine(t, tenant, part(func(r *http.Request) (*http.Response, error) {
+					if body, err := io.ReadAll(r.Body); err == nil && strings.Contains(string(body), `"outcome":"failure"`) {
+						told.Add(1)
+					}
+					return answer(r, 200, ``)
+				}))
 				go e.Run(t.Context()) //nolint:errcheck // it ends with the test
 				<-faulty
 				if !e.Status().Healthy() {
@@ -60,6 +72,11 @@ func TestNobodyAnswers(t *testing.T) {
 				}
 				if outcome := e.heartbeatEvent()["outcome"]; (outcome == "success") != test.healthy {
 					t.Errorf("the heartbeat says %v", outcome)
+				}
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if want := !test.healthy && test.after == 0; (told.Load() == 1) != want {
+					t.Errorf("35 seconds after the start %d heartbeats have said failure", told.Load())
 				}
 			})
 		})

@@ -231,14 +231,14 @@ func (f *diskFile) SyncTo(length int64) (fully bool, err error) {
 func (s *Embedded) Full() error {
 	err := s.disk.Full()
 	if err != nil {
-		err, _ = explain(s.dir, err)
+		err, _ = Explain(s.dir, err)
 	}
 	return err
 }
 
-// explain says what to do about an error of the operating system; ok is false for an error
+// Explain says what to do about an error of the operating system; ok is false for an error
 // that is not the environment's but the data's, as a missing file is.
-func explain(dir string, err error) (explained error, ok bool) {
+func Explain(dir string, err error) (explained error, ok bool) {
 	var errno syscall.Errno
 	var path *fs.PathError
 	switch {
@@ -254,6 +254,8 @@ func explain(dir string, err error) (explained error, ok bool) {
 		return fmt.Errorf("the state directory %s is on a read-only file system: %w; mount a writable volume there", dir, err), true
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return fmt.Errorf("too many open files while using the state in %s: %w; raise the limit (ulimit -n) to 1024 or more", dir, err), true
+	case errors.Is(err, syscall.EIO):
+		return fmt.Errorf("using the state in %s: %w; see whether its disk and file system are in order (dmesg, on the host of the volume)", dir, err), true
 	case errors.As(err, &errno) && errno != syscall.ENOENT:
 		return fmt.Errorf("using the state in %s: %w", dir, err), true
 	}

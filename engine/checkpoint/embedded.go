@@ -202,7 +202,7 @@ func (s *Embedded) apply(b *pebble.Batch) error {
 	for full := s.disk.Full(); full != nil; full = s.disk.Full() {
 		select {
 		case <-limit.C:
-			explained, _ := explain(s.dir, full)
+			explained, _ := Explain(s.dir, full)
 			return errors.Join(explained, b.Close())
 		case <-s.stopped:
 			return s.cause
@@ -235,7 +235,7 @@ func (s *Embedded) apply(b *pebble.Batch) error {
 			return s.cause
 		case <-limit.C:
 			if full := s.disk.Full(); full != nil {
-				explained, _ := explain(s.dir, full)
+				explained, _ := Explain(s.dir, full)
 				return explained
 			}
 			limit.Reset(fullPatience)

@@ -198,7 +198,7 @@ func TestFullDisk(t *testing.T) {
 // TestWriteFails: an error that waiting does not cure stops the store, not the
 // process, and opening it again finds all that was acknowledged.
 func TestWriteFails(t *testing.T) {
-	for _, fault := range []error{syscall.EIO, syscall.EROFS} {
+	for fault, remedy := range map[error]string{syscall.EIO: "see whether its disk", syscall.EROFS: "mount a writable volume"} {
 		t.Run(fault.Error(), func(t *testing.T) {
 			disk, open := openFaulty(t)
 			s, err := open()
@@ -207,7 +207,7 @@ func TestWriteFails(t *testing.T) {
 			}
 			commitNumbered(t, s, 0, 20)
 			disk.set(fault)
-			wantError(t, s.Commit(numberedCommit("a", 20)), ErrStopped, "/dir")
+			wantError(t, s.Commit(numberedCommit("a", 20)), ErrStopped, "/dir", remedy)
 			_, _, err = s.Seen(Key{})
 			wantError(t, err, ErrStopped)
 			if err := s.Close(); err != nil {

@@ -57,7 +57,7 @@ func Open(dir string, o Options) (*Embedded, error) {
 }
 
 func openError(dir string, err error) error {
-	if e, ok := explain(dir, err); ok {
+	if e, ok := Explain(dir, err); ok {
 		return e
 	}
 	return fmt.Errorf("opening the state in %s: %w", dir, err)

@@ -101,7 +101,7 @@ func setAside(d *disk, parent, dir string, why *unusable, now time.Time) (*Repor
 
 // isDamage tells damaged data from an environment that does not let us at it.
 func isDamage(err error) bool {
-	_, environment := explain("", err)
+	_, environment := Explain("", err)
 	return !environment && !errors.Is(err, ErrStopped)
 }
 

@@ -64,7 +64,7 @@ func (e *damageError) Unwrap() []error { return []error{ErrDamaged, e.cause} }
 // reason.
 func (s *Embedded) stop(err error) {
 	s.stopOnce.Do(func() {
-		explained, environment := explain(s.dir, err)
+		explained, environment := Explain(s.dir, err)
 		var damage *damageError
 		switch {
 		case errors.As(err, &damage), errors.Is(err, ErrDamaged), pebble.IsCorruptionError(err):
@@ -140,6 +140,6 @@ func (s *Embedded) failed(what string, err error) error {
 		<-s.stopped
 		return fmt.Errorf("%s: %w", what, s.cause)
 	}
-	explained, _ := explain(s.dir, err)
+	explained, _ := Explain(s.dir, err)
 	return fmt.Errorf("%s: %w", what, explained)
 }

@@ -43,6 +43,7 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 			}
 			return outcome{err: err}
 		}
+		r.client.troubles.served(q, r.client.tokenHost())
 	}
 	if may := r.bucket.may; may != nil && !may() {
 		return outcome{err: errMayNot}

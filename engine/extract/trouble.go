@@ -19,6 +19,8 @@ const (
 	// slowAfter is how long an answer may take to begin before a person hears of it; some
 	// listings take half a minute on a good day.
 	slowAfter = time.Minute
+	// slowToken is that of a token, which nothing has to be searched for.
+	slowToken = 15 * time.Second
 	// mostNamed bounds how many feeds a line names.
 	mostNamed = 5
 )
@@ -141,6 +143,15 @@ func (t *troubles) ends(q *request, err error) {
 	t.leave(q)
 }
 
+// served notes that a request has got what it waited for at a host, and goes on.
+func (t *troubles) served(q *request, host string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if q.trouble != nil && q.trouble.host == host {
+		t.leave(q)
+	}
+}
+
 func (t *troubles) leave(q *request) {
 	one := q.trouble
 	q.trouble = nil
@@ -204,11 +215,15 @@ func (r *Reader) trouble(q *request, v outcome, since, next time.Time) {
 	r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, kind, v.then == definition.ThenThrottle, v.err, since, next)
 }
 
-// watch tells of an answer of a host that takes long to begin, until the func that it gives is called.
+// watch tells of an answer of a host that takes long to begin, until the func that it gives is called. Who waits
+// for a token is served by nobody, and who waits for a listing only slowly.
 func (r *Reader) watch(q *request, host string) (stop func() bool) {
-	since := time.Now()
-	return time.AfterFunc(slowAfter, func() {
-		r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, "slow", true, fmt.Errorf("no answer after %v", slowAfter), since, time.Time{})
+	since, after, served := time.Now(), slowAfter, true
+	if host == r.client.tokenHost() {
+		after, served = slowToken, false
+	}
+	return time.AfterFunc(after, func() {
+		r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, "slow", served, fmt.Errorf("%s: no answer after %v", host, after), since, time.Time{})
 	}).Stop
 }
 

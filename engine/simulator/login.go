@@ -240,6 +240,9 @@ func (s *Simulator) assertion(text, client, tenant string, fail func(int, int, s
 	c, now := parsed.Claims.(*jwt.RegisteredClaims), s.now()
 	const skew = 5 * time.Minute
 	switch {
+	case now.After(s.opts.Certificate.NotAfter): // as in https://github.com/microsoft/azure-tools-for-java/issues/2785
+		return fail(401, 700027, "invalid_client", "Client assertion contains an invalid signature. [Reason - The key used is expired., Thumbprint of key used by client: '%X', Found key 'Start=%s, End=%s']",
+			digest1, s.opts.Certificate.NotBefore.UTC().Format("01/02/2006 15:04:05"), s.opts.Certificate.NotAfter.UTC().Format("01/02/2006 15:04:05"))
 	case c.ExpiresAt == nil || now.After(c.ExpiresAt.Add(skew)) || c.NotBefore != nil && now.Add(skew).Before(c.NotBefore.Time):
 		return fail(401, 700024, "invalid_client", "Client assertion is not within its valid time range. Current time: %s.", now.UTC().Format(time.RFC3339))
 	case !strings.EqualFold(c.Issuer, client) || !strings.EqualFold(c.Subject, client):

@@ -129,7 +129,7 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 // describeRefusal says why there is no token.
 func describeRefusal(auth *extract.AuthError) (Finding, int) {
 	f := Finding{Status: Failed, Cause: auth.Error()}
-	known, ok := refusals[auth.Code]
+	known, ok := refusalOf(auth)
 	switch {
 	case ok:
 		f.Cause, f.Remedy = fmt.Sprintf("AADSTS%d: %s", auth.Code, known.cause), known.remedy

@@ -62,13 +62,13 @@ func (d *Doctor) checkDestination(ctx context.Context) {
 		case remedy != "": // as log, page and heartbeat say
 		case s.Stream != nil:
 			remedy = "see that a server runs there and that this host may reach it; HTTPS_PROXY is not used for it"
+		case cause == "":
+			cause = fmt.Sprintf("no answer within %s", destinationPatience)
+			remedy = "see whether it is overloaded, and that no firewall on the way swallows what is sent; the running connector waits longer, and loses nothing"
 		case strings.Contains(cause, "HTTP "):
 			remedy = "see that " + s.DestinationText() + " is the right place, and try again later: events wait until it takes them"
 		default:
 			remedy = "see that this host may reach it over HTTPS: HTTPS_PROXY behind a proxy, SSL_CERT_FILE for a private certificate authority"
-		}
-		if cause == "" {
-			cause = fmt.Sprintf("no answer within %s", destinationPatience)
 		}
 		d.gather(name, "", Finding{Status: Failed, Cause: s.DestinationText() + ": " + cause, Remedy: remedy}, program.Failed)
 	case len(refused) > 0 && s.Stream != nil:

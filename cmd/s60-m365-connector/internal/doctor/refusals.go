@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/extract"
@@ -38,9 +39,22 @@ var refusals = map[int]refusal{
 	90025:   {"the identity platform is busy", "nothing: it is tried again"},
 }
 
+// keyExpired is how the platform says, with the code of any certificate that it does not take, that this one has ended:
+// https://github.com/microsoft/azure-tools-for-java/issues/2785
+const keyExpired = "The key used is expired"
+
+// refusalOf is what a refusal means, where that is known.
+func refusalOf(err *extract.AuthError) (refusal, bool) {
+	r, ok := refusals[err.Code]
+	if err.Code == 700027 && strings.Contains(err.Description, keyExpired) {
+		r = refusal{"the certificate has expired", "create a new one, upload it to the app registration, and write it and its key into the file of CLIENT_CERTIFICATE_FILE; collection resumes where it stopped"}
+	}
+	return r, ok
+}
+
 // explain puts a refused credential into words.
 func explain(err *extract.AuthError) string {
-	r, ok := refusals[err.Code]
+	r, ok := refusalOf(err)
 	if !ok {
 		return err.Error()
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
+	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/load"
 )
 
@@ -40,8 +42,14 @@ func (r Replayed) Nothing() bool { return r.Sent == 0 && r.Refused+len(r.Unread)
 
 // Replay sends the dead letters of a tenant again: those of file, or all of them, oldest
 // first. What is refused again is kept as a new dead letter. hear may be nil.
-func Replay(ctx context.Context, s *settings.Settings, dest load.Destination, dead *load.DeadLetters, file string, hear func(Progress)) (Replayed, error) {
-	var total Replayed
+func Replay(ctx context.Context, s *settings.Settings, dest load.Destination, dead *load.DeadLetters, file string, hear func(Progress)) (total Replayed, err error) {
+	defer func() {
+		_, link := errors.AsType[*os.LinkError](err)
+		_, path := errors.AsType[*fs.PathError](err)
+		if explained, ok := checkpoint.Explain(s.StateDir, err); ok && (link || path) { // of a file, not of a connection
+			err = explained
+		}
+	}()
 	files, err := claim(s, dead, file)
 	if err != nil {
 		return total, err

@@ -148,6 +148,19 @@ func until(condition string) chromedp.Action[chromedp.Void] {
 	})
 }
 
+// arrives waits for an element of the page that a form leads to. Asked at the moment of the change, the browser speaks
+// of nodes of the page before.
+func arrives(selector string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		for {
+			_, err := chromedp.WaitReady(chromedp.CSS(selector))(ctx, target)
+			if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "(-32000)") {
+				return err
+			}
+		}
+	})
+}
+
 // measured is what a page says of itself: whether it is wider than its window, the least
 // contrast of its texts, texts that are cut off, and controls without a name.
 type measured struct {

@@ -32,8 +32,17 @@ func TestTryNowInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	sound(t, ctx, "feed-events")
+	var wide []string // on a phone
+	err = chromedp.Do(ctx, look(390, "light"), into(&wide, chromedp.Evaluate[[]string](`[...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.ariaLabel)`)))
+	if err != nil || len(wide) > 0 {
+		t.Errorf("tables of the feed's page scroll sideways on a phone: %q, %v", wide, err)
+	}
+	err = chromedp.Do(ctx, look(1280, "light"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	err = chromedp.Do(ctx, into(new(bool), chromedp.Evaluate[bool](`document.querySelector(".try button").focus(); true`)), chromedp.KeyEvent("\r"),
-		chromedp.WaitReady(chromedp.CSS("#events-title")), into(new(bool), chromedp.Evaluate[bool](`document.querySelector("details").open = true; true`)),
+		arrives("#events-title"), into(new(bool), chromedp.Evaluate[bool](`document.querySelector("details").open = true; true`)),
 		into(&text, chromedp.Text(chromedp.CSS("main"))), into(&alerts, chromedp.Evaluate[bool](`document.querySelector("main img, main script") !== null`)))
 	if err != nil || alerts || !strings.Contains(text, "It can be read: the first 2 records") || !strings.Contains(text, "<script>alert(1)</script>") {
 		t.Fatalf("a try: markup took effect: %v, %v:\n%s", alerts, err, text)
