@@ -28,17 +28,10 @@ func (c *compiler) member(n *ast.MemberNode) eval {
 		}
 	}
 	of := c.eval(n.Node)
-	e := func(m *Machine) Value {
+	return func(m *Machine) Value {
 		v := of(m)
 		return m.member(v, key(m))
 	}
-	v, _ := c.constant(n.Property)
-	if index, ok := v.(int); ok {
-		if part := c.splitPart(n.Node, index, e); part != nil {
-			return part
-		}
-	}
-	return e
 }
 
 func (c *compiler) slice(n *ast.SliceNode) eval {
@@ -65,21 +58,7 @@ func (c *compiler) slice(n *ast.SliceNode) eval {
 func (c *compiler) call(n *ast.CallNode) eval {
 	name := n.Callee.(*ast.IdentifierNode).Value
 	f := functions[name]
-	if name == "words" {
-		return c.words(n.Arguments)
-	}
 	args := c.evals(n.Arguments)
-	if name == "first" || name == "last" {
-		index := 0
-		if name == "last" {
-			index = -1
-		}
-		list := args[0]
-		e := func(m *Machine) Value { return m.member(list(m), integer(index)) }
-		if part := c.splitPart(n.Arguments[0], index, e); part != nil {
-			return part
-		}
-	}
 	if f.one != nil && len(args) == 1 {
 		arg, one := args[0], f.one
 		if i := c.field(n.Arguments[0]); i >= 0 {

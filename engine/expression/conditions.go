@@ -180,20 +180,7 @@ func (c *compiler) texts(n *ast.BinaryNode, holds func(s, t string) bool) cond {
 			return m.texts(v, right(m), holds)
 		}
 	}
-	// Closures that call little, for what most conditions are.
-	i := c.field(n.Left)
-	switch {
-	case i >= 0 && n.Operator == "startsWith":
-		return func(m *Machine) bool {
-			s, ok := m.fieldText(i)
-			return ok && strings.HasPrefix(s, want)
-		}
-	case i >= 0 && n.Operator == "contains" && len(want) == 1:
-		return func(m *Machine) bool {
-			s, ok := m.fieldText(i)
-			return ok && strings.IndexByte(s, want[0]) >= 0
-		}
-	case i >= 0:
+	if i := c.field(n.Left); i >= 0 {
 		return func(m *Machine) bool {
 			s, ok := m.fieldText(i)
 			return ok && holds(s, want)
@@ -275,9 +262,6 @@ func (c *compiler) pattern(source string) func(string) bool {
 	}
 	if re, err := regexp.Compile(source); err == nil {
 		match = re.MatchString
-		if s := shapeOf(source); s != nil {
-			match = s.match
-		}
 	}
 	c.unit.patterns[source] = match
 	return match

@@ -51,7 +51,7 @@ func init() {
 		}},
 		"toBase64":   of1(toBase64),
 		"fromBase64": of1(fromBase64),
-		"words":      {0, many, true, nil, nil}, // words.go compiles it
+		"words":      {0, many, true, nil, words},
 		"kebab":      of1(optional(AppendKebab)),
 		"domain":     of1(optional(AppendDomain)),
 		"ip":         of1(optional(AppendIP)),

@@ -226,6 +226,19 @@ func (m *Machine) joined(list []Value, separator Value) (Value, error) {
 	return m.built(start, safe)
 }
 
+// words joins what says something, with a space between.
+func words(m *Machine, args []Value) (Value, error) {
+	start := len(m.stack)
+	for _, v := range args {
+		if !v.Nothing() {
+			m.stack = append(m.stack, v)
+		}
+	}
+	v, err := m.joined(m.stack[start:], Value{kind: textKind, text: " ", safe: true})
+	m.stack = m.stack[:start]
+	return v, err
+}
+
 // indexer counts in characters, as len and [from:to] do.
 func indexer(f func(s, part string) int) func(m *Machine, args []Value) (Value, error) {
 	return func(m *Machine, args []Value) (Value, error) {

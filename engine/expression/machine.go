@@ -43,8 +43,6 @@ type Machine struct {
 	values []Value     // elements of lists and maps: the unit's constants, then those of this record
 	times  []time.Time // of this record
 	stack  []Value     // arguments and elements that are being gathered
-	draft  []byte      // sentences that are being written
-	bad    string      // what is no text in them
 
 	run run
 
@@ -81,12 +79,11 @@ type run struct {
 	steps   int
 	arena   int // where in the machine's texts and values it began
 	values  int
-	draft   int
 }
 
 // start begins an evaluation.
 func (m *Machine) start() {
-	m.run = run{arena: len(m.arena), values: len(m.values), draft: len(m.draft)}
+	m.run = run{arena: len(m.arena), values: len(m.values)}
 }
 
 // NewMachine makes a machine. compute gives the values of the computed names,
@@ -141,10 +138,7 @@ func (m *Machine) Begin() {
 	if cap(m.stack) > keepValues {
 		m.stack = nil
 	}
-	if cap(m.draft) > keepArena {
-		m.draft = nil
-	}
-	m.times, m.stack, m.draft = m.times[:0], m.stack[:0], m.draft[:0]
+	m.times, m.stack = m.times[:0], m.stack[:0]
 }
 
 // Over tells the machine the text of the record, of which fields are told by their places: of not more than

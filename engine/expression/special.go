@@ -204,39 +204,6 @@ func (c *compiler) settleCond(n ast.Node) cond {
 	return func(*Machine) bool { return answer }
 }
 
-// settleWriter is settle for what writes a text.
-func (c *compiler) settleWriter(n ast.Node) writer {
-	outer := c.begin()
-	write := c.phrase(n)
-	var what wrote
-	v, ok := c.run(func(m *Machine) Value {
-		start := len(m.draft)
-		if what = write(m); what == wroteBad {
-			m.fail(errTooLong) // a failure of any kind: it is the record's to meet
-		}
-		v := Value{kind: textKind, text: string(m.draft[start:])}
-		m.draft = m.draft[:start]
-		if what == wroteNil {
-			v = Value{}
-		}
-		return v
-	})
-	if !ok {
-		g := (&absence{compiler: c}).value(n)
-		ok, what = g.is == isNil && !g.fails, wroteNil
-	}
-	c.end(outer, ok)
-	if !ok {
-		return write
-	}
-	c.values[n] = v
-	text := v.text
-	return func(m *Machine) wrote {
-		m.draft = append(m.draft, text...)
-		return what
-	}
-}
-
 // value is what a node was found to be for all the records.
 func (c *compiler) value(n ast.Node) (v Value, ok bool) {
 	if c.settling != nil {
