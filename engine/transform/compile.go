@@ -63,9 +63,7 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 			c.m.known.add(name)
 		}
 	}
-	all := slices.Concat(c.m.steps, c.m.late)
-	c.m.selectors, c.m.everything = selectors(all)
-	c.m.telling = c.telling(all)
+	c.m.telling = c.telling(c.m.steps)
 	return c.m, nil
 }
 

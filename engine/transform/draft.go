@@ -1,7 +1,6 @@
 package transform
 
 import (
-	"math/bits"
 	"slices"
 
 	"github.com/secure60/s60-m365-connector/engine/expression"
@@ -76,9 +75,7 @@ func (d *drafting) finish() *plan {
 	outer := m.plan
 	m.plan = d.plan // by which what is known so far is read
 	copy(m.winner, m.m.base)
-	m.left()
 	d.steps()
-	d.late()
 	d.plan.winner = slices.Clone(m.winner)
 	d.prune()
 	d.compose()
@@ -113,62 +110,35 @@ func (d *drafting) program(e *compiled) *expression.Program {
 	return p
 }
 
-// steps decides what can be decided of the steps that read no computed fields.
+// steps decides what can be decided of the steps.
 func (d *drafting) steps() {
 	type group struct{ at, end int }
 	var groups []group // that are not decided
-	next := 0
-	close := func(i int) {
+	leave := func(i int) {
 		for len(groups) > 0 && groups[len(groups)-1].end <= i {
 			g := groups[len(groups)-1]
 			groups = groups[:len(groups)-1]
 			d.plan.steps[g.at].skip = len(d.plan.steps) - g.at - 1
 		}
 	}
-	all := d.m.steps
-	for w := range d.Mapper.open {
-		for word := d.Mapper.open[w]; word != 0; word &= word - 1 {
-			i := w*64 + bits.TrailingZeros64(word)
-			if i < next || i >= len(all) {
-				continue
-			}
-			close(i)
-			s := &all[i]
-			when, holds := d.decide(s.when)
-			switch {
-			case !holds:
-				next = i + 1 + s.skip
-			case len(when) == 0 && len(groups) == 0:
-				d.win(s.rules)
-			default:
-				if s.skip > 0 && len(when) > 0 {
-					groups = append(groups, group{len(d.plan.steps), i + 1 + s.skip})
-				}
-				d.plan.steps = append(d.plan.steps, step{when: when, rules: s.rules})
-				d.opened(s.rules)
-			}
-		}
-	}
-	close(len(all))
-}
-
-// late decides what can be decided of the others, in their order.
-func (d *drafting) late() {
-	for i := range d.m.late {
-		at := len(d.m.steps) + i
-		if d.Mapper.open[at/64]&(1<<(at%64)) == 0 {
-			continue
-		}
-		s := &d.m.late[i]
-		switch when, holds := d.decide(s.when); {
+	for i := 0; i < len(d.m.steps); i++ {
+		leave(i)
+		s := &d.m.steps[i]
+		when, holds := d.decide(s.when)
+		switch {
 		case !holds:
-		case len(when) == 0:
+			i += s.skip
+		case len(when) == 0 && len(groups) == 0:
 			d.win(s.rules)
 		default:
+			if s.skip > 0 && len(when) > 0 {
+				groups = append(groups, group{len(d.plan.steps), i + 1 + s.skip})
+			}
 			d.plan.steps = append(d.plan.steps, step{when: when, rules: s.rules})
 			d.opened(s.rules)
 		}
 	}
+	leave(len(d.m.steps))
 }
 
 // decide evaluates the conditions that are the same for all records of the kind,

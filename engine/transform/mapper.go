@@ -22,7 +22,6 @@ type Mapper struct {
 	keys     []string           // by field: `,"name":`
 
 	winner []int32 // by field: the rule that applies, or -1
-	open   set     // steps that the selectors leave
 	plan   *plan   // of the record in hand, nil: none
 	kind   *kind   // likewise
 	recall *recall // of the special plan of the record in hand
@@ -61,7 +60,6 @@ func (m *Mapping) newMapper(shared *specials, constants []Constant) *Mapper {
 		always:   make([]bool, len(m.fields)),
 		keys:     make([]string, len(m.fields)),
 		winner:   make([]int32, len(m.fields)),
-		open:     make(set, len(m.everything)),
 	}
 	mapper.machine = m.unit.NewMachine(mapper.compute)
 	mapper.machine.SetPatience(m.options.Patience)
@@ -145,7 +143,7 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 		m.follow(m.plan)
 		dst = m.appendParts(dst, m.plan)
 	} else {
-		m.choose()
+		m.follow(&plan{winner: m.m.base, steps: m.m.steps})
 		for field, r := range m.winner {
 			if r >= 0 || m.always[field] {
 				dst = m.appendField(dst, field, m.m.read[field])

@@ -42,10 +42,11 @@ func (c *compiler) order() {
 		levels[i] = o.step(s)
 		most = max(most, levels[i])
 	}
+	var late []step
 	for level := 1; level <= most; level++ {
 		for i, s := range m.steps {
 			if levels[i] == level {
-				m.late = append(m.late, step{when: s.all, all: s.all, rules: s.rules})
+				late = append(late, step{when: s.all, all: s.all, rules: s.rules})
 			}
 		}
 	}
@@ -55,6 +56,7 @@ func (c *compiler) order() {
 			m.steps[i] = step{}
 		}
 	}
+	m.steps = append(m.steps, late...)
 }
 
 // ordering computes how many rounds of conditions come before a field or a

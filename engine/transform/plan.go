@@ -5,7 +5,7 @@ import (
 )
 
 // This file plans how records of one kind are mapped. What conditions ask for
-// most (choose.go), event_RecordType and event_Operation for example, tells
+// most, event_RecordType and event_Operation for example, tells
 // kinds of records, of which a tenant's log has a few hundred. For a kind, most
 // conditions always hold or never do, and many fields are always the same or
 // always absent: they are computed once, when the first record of the kind is
@@ -148,6 +148,27 @@ func (m *Mapper) follow(p *plan) {
 	}
 	if m.recall != nil {
 		m.recall.end(p, touched || len(m.failed) > 0)
+	}
+}
+
+// apply applies the rules of a step if its conditions hold.
+func (m *Mapper) apply(s *step) bool {
+	for _, when := range s.when {
+		if holds, err := when.program.Holds(m.machine); !holds {
+			m.failedCondition(when, err)
+			return false
+		}
+	}
+	m.win(s.rules)
+	return true
+}
+
+// win makes rules apply, each unless a later one does.
+func (m *Mapper) win(rules []int32) {
+	for _, r := range rules {
+		if field := m.m.targets[r]; r > m.winner[field] {
+			m.winner[field] = r
+		}
 	}
 }
 

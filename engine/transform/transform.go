@@ -35,8 +35,7 @@
 // that is met there is a plan: the conditions that are left to ask, and the event
 // with all that is the same for the kind filled in (plan.go, draft.go, compose.go). Kinds that come
 // often get plans for those of their records that have the same fields (special.go), which take what depends on one field from
-// the record before (recall.go). Records
-// without one have most cases ruled out at once (choose.go). Then the fields are
+// the record before (recall.go). Then the fields are
 // computed, each when the first reads it (mapper.go). compile.go and order.go make all this out of a
 // mapping, explain.go says what of it was used. In the steady
 // state nothing is allocated; BenchmarkMapping compares this with the obvious
@@ -104,11 +103,8 @@ type Mapping struct {
 	timestamp   int                   // the field of this name, and
 	message     int                   // of message_text
 	base        []int32               // by field: the rule that applies unconditionally at first, or -1
-	steps       []step
-	late        []step // steps whose conditions read computed fields, in the order in which they can be answered
+	steps       []step                // those whose conditions read computed fields at the end, in the order in which they can be answered
 	expressions []*compiled
-	selectors   []selector
-	everything  set
 	telling     []int // slots that tell kinds of records
 	redact      []redaction
 	drops       []filter

@@ -231,40 +231,6 @@ func TestInclude(t *testing.T) {
 	}
 }
 
-// TestSelectors holds the search that rules out conditions to their plain
-// evaluation.
-func TestSelectors(t *testing.T) {
-	t.Parallel()
-	var cases []definition.Case
-	values := []string{`"a"`, `"15"`, `15`, `0`, `"true"`, `"x y"`}
-	for i, value := range values {
-		cases = append(cases, when(`event_k == `+value, fmt.Sprintf("f%d", i), `"yes"`))
-		cases = append(cases, when(`event_y != 1 and event_k in [`+value+`, "b"]`, fmt.Sprintf("g%d", i), `"yes"`))
-		cases = append(cases, when(`string(event_k) in [`+value+`]`, fmt.Sprintf("h%d", i), `"yes"`))
-	}
-	m := compile(t, &definition.Mapping{Cases: cases})
-	if len(m.selectors) != 1 {
-		t.Fatalf("%d selectors, want one for event_k", len(m.selectors))
-	}
-	mapper := m.NewMapper()
-	for _, k := range []string{`"a"`, `"15"`, `15`, `15.0`, `1.5e1`, `0`, `-0`, `0.0`, `true`, `"true"`, `null`, `"b"`, `"x\u0020y"`, `["a"]`, `{"a":1}`} {
-		record := `{"k":` + k + `}`
-		got, _ := mapper.Append(nil, []byte(record))
-		event := decode(t, string(got))
-		for i := range m.steps {
-			s := &m.steps[i]
-			holds, err := s.when[0].program.Holds(mapper.machine)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name := m.fields[m.rules[s.rules[0]].field]
-			if _, has := event[name]; has != holds {
-				t.Errorf("%s: %s: %v, want %v", record, s.when[0].text.Value, has, holds)
-			}
-		}
-	}
-}
-
 func TestDefaultMessage(t *testing.T) {
 	t.Parallel()
 	m := compile(t, &definition.Mapping{Name: "My mapping", Fields: fields("user_name", `event_u`, "ip_src_address", `ip(event_ip)`, "outcome", `event_o`, "operation", `event_op ?? message_text`)})
