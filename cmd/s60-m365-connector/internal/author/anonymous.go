@@ -106,7 +106,6 @@ func (a *anonymizer) number(n json.Number) json.Number {
 	return "0.5"
 }
 
-// text is a text, replaced.
 func (a *anonymizer) text(s string) string {
 	if s == "" || a.harmless[s] || aTime.MatchString(s) || aType.MatchString(s) || slices.Contains([]string{"true", "false", "null", "none"}, strings.ToLower(s)) {
 		return s

@@ -19,7 +19,6 @@ var (
 	manageHost  = regexp.MustCompile(`^manage(-gcc)?\.office\.com$|^manage\.office365\.us$|^manage\.protection\.apps\.mil$`)
 )
 
-// endpoint finds where the answer came from.
 func (a *Answer) endpoint(root gjson.Result, address string, bases Bases) {
 	if address == "" {
 		address = root.Get(`@odata\.nextLink`).Str
@@ -90,7 +89,6 @@ func (a *Answer) kept(query string) []Parameter {
 	return list
 }
 
-// address is the URL of the feed's request.
 func (a *Answer) address(name string) string { return cmp.Or(a.URL, "${MS_GRAPH_BASE}/v1.0/"+name) }
 
 // filter is the $filter that the URL had, as far as it is not about the time of records.

@@ -83,7 +83,6 @@ func (r *Recording) document(item any) string {
 
 func (r *Recording) listed(k *recorded) []any { return r.at(k, r.Feed.Records) }
 
-// at is the list at a path of a body.
 func (r *Recording) at(k *recorded, path string) []any {
 	v := k.body
 	if path != "@this" {
@@ -96,7 +95,6 @@ func (r *Recording) at(k *recorded, path string) []any {
 	return list
 }
 
-// replace puts another list at a path of the body.
 func (k *recorded) replace(path string, list []any) {
 	if list == nil {
 		list = []any{}

@@ -66,7 +66,6 @@ func shorten(w *extract.Window, err error) bool {
 
 var errTaken = errors.New("enough records")
 
-// taken takes the first records of a read.
 type taken struct {
 	most int
 

@@ -63,7 +63,6 @@ func (a *anonymizer) addTexts(node *yaml.Node, add func(string)) {
 	}
 }
 
-// addQuoted takes the texts in an expression.
 func (a *anonymizer) addQuoted(expression string, words *[]string) {
 	for _, m := range quotedWord.FindAllStringSubmatch(expression, -1) {
 		word := m[1] + m[2]

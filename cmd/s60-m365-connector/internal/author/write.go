@@ -165,7 +165,6 @@ var (
 	aURL      = regexp.MustCompile(`^https?://`)
 )
 
-// rules are what the names of records' fields stand for.
 var rules = []rule{
 	{"user_name", []string{"initiatedBy_user_userPrincipalName", "actor_userPrincipalName", "userPrincipalName", "user_userPrincipalName", "createdBy_user_userPrincipalName", "createdBy_user_email", "lastModifiedBy_user_userPrincipalName", "lastModifiedBy_user_email", "from_emailAddress_address", "sender_emailAddress_address", "organizer_emailAddress_address", "upn", "UserId", "userId", "userEmail", "userDisplayName", "user_displayName", "userName", "mail", "emailAddress", "email"}, "lower(%s)", anything},
 	{"user_id", []string{"initiatedBy_user_id", "userId", "user_id", "actor_userId"}, "%s", anything},

@@ -131,7 +131,6 @@ func (c *Case) Create(remark string, defs *definitions.Compiled, settings map[st
 	return c.put(remark, &written)
 }
 
-// put writes the file.
 func (c *Case) put(remark string, document any) error {
 	b := bytes.NewBufferString(remark)
 	e := yaml.NewEncoder(b)

@@ -34,7 +34,6 @@ const poll = 5 * time.Minute
 
 const tokenURL = "https://login.microsoftonline.com/token"
 
-// tenant is that of every case.
 const tenant = "11111111-2222-4333-8444-555555555555"
 
 // Fixed are the settings that a case does not take from the machine that it runs on.
@@ -256,7 +255,6 @@ type cutOff struct{}
 
 func (cutOff) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// matches reports whether the exchange is the one that a request asks for.
 func (x *Exchange) matches(r *http.Request, body []byte) bool {
 	method := x.Request.Method
 	if method == "" {

@@ -17,7 +17,6 @@ import (
 // weight is how many events there were of something, and their bytes.
 type weight struct{ events, bytes int }
 
-// weights are those of several, by name.
 type weights map[string]weight
 
 func (w weights) add(name string, size int) {

@@ -40,7 +40,6 @@ var breakages = []breakage{
 		fault: []simulator.Fault{{Target: "tenant", Kind: simulator.AuditLogOff}}},
 }
 
-// breaks are the names of what can be broken.
 func breaks() []string {
 	names := make([]string, len(breakages))
 	for i, b := range breakages {
@@ -49,7 +48,6 @@ func breaks() []string {
 	return names
 }
 
-// breakageOf is that of a name; nil of none.
 func breakageOf(name string) (*breakage, error) {
 	if name == "" {
 		return nil, nil
@@ -64,7 +62,6 @@ func breakageOf(name string) (*breakage, error) {
 // brokenFor is how long something broken is shown where no time is given.
 const brokenFor = 15 * time.Second
 
-// checkFor is the longest that the doctor may take.
 const checkFor = 40 * time.Second
 
 // ailment is one cause that the doctor found, with all that it affects.

@@ -71,7 +71,6 @@ func (s *showcase) counts(status engine.Status, since time.Duration) {
 	}
 }
 
-// erase takes the table off the terminal.
 func (s *showcase) erase() {
 	if s.lines > 0 {
 		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.lines)
@@ -79,7 +78,6 @@ func (s *showcase) erase() {
 	}
 }
 
-// feedTable is a line for each feed, and one for all.
 func feedTable(w io.Writer, status engine.Status) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "FEED\tDELIVERED\tREPEATED\tLAG\tSTATE")

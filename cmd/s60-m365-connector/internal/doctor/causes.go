@@ -52,7 +52,6 @@ func (d *Doctor) gather(kind, of string, f Finding, code int, feeds ...string) {
 	}
 }
 
-// tell reports what was gathered.
 func (d *Doctor) tell() {
 	for _, c := range d.causes {
 		f := c.Finding

@@ -126,7 +126,6 @@ func (d *Doctor) describe(err error, t *target) (Finding, int) {
 	return fail("the service refuses the request: "+said, remedy)
 }
 
-// describeRefusal says why there is no token.
 func describeRefusal(auth *extract.AuthError) (Finding, int) {
 	f := Finding{Status: Failed, Cause: auth.Error()}
 	known, ok := refusalOf(auth)

@@ -75,7 +75,6 @@ func (d *Doctor) skip(name, reason string) {
 
 func (d *Doctor) Summary() string { return "\n" + counted(d.count) }
 
-// counted says how many findings there are of each kind.
 func counted(count map[Verdict]int) string {
 	text := fmt.Sprintf("%d ok, %d %s, %d %s", count[Passed],
 		count[Warned], wording.Plural(count[Warned], "warning"), count[Failed], wording.Plural(count[Failed], "failure"))

@@ -26,7 +26,6 @@ type target struct {
 	reader    *extract.Reader
 }
 
-// label is its name, as findings list it.
 func (t target) label() string { return wording.FeedLabel(t.feed.Name, t.partition) }
 
 // tokenState is what the token of a scope says, or why there is none.

@@ -243,7 +243,6 @@ func (d *Doctor) checkTenant() {
 	}
 }
 
-// checkExpiry tells how long the credential lasts.
 func (d *Doctor) checkExpiry(ctx context.Context) {
 	const name = "credential expiry"
 	if d.client == nil { // the definitions were invalid

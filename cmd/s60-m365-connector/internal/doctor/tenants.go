@@ -20,7 +20,6 @@ type TenantFinding struct {
 	Finding
 }
 
-// checkedAtOnce is how many tenants are asked for at a time.
 const checkedAtOnce = 8
 
 // CheckTenants asks for what the tenants share, and reports it, and then for the

@@ -92,7 +92,6 @@ func Running(ctx context.Context, s *settings.Settings) bool {
 	return true
 }
 
-// errNotListening says that no connector can be asked.
 var errNotListening = errors.New("LISTEN_ADDR is empty, so that a running connector cannot be asked: set it, for both")
 
 // patience is how long the running connector may take to begin an answer.

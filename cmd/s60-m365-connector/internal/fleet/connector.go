@@ -212,6 +212,7 @@ func (c *Connector) Close() error {
 	return c.dest.Close()
 }
 
+// NewCredential is the credential that the settings name.
 func NewCredential(s *settings.Settings) (extract.Credential, error) {
 	if s.Credential.Kind == "MANAGED_IDENTITY" {
 		return extract.NewManagedIdentity(extract.ManagedIdentity(s.Identity)), nil
@@ -223,6 +224,7 @@ func NewCredential(s *settings.Settings) (extract.Credential, error) {
 	return credential, nil
 }
 
+// ClientOptions are what all clients of a tenant have in common.
 func ClientOptions(s *settings.Settings, credential extract.Credential, log *slog.Logger) extract.ClientOptions {
 	return extract.ClientOptions{
 		TokenURL:       s.LoginBase + "/" + s.TenantID + "/oauth2/v2.0/token",
@@ -264,7 +266,6 @@ func OpenDestination(s *settings.Settings, out io.Writer, delivers http.RoundTri
 	return load.Open(config)
 }
 
-// describe logs what the connector is about to do.
 func (c *Connector) describe(ctx context.Context, once bool) {
 	var enabled, disabled []string
 	for _, f := range c.Engine.Status().Feeds {

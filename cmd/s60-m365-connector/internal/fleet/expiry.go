@@ -79,7 +79,6 @@ type passwords struct {
 	} `json:"value"`
 }
 
-// ask looks the secret up in Graph.
 func (e Expiry) ask(ctx context.Context, secret string) (time.Time, error) {
 	query := url.Values{
 		"$filter": {"appId eq '" + strings.ReplaceAll(e.Settings.ClientID, "'", "''") + "'"},
@@ -147,7 +146,6 @@ func (w *credentialWatch) Expires() time.Time {
 	return w.ends
 }
 
-// run looks and warns until ctx ends.
 func (w *credentialWatch) run(ctx context.Context) {
 	for {
 		wait := expiryInterval

@@ -181,7 +181,6 @@ func (f *Fleet) dropBuckets() {
 	})
 }
 
-// report says in the log what is new about a file.
 func (f *Fleet) report(before, now Tenant) {
 	switch {
 	case now.Problems != nil && !slices.Equal(before.Problems, now.Problems):
@@ -274,7 +273,6 @@ func (c *Connector) whenStarted(ctx context.Context, end func()) (stop func()) {
 	return stop
 }
 
-// runTenant runs a tenant with these settings until ctx ends.
 func (f *Fleet) runTenant(ctx context.Context, m *Member, s *settings.Settings) error {
 	end := f.start(ctx)
 	defer end()

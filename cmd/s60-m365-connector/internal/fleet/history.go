@@ -131,7 +131,6 @@ type keptOne struct {
 	Lag       []int64 `json:"lag"` // seconds; below 0: not known
 }
 
-// historyFile is where the samples of a tenant are kept.
 func historyFile(s *settings.Settings) string {
 	return filepath.Join(s.StateFolder(), "history.json")
 }

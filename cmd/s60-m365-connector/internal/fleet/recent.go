@@ -140,7 +140,6 @@ func (r *Recent) room(bytes int) bool {
 	return false
 }
 
-// forget gives back what is remembered.
 func (r *Recent) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

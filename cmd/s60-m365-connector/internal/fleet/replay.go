@@ -89,7 +89,6 @@ func claim(s *settings.Settings, dead *load.DeadLetters, file string) ([]string,
 	return files, nil
 }
 
-// replay is that of one file.
 type replay struct {
 	dest  load.Destination
 	dead  *load.DeadLetters

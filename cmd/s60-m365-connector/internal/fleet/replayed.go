@@ -62,7 +62,6 @@ func readReplayed(dir string) (list []checkpoint.Entry, err error) {
 	return list, nil
 }
 
-// noteReplayed adds events to the account, by their feeds.
 func noteReplayed(dir string, now time.Time, sent map[string]int64) error {
 	list, err := readReplayed(dir)
 	if err != nil {

@@ -23,7 +23,6 @@ func sharedOptions(s *settings.Settings, log *slog.Logger) shared.Options {
 	}
 }
 
-// openShared opens the shared state, and joins the replicas that work on it.
 func openShared(ctx context.Context, s *settings.Settings, log *slog.Logger) (*shared.Store, *lease.Replica, error) {
 	store, err := shared.Open(ctx, sharedOptions(s, log))
 	if err != nil {

@@ -36,7 +36,6 @@ type Tenant struct {
 	Settings *settings.Settings
 }
 
-// tenantFile is a file as it was read.
 type tenantFile struct {
 	path string
 	info os.FileInfo // from before it was read
@@ -170,7 +169,6 @@ func unchanged(a, b os.FileInfo) bool {
 
 var tenantName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
 
-// tenant validates a file.
 func (d *tenantsDir) tenant(name string, file tenantFile) Tenant {
 	t := Tenant{Name: name, file: file}
 	fail := func(problem string) { t.Problems = append(t.Problems, file.path+": "+problem) }

@@ -80,7 +80,6 @@ func (r *environment) destination(s *Settings) {
 	}
 }
 
-// projectForm is that of the number of a project.
 var projectForm = regexp.MustCompile(`^[0-9]{1,19}$`)
 
 // nearlyAddress is a text that was hardly meant for the path of a file.

@@ -15,7 +15,6 @@ import (
 // others are variables of other programs that are nearly a setting.
 var others = []string{"HTTP_PROXY", "ALL_PROXY", "SSL_CERT_DIR"}
 
-// warnings are of variables that are nearly a setting.
 func (s *Settings) warnings(env map[string]string) {
 	tenant, process := Names()
 	known := append(append(tenant, process...), others...)

@@ -223,7 +223,6 @@ func (r *environment) configDir(s *Settings) {
 	}
 }
 
-// pseudonymKey reads the key of redacted fields.
 func (r *environment) pseudonymKey(s *Settings) {
 	const name = "PSEUDONYM_KEY_FILE"
 	path := r.text(name)

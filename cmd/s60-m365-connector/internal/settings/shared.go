@@ -17,7 +17,6 @@ type sharedState struct {
 	Observer    bool // it takes no part in the collecting: set by subcommands
 }
 
-// sharedState reads STATE_URL and what belongs to it.
 func (r *environment) sharedState(s *Settings) {
 	host, _ := os.Hostname() //nolint:errcheck // then it has no name of its own
 	name := "s60-m365-" + s.TenantID

@@ -10,7 +10,6 @@ import (
 
 // This file lists what /metrics tells, in the order of the names.
 
-// family is one metric of a tenant.
 type family struct {
 	name, kind, help string
 	labels           []string // by the alphabet
@@ -170,7 +169,6 @@ func boolean(b bool) float64 {
 	return 0
 }
 
-// feedStates are the values of the label state.
 var feedStates = []engine.State{engine.Starting, engine.OK, engine.Failing, engine.Gated, engine.NotConsented, engine.Standby, engine.Disabled}
 
 const counter, gauge = "counter", "gauge"

@@ -18,7 +18,6 @@ import (
 
 // This file is the page of one feed: what it reads, how it fares, and what became of its last windows.
 
-// shownWindows is how many windows the page of a feed lists.
 const shownWindows = 40
 
 type feedPage struct {
@@ -56,7 +55,6 @@ type windowView struct {
 	Note     string
 }
 
-// showFeed is the page of the feed that the path names.
 func (p *pages) showFeed(reading chan struct{}, w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("feed")
 	v, known := p.feedView(p.status(), name, chosenRange(r.FormValue("range")))

@@ -27,7 +27,6 @@ type fieldWords struct {
 
 type operationWords struct{ Name, Phrase, Originals string }
 
-// shownGivers is how many mappings of a field are shown at once.
 const shownGivers = 3
 
 // words are those of the mappings.

@@ -112,7 +112,6 @@ func (m *metrics) write(w io.Writer) error {
 
 var ofTenant = []string{"tenant"}
 
-// family writes a metric of all tenants.
 func (m *metrics) family(x *exposition, f family, tenants []tenantNumbers) {
 	labels := f.labels
 	if m.workers != nil {
@@ -149,7 +148,6 @@ var delays = []struct {
 		func(f *engine.FeedStatus) *engine.Delays { return &f.Lateness }},
 }
 
-// histograms writes the delays of all tenants.
 func (m *metrics) histograms(x *exposition, tenants []tenantNumbers) {
 	labels := []string{"feed", "partition", "le"}
 	plain := ofFeed
@@ -224,7 +222,6 @@ func (f server) numbers(mappings map[string]string) []tenantNumbers {
 	return list
 }
 
-// metricsHandler answers scrapes.
 func (f server) metricsHandler() http.Handler {
 	mappings := map[string]string{}
 	for _, feed := range f.Defs.Set.Feeds {

@@ -45,7 +45,6 @@ func askedLevel(a extract.Asked) level {
 	return bad
 }
 
-// took is the time that a request took.
 func took(d time.Duration) string {
 	if d < 10*time.Second {
 		return number(d.Milliseconds()) + " ms"

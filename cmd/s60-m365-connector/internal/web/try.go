@@ -89,7 +89,6 @@ func untriable(s engine.Status, feed *definition.Feed, partition *string) string
 	return ""
 }
 
-// readFirst tries a feed that can be tried.
 func (p *pages) readFirst(ctx context.Context, feed *definition.Feed, v *tryPage) {
 	fail := func(err error) {
 		text := p.explain(err)

@@ -90,7 +90,6 @@ type partOf struct {
 	Events          int64
 }
 
-// shownWeights is how many operations the page shows.
 const shownWeights = 15
 
 // view is the page's account of a status, with plots of the last span.
@@ -139,7 +138,6 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 	return v
 }
 
-// feedRow is the partition at one place of a status.
 func feedRow(f engine.FeedStatus, at int, samples []fleet.Sample, feed *definition.Feed) feedView {
 	return feedView{
 		FeedStatus: f, Rate: rate(perMinute(samples, at)), Throughput: throughputPlot(samples, at, plotSteps), LagPlot: lagPlot(samples, at),
@@ -274,7 +272,6 @@ func rate(perMinute float64) string {
 // within is the time that a part of the events took at most.
 func within(d engine.Delays, part float64) string { return "≤ " + wording.Span(d.Quantile(part)) }
 
-// percent is a share of a whole.
 func percent(of, whole int64) string {
 	return fmt.Sprintf("%.1f %%", 100*float64(of)/float64(max(whole, 1)))
 }

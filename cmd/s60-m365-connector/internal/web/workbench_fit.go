@@ -48,7 +48,6 @@ func (p *pages) fits(record []byte) []fit {
 	return list
 }
 
-// fit says how well a record fits a mapping.
 func (p *pages) fit(name string, record []byte) fit {
 	m := p.defs.Mappings[name]()
 	event, _ := m.NewMapper().Append(nil, record)
