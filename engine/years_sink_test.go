@@ -32,7 +32,7 @@ func (s *sums) add(w *world) {
 	s.lost, s.gone, s.repeated, s.excused = s.lost+w.lost, s.gone+w.gone, s.repeated+w.repeated, s.excused+w.excused
 	s.kills, s.tenantFaults, s.sinkFaults, s.tooEarly = s.kills+w.kills, s.tenantFaults+w.tenantFaults, s.sinkFaults+w.sinkFaults, s.tooEarly+w.tooEarly
 	s.letterCount, s.claimCount, s.falseClaims, s.claimedFor = s.letterCount+w.letterCount, s.claimCount+w.claimCount, s.falseClaims+w.falseClaims, s.claimedFor+w.claimedFor
-	s.story += w.digest.Sum64() // in whatever order the pieces end
+	s.story += w.story // in whatever order the pieces end
 	s.longest, s.unhindered = max(s.longest, w.longest), max(s.unhindered, w.unhindered)
 }
 
@@ -190,6 +190,7 @@ const idleMost = 3 * time.Hour
 func (w *world) verify() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.story = w.digest.Sum64()
 	kept := w.deadLetters()
 	for _, rec := range w.records {
 		if w.got[rec.id] > 0 {
