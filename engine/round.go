@@ -301,7 +301,7 @@ func (p *partition) subscribe(ctx context.Context) error {
 	// There is one: by this start, or by one before whose answer was lost.
 	started := err == nil && !off.From.IsZero() && off.To.IsZero()
 	if started {
-		off.To = p.now().Truncate(time.Second)
+		off.To = p.now().Truncate(time.Second).Add(time.Second) // it may have been off for less
 		first := p.position.ReadAt.IsZero()
 		if first { // of the time before its first subscription the service has collected nothing
 			off.From = off.To.Add(-p.retention())
