@@ -18,7 +18,6 @@ type runCommand struct {
 
 // Run collects until ctx ends, or once.
 func (r runCommand) Run(ctx context.Context, std streams) error {
-	keepHeapSmall()
 	s, env, err := settings.Load(false, r.Config)
 	if err != nil {
 		return err
@@ -29,6 +28,7 @@ func (r runCommand) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer f.Close()
+	keepHeapSmall() // not sooner: what a start makes is garbage soon
 	endProgress := showCatchUp(ctx, f, bar)
 	defer endProgress()
 	if r.Once {

@@ -54,15 +54,24 @@ func (d *decoder) object(into reflect.Value, node *yaml.Node, schema map[string]
 			of = d.schema.Follow(property(of, step))
 		}
 		if value == nil && of["default"] != nil {
-			value = new(yaml.Node)
-			if err := value.Encode(of["default"]); err != nil {
-				panic(err) // the schema is part of the program
-			}
+			value = given(of["default"])
 		}
 		if value != nil && !isNull(value) {
 			d.value(into.Field(i), key, value, of, inner)
 		}
 	}
+}
+
+// given is a default of the schema, as if the file gave it.
+func given(value any) *yaml.Node {
+	if text, ok := value.(string); ok { // as most are
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}
+	}
+	node := new(yaml.Node)
+	if err := node.Encode(value); err != nil {
+		panic(err) // the schema is part of the program
+	}
+	return node
 }
 
 // value fills one field. key is nil of a default.

@@ -28,27 +28,30 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
-	"known":   func(t time.Time) bool { return !t.IsZero() },
-	"format":  func(t time.Time, layout string) string { return t.UTC().Format(layout) },
-	"span":    wording.Span,
-	"since":   func(from, to time.Time) string { return wording.Span(to.Sub(from)) },
-	"seconds": func(n int64) string { return wording.Span(time.Duration(n) * time.Second) },
-	"join":    func(list []string) string { return strings.Join(list, ", ") },
-	"label":   wording.FeedLabel,
-	"number":  number, "percent": percent, "size": size, "within": within, "took": took,
-	"answered": answered, "askedLevel": askedLevel,
-	"level": func(s engine.State) level { return stateLevel[s] },
-	"state": func(f engine.FeedStatus) string { return fleet.WithHolder(stateWord[f.State], f) },
-	"worse": func(n int64, as string) string { // of a number that should be 0
-		if n == 0 {
-			return ""
-		}
-		return as
-	},
-	"ranges":  func() []plotRange { return plotRanges },
-	"version": func() string { return program.Version },
-}).ParseFS(pageFiles, "page/*.html"))
+// pageTemplates are read once a page is asked for: most commands serve none.
+var pageTemplates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"known":   func(t time.Time) bool { return !t.IsZero() },
+		"format":  func(t time.Time, layout string) string { return t.UTC().Format(layout) },
+		"span":    wording.Span,
+		"since":   func(from, to time.Time) string { return wording.Span(to.Sub(from)) },
+		"seconds": func(n int64) string { return wording.Span(time.Duration(n) * time.Second) },
+		"join":    func(list []string) string { return strings.Join(list, ", ") },
+		"label":   wording.FeedLabel,
+		"number":  number, "percent": percent, "size": size, "within": within, "took": took,
+		"answered": answered, "askedLevel": askedLevel,
+		"level": func(s engine.State) level { return stateLevel[s] },
+		"state": func(f engine.FeedStatus) string { return fleet.WithHolder(stateWord[f.State], f) },
+		"worse": func(n int64, as string) string { // of a number that should be 0
+			if n == 0 {
+				return ""
+			}
+			return as
+		},
+		"ranges":  func() []plotRange { return plotRanges },
+		"version": func() string { return program.Version },
+	}).ParseFS(pageFiles, "page/*.html"))
+})
 
 // pages is what the pages are made from.
 type pages struct {
@@ -102,7 +105,7 @@ func protect(h http.Header) {
 // render answers with a page.
 func render(w http.ResponseWriter, code int, name string, data any) {
 	var page bytes.Buffer
-	if err := pageTemplates.ExecuteTemplate(&page, name, data); err != nil {
+	if err := pageTemplates().ExecuteTemplate(&page, name, data); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
