@@ -86,7 +86,7 @@ func TestWindowsByTheServicesClock(t *testing.T) {
 					}
 					return answer(r, 200, ``)
 				})
-				e := clockEngine(t, tenant, sink)
+				e := clockEngine(t, "https://login.example/token", tenant, sink)
 				synctest.Wait()
 				go e.Run(t.Context()) //nolint:errcheck // it ends with the test
 				time.Sleep(26 * time.Hour)
@@ -112,14 +112,14 @@ func TestWindowsByTheServicesClock(t *testing.T) {
 	}
 }
 
-func clockEngine(t *testing.T, tenant, sink http.RoundTripper) *Engine {
+func clockEngine(t *testing.T, tokenURL string, tenant, sink http.RoundTripper) *Engine {
 	t.Helper()
-	return engineOf(t, slog.New(slog.DiscardHandler), fstest.MapFS{"f.yaml": {Data: fmt.Appendf(nil, simulatedFeeds, "f",
+	return engineOf(t, tokenURL, slog.New(slog.DiscardHandler), fstest.MapFS{"f.yaml": {Data: fmt.Appendf(nil, simulatedFeeds, "f",
 		fmt.Sprintf(simulatedWindow, "list"), "  - {when: 'error.code == \"AF20030\"', then: too_early}\n")}}, tenant, sink)
 }
 
 // engineOf is an engine of its own, whose state is in memory.
-func engineOf(t *testing.T, log *slog.Logger, feeds fstest.MapFS, tenant, sink http.RoundTripper) *Engine {
+func engineOf(t *testing.T, tokenURL string, log *slog.Logger, feeds fstest.MapFS, tenant, sink http.RoundTripper) *Engine {
 	t.Helper()
 	set, problems := definition.Load(definition.Options{Feeds: feeds, Mappings: simulatedMappings, Settings: map[string]any{}})
 	if len(problems) > 0 {
@@ -145,7 +145,7 @@ func engineOf(t *testing.T, log *slog.Logger, feeds fstest.MapFS, tenant, sink h
 	}
 	e, err := New(Config{
 		Name: "connector", Version: "1", Feeds: set.Feeds, Mappings: compiled(mapping), Settings: map[string]any{},
-		Client:      extract.NewClient(extract.ClientOptions{TokenURL: "https://login.example/token", ClientID: "c", Credential: credential, Transport: tenant}),
+		Client:      extract.NewClient(extract.ClientOptions{TokenURL: tokenURL, ClientID: "c", Credential: credential, Transport: tenant}),
 		Destination: destination, DeadLetters: letters, Store: store,
 		Poll: 5 * time.Minute, Lookback: 7 * 24 * time.Hour, Heartbeat: time.Hour, Log: log,
 	})

@@ -105,7 +105,7 @@ func TestForGood(t *testing.T) {
 					return answer(r, 200, ``)
 				})
 				log := &bytes.Buffer{}
-				e := engineOf(t, slog.New(slog.NewTextHandler(&locked{w: log}, nil)), fstest.MapFS{
+				e := engineOf(t, "https://login.example/token", slog.New(slog.NewTextHandler(&locked{w: log}, nil)), fstest.MapFS{
 					"ill.yaml":  {Data: fmt.Appendf(nil, simulatedFeeds, "ill", fmt.Sprintf(simulatedWindow, "ill")+c.own, c.rule)},
 					"well.yaml": {Data: fmt.Appendf(nil, simulatedFeeds, "well", fmt.Sprintf(simulatedWindow, "well"), "")},
 				}, tenant, sink)

@@ -12,8 +12,15 @@ import (
 )
 
 // A connector that gets no usable answer is not healthy within 30 seconds, be it from its start or later, and says why, long
-// before its round gives up; after a start a heartbeat tells so, too. One that is asked to wait is.
+// before its round gives up; after a start a heartbeat tells so, too. One that is asked to wait is. Tokens may come from the
+// host of the service.
 func TestNobodyAnswers(t *testing.T) {
+	for _, host := range []string{"login.example", "service.example"} {
+		t.Run(host, func(t *testing.T) { testNobodyAnswers(t, "https://"+host+"/token") })
+	}
+}
+
+func testNobodyAnswers(t *testing.T, tokenURL string) {
 	const good = `{"value":[]}`
 	for name, test := range map[string]struct {
 		after   time.Duration // until then all is well
@@ -54,7 +61,7 @@ func TestNobodyAnswers(t *testing.T) {
 					return test.fault(r)
 				})
 				var told atomic.Int64 // heartbeats that say failure
-				e := clockEngine(t, tenant, part(func(r *http.Request) (*http.Response, error) {
+				e := clockEngine(t, tokenURL, tenant, part(func(r *http.Request) (*http.Response, error) {
 					if body, err := io.ReadAll(r.Body); err == nil && strings.Contains(string(body), `"outcome":"failure"`) {
 						told.Add(1)
 					}

@@ -242,7 +242,7 @@ func (r *Reader) askToken(ctx context.Context) {
 	}
 	defer r.end()
 	q, since := &request{}, time.Now()
-	stop := r.watch(q, r.client.tokenHost())
+	stop := r.watch(q, true)
 	defer stop()
 	_, err := r.client.tokens.get(ctx, r.scope)
 	if auth, ok := errors.AsType[*AuthError](err); ok && auth.Temporary {

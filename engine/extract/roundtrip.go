@@ -34,7 +34,7 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 	defer sent() // whether it was is not known
 	token := ""
 	if r.scope != "" {
-		stop := r.watch(q, r.client.tokenHost())
+		stop := r.watch(q, true)
 		token, err = r.client.tokens.get(ctx, r.scope)
 		stop()
 		if err != nil {
@@ -43,7 +43,7 @@ func (r *Reader) attempt(ctx context.Context, q *request, patience *time.Duratio
 			}
 			return outcome{err: err}
 		}
-		r.client.troubles.served(q, r.client.tokenHost())
+		r.client.troubles.tokenCame(q)
 	}
 	if may := r.bucket.may; may != nil && !may() {
 		return outcome{err: errMayNot}
@@ -91,7 +91,7 @@ func (r *Reader) roundTrip(ctx context.Context, q *request, sent func()) (v outc
 	}
 	r.stats.requests.Add(1)
 	begun := time.Now()
-	stopWatch := r.watch(q, q.url.Host)
+	stopWatch := r.watch(q, false)
 	answered, err := r.client.http.Do(hr)
 	sent()
 	stopWatch()

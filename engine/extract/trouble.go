@@ -37,8 +37,11 @@ type troubles struct {
 	told map[string]*outage // by host and kind
 }
 
-// troubled is who meets trouble, and where.
-type troubled struct{ feed, partition, host string }
+// troubled is who meets trouble, and where. Tokens may come from the host of the service.
+type troubled struct {
+	feed, partition, host string
+	token                 bool
+}
 
 type trouble struct {
 	troubled
@@ -143,11 +146,11 @@ func (t *troubles) ends(q *request, err error) {
 	t.leave(q)
 }
 
-// served notes that a request has got what it waited for at a host, and goes on.
-func (t *troubles) served(q *request, host string) {
+// tokenCame notes that a request has got its token, and goes on.
+func (t *troubles) tokenCame(q *request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if q.trouble != nil && q.trouble.host == host {
+	if q.trouble != nil && q.trouble.token {
 		t.leave(q)
 	}
 }
@@ -207,23 +210,25 @@ func (r *Reader) trouble(q *request, v outcome, since, next time.Time) {
 	if v.answer != nil {
 		kind = fmt.Sprintf("HTTP %d %s", v.answer.status, v.answer.code())
 	}
-	if auth, ok := errors.AsType[*AuthError](v.err); ok && auth.Status == 0 {
+	auth, token := errors.AsType[*AuthError](v.err)
+	if token {
 		host = r.client.tokenHost()
-	} else if ok {
-		host, kind = r.client.tokenHost(), fmt.Sprintf("HTTP %d %s", auth.Status, auth.OAuthError)
 	}
-	r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, kind, v.then == definition.ThenThrottle, v.err, since, next)
+	if token && auth.Status != 0 {
+		kind = fmt.Sprintf("HTTP %d %s", auth.Status, auth.OAuthError)
+	}
+	r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host, token}, kind, v.then == definition.ThenThrottle, v.err, since, next)
 }
 
-// watch tells of an answer of a host that takes long to begin, until the func that it gives is called. Who waits
+// watch tells of an answer that takes long to begin, until the func that it gives is called. Who waits
 // for a token is served by nobody, and who waits for a listing only slowly.
-func (r *Reader) watch(q *request, host string) (stop func() bool) {
-	since, after, served := time.Now(), slowAfter, true
-	if host == r.client.tokenHost() {
-		after, served = slowToken, false
+func (r *Reader) watch(q *request, token bool) (stop func() bool) {
+	since, host, after := time.Now(), r.client.tokenHost(), slowToken
+	if !token {
+		host, after = q.url.Host, slowAfter
 	}
 	return time.AfterFunc(after, func() {
-		r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host}, "slow", served, fmt.Errorf("%s: no answer after %v", host, after), since, time.Time{})
+		r.client.troubles.fails(q, troubled{r.feed.Name, r.partition, host, token}, "slow", !token, fmt.Errorf("%s: no answer after %v", host, after), since, time.Time{})
 	}).Stop
 }
 
