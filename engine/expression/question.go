@@ -28,3 +28,29 @@ func inner(n ast.Node) ast.Node {
 	}
 	return n
 }
+
+// Parts are the conditions that must all hold, in this order, for the expression to hold: a, b of a && b. They
+// take its place in the unit, which is not linked yet.
+func (p *Program) Parts() []*Program {
+	nodes := conjuncts(p.syntax)
+	if len(nodes) == 1 {
+		return []*Program{p}
+	}
+	u := p.unit
+	u.programs = slices.DeleteFunc(u.programs, func(q *Program) bool { return q == p })
+	var parts []*Program
+	for _, n := range nodes {
+		check := checker{options: u.options}
+		check.node(n)
+		parts = append(parts, &Program{source: p.source, syntax: n, names: check.names, unit: u, pure: !check.now})
+	}
+	u.programs = append(u.programs, parts...)
+	return parts
+}
+
+func conjuncts(n ast.Node) []ast.Node {
+	if b, ok := n.(*ast.BinaryNode); ok && (b.Operator == "and" || b.Operator == "&&") {
+		return append(conjuncts(b.Left), conjuncts(b.Right)...)
+	}
+	return []ast.Node{n}
+}

@@ -195,7 +195,8 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 			rules = c.rule(rules, m, field, one.When.Value, next)
 		}
 		if when != nil {
-			c.m.steps = append(c.m.steps, step{when: []*compiled{when}, all: append(guards[:len(guards):len(guards)], when), rules: rules})
+			parts := c.parts(when)
+			c.m.steps = append(c.m.steps, step{when: parts, all: append(guards[:len(guards):len(guards)], parts...), rules: rules})
 		}
 	}
 	if !top {
@@ -287,6 +288,24 @@ func (c *compiler) expression(m *definition.Mapping, index int, t definition.Tex
 	c.m.expressions = append(c.m.expressions, e)
 	c.done[key] = e
 	return e
+}
+
+// parts are the conditions that are asked one by one for a condition: what the kind of a record decides is not
+// asked again.
+func (c *compiler) parts(e *compiled) []*compiled {
+	if e.parts != nil {
+		return e.parts
+	}
+	e.parts = []*compiled{e}
+	if programs := e.program.Parts(); len(programs) > 1 {
+		e.parts = nil
+		for _, p := range programs {
+			e.parts = append(e.parts, &compiled{program: p, text: e.text})
+		}
+		at := slices.Index(c.m.expressions, e)
+		c.m.expressions = slices.Replace(c.m.expressions, at, at+1, e.parts...)
+	}
+	return e.parts
 }
 
 // asSamples are drops as samples of which nothing is kept.

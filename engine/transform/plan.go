@@ -1,6 +1,8 @@
 package transform
 
 import (
+	"slices"
+
 	"github.com/secure60/s60-m365-connector/engine/expression"
 )
 
@@ -15,8 +17,8 @@ import (
 // one that tells kinds of records.
 const leastTelling = 4
 
-// telling are the fields that tell kinds of records: those that conditions ask for, or where these ask for
-// nothing in particular, those of which the mapping knows all values.
+// telling are the fields that tell kinds of records: those that conditions ask for, and if none of these has few
+// values, those of which the mapping knows all.
 func (c *compiler) telling(steps []step) (slots []int) {
 	counts := make(map[int]int)
 	for _, s := range steps {
@@ -28,15 +30,16 @@ func (c *compiler) telling(steps []step) (slots []int) {
 			}
 		}
 	}
-	if len(slots) > 0 {
-		return slots
-	}
+	var known []int
 	for _, v := range c.m.values {
 		if slot, ok := c.m.unit.Slot(v.name); ok && slot >= len(c.m.fields) {
-			slots = append(slots, slot)
+			known = append(known, slot)
 		}
 	}
-	return slots
+	if slices.ContainsFunc(known, func(slot int) bool { return slices.Contains(slots, slot) }) {
+		return slots
+	}
+	return append(slots, known...)
 }
 
 // kind is what a mapper keeps of a kind of record.

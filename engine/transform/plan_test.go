@@ -78,6 +78,7 @@ func TestKnownValuesTellKinds(t *testing.T) {
 	mapper := compile(t, &definition.Mapping{
 		Name:        "m",
 		Fields:      fields("severity", `event_State == "safe" ? nil : "high"`, "user", `lower(event_User)`),
+		Cases:       []definition.Case{when(`event_User == "none" && event_State == "lost"`, "severity", `"low"`)}, // which none is
 		KnownValues: []definition.Known{{Field: text("event_State"), Is: text(`event_State == "safe"`)}, {Field: text("severity"), Is: text("true")}},
 	}).NewMapper()
 	for range 2 {
