@@ -169,8 +169,8 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 	if m.When.Value != "" {
 		when := next(m.When)
 		if !top && when != nil {
-			own = []*compiled{when}
-			guards = append(guards[:len(guards):len(guards)], when)
+			own = c.parts(when)
+			guards = append(guards[:len(guards):len(guards)], own...)
 		}
 	}
 	first := len(c.m.steps)

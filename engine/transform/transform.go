@@ -134,7 +134,7 @@ type Origin struct {
 type compiled struct {
 	program *expression.Program
 	text    definition.Text
-	parts   []*compiled // of the condition of a case, see compiler.parts
+	parts   []*compiled // of a condition, see compiler.parts
 }
 
 // step applies rules if its conditions hold.
