@@ -230,7 +230,14 @@ func TestEveryRuleIsSeen(t *testing.T) {
 		}
 		for _, m := range parts(m) {
 			for table := range m.Tables {
-				tables[table] = tables[table] // so that it is listed
+				if _, listed := tables[table]; !listed {
+					tables[table] = false
+				}
+			}
+			for _, let := range m.Let {
+				for _, found := range tableName.FindAllStringSubmatch(let.Expr.Value, -1) {
+					tables[found[1]] = true
+				}
 			}
 			for _, c := range append([]definition.Case{{When: m.When, Fields: m.Fields}}, m.Cases...) {
 				for _, f := range c.Fields {

@@ -13,7 +13,7 @@ import (
 func (l *loader) set() *Set {
 	l.includes()
 	used := l.used()
-	l.tables(used)
+	l.shared(used)
 	l.former()
 	l.constants()
 	l.references()
@@ -141,28 +141,28 @@ func (l *loader) used() map[*mappingFile]bool {
 	return used
 }
 
-// tables refuses tables of one name among a mapping and what it includes.
-func (l *loader) tables(used map[*mappingFile]bool) {
+// shared refuses tables, and values of let, of one name among a mapping and what it includes.
+func (l *loader) shared(used map[*mappingFile]bool) {
 	for _, m := range l.mappings {
 		if !used[m] {
 			continue
 		}
 		seen := map[string]*mappingFile{}
 		for _, other := range l.closure(m, nil) {
-			for _, table := range slices.Sorted(maps.Keys(other.tables)) {
-				first := seen[table]
+			for _, what := range slices.Sorted(maps.Keys(other.shared)) {
+				first := seen[what]
 				if first == nil {
-					seen[table] = other
+					seen[what] = other
 					continue
 				}
 				if l.within(m, first, other) {
 					continue // reported there
 				}
-				at, place := m.tables[table], other.tables[table].Pos()
+				at, place := m.shared[what], other.shared[what].Pos()
 				if at == nil && len(m.Include) > 0 {
-					at, place = &m.Include[0], first.tables[table].Pos()
+					at, place = &m.Include[0], first.shared[what].Pos()
 				}
-				m.tree.add(at.Problem(0, 0, fmt.Sprintf("the table %q is also given by %s, which is included: give one of them another name", table, place)))
+				m.tree.add(at.Problem(0, 0, fmt.Sprintf("the %s is also given by %s, which is included: give one of them another name", what, place)))
 			}
 		}
 	}
@@ -185,42 +185,44 @@ func (l *loader) former() {
 		if !m.own || l.mapping.shipped[m.Name] == nil || m.tree.over == m.Name {
 			continue
 		}
-		fields, tables := map[string]bool{}, map[string]bool{}
-		l.gave(m.Name, fields, tables, map[string]bool{})
+		gave := map[string]map[string]bool{"fields": {}, "tables": {}, "let": {}}
+		l.gave(m.Name, gave, map[string]bool{})
 		for _, part := range l.closure(m, nil) {
-			for table := range part.tables {
-				delete(tables, table)
+			for table := range part.Tables {
+				delete(gave["tables"], table)
+			}
+			for _, value := range part.Let {
+				delete(gave["let"], value.Name.Value)
 			}
 		}
-		m.Former, m.FormerTables = slices.Sorted(maps.Keys(fields)), slices.Sorted(maps.Keys(tables))
+		m.Former, m.FormerTables, m.FormerLet = slices.Sorted(maps.Keys(gave["fields"])), slices.Sorted(maps.Keys(gave["tables"])), slices.Sorted(maps.Keys(gave["let"]))
 	}
 }
 
-// gave collects the fields and tables of a shipped mapping and of what it includes.
-func (l *loader) gave(name string, fields, tables, seen map[string]bool) {
+// gave collects the names of fields, tables and values of a shipped mapping and of what it includes.
+func (l *loader) gave(name string, gave map[string]map[string]bool, seen map[string]bool) {
 	t := l.tree(l.mapping, name, false)
 	if t == nil || seen[name] {
 		return
 	}
 	seen[name] = true
-	names := func(node *yaml.Node, into map[string]bool) {
+	names := func(of *yaml.Node, key string) {
+		_, node := child(of, key)
 		for i := 0; node != nil && i+1 < len(node.Content); i += 2 {
-			into[node.Content[i].Value] = true
+			gave[key][node.Content[i].Value] = true
 		}
 	}
-	_, own := t.get("fields")
-	names(own, fields)
-	_, lookups := t.get("tables")
-	names(lookups, tables)
+	for key := range gave {
+		names(t.root, key)
+	}
 	if _, cases := t.get("cases"); cases != nil {
 		for _, c := range cases.Content {
-			_, own := child(c, "fields")
-			names(own, fields)
+			names(c, "fields")
 		}
 	}
 	if _, include := t.get("include"); include != nil {
 		for _, part := range include.Content {
-			l.gave(part.Value, fields, tables, seen)
+			l.gave(part.Value, gave, seen)
 		}
 	}
 }
@@ -246,7 +248,7 @@ func (l *loader) constants() {
 func (l *loader) fieldNames() []string {
 	names := map[string]bool{}
 	for name := range l.mapping.shipped {
-		l.gave(name, names, map[string]bool{}, map[string]bool{})
+		l.gave(name, map[string]map[string]bool{"fields": names}, map[string]bool{})
 	}
 	for name := range schemas.Event().Compiled().Properties {
 		names[name] = true

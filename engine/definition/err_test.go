@@ -56,7 +56,7 @@ func TestProblems(t *testing.T) {
 // problemsOf loads one file beside a mapping that feeds can name.
 func problemsOf(base string, data []byte) string {
 	name := "x"
-	mappings := fstest.MapFS{"sample.yaml": {Data: []byte("name: sample\ntables: {shared: {a: 1}}\n")}}
+	mappings := fstest.MapFS{"sample.yaml": {Data: []byte("name: sample\ntables: {shared: {a: 1}}\nlet: {parts: event_parts}\n")}}
 	own := fstest.MapFS{}
 	if strings.HasPrefix(base, "mapping-") {
 		own["mappings/"+name+".yaml"] = &fstest.MapFile{Data: data}

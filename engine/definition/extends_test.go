@@ -26,8 +26,8 @@ func based() definition.Options {
 			"plain.yaml": file("name: plain\nextends: base\npaging: null\nrequest: {url: \"${BASE}/p\"}\nmapping: m\n"),
 		},
 		Mappings: fstest.MapFS{
-			"m.yaml":   file("name: m\ninclude: [lib]\nflatten: {pairs: [one]}\ntables: {t: {a: 1, b: 2}, gone: {x: y}}\nfields: {operation: '\"x\"', user_name: lower(event_a), host_name: event_h}\ncases: [{when: event_c == 1, fields: {outcome: '\"failure\"'}}]\n"),
-			"lib.yaml": file("name: lib\ntables: {shared: {k: v}}\nfields: {error_code: event_code}\n"),
+			"m.yaml":   file("name: m\ninclude: [lib]\nflatten: {pairs: [one]}\nlet: {part: event_p, whole: part + part}\ntables: {t: {a: 1, b: 2}, gone: {x: y}}\nfields: {operation: '\"x\"', user_name: lower(event_a), host_name: event_h}\ncases: [{when: event_c == 1, fields: {outcome: '\"failure\"'}}]\n"),
+			"lib.yaml": file("name: lib\ntables: {shared: {k: v}}\nlet: {given: event_g}\nfields: {error_code: event_code}\n"),
 		},
 		Settings: map[string]any{"BASE": "https://api.example", "PSEUDONYM_KEY_FILE": ""}, OverlayName: "/config",
 	}
@@ -133,6 +133,19 @@ func TestExtends(t *testing.T) {
 			event, _ := compiled.NewMapper().Append(nil, []byte(`{"b":"x"}`))
 			if !strings.Contains(string(event), `"source_type":"m"`) || !strings.Contains(string(event), `"user_name":"x"`) {
 				t.Errorf("%s", event)
+			}
+		}},
+		{name: "values of a mapping put over another", own: fstest.MapFS{
+			"mappings/m.yaml":   file("name: m\nextends: m\nlet: {part: 'event_q', more: 'part + given'}\nfields: {user_name: more, host_name: whole}\n"),
+			"mappings/lib.yaml": file("name: lib\nfields: {}\n"),
+		}, look: func(t *testing.T, set *definition.Set) {
+			compiled, problems := transform.Compile(set.Mapping("m"), transform.Options{})
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			event, _ := compiled.NewMapper().Append(nil, []byte(`{"p":"x","q":"y"}`))
+			if !strings.Contains(string(event), `"host_name":"yy"`) || strings.Contains(string(event), "user_name") {
+				t.Errorf("a value is replaced for those that name it, and that of a replaced library is nil: %s", event)
 			}
 		}},
 		{name: "a mapping that names no base", own: fstest.MapFS{"mappings/n.yaml": file("name: n\nextends: mm\n")},

@@ -22,8 +22,10 @@ type Mapping struct {
 	// int or float64). No name is given twice among a mapping and all that it
 	// includes.
 	Tables map[string]map[string]any `key:"tables"`
-	Fields []MappingField            `key:"fields"` // in file order
-	Cases  []Case                    `key:"cases"`
+	// Let are values that expressions name: no fields of the event. Their names are as those of tables.
+	Let    []MappingField `key:"let"`
+	Fields []MappingField `key:"fields"` // in file order
+	Cases  []Case         `key:"cases"`
 	// Redact, Drop and Sample are in file order; an extending mapping's come after
 	// those of its base.
 	Redact []Redact `key:"redact"`
@@ -33,10 +35,10 @@ type Mapping struct {
 	// further characters; KnownValues the fields of few values.
 	KnownFields []Text  `key:"known.fields"`
 	KnownValues []Known `key:"known.values"`
-	// Former and FormerTables are the computed fields and tables of a shipped mapping,
-	// and of what it includes, that this one replaces and does not give: others may name
+	// Former, FormerTables and FormerLet are the computed fields, tables and values of a shipped
+	// mapping, and of what it includes, that this one replaces and does not give: others may name
 	// them, and they are nil.
-	Former, FormerTables []string
+	Former, FormerTables, FormerLet []string
 	// Unused is set for a mapping of the user's that no feed names and no mapping
 	// includes: it may be meant for one that uses it.
 	Unused bool

@@ -184,7 +184,7 @@ func kindOf(file string, data []byte) (kind string, unreadable []Problem) {
 // tellingKeys are what only definitions of a folder have.
 var tellingKeys = map[string][]string{
 	"feeds":    {"request", "records", "paging", "mapping", "window", "cursor", "auth"},
-	"mappings": {"fields", "cases", "tables", "flatten", "include", "redact", "drop", "sample", "known"},
+	"mappings": {"fields", "cases", "tables", "let", "flatten", "include", "redact", "drop", "sample", "known"},
 }
 
 // keyOf is the first key that tells that a definition belongs into a folder, nil if there is none.

@@ -163,7 +163,7 @@ type mappingFile struct {
 	*mappingText
 	tree   *tree
 	own    bool             // the user's
-	tables map[string]*Text // where each of its tables is named
+	shared map[string]*Text // where its tables, and values of let, are named
 }
 
 // mappingText is a mapping as it is written.
@@ -175,7 +175,7 @@ type mappingText struct {
 // mapping reads a mapping out of its tree, as feed does.
 func (t *tree) mapping(base string, settings map[string]any) *mappingFile {
 	d := &decoder{tree: t, schema: schemas.Mapping()}
-	m := &mappingFile{mappingText: &mappingText{}, tree: t, tables: map[string]*Text{}}
+	m := &mappingFile{mappingText: &mappingText{}, tree: t, shared: map[string]*Text{}}
 	m.File = t.doc.file
 	d.decode(m.mappingText)
 	m.SourceType = m.Name
@@ -184,11 +184,13 @@ func (t *tree) mapping(base string, settings map[string]any) *mappingFile {
 			m.Cases[i].When.Value = "true" // the rest of the case is checked all the same
 		}
 	}
-	if _, tables := t.get("tables"); tables != nil {
-		d.members(tables, func(name, _ *yaml.Node) {
-			place := t.text(name)
-			m.tables[name.Value] = &place
-		})
+	for key, what := range map[string]string{"tables": "table", "let": "value"} {
+		if _, node := t.get(key); node != nil {
+			d.members(node, func(name, _ *yaml.Node) {
+				place := t.text(name)
+				m.shared[fmt.Sprintf("%s %q", what, name.Value)] = &place
+			})
+		}
 	}
 	t.checkName(base)
 	m.check(settings)

@@ -202,12 +202,22 @@ func differ(t *testing.T, data []byte) bool {
 	g := generator{data: data}
 	source := g.expression()
 	constants := map[string]any{"tables": map[string]any{"t": map[string]any{"a": "A", "7": 7, "x y": true, "true": 2.5, "0": ""}, "n": map[string]any{"1": 1}}}
-	unit := expression.NewUnit(expression.Options{Constants: constants})
-	p, err := unit.Parse(source)
+	var p *expression.Program
+	unit := expression.NewUnit(expression.Options{Constants: constants, Let: func(name string) (*expression.Program, error) {
+		if name == "named" {
+			return p, nil
+		}
+		return nil, nil
+	}})
+	p, err := unit.ParseLet("named", source)
 	if err != nil {
 		return false
 	}
 	again, _ := unit.Parse(source)
+	byName, err := unit.Parse("[named, event_a][0]")
+	if err != nil {
+		t.Fatal(err)
+	}
 	unit.Link()
 	r, err := newReference(source, p.Names(), constants)
 	if err != nil {
@@ -215,12 +225,13 @@ func differ(t *testing.T, data []byte) bool {
 	}
 	m := unit.NewMachine(nil)
 	differSpecially(t, source, unit, p, len(data)%5)
+	differSpecially(t, "named: "+source, unit, byName, len(data)%5)
 	for i, record := range differentialRecords {
 		env := environments()[i]
 		m.Begin()
 		expression.SetAll(m, unit, plain(env).(map[string]any))
 		want, wantErr := r.eval(env)
-		for _, p := range []*expression.Program{p, again} {
+		for _, p := range []*expression.Program{p, again, byName} {
 			v, err := p.Value(m)
 			got := expression.Give(m, v)
 			if (err == nil) != (wantErr == nil) { // which of several failures comes first may differ

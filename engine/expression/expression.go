@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -40,6 +41,9 @@ type Options struct {
 	// Constants are names with fixed values (a mapping's tables). The values
 	// must not change afterwards.
 	Constants map[string]any
+	// Let gives the expression for which a name stands, parsed by the same unit, nil where it stands for none.
+	// An error is why the name cannot stand here.
+	Let func(name string) (*Program, error)
 }
 
 // Name is a name that an expression reads from its environment, and where.
@@ -48,6 +52,7 @@ type Name struct {
 	Name   string
 	Offset int
 	Length int
+	Let    bool // it is read by the value of let whose name stands there
 }
 
 // Unit compiles expressions that are evaluated over the same record, by one
@@ -82,7 +87,10 @@ type Program struct {
 	fixed Value // of a constant
 
 	source   string
-	syntax   ast.Node
+	body     ast.Node   // as it is written
+	lets     []*Program // whose names it reads, each behind those that it reads itself
+	name     string     // for which it stands, of a value of let
+	syntax   ast.Node   // the body behind its lets
 	names    []Name
 	unit     *Unit
 	pure     bool      // see Pure
@@ -156,12 +164,10 @@ func (u *Unit) Parse(source string) (*Program, error) {
 	if err != nil {
 		return nil, asError(err)
 	}
-	check := checker{options: u.options}
-	check.node(tree.Node)
-	if check.err != nil {
-		return nil, check.err
+	p, failure := u.program(source, tree.Node)
+	if failure != nil {
+		return nil, failure
 	}
-	p := &Program{source: source, syntax: tree.Node, names: check.names, unit: u, pure: !check.now}
 	for _, name := range p.names {
 		if _, ok := u.slots[name.Name]; !ok {
 			u.slots[name.Name] = len(u.slots)
@@ -170,6 +176,26 @@ func (u *Unit) Parse(source string) (*Program, error) {
 	}
 	u.programs = append(u.programs, p)
 	return p, nil
+}
+
+// ParseLet parses the expression for which a name stands.
+func (u *Unit) ParseLet(name, source string) (*Program, error) {
+	p, err := u.Parse(source)
+	if err == nil {
+		p.name = name
+	}
+	return p, err
+}
+
+// program checks an expression, and puts the values of let that it names in front of it.
+func (u *Unit) program(source string, body ast.Node) (*Program, *Error) {
+	check := checker{options: u.options}
+	check.node(body)
+	p := &Program{source: source, body: body, lets: check.lets, syntax: body, names: check.names, unit: u, pure: !check.now}
+	for _, let := range slices.Backward(p.lets) {
+		p.syntax = &ast.VariableDeclaratorNode{Name: let.name, Value: let.body, Expr: p.syntax}
+	}
+	return p, check.err
 }
 
 // Link compiles what was parsed. No expression can be added afterwards.

@@ -292,7 +292,7 @@ func TestNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Name{{"event_ä", 8, 7}, {"event_b", 28, 7}, {"event_b", 51, 7}, {"event_c", 71, 7}, {"event_d", 84, 7}}
+	want := []Name{{"event_ä", 8, 7, false}, {"event_b", 28, 7, false}, {"event_b", 51, 7, false}, {"event_c", 71, 7, false}, {"event_d", 84, 7, false}}
 	if got := p.Names(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

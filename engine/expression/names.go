@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/parser"
 )
 
 // checker walks a tree as parsed, refuses what the language does not know, and
@@ -17,8 +18,9 @@ import (
 type checker struct {
 	options Options
 	names   []Name
-	scope   []string // variables of let
-	loops   []string // around, by their functions
+	lets    []*Program // see Program
+	scope   []string   // variables of let
+	loops   []string   // around, by their functions
 	err     *Error
 	now     bool // now() is called
 }
@@ -140,6 +142,16 @@ func (c *checker) identifier(n *ast.IdentifierNode) {
 		return
 	}
 	length := len([]rune(name))
+	if c.options.Let != nil {
+		switch let, err := c.options.Let(name); {
+		case err != nil:
+			c.fail(n, length, "%s", err)
+			return
+		case let != nil:
+			c.let(n, let)
+			return
+		}
+	}
 	if name == "$env" || c.options.Allowed != nil && !c.options.Allowed(name) {
 		message := "unknown name " + name
 		if _, ok := functions[name]; ok {
@@ -155,6 +167,33 @@ func (c *checker) identifier(n *ast.IdentifierNode) {
 		return
 	}
 	c.names = append(c.names, Name{Name: name, Offset: n.Location().From, Length: length})
+}
+
+// let takes a value that is named, with those that it names itself: what they read is read where the name stands.
+func (c *checker) let(n *ast.IdentifierNode, let *Program) {
+	for _, l := range append(slices.Clip(let.lets), let) {
+		if slices.Contains(c.lets, l) {
+			continue
+		}
+		c.lets = append(c.lets, l)
+		c.now = c.now || !l.pure
+		for _, name := range l.names {
+			if !name.Let { // those are of a value that comes before
+				c.names = append(c.names, Name{name.Name, n.Location().From, len([]rune(n.Value)), true})
+			}
+		}
+	}
+}
+
+// Free says whether a name may be given to a value: it is no word of the language and no function.
+func Free(name string) bool {
+	tree, err := parser.ParseWithConfig(name, config())
+	if err != nil {
+		return false
+	}
+	id, ok := tree.Node.(*ast.IdentifierNode)
+	_, isFunction := functions[name]
+	return ok && id.Value == name && !isFunction
 }
 
 // truths are what YAML takes for true and false, and this language does not.

@@ -32,7 +32,7 @@ func inner(n ast.Node) ast.Node {
 // Parts are the conditions that must all hold, in this order, for the expression to hold: a, b of a && b. They
 // take its place in the unit, which is not linked yet.
 func (p *Program) Parts() []*Program {
-	nodes := conjuncts(p.syntax)
+	nodes := conjuncts(p.body)
 	if len(nodes) == 1 {
 		return []*Program{p}
 	}
@@ -40,9 +40,8 @@ func (p *Program) Parts() []*Program {
 	u.programs = slices.DeleteFunc(u.programs, func(q *Program) bool { return q == p })
 	var parts []*Program
 	for _, n := range nodes {
-		check := checker{options: u.options}
-		check.node(n)
-		parts = append(parts, &Program{source: p.source, syntax: n, names: check.names, unit: u, pure: !check.now})
+		part, _ := u.program(p.source, n) // it was checked with the whole
+		parts = append(parts, part)
 	}
 	u.programs = append(u.programs, parts...)
 	return parts

@@ -102,16 +102,6 @@ func compareNumbers(a, b any) (int, bool) {
 	return cmp.Compare(f, g), true
 }
 
-func compare[T int | float64 | time.Duration](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 // truth is a value as a condition: nil is false.
 func truth(v any) (bool, error) {
 	switch v := v.(type) {

@@ -3,6 +3,7 @@ package transform
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 			tables:     make(map[string]any),
 			fieldOf:    make(map[string]int),
 		},
+		lets: make(map[string]*let),
 		done: make(map[textKey]*compiled),
 		seen: make(map[*definition.Mapping]bool),
 	}
@@ -39,10 +41,14 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 			return computed || strings.HasPrefix(name, prefix+"_")
 		},
 		Expected:  "a name that begins with event_, a computed field, tables or a function",
-		Names:     slices.Sorted(slices.Values(c.m.fields)),
+		Names:     slices.Sorted(slices.Values(slices.Concat(c.m.fields, slices.Collect(maps.Keys(c.lets))))),
 		Computed:  c.m.fields,
 		Constants: map[string]any{"tables": c.m.tables},
+		Let:       c.let,
 	})
+	for _, name := range slices.Sorted(maps.Keys(c.lets)) {
+		c.checkLet(c.lets[name].Name)
+	}
 	c.group(m, nil, true)
 	if len(c.problems) == 0 {
 		c.order()
@@ -80,6 +86,7 @@ type textKey struct {
 type compiler struct {
 	m        *Mapping
 	problems []definition.Problem
+	lets     map[string]*let
 	done     map[textKey]*compiled
 	seen     map[*definition.Mapping]bool
 }
@@ -89,7 +96,7 @@ func (c *compiler) problem(t definition.Text, offset, length int, format string,
 	c.problems = append(c.problems, p)
 }
 
-// declare collects the tables, pairs and field names of a mapping and of what
+// declare collects the tables, values, pairs and field names of a mapping and of what
 // it includes.
 func (c *compiler) declare(m *definition.Mapping) {
 	if c.seen[m] {
@@ -98,6 +105,9 @@ func (c *compiler) declare(m *definition.Mapping) {
 	c.seen[m] = true
 	for name, table := range m.Tables {
 		c.m.tables[name] = table
+	}
+	for _, value := range m.Let {
+		c.lets[value.Name.Value] = &let{MappingField: value}
 	}
 	for _, pair := range m.Pairs {
 		path := flatName(pair.Value)
@@ -126,8 +136,15 @@ func (c *compiler) former() {
 				c.m.tables[table] = map[string]any{}
 			}
 		}
+		for _, name := range m.FormerLet {
+			if _, isField := c.m.fieldOf[name]; c.lets[name] == nil && !isField {
+				c.lets[name] = &let{MappingField: definition.MappingField{Name: definition.Text{Value: name}, Expr: definition.Text{Value: "nil"}}}
+			}
+		}
 		for _, name := range m.Former {
-			c.addField(name)
+			if c.lets[name] == nil {
+				c.addField(name)
+			}
 		}
 	}
 }
@@ -271,12 +288,17 @@ func (c *compiler) expression(m *definition.Mapping, index int, t definition.Tex
 	if e, ok := c.done[key]; ok {
 		return e
 	}
-	program, err := c.m.unit.Parse(t.Value)
+	c.done[key] = c.parsed(t, c.m.unit.Parse)
+	return c.done[key]
+}
+
+// parsed is an expression as parse reads it; nil where it does not compile.
+func (c *compiler) parsed(t definition.Text, parse func(string) (*expression.Program, error)) *compiled {
+	program, err := parse(t.Value)
 	if err != nil {
 		var at *expression.Error
 		errors.As(err, &at)
 		c.problem(t, at.Offset, at.Length, "%s", hint(t.Value, at))
-		c.done[key] = nil
 		return nil
 	}
 	for _, name := range program.Names() {
@@ -286,7 +308,6 @@ func (c *compiler) expression(m *definition.Mapping, index int, t definition.Tex
 	}
 	e := &compiled{program: program, text: t}
 	c.m.expressions = append(c.m.expressions, e)
-	c.done[key] = e
 	return e
 }
 

@@ -106,7 +106,7 @@ func (m *Mapping) References() []Reference {
 	var out []Reference
 	for _, e := range m.expressions {
 		for _, name := range e.program.Names() {
-			if _, computed := m.fieldOf[name.Name]; !computed {
+			if _, computed := m.fieldOf[name.Name]; !computed && !name.Let {
 				out = append(out, Reference{Name: name.Name, Text: e.text, Offset: name.Offset, Length: name.Length})
 			}
 		}

@@ -183,6 +183,15 @@ func TestProblems(t *testing.T) {
 		{"itself", definition.Mapping{Fields: fields("a", `lower(a)`)}, []string{"a depends on itself: a reads a"}},
 		{"a cycle by a condition", definition.Mapping{Fields: fields("a", `"x"`), Cases: []definition.Case{when(`a == "x"`, "a", `"y"`)}}, []string{"a depends on itself: a reads a"}},
 		{"a cycle by two conditions", definition.Mapping{Cases: []definition.Case{when(`a == "x"`, "b", `"y"`), when(`b == "x"`, "a", `"y"`)}}, []string{"b depends on itself: b reads a reads b"}},
+		{"values", definition.Mapping{
+			Let:    fields("event_x", `"a"`, "lower", `"a"`, "in", `"a"`, "tables", `"a"`, "a", `"a"`, "whole", `json(event_z) + whole`, "here", `there`, "there", `here`, "wrong", `unheard_of`),
+			Fields: fields("a", `words(wrong, wrong, whole, her)`),
+		}, []string{
+			"event_x is a name for fields of the record: a value needs another", "a is a computed field: a value needs another name", "lower means something in expressions: a value needs another name",
+			"in means something in expressions: a value needs another name", "tables means something in expressions: a value needs another name", "whole is part of its own value", "here is part of its own value",
+			"unknown name unheard_of; expected a name that begins with event_, a computed field, tables or a function", "unknown name her; did you mean here?",
+		}},
+		{"a cycle by a value", definition.Mapping{Let: fields("v", `lower(a)`), Fields: fields("a", `b`, "b", `v`)}, []string{"a depends on itself: a reads b reads a"}},
 		{"in what is included", definition.Mapping{Include: []*definition.Mapping{{Name: "inner", When: definition.Text{Value: `evnt_x == 1`}, Fields: fields("a", `lower()`)}}}, []string{"unknown name evnt_x; expected a name that begins with event_, a computed field, tables or a function", "lower takes 1 argument, not 0"}},
 	}
 	for _, test := range tests {

@@ -42,7 +42,7 @@ func (a *anonymizer) addShipped() {
 			switch top[i].Value {
 			case "tables":
 				a.addTexts(top[i+1], func(text string) { a.harmless[text] = true })
-			case "fields", "cases", "when":
+			case "let", "fields", "cases", "when":
 				a.addTexts(top[i+1], func(text string) { a.addQuoted(text, nil) })
 			}
 		}
