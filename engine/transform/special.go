@@ -14,7 +14,7 @@ const (
 	maxSpecial = 512 // plans of a mapping
 	mostOfKind = 4   // plans of a kind
 	toSpecial  = 16  // records of a kind without one, until the next gets one: what comes often is met soon
-	leastShare = 512 // one in so many records must be of the kind and without one: what is seldom is not worth its 23 kB
+	leastShare = 64  // one in so many records must be of the kind and without one: more plans in turn are slow, as no cache holds them
 )
 
 // specials are the special plans of a mapping, by kind.
