@@ -74,7 +74,7 @@ func (d *drafting) finish() *plan {
 	m := d.Mapper
 	outer := m.plan
 	m.plan = d.plan // by which what is known so far is read
-	copy(m.winner, m.m.base)
+	m.winner = m.own[:copy(m.own, m.m.base)]
 	d.steps()
 	d.plan.winner = slices.Clone(m.winner)
 	d.prune()

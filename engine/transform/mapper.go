@@ -22,6 +22,7 @@ type Mapper struct {
 	keys     []string           // by field: `,"name":`
 
 	winner []int32 // by field: the rule that applies, or -1
+	own    []int32 // room for it
 	plan   *plan   // of the record in hand, nil: none
 	kind   *kind   // likewise
 	recall *recall // of the special plan of the record in hand
@@ -59,7 +60,7 @@ func (m *Mapping) newMapper(shared *specials, constants []Constant) *Mapper {
 		fallback: make([]expression.Value, len(m.fields)),
 		always:   make([]bool, len(m.fields)),
 		keys:     make([]string, len(m.fields)),
-		winner:   make([]int32, len(m.fields)),
+		own:      make([]int32, len(m.fields)),
 	}
 	mapper.machine = m.unit.NewMachine(mapper.compute)
 	mapper.machine.SetPatience(m.options.Patience)

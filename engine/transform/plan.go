@@ -137,7 +137,7 @@ func (m *Mapper) kindOf() *kind {
 
 // follow finds the rules that apply by a plan.
 func (m *Mapper) follow(p *plan) {
-	copy(m.winner, p.winner)
+	m.winner = p.winner
 	if m.recall != nil && m.recall.begin(m, p) {
 		return
 	}
@@ -166,10 +166,14 @@ func (m *Mapper) apply(s *step) bool {
 	return true
 }
 
-// win makes rules apply, each unless a later one does.
+// win makes rules apply, each unless a later one does. Until one does, winner is the plan's: many plans in turn are
+// slow for each byte of them that is read.
 func (m *Mapper) win(rules []int32) {
 	for _, r := range rules {
 		if field := m.m.targets[r]; r > m.winner[field] {
+			if &m.winner[0] != &m.own[0] {
+				m.winner = m.own[:copy(m.own, m.winner)]
+			}
 			m.winner[field] = r
 		}
 	}
