@@ -46,6 +46,9 @@ func (p *partition) round(ctx context.Context) error {
 	if err == nil {
 		err = p.reconcile(ctx)
 	}
+	if is[*extract.Subscribe](err) { // wherever it was met: the next round begins with a start
+		p.subscribed, p.lost = false, true
+	}
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -53,3 +53,42 @@ func TestStartWithoutAnAnswer(t *testing.T) {
 		})
 	}
 }
+
+// TestSubscriptionLostBehindAnOutage: a subscription that is listed as active, and is not, is started where the
+// service says so to a probe, before anything is read: behind an outage longer than records are kept, and where their
+// beginning is searched for.
+func TestSubscriptionLostBehindAnOutage(t *testing.T) {
+	for name, keeps := range map[string]time.Duration{"as long as the feed says": 0, "less": 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+			feed := feedOf("f")
+			feed.Subscribe = &definition.Subscribe{}
+			r := newRig(t, feed, func(c *Config) { c.Now = func() time.Time { return now } })
+			if err := r.round(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(8 * 24 * time.Hour)
+			active := false
+			refused := func(w extract.Window) error {
+				if keeps > 0 && w.From.Before(now.Add(-keeps)) {
+					return &extract.TooEarly{Err: errors.New("minimum allowed time")}
+				}
+				if !active {
+					return &extract.Subscribe{Err: errors.New("the subscription was disabled")}
+				}
+				return nil
+			}
+			r.service.probe = refused
+			r.service.read = func(_ context.Context, w extract.Window, _ extract.Sink) error { return refused(w) }
+			r.service.subscribe = func(time.Time) (time.Time, error) { active = true; return now, nil }
+			var err error
+			for range 2 {
+				err = r.round(t.Context())
+				now = now.Add(time.Minute)
+			}
+			if err != nil || !active {
+				t.Errorf("two rounds ended with %v; the subscription was started: %v", err, active)
+			}
+		})
+	}
+}
