@@ -268,11 +268,14 @@ func (p *partition) probe(ctx context.Context, from, target time.Time) error {
 // answers asks for a minute from from on, and gives why the service cannot be read at all.
 func (p *partition) answers(ctx context.Context, from, target time.Time) error {
 	err := p.probe(ctx, from, target)
-	if is[*extract.Narrow](err) || is[*extract.TooEarly](err) || is[*extract.ResetWindow](err) {
+	if hard(err) || is[*extract.TooEarly](err) {
 		return nil
 	}
 	return err
 }
+
+// hard says that the service has the span, and cannot give it as it was asked for.
+func hard(err error) bool { return is[*extract.Narrow](err) || is[*extract.ResetWindow](err) }
 
 func later(a, b time.Time) time.Time {
 	if a.Before(b) {

@@ -271,7 +271,7 @@ func (p *partition) earliest(ctx context.Context, from, target time.Time, early 
 		switch {
 		case tooEarly:
 			refused, early = at, again
-		case err != nil:
+		case err != nil && !hard(err):
 			return from, err
 		case at.Equal(early.At.Truncate(time.Second)):
 			return at, nil

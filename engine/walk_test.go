@@ -120,6 +120,19 @@ func TestWalk(t *testing.T) {
 			reads: "0-60 100-160 160-220 220-240", cursor: "240", gaps: "0-100 minimum allowed time",
 		},
 		{
+			name: "or is searched for, past a minute that cannot be read",
+			answer: func(_ int, w extract.Window) error {
+				switch {
+				case w.From.Before(zero.Add(100 * time.Minute)):
+					return &extract.TooEarly{Err: errors.New("minimum allowed time")}
+				case w.From.Equal(zero.Add(2*time.Hour)) && w.To.Equal(zero.Add(121*time.Minute)):
+					return &extract.Narrow{Err: errors.New("broken off")}
+				}
+				return nil
+			},
+			reads: "0-60 100-160 160-220 220-240", cursor: "240", gaps: "0-100 minimum allowed time",
+		},
+		{
 			name: "what was read before is no gap",
 			read: zero.Add(4 * time.Hour),
 			answer: func(_ int, w extract.Window) error {
