@@ -278,9 +278,8 @@ func (e *Engine) each(ctx context.Context, work func(context.Context, *partition
 }
 
 // Sweep lets the store forget, once a day, what it need not remember any more,
-// until ctx ends. A clock that runs far ahead would make it forget what is
-// still needed, so the services' clocks have to agree: skew is how far they are ahead of
-// this host's, where that is known, as [extract.Client.Skew] tells it.
+// until ctx ends. It goes by the services' clocks, as keys do: one of this host that runs far ahead would make it
+// forget what is still needed. skew is how far they are ahead of it, where that is known, as [extract.Client.Skew] tells it.
 func Sweep(ctx context.Context, store checkpoint.Store, skew func() (ahead time.Duration, known bool), now func() time.Time, log *slog.Logger) {
 	const soon = 10 * time.Minute // not at once: the first catch-up has enough to do
 	for wait := soon; Sleep(ctx, wait); wait = 24 * time.Hour {
@@ -290,17 +289,12 @@ func Sweep(ctx context.Context, store checkpoint.Store, skew func() (ahead time.
 
 // SweepNow is one sweep of [Sweep], and reports whether it was done.
 func SweepNow(store checkpoint.Store, skew func() (ahead time.Duration, known bool), now time.Time, log *slog.Logger) bool {
-	const most = time.Hour
 	ahead, known := skew()
 	if !known {
 		log.Debug("state is not swept: no service has told the time yet")
 		return false
 	}
-	if ahead > most {
-		log.Warn("state is not swept: the clock of this host cannot be trusted", "ahead", ahead.Round(time.Second).String())
-		return false
-	}
-	if err := store.Sweep(now); err != nil {
+	if err := store.Sweep(now.Add(ahead)); err != nil {
 		if !errors.Is(err, checkpoint.ErrClosed) {
 			log.Error("state could not be swept, trying again tomorrow", "error", err)
 		}

@@ -311,7 +311,7 @@ func (s *source) time() (time.Time, bool) {
 // in the life of its key is remembered anew: the service may repeat it once more.
 func (in *intake) again(ctx context.Context, key checkpoint.Key, expires time.Time) error {
 	in.count(func(c *checkpoint.Counts) { c.Fetched++; c.Duplicate++ })
-	if expires.Before(in.p.engine.Now().Add(in.p.retention() / 2)) {
+	if expires.Before(in.p.now().Add(in.p.retention() / 2)) {
 		return in.packer.also(ctx, nil, key)
 	}
 	return nil

@@ -12,10 +12,11 @@ import (
 
 // expires is until when a key committed now is remembered: the retention, the
 // overlap, and a day to spare. What is read soon after a start or a gap may have happened before, where an
-// archive lists it: it is remembered as long as that reaches back.
+// archive lists it: it is remembered as long as that reaches back. By the service's clock, by which the state is swept:
+// a host that was a day slow, and is set right, would forget a day too early.
 func (p *partition) expires() time.Time {
 	keep := cmp.Or(p.keep, p.retention())
-	now := p.engine.Now()
+	now := p.now()
 	if p.archive != nil && now.Before(p.unbroken().Add(p.retention())) {
 		keep = max(keep, p.archive.Window.Retention)
 	}
