@@ -110,6 +110,9 @@ func (b *batch) events() [][]byte {
 
 // accepted are the keys of the events that were not refused.
 func (b *batch) accepted(refused []load.Refused) []checkpoint.Key {
+	if len(refused) == 0 {
+		return b.keys
+	}
 	out := indexes(refused)
 	var keys []checkpoint.Key
 	for i, key := range b.keys {

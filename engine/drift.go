@@ -98,7 +98,7 @@ func (p *partition) tellUnknown(ctx context.Context, u transform.Unknown) (told 
 		return false, err
 	}
 	p.log.Info("something that no mapping knows was first seen; an event tells it", "kind", u.Kind, "field", u.Name)
-	return true, p.commit(ctx, &checkpoint.Commit{Keys: []checkpoint.Key{key, place}, Expires: now.Add(driftKept)})
+	return true, p.commit(ctx, &checkpoint.Commit{Keys: []checkpoint.Key{key, place}, Expires: p.now().Add(driftKept)})
 }
 
 // driftPlace is a free place of the day.
