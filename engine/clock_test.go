@@ -104,6 +104,9 @@ func TestWindowsByTheServicesClock(t *testing.T) {
 						t.Errorf("%s was delivered %d times", id, n)
 					}
 				}
+				if lag := e.Status().Feeds[0].Lag(time.Now()); lag > 6*time.Minute {
+					t.Errorf("it is shown %v behind", lag)
+				}
 				if n := len(got); n < (6*24+20)*4 {
 					t.Errorf("%d records were delivered", n)
 				}

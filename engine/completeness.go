@@ -36,7 +36,7 @@ func (e *Engine) sendAccounts(ctx context.Context) error {
 	if len(e.partitions) == 0 || !e.holdsFirst() {
 		return nil
 	}
-	now := e.Now().UTC()
+	now := e.partitions[0].now()
 	for back := accountDays; back > 0; back-- {
 		from := now.Truncate(day).Add(-time.Duration(back) * day)
 		key := checkpoint.KeyOf("connector-completeness", from.Format(time.DateOnly))
@@ -89,15 +89,15 @@ type dayAccount struct {
 // completenessEvent is the connector's account of the day (UTC) that begins at from, out of the ledger: a flat
 // event whose outcome is failure when sums do not agree, or a span of the day was not
 // read to its end. It is nil while the day cannot be told of yet, and of a day before the
-// connector began.
+// connector began. Days are the services', whatever this host's clock says.
 //
 // A window belongs to the day in which it ends; what a second look found late, to
 // the day of the look.
 func (e *Engine) completenessEvent(from time.Time) (map[string]any, error) {
-	now, to := e.Now(), from.Add(day)
+	now, to := e.partitions[0].now(), from.Add(day)
 	accounts := map[string]*dayAccount{}
 	begins, parts := map[[2]string]time.Time{}, map[[2]string][]checkpoint.Span{}
-	patient := now.Before(to.Add(accountPatience)) || now.Before(e.started.Add(accountPatience))
+	patient := now.Before(to.Add(accountPatience)) || e.Now().Before(e.started.Add(accountPatience))
 	for _, p := range e.partitions {
 		position, ok, err := e.Store.Position(p.feed.Name, p.account)
 		if err != nil {

@@ -131,14 +131,24 @@ func TestCompleteness(t *testing.T) {
 		}
 	}
 
+	// A host that is a day ahead tells a day when it is over at the service.
+	d.partition.ahead.Store(int64(-26 * time.Hour))
+	d.now = at(5, 0).Add(26*time.Hour - time.Minute)
+	if account(); len(d.sent) != 2 {
+		t.Fatalf("before the day was over it told %v", d.sent[2:])
+	}
+	d.partition.ahead.Store(0)
+
 	// A feed that does not get on is waited for some hours, one behind a gate not at all.
 	d.now = at(5, 5)
 	account()
 	if len(d.sent) != 2 {
 		t.Fatalf("a feed that is behind was not waited for: %v", d.sent[2:])
 	}
-	d.now = at(5, 7)
+	d.partition.ahead.Store(int64(26 * time.Hour)) // nor is a host that is a day slow late
+	d.now = at(5, 7).Add(-26 * time.Hour)
 	account()
+	d.partition.ahead.Store(0)
 	if len(d.sent) != 3 || d.sent[2]["outcome"] != "failure" || d.sent[2]["event_feed_the_feed_gaps_seconds"] != 86400. {
 		t.Fatalf("of a feed that is behind it told %v", d.sent[2:])
 	}

@@ -62,7 +62,7 @@ func (c *courier) send(b *batch) {
 	go func() {
 		defer close(d.over)
 		d.refused, d.err = c.deliver(b)
-		d.at = c.p.engine.Now()
+		d.at = c.p.now()
 	}()
 	c.sent <- d
 }
@@ -308,7 +308,7 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 		courier.entry.From, courier.entry.To = started, started
 	}
 	packer := newPacker(ctx, end, p.engine.Destination, out, &p.hold, courier.send)
-	live := !p.position.ReadAt.IsZero() && p.engine.Now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute
+	live := !p.position.ReadAt.IsZero() && p.now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute
 	in := &intake{p: p, how: how, live: live, tally: counts, packer: packer, items: items,
 		young: newClaims(), job: courier.job, listing: p.newListing()}
 	if p.feed.Paging.Delta && w.Delta == "" {

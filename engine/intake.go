@@ -259,7 +259,7 @@ func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, objec
 			c.Filtered++
 		}
 		if timed {
-			in.tally.lateness.add(in.p.engine.Now().Sub(at))
+			in.tally.lateness.add(in.p.now().Sub(at))
 		}
 	})
 	if filtered {

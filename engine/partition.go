@@ -44,6 +44,7 @@ type partition struct {
 	subscribed bool                // the subscription was seen to be active
 	lost       bool                // the service has said since that there is none
 	looked     bool                // back over the whole overlap, since the start
+	begins     time.Time           // what the service keeps, when it was asked last for more
 	width      width               // of a window
 	stuck      map[time.Time]int   // where no window is small enough: rounds in a row
 	licence    licence             // what its rounds learn of it

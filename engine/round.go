@@ -120,18 +120,18 @@ func (p *partition) catchUp(ctx context.Context) error {
 	if lost > 0 {
 		// What is lost is known once the service can be read again: told before that, it would be told in
 		// every round, and a little more each time.
-		if err := p.answers(ctx, from, target); err != nil {
+		err := p.probe(ctx, from, target)
+		if early := is[*extract.TooEarly](err); !early && err != nil && !hard(err) {
 			return err
+		} else if !early { // else the walk tells it, where the service's records begin
+			reason := gapRetention
+			if !p.position.Cursor.Before(from) {
+				reason = gapLate
+			}
+			if err := p.lose(ctx, from.Add(-lost), from, reason); err != nil {
+				return err
+			}
 		}
-		reason := gapRetention
-		if !p.position.Cursor.Before(from) {
-			reason = gapLate
-		}
-		if err := p.gap(ctx, from.Add(-lost), from, reason); err != nil {
-			return err
-		}
-		p.position.Cursor = later(p.position.Cursor, from)
-		p.position.Gaps = joined(append(slices.Clip(p.position.Gaps), checkpoint.Span{From: from.Add(-lost), To: from}))
 	}
 	if p.position.Cursor.After(started.Add(ahead)) {
 		if err := p.backFromTheFuture(ctx, from, target, started); err != nil {
@@ -145,11 +145,28 @@ func (p *partition) catchUp(ctx context.Context) error {
 		return err
 	}
 	// An item that fails, perhaps for days, does not hold up the look back, which ends before the cursor and leaves it where it is.
-	look := p.walk(ctx, later(from, p.position.Start), fresh, started, pass{}, nil)
-	if look == nil && p.looksWhole(started) { // kept with the next commit; until then the look is done again
-		p.position.WholeAt, p.looked = started, true
+	look := p.walk(ctx, later(from, p.begins), fresh, started, pass{}, nil)
+	if p.looksWhole(started) { // kept with the next commit; until then the look is done again
+		p.position.WholeAt, p.looked = p.wholeUntil(started, err, look), p.looked || look == nil
 	}
 	return errors.Join(err, look)
+}
+
+// wholeUntil is until when all that appeared late was looked for, after a round that ended with err for what is new, and with
+// look for the look back: as far as the first item that fails, so that no more than that is told once it is lost.
+func (p *partition) wholeUntil(started time.Time, err, look error) time.Time {
+	late, items := errors.AsType[*extract.Incomplete](look)
+	if look != nil && (!items || late.At.IsZero() || is[*unreadable](look)) {
+		return p.position.WholeAt
+	}
+	whole, w := started, p.feed.Window
+	for _, err := range []error{err, look} {
+		if some, ok := errors.AsType[*extract.Incomplete](err); ok && !some.At.IsZero() {
+			item := some.At.Truncate(time.Second).Add(w.Delay + w.Overlap)
+			whole = earlier(whole, earlier(item, started.Add(-wholeEvery))) // the next round looks for it again
+		}
+	}
+	return later(p.position.WholeAt, whole)
 }
 
 // whole reads a feed without windows. A delta query whose link has expired begins anew.
@@ -262,15 +279,6 @@ func (p *partition) oldest(now time.Time) time.Time {
 // probe asks for a minute from from on, at most to target.
 func (p *partition) probe(ctx context.Context, from, target time.Time) error {
 	_, err := p.reader.Probe(ctx, extract.Window{From: from, To: earlier(from.Add(time.Minute), target)})
-	return err
-}
-
-// answers asks for a minute from from on, and gives why the service cannot be read at all.
-func (p *partition) answers(ctx context.Context, from, target time.Time) error {
-	err := p.probe(ctx, from, target)
-	if hard(err) || is[*extract.TooEarly](err) {
-		return nil
-	}
 	return err
 }
 

@@ -44,8 +44,9 @@ type FeedStatus struct {
 	// request; zero: it is not.
 	FallbackUntil time.Time         `json:"fallback_until,omitzero"`
 	Cursor        time.Time         `json:"cursor,omitzero"`
-	Forwarded     int64             `json:"forwarded"` // ever, by backfills too
-	Ever          checkpoint.Counts `json:"ever"`      // of Total and Window, over restarts and whoever runs it
+	Ahead         time.Duration     `json:"ahead,omitzero"` // the service's clock, by which the cursor is, of this host's
+	Forwarded     int64             `json:"forwarded"`      // ever, by backfills too
+	Ever          checkpoint.Counts `json:"ever"`           // of Total and Window, over restarts and whoever runs it
 	EverFilters   Filters           `json:"ever_filters,omitempty"`
 	DeadLettered  int64             `json:"dead_lettered"`
 	LastSuccess   time.Time         `json:"last_success,omitzero"`
@@ -104,12 +105,12 @@ type Gap struct {
 	Reason string    `json:"reason"`
 }
 
-// Lag is how far the cursor is behind now.
+// Lag is how far the cursor is behind now, by this host's clock.
 func (s FeedStatus) Lag(now time.Time) time.Duration {
 	if s.Cursor.IsZero() {
 		return 0
 	}
-	return max(now.Sub(s.Cursor), 0)
+	return max(now.Add(s.Ahead).Sub(s.Cursor), 0)
 }
 
 // Listed is how many records the service has offered since the start.
@@ -205,7 +206,7 @@ func (e *Engine) Status() Status {
 		if !e.Beside { // which is one of those
 			status.AddBackfills(p.feed, i == 0 || e.partitions[i-1].feed != p.feed, stored)
 		}
-		status.Requests, status.FallbackUntil = p.reader.Stats(), p.reader.Fallback()
+		status.Requests, status.FallbackUntil, status.Ahead = p.reader.Stats(), p.reader.Fallback(), time.Duration(p.ahead.Load())
 		s.Feeds = append(s.Feeds, status)
 	}
 	e.replicas(&s)
@@ -246,7 +247,7 @@ func (s *FeedStatus) Add(f *FeedStatus) {
 		s.WaitingSince = w
 	}
 	if !f.Cursor.IsZero() && (s.Cursor.IsZero() || f.Cursor.Before(s.Cursor)) { // one that never moved tells no lag
-		s.Cursor = f.Cursor
+		s.Cursor, s.Ahead = f.Cursor, f.Ahead
 	}
 	if s.LastError == "" {
 		s.LastError, s.LastErrorAt = f.LastError, f.LastErrorAt

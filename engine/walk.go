@@ -136,6 +136,12 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			read = true
 			maps.DeleteFunc(p.stuck, func(at time.Time, _ int) bool { return !at.Before(from) && at.Before(to) })
 		}
+		if some, ok := errors.AsType[*extract.Incomplete](err); ok && !how.keepCursor {
+			// What lies before the first of the items that fail is whole, and the cursor goes as far.
+			if at := some.At.Truncate(time.Second); at.After(later(from, p.position.Cursor)) && at.Before(to) {
+				err = errors.Join(err, p.window(ctx, extract.Window{From: from, To: at}, started, how))
+			}
+		}
 		if is[*extract.Incomplete](err) || is[*unreadable](err) {
 			// A few items or seconds fail, perhaps for days. The cursor stays before them, so
 			// that they are tried again; what comes after them is read all the same.
@@ -240,19 +246,8 @@ func (p *partition) tooEarly(ctx context.Context, from, target time.Time, early 
 		p.log.Warn("the service keeps less than was asked for", "asked_from", from, "from", begins)
 		return begins, nil
 	}
-	lost := from
-	if !p.position.ReadAt.IsZero() && p.position.Cursor.After(from) {
-		lost = p.unseen(p.now().Sub(begins))
-	}
-	if lost.Before(begins) {
-		if err := p.gap(ctx, lost, begins, "the service does not keep them: "+serviceSays(early.Err)); err != nil {
-			return from, err
-		}
-	}
-	p.position.Start = begins // what is before it was told, and no gap since
-	p.position.Cursor = later(p.position.Cursor, begins)
-	position := p.position
-	return begins, p.commit(ctx, &checkpoint.Commit{Position: &position})
+	p.begins = begins
+	return begins, p.lose(ctx, p.unseen(p.now().Sub(begins)), begins, "the service does not keep them: "+serviceSays(early.Err))
 }
 
 // earliest finds where the service's records begin, after from, which it refused.

@@ -81,6 +81,7 @@ func TestYears(t *testing.T) {
 						}
 						w.run(d)
 						w.verify()
+						w.t.Logf("%s", w.sums)
 					})
 				})
 				close(watched.over)

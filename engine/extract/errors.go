@@ -103,8 +103,9 @@ func (e *Narrow) Unwrap() error { return e.Err }
 // them were taken but a few, which fail for now. The window must be read again for
 // them; nothing speaks against reading later windows meanwhile.
 type Incomplete struct {
-	Items int   // that failed
-	Err   error // of the first
+	Items int       // that failed
+	At    time.Time // when the service made the earliest of them; zero where that is not known of all
+	Err   error     // of the first
 }
 
 func (e *Incomplete) Error() string {

@@ -22,7 +22,7 @@ const (
 	// ahead is how many listed items may wait to be fetched. A list is read
 	// without a pause up to there, so that its connection does not grow old.
 	ahead = 1000
-	// enoughFailures of items in one read mean that more would fail.
+	// enoughFailures of items in one read, with none between them that could be had, mean that more would fail.
 	enoughFailures = 5
 )
 
@@ -46,15 +46,16 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 		mu       sync.Mutex
 		failures []error
 		gone     []error // of items that are tried again in a later round
+		row      int     // of failures
+		earliest = time.Unix(1<<40, 0)
 	)
 	fail := func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
 		if is[*goneForNow](err) {
 			gone = append(gone, err)
 			return
 		}
 		failures = append(failures, err)
+		row++
 		if _, ours := errors.AsType[*sinkError](err); ours {
 			stop(err) // whatever else is read has no place to go
 		}
@@ -63,16 +64,26 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 	hopeless := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(failures) >= enoughFailures || slices.ContainsFunc(failures, ofAll)
+		return row >= enoughFailures || slices.ContainsFunc(failures, ofAll)
 	}
 	work := func() {
 		for it := range items {
-			if ctx.Err() != nil || hopeless() {
-				continue // the list must not block
+			tried := ctx.Err() == nil && !hopeless() // else the list must not block
+			var err error
+			if tried {
+				err = r.fetch(ctx, it, env, sink)
 			}
-			if err := r.fetch(ctx, it, env, sink); err != nil {
+			mu.Lock()
+			switch {
+			case tried && err == nil:
+				row = 0
+			case it.at.Before(earliest):
+				earliest = it.at
+			}
+			if err != nil {
 				fail(fmt.Errorf("item %s: %w", oneLine(it.key), err))
 			}
+			mu.Unlock()
 		}
 	}
 	list.handle = func(u *pageURL) handler {
@@ -116,7 +127,7 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 	if err != nil { // hopeless
 		return fmt.Errorf("%w; %d more items failed, and the rest is not tried", failures[0], len(failures)-1)
 	}
-	return &Incomplete{Items: len(failures), Err: failures[0]}
+	return &Incomplete{Items: len(failures), At: earliest, Err: failures[0]}
 }
 
 var errHopeless = errors.New("too many items failed")

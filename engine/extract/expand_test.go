@@ -109,18 +109,44 @@ func TestOneFailedItem(t *testing.T) {
 		io.WriteString(w, `[{"id":"x"}]`)
 	})
 	to := newSink()
-	_, err := read(t, s.options(), s.items(t, "/list"), to)
+	f := s.items(t, "/list")
+	f.Cursor = &definition.Cursor{Field: "contentCreated", Format: time.RFC3339}
+	_, err := read(t, s.options(), f, to)
 	if err == nil || !strings.Contains(err.Error(), "item b0") || !strings.Contains(err.Error(), "1 more items failed") {
 		t.Errorf("error is %v", err)
 	}
 	if _, narrow := errors.AsType[*Narrow](err); narrow {
 		t.Error("an item that fails is no reason for a narrower window")
 	}
-	if incomplete, ok := errors.AsType[*Incomplete](err); !ok || incomplete.Items != 2 {
-		t.Errorf("error is %T %v, want one that tells of 2 items", err, err)
+	if incomplete, ok := errors.AsType[*Incomplete](err); !ok || incomplete.Items != 2 || incomplete.At.Format("15:04") != "10:00" {
+		t.Errorf("error is %T %v, want one that tells of 2 items, and when the earliest of them was made", err, err)
 	}
 	if to.ended != 18 || to.ids("b03") != "" || to.ids("b04") != "" || to.opened != 18+2 {
 		t.Errorf("%d items were ended and %d opened, want 18 and 20: it breaks off at the same place twice", to.ended, to.opened)
+	}
+}
+
+// TestFailedItemsAmongOthers: however many items fail, those between them are read.
+func TestFailedItemsAmongOthers(t *testing.T) {
+	s := newService(t)
+	var names []string
+	for i := range 40 {
+		names = append(names, fmt.Sprint(i))
+	}
+	s.list(names...)
+	s.mux.HandleFunc("/blob/", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "3") || strings.HasSuffix(r.URL.Path, "7") {
+			w.WriteHeader(403)
+			return
+		}
+		io.WriteString(w, `[{"id":"x"}]`)
+	})
+	f := s.items(t, "/list")
+	f.Expand.Concurrency = 1
+	to := newSink()
+	_, err := read(t, s.options(), f, to)
+	if incomplete, ok := errors.AsType[*Incomplete](err); !ok || incomplete.Items != 8 || to.ended != 32 {
+		t.Errorf("%d of 32 items were read, the error is %v", to.ended, err)
 	}
 }
 
