@@ -57,9 +57,11 @@ func Compile(m *definition.Mapping, options Options) (*Mapping, []definition.Pro
 		definition.Sort(c.problems)
 		return nil, c.problems
 	}
+	c.m.bare = &plan{winner: c.m.base}
+	c.m.bare.ask(c.m.steps)
 	for _, r := range c.m.rules {
 		c.m.programs = append(c.m.programs, r.expression.program)
-		c.m.targets = append(c.m.targets, int32(r.field))
+		c.m.targets = append(c.m.targets, int16(r.field))
 	}
 	for _, name := range options.KnownFields {
 		c.m.known.add(name)
@@ -168,9 +170,12 @@ func (c *compiler) addField(name string) {
 	}
 	c.m.fieldOf[name] = len(c.m.fields)
 	c.m.fields = append(c.m.fields, name)
-	c.m.base = append(c.m.base, -1)
+	c.m.base = append(c.m.base, noRule)
 	c.m.read = append(c.m.read, false)
 }
+
+// maxRules is how many fields a mapping, what it includes and their cases may give together.
+const maxRules = 1 << 14
 
 // errorField is where an event says which expressions failed.
 const errorField = "error_mapping"
@@ -191,7 +196,7 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 		}
 	}
 	first := len(c.m.steps)
-	var rules []int32
+	var rules []int16
 	for _, field := range m.Fields {
 		rules = c.rule(rules, m, field, "", next)
 	}
@@ -207,7 +212,7 @@ func (c *compiler) group(m *definition.Mapping, guards []*compiled, top bool) {
 	}
 	for _, one := range m.Cases {
 		when := next(one.When)
-		var rules []int32
+		var rules []int16
 		for _, field := range one.Fields {
 			rules = c.rule(rules, m, field, one.When.Value, next)
 		}
@@ -271,14 +276,17 @@ func (c *compiler) filters(list []filter, rules []definition.Sample, guards []*c
 	return list
 }
 
-func (c *compiler) rule(rules []int32, m *definition.Mapping, f definition.MappingField, when string, next func(definition.Text) *compiled) []int32 {
+func (c *compiler) rule(rules []int16, m *definition.Mapping, f definition.MappingField, when string, next func(definition.Text) *compiled) []int16 {
 	e := next(f.Expr)
 	field, ok := c.m.fieldOf[f.Name.Value]
 	if e == nil || !ok {
 		return rules
 	}
+	if len(c.m.rules) == maxRules {
+		c.problem(f.Expr, 0, 0, "a mapping and what it includes may have %d fields, those of cases counted: let a table or an expression choose", maxRules)
+	}
 	c.m.rules = append(c.m.rules, rule{field: field, expression: e, mapping: m.Name, when: when})
-	return append(rules, int32(len(c.m.rules)-1))
+	return append(rules, int16(len(c.m.rules)-1))
 }
 
 // expression compiles one expression, once however often its mapping is

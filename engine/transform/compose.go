@@ -1,54 +1,38 @@
 package transform
 
-import (
-	"slices"
-
-	"github.com/secure60/s60-m365-connector/engine/expression"
-)
+import "slices"
 
 // This file ends the draft of a plan: it makes the parts of the event out of what is decided.
 
 // compose finds the parts of the event.
 func (d *drafting) compose() {
 	var text []byte // of all parts
-	var ends []int
 	read := d.m.read
 	if d.facts != nil {
 		read = d.facts.Read
 		d.reads(read)
 	}
 	for field, r := range d.winner {
-		if !d.open[field] && r < 0 && !d.always[field] {
+		if !d.open[field] && r == noRule && !d.always[field] {
 			continue
 		}
 		if d.isKnown(field) {
 			text = d.appendField(text, field, d.m.read[field])
 			continue
 		}
-		p := part{field: int16(field), slot: -1, of: -1, steady: !d.open[field]}
+		p := part{end: int32(len(text)), field: int16(field), slot: -1, of: -1, steady: !d.open[field], read: read[field]}
 		if d.facts != nil && r >= 0 {
 			d.plan.programs[field] = d.program(d.m.rules[r].expression)
 		}
 		if !d.always[field] {
-			if d.facts == nil {
-				p.need = d.needs(field).Word()
-			}
+			p.lacks = d.facts == nil
 			if slot, ok := d.copies(field); ok {
 				p.slot = int32(slot)
 			}
 		}
 		d.plan.parts = append(d.plan.parts, p)
-		ends = append(ends, len(text))
 	}
-	d.plan.parts = append(d.plan.parts, part{field: -1, of: -1})
-	d.plan.parts = slices.Clip(d.plan.parts)
-	start, all := 0, string(text)
-	for i, end := range append(ends, len(text)) {
-		d.plan.parts[i].text, start = all[start:end], end
-	}
-	for i := range d.plan.parts[:len(ends)] {
-		d.plan.parts[i].read = read[d.plan.parts[i].field]
-	}
+	d.plan.parts, d.plan.text = slices.Clip(d.plan.parts), string(text)
 	d.plan.asking = -1
 	if d.facts != nil {
 		d.alone()
@@ -72,7 +56,7 @@ func (d *drafting) reads(read []bool) {
 			}
 		}
 	}
-	for _, s := range d.plan.steps {
+	for _, s := range d.left {
 		note(s.when...)
 		for _, r := range s.rules {
 			note(d.m.rules[r].expression)
@@ -95,30 +79,4 @@ func (d *drafting) copies(field int) (slot int, ok bool) {
 		return d.program(d.m.rules[r].expression).Field()
 	}
 	return 0, false
-}
-
-// needs are the fields without which none of the rules that may apply gives a
-// value.
-func (d *drafting) needs(field int) (all expression.Needs) {
-	var rules []int32
-	if r := d.winner[field]; r >= 0 {
-		rules = append(rules, r)
-	}
-	if d.open[field] { // else no step has any
-		for _, s := range d.plan.steps {
-			for _, r := range s.rules {
-				if d.m.targets[r] == int32(field) {
-					rules = append(rules, r)
-				}
-			}
-		}
-	}
-	for _, r := range rules {
-		needs := d.m.programs[r].Needs()
-		if len(needs) == 0 && !d.m.programs[r].IsNil() {
-			return nil
-		}
-		all = all.With(needs)
-	}
-	return all
 }

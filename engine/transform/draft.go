@@ -14,6 +14,7 @@ import (
 type drafting struct {
 	*Mapper
 	plan  *plan
+	left  []step                            // what the plan asks of each record
 	facts *expression.Facts                 // of a special plan
 	made  map[*compiled]*expression.Program // special ones
 	open  []bool                            // by field: a step of the plan may give it another rule
@@ -64,7 +65,7 @@ func (m *Mapper) draft() *drafting {
 	n := len(m.m.fields)
 	return &drafting{
 		Mapper: m,
-		plan:   &plan{known: make([]int16, n)},
+		plan:   &plan{},
 		open:   make([]bool, n),
 		state:  make([]int8, n),
 	}
@@ -75,10 +76,12 @@ func (d *drafting) finish() *plan {
 	outer := m.plan
 	m.plan = d.plan // by which what is known so far is read
 	m.winner = m.own[:copy(m.own, m.m.base)]
+	d.plan.winner = m.winner
 	d.steps()
-	d.plan.winner = slices.Clone(m.winner)
 	d.prune()
 	d.compose()
+	d.plan.winner = slices.Clone(m.winner)
+	d.plan.ask(d.left)
 	m.plan = outer
 	return d.plan
 }
@@ -87,7 +90,7 @@ func (d *drafting) finish() *plan {
 func (d *drafting) fact(slot int) (v expression.Value, ok bool) {
 	if slot < len(d.m.fields) {
 		if ok = d.isKnown(slot); ok {
-			v = d.plan.values[d.plan.known[slot]-1]
+			v = d.plan.value(d.winner[slot])
 		}
 		return v, ok
 	}
@@ -118,7 +121,7 @@ func (d *drafting) steps() {
 		for len(groups) > 0 && groups[len(groups)-1].end <= i {
 			g := groups[len(groups)-1]
 			groups = groups[:len(groups)-1]
-			d.plan.steps[g.at].skip = len(d.plan.steps) - g.at - 1
+			d.left[g.at].skip = len(d.left) - g.at - 1
 		}
 	}
 	for i := 0; i < len(d.m.steps); i++ {
@@ -132,9 +135,9 @@ func (d *drafting) steps() {
 			d.win(s.rules)
 		default:
 			if s.skip > 0 && len(when) > 0 {
-				groups = append(groups, group{len(d.plan.steps), i + 1 + s.skip})
+				groups = append(groups, group{len(d.left), i + 1 + s.skip})
 			}
-			d.plan.steps = append(d.plan.steps, step{when: when, rules: s.rules})
+			d.left = append(d.left, step{when: when, rules: s.rules})
 			d.opened(s.rules)
 		}
 	}
@@ -198,7 +201,7 @@ func (d *drafting) decided(e *compiled) bool {
 	return true
 }
 
-func (d *drafting) opened(rules []int32) {
+func (d *drafting) opened(rules []int16) {
 	for _, r := range rules {
 		d.open[d.m.targets[r]] = true
 	}
@@ -241,7 +244,7 @@ func (d *drafting) find(field int) bool {
 	v, ok := v.Kept()
 	if ok {
 		d.plan.values = append(d.plan.values, v)
-		d.plan.known[field] = int16(len(d.plan.values))
+		d.winner[field] = int16(noRule - len(d.plan.values))
 	}
 	return ok
 }
@@ -250,10 +253,10 @@ func (d *drafting) find(field int) bool {
 func (d *drafting) prune() {
 	var kept []step // from the last to the first
 	clear(d.open)
-	after := make([]int, len(d.plan.steps)+1) // how many steps are kept from here on
-	for i := len(d.plan.steps) - 1; i >= 0; i-- {
-		s := d.plan.steps[i]
-		var rules []int32
+	after := make([]int, len(d.left)+1) // how many steps are kept from here on
+	for i := len(d.left) - 1; i >= 0; i-- {
+		s := d.left[i]
+		var rules []int16
 		for _, r := range s.rules {
 			if r > d.winner[d.m.targets[r]] {
 				rules = append(rules, r)
@@ -268,7 +271,7 @@ func (d *drafting) prune() {
 		}
 	}
 	slices.Reverse(kept)
-	d.plan.steps = kept
+	d.left = kept
 	for field := range d.state { // what was open only for rules that cannot win
 		if d.state[field] == isOpen {
 			d.state[field] = notAsked

@@ -34,6 +34,7 @@ type Explanation struct {
 // stood in, follow at the end.
 func (m *Mapping) Explain(record []byte, constants ...Constant) []Explanation {
 	mapper := m.NewMapper(constants...)
+	mapper.off = true // a plan holds values, not where they come from
 	event, failed := mapper.Append(nil, record)
 	causes := make(map[string]string)
 	for _, failure := range failed {
@@ -87,7 +88,7 @@ func (r *rule) origin() Origin {
 }
 
 // gives says whether a rule gives a value for the record that was mapped last.
-func (m *Mapper) gives(r int32) bool {
+func (m *Mapper) gives(r int16) bool {
 	v, err := m.m.rules[r].expression.program.Value(m.machine)
 	return err == nil && !v.Nothing()
 }

@@ -21,8 +21,8 @@ type Mapper struct {
 	always   []bool             // by field: there is a value where no rule gives one
 	keys     []string           // by field: `,"name":`
 
-	winner []int32 // by field: the rule that applies, or -1
-	own    []int32 // room for it
+	winner []int16 // by field: the rule that applies, or noRule; of a plan also less, see there
+	own    []int16 // room for it
 	plan   *plan   // of the record in hand, nil: none
 	kind   *kind   // likewise
 	recall *recall // of the special plan of the record in hand
@@ -34,6 +34,15 @@ type Mapper struct {
 	filters []*filter           // the drops and samples that hold for this event
 	judged  []map[string]string // by field of few values: those that were met; nil where it is not told
 	last    []string            // of them, the one that was met last
+}
+
+// ready ends the compiling of what only those need that map. Most mappings that are shipped belong to feeds that are off.
+func (m *Mapping) ready() {
+	m.unit.Link()
+	m.needs = make([]expression.Word, len(m.programs))
+	for r, program := range m.programs {
+		m.needs[r] = program.Needs().Word()
+	}
 }
 
 // NewMapper makes a mapper whose events carry the given further constants
@@ -54,13 +63,13 @@ func (m *Mapping) Mappers(constants ...Constant) (another func() *Mapper) {
 func (m *Mapper) Redacts() bool { return m.redact != nil }
 
 func (m *Mapping) newMapper(shared *specials, constants []Constant) *Mapper {
-	m.link.Do(m.unit.Link) // not before: most mappings that are shipped belong to feeds that are off
+	m.link.Do(m.ready)
 	mapper := &Mapper{
 		m:        m,
 		fallback: make([]expression.Value, len(m.fields)),
 		always:   make([]bool, len(m.fields)),
 		keys:     make([]string, len(m.fields)),
-		own:      make([]int32, len(m.fields)),
+		own:      make([]int16, len(m.fields)),
 	}
 	mapper.machine = m.unit.NewMachine(mapper.compute)
 	mapper.machine.SetPatience(m.options.Patience)
@@ -144,7 +153,7 @@ func (m *Mapper) Append(dst, record []byte) (event []byte, failed []FieldError) 
 		m.follow(m.plan)
 		dst = m.appendParts(dst, m.plan)
 	} else {
-		m.follow(&plan{winner: m.m.base, steps: m.m.steps})
+		m.follow(m.m.bare)
 		for field, r := range m.winner {
 			if r >= 0 || m.always[field] {
 				dst = m.appendField(dst, field, m.m.read[field])
@@ -203,12 +212,11 @@ const keepText = 1 << 20
 // compute is the value of a computed field: that of its rule, of the constant of
 // its name, or of its default, the first that is neither nil nor "".
 func (m *Mapper) compute(field int) expression.Value {
-	if m.plan != nil {
-		if i := m.plan.known[field]; i > 0 {
-			return m.plan.values[i-1]
-		}
+	r := m.winner[field]
+	if r < noRule {
+		return m.plan.value(r)
 	}
-	if r := m.winner[field]; r >= 0 {
+	if r >= 0 {
 		program := m.m.programs[r]
 		if m.plan != nil && m.plan.programs != nil && r == m.plan.winner[field] && m.plan.programs[field] != nil {
 			program = m.plan.programs[field]

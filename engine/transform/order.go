@@ -17,7 +17,7 @@ func (c *compiler) order() {
 		o.fields[i] = -1
 	}
 	o.definers = make([][]int, len(m.fields))
-	o.rules = make([][]int32, len(m.fields))
+	o.rules = make([][]int16, len(m.fields))
 	for i, s := range m.steps {
 		for _, r := range s.rules {
 			f := m.rules[r].field
@@ -67,7 +67,7 @@ type ordering struct {
 	busy     map[int]bool
 	path     []int
 	definers [][]int // by field: steps that may set it
-	rules    [][]int32
+	rules    [][]int16
 }
 
 func (o *ordering) field(f int) int {

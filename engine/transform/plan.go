@@ -11,7 +11,9 @@ import (
 // kinds of records, of which a tenant's log has a few hundred. For a kind, most
 // conditions always hold or never do, and many fields are always the same or
 // always absent: they are computed once, when the first record of the kind is
-// met. What depends on more than the kind is left to each record.
+// met. What depends on more than the kind is left to each record. A plan is as
+// short as can be: with hundreds of kinds in turn, which no cache holds, mapping
+// is as slow as there are bytes to be read of it.
 
 // leastTelling is how many steps must compare a field with constants to make it
 // one that tells kinds of records.
@@ -56,10 +58,12 @@ type kind struct {
 
 // plan is how records of a kind are mapped.
 type plan struct {
-	winner []int32 // by field: the rule that applies unless a step says otherwise, or -1
-	steps  []step  // what has to be asked of each record, with the rules that may win
+	winner []int16 // by field: the rule that applies unless a step says otherwise, noRule, or, below that, the place of its value
+	steps  []turn  // what has to be asked of each record
+	when   []*compiled
+	rules  []int16 // that may win
 	parts  []part  // of the event, behind the fields of the record
-	known  []int16 // by field: where its value stands in values, from 1; 0 if it is not known
+	text   string  // of the parts
 	values []expression.Value
 
 	// Of a special plan (special.go), which is for the records of the kind that have some fields and lack others:
@@ -70,17 +74,36 @@ type plan struct {
 	asking   int                   // of them: that on which all the steps depend, -1: none
 }
 
+// turn is a step of a plan. Its conditions and rules stand in the plan's, behind those of the turn before.
+type turn struct{ when, rules, skip int32 }
+
 // part is a part of an event: fields that are the same in all events of the
 // kind, then one that is computed.
 type part struct {
-	text   string
-	need   expression.Word // without these the field is absent
-	slot   int32           // of the field of the record that it is, or -1
-	field  int16           // or -1
-	of     int16           // of plan.alone: the field on which alone it depends, -1: none
-	read   bool            // another expression reads it
-	steady bool            // no step may give it another rule
-	firm   bool            // nor any field that it reads
+	end    int32 // of its text in the plan's, which begins where that of the part before ends
+	slot   int32 // of the field of the record that it is, or -1
+	field  int16
+	of     int16 // of plan.alone: the field on which alone it depends, -1: none
+	lacks  bool  // it is absent where the fields are that its rule needs
+	read   bool  // another expression reads it
+	steady bool  // no step may give it another rule
+	firm   bool  // nor any field that it reads
+}
+
+// noRule is a winner where none applies. Those below it are values of the plan.
+const noRule = -1
+
+// value is that for which a winner below noRule stands.
+func (p *plan) value(winner int16) expression.Value { return p.values[noRule-1-winner] }
+
+// ask makes steps the plan's.
+func (p *plan) ask(steps []step) {
+	p.steps = make([]turn, len(steps))
+	for i, s := range steps {
+		p.when, p.rules = append(p.when, s.when...), append(p.rules, s.rules...)
+		p.steps[i] = turn{int32(len(p.when)), int32(len(p.rules)), int32(s.skip)}
+	}
+	p.when, p.rules = slices.Clip(p.when), slices.Clip(p.rules)
 }
 
 const (
@@ -142,33 +165,35 @@ func (m *Mapper) follow(p *plan) {
 		return
 	}
 	touched := false
+	var before turn
 	for i := 0; i < len(p.steps); i++ {
-		if s := &p.steps[i]; !m.apply(s) {
-			i += s.skip
-		} else if len(s.rules) > 0 {
+		s := p.steps[i]
+		if !m.hold(p.when[before.when:s.when]) {
+			i += int(s.skip)
+		} else if rules := p.rules[before.rules:s.rules]; len(rules) > 0 {
+			m.win(rules)
 			touched = true
 		}
+		before = p.steps[i]
 	}
 	if m.recall != nil {
 		m.recall.end(p, touched || len(m.failed) > 0)
 	}
 }
 
-// apply applies the rules of a step if its conditions hold.
-func (m *Mapper) apply(s *step) bool {
-	for _, when := range s.when {
+// hold says whether all conditions of a step hold.
+func (m *Mapper) hold(all []*compiled) bool {
+	for _, when := range all {
 		if holds, err := when.program.Holds(m.machine); !holds {
 			m.failedCondition(when, err)
 			return false
 		}
 	}
-	m.win(s.rules)
 	return true
 }
 
-// win makes rules apply, each unless a later one does. Until one does, winner is the plan's: many plans in turn are
-// slow for each byte of them that is read.
-func (m *Mapper) win(rules []int32) {
+// win makes rules apply, each unless a later one does. Until one does, winner is the plan's.
+func (m *Mapper) win(rules []int16) {
 	for _, r := range rules {
 		if field := m.m.targets[r]; r > m.winner[field] {
 			if &m.winner[0] != &m.own[0] {
@@ -181,25 +206,30 @@ func (m *Mapper) win(rules []int32) {
 
 // appendParts appends the computed fields of an event.
 func (m *Mapper) appendParts(dst []byte, p *plan) []byte {
+	start := int32(0)
 	for i := range p.parts {
 		part := &p.parts[i]
-		if part.text != "" {
-			dst = append(dst, part.text...)
+		if start < part.end {
+			dst = append(dst, p.text[start:part.end]...)
+			start = part.end
 		}
-		if part.field >= 0 && !m.machine.Lacks(part.need) {
-			switch {
-			case m.recall != nil && part.of >= 0 && (part.firm || m.recall.untouched):
-				dst = m.appendRecalled(dst, part, i)
-			case part.slot >= 0:
-				dst = m.machine.AppendField(dst, m.keys[part.field], int(part.slot))
-			case part.steady && p.programs != nil && p.programs[part.field] != nil && int(part.field) != m.m.timestamp:
-				dst = m.appendPart(dst, part)
-			default:
-				dst = m.appendField(dst, int(part.field), part.read)
+		if part.lacks {
+			if r := m.winner[part.field]; r == noRule || m.machine.Lacks(m.m.needs[r]) {
+				continue
 			}
 		}
+		switch {
+		case m.recall != nil && part.of >= 0 && (part.firm || m.recall.untouched):
+			dst = m.appendRecalled(dst, part, i)
+		case part.slot >= 0:
+			dst = m.machine.AppendField(dst, m.keys[part.field], int(part.slot))
+		case part.steady && p.programs != nil && p.programs[part.field] != nil && int(part.field) != m.m.timestamp:
+			dst = m.appendPart(dst, part)
+		default:
+			dst = m.appendField(dst, int(part.field), part.read)
+		}
 	}
-	return dst
+	return append(dst, p.text[start:]...)
 }
 
 // appendPart is appendField for a part of which the rule is known.

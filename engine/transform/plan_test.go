@@ -87,8 +87,8 @@ func TestKnownValuesTellKinds(t *testing.T) {
 		}
 	}
 	severity := mapper.m.fieldOf["severity"]
-	if len(mapper.kinds) != 3 || mapper.plan.known[severity] == 0 {
-		t.Errorf("%d kinds, want one for each state; severity is known: %v", len(mapper.kinds), mapper.plan.known[severity] > 0)
+	if len(mapper.kinds) != 3 || mapper.plan.winner[severity] >= noRule {
+		t.Errorf("%d kinds, want one for each state; severity is known: %v", len(mapper.kinds), mapper.plan.winner[severity] < noRule)
 	}
 }
 

@@ -16,7 +16,7 @@ func (d *drafting) alone() {
 	programs := make(map[int]*expression.Program)
 	for i := range p.parts {
 		// The default of message_text reads fields that its rule does not.
-		if field := int(p.parts[i].field); field >= 0 && field != d.m.timestamp && field != d.m.message && p.programs[field] != nil {
+		if field := int(p.parts[i].field); field != d.m.timestamp && field != d.m.message && p.programs[field] != nil {
 			programs[field] = p.programs[field]
 		}
 	}
@@ -43,7 +43,7 @@ func (d *drafting) alone() {
 		return slot
 	}
 	steps := nothing
-	for _, s := range p.steps {
+	for _, s := range d.left {
 		for _, when := range s.when {
 			if reads := when.program.Reads(); reads == nil || slices.ContainsFunc(reads, func(read int) bool { return read < len(d.m.fields) }) {
 				steps = several

@@ -99,10 +99,12 @@ type Mapping struct {
 	read        []bool         // by field: another expression reads it
 	rules       []rule
 	programs    []*expression.Program // of the rules
-	targets     []int32               // of the rules: their fields
+	needs       []expression.Word     // of the rules: the fields without which they give nothing
+	targets     []int16               // of the rules: their fields
 	timestamp   int                   // the field of this name, and
 	message     int                   // of message_text
-	base        []int32               // by field: the rule that applies unconditionally at first, or -1
+	base        []int16               // by field: the rule that applies unconditionally at first, or noRule
+	bare        *plan                 // of records without a plan of their own: all steps
 	steps       []step                // those whose conditions read computed fields at the end, in the order in which they can be answered
 	expressions []*compiled
 	telling     []int // slots that tell kinds of records
@@ -141,6 +143,6 @@ type compiled struct {
 type step struct {
 	when  []*compiled // all must hold, beside those of the groups around
 	all   []*compiled // with those of the groups around
-	rules []int32
+	rules []int16
 	skip  int // steps to pass over where the first step of a group does not apply
 }

@@ -30,7 +30,7 @@ func (a *timeArguments) Visit(node *ast.Node) {
 }
 
 // untimed notes as a failure that no field of the record that the rule reads as a time is one.
-func (m *Mapper) untimed(rule int32) {
+func (m *Mapper) untimed(rule int16) {
 	var found timeArguments
 	syntax := m.m.programs[rule].Syntax()
 	ast.Walk(&syntax, &found)
