@@ -8,6 +8,7 @@ require (
 	github.com/alecthomas/kong v1.17.0 // subcommands and flags from one struct, with help
 	github.com/cockroachdb/pebble/v2 v2.1.7 // the state: atomic durable commits that cost what they bring, and filters for keys never seen
 	github.com/expr-lang/expr v1.17.8 // the language of feeds and mappings
+	github.com/fsnotify/fsnotify v1.10.1 // tells of changes in TENANTS_DIR, by what each system has for it; 53 kB
 	github.com/go-json-experiment/json v1.27.2 // its jsontext reads JSON as a stream, three times as fast as the standard library
 	github.com/golang-jwt/jwt/v5 v5.3.1 // client assertions (PS256)
 	github.com/joho/godotenv v1.5.1 // .env files

@@ -96,7 +96,7 @@ func manyTenants(b *testing.B, binary string) {
 	judgeTenants(b, login, time.Now().Add(-6*time.Minute-*tenantsPoll))
 
 	n := float64(*tenantsNumber)
-	if most := 100 + 0.75*n; peak > most {
+	if most := 130 + 0.6*n; peak > most {
 		b.Errorf("the start of %.0f tenants took %.0f MiB, want %.0f at most", n, peak, most)
 	}
 	slices.Sort(lags)

@@ -23,8 +23,7 @@ import (
 )
 
 const (
-	tenantsEvery = 2 * time.Second  // between two looks into TENANTS_DIR
-	tenantRetry  = 30 * time.Second // after a tenant could not be started
+	tenantRetry = 30 * time.Second // after a tenant could not be started
 	// startsPerWorker is how many tenants for each worker catch up for the first time, at a time.
 	startsPerWorker = 4
 )
@@ -33,6 +32,7 @@ const (
 type Fleet struct {
 	*Process
 	roster roster
+	watch  *folderWatch  // of the roster; nil: there is one tenant
 	starts chan struct{} // a place for each tenant that catches up for the first time; nil: any number may
 
 	mu      sync.Mutex
@@ -44,12 +44,18 @@ type Fleet struct {
 
 // roster says which tenants there are, by name. As long as a tenant's settings do not change,
 // each look gives the same pointer.
-type roster interface{ look() ([]Tenant, error) }
+type roster interface {
+	look() ([]Tenant, error)
+	// wait waits until there may be others, and reports whether ctx still lives.
+	wait(ctx context.Context) bool
+}
 
 // one is the roster of a process with one tenant, that of the environment. It has no name.
 type one struct{ settings *settings.Settings }
 
 func (o one) look() ([]Tenant, error) { return []Tenant{{Settings: o.settings}}, nil }
+
+func (one) wait(ctx context.Context) bool { <-ctx.Done(); return false }
 
 // Member is a tenant and its run. The fleet's lock guards its fields.
 type Member struct {
@@ -71,7 +77,8 @@ func Open(ctx context.Context, s *settings.Settings, env map[string]string, o Op
 	f := &Fleet{Process: p, members: map[string]*Member{}}
 	if s.TenantsDir != "" {
 		p.Log.Info(program.Name+" starts", "version", program.Version, "tenants_dir", s.TenantsDir, "workers", s.Workers, "state", s.StateDir)
-		f.roster = &tenantsDir{path: s.TenantsDir, env: env, set: p.Defs.Set}
+		f.watch = newFolderWatch(p.Log)
+		f.roster = &tenantsDir{path: s.TenantsDir, env: env, set: p.Defs.Set, watch: f.watch}
 		f.starts = make(chan struct{}, startsPerWorker*s.Workers)
 		return f, nil
 	}
@@ -95,7 +102,7 @@ func (f *Fleet) Close() error {
 			err = errors.Join(err, m.Connector.Close())
 		}
 	}
-	return errors.Join(err, f.Process.Close())
+	return errors.Join(err, f.watch.close(), f.Process.Close())
 }
 
 // Run collects for all tenants until ctx ends, and then until each has stopped.
@@ -108,7 +115,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}
 	for {
 		f.follow(ctx, stop)
-		if !engine.Sleep(ctx, tenantsEvery) {
+		if !f.roster.wait(ctx) {
 			break
 		}
 	}

@@ -48,8 +48,6 @@ func TestFresh(t *testing.T) {
 		{"1", 35 * time.Second, 2 * time.Minute},
 	} {
 		t.Run("interval="+c.interval, func(t *testing.T) {
-			var watched atomic.Bool // the time is virtual
-			began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 			perHour := float64(*freshRecords) / 2
 			volumes := map[string]simulator.Volume{}
 			for name, share := range map[string]float64{
@@ -59,19 +57,7 @@ func TestFresh(t *testing.T) {
 			} {
 				volumes[name] = simulator.Volume{History: int(share * float64(*freshRecords)), PerHour: share * perHour}
 			}
-			sim, err := simulator.Start(simulator.Options{
-				Records: -1, History: 2 * time.Hour, Volumes: volumes, Subscribed: simulator.ContentTypes, Throttle: true,
-				Now: func() time.Time {
-					if watched.Load() {
-						return time.Now()
-					}
-					return began
-				},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer sim.Close() //nolint:errcheck // nobody is connected
+			sim, start := virtually(t, simulator.Options{Records: -1, History: 2 * time.Hour, Volumes: volumes, Subscribed: simulator.ContentTypes, Throttle: true})
 			env := sim.EnvMap()
 			env["STATE_DIR"], env["CONFIG_DIR"], env["LISTEN_ADDR"], env["DELIVERY_FORMAT"] = t.TempDir(), t.TempDir(), "", "ndjson"
 			if c.interval != "" {
@@ -89,7 +75,7 @@ func TestFresh(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Test(t, func(t *testing.T) {
-				watched.Store(true)
+				start()
 				w := &freshWatch{sim: sim, listed: map[string]time.Time{}, blobs: map[string]time.Time{}, asked: map[string][]time.Time{}, took: map[string][]time.Duration{},
 					from: began.Add(15 * time.Minute), to: began.Add(75 * time.Minute)}
 				w.live(t, s)
@@ -101,6 +87,27 @@ func TestFresh(t *testing.T) {
 			})
 		})
 	}
+}
+
+// began is when the virtual time of a test begins.
+var began = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// virtually makes a simulated tenant whose time is virtual once start is called, which is when a bubble begins.
+func virtually(t *testing.T, o simulator.Options) (sim *simulator.Simulator, start func()) {
+	t.Helper()
+	var started atomic.Bool
+	o.Now = func() time.Time {
+		if started.Load() {
+			return time.Now()
+		}
+		return began
+	}
+	sim, err := simulator.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sim.Close() }) //nolint:errcheck // nobody is connected
+	return sim, func() { started.Store(true) }
 }
 
 // freshWatch is what lies between the connector and the tenant: it sees when what was listed, and when it came.
@@ -158,13 +165,19 @@ func (w *freshWatch) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	w.ask(r)
-	recorder := httptest.NewRecorder()
-	w.sim.Handler(r.URL.Host).ServeHTTP(recorder, r)
-	answer := recorder.Result()
-	answer.Request = r
-	w.see(r, answer.StatusCode, recorder.Body.Bytes(), body)
+	answer, text := directly(w.sim, r)
+	w.see(r, answer.StatusCode, text, body)
 	time.Sleep(answersAfter(r.URL.Path) / 2)
 	return answer, nil
+}
+
+// directly is the answer of a simulated tenant, and its body, without a socket between them.
+func directly(sim *simulator.Simulator, r *http.Request) (*http.Response, []byte) {
+	recorder := httptest.NewRecorder()
+	sim.Handler(r.URL.Host).ServeHTTP(recorder, r)
+	answer := recorder.Result()
+	answer.Request = r
+	return answer, recorder.Body.Bytes()
 }
 
 // ask counts a request against the limit that it falls under.

@@ -38,10 +38,8 @@ type Tenant struct {
 
 type tenantFile struct {
 	path string
-	info os.FileInfo // from before it was read
 	data []byte
-	err  error // why it was not
-	aged bool  // unchanged for so long that any later change gives it another time
+	err  error // why it was not read
 }
 
 func (f tenantFile) same(g tenantFile) bool {
@@ -55,7 +53,9 @@ type tenantsDir struct {
 	env  map[string]string // the defaults of all tenants
 	set  *definition.Set   // whose feeds may be switched; nil: it is not asked whether they exist
 
-	read    bool // at least once
+	watch   *folderWatch  // nil: nobody waits
+	read    bool          // at least once
+	within  time.Duration // when to look again though nobody tells of a change
 	looked  map[string]tenantFile
 	tenants map[string]Tenant
 }
@@ -64,12 +64,15 @@ type tenantsDir struct {
 // looks in a row have seen it, as a file may still be being written. If the folder cannot be
 // read, the tenants are those of the last look.
 func (d *tenantsDir) look() ([]Tenant, error) {
-	files, err := tenantFiles(d.path, d.looked)
+	d.watch.renew(d.path) // before it is read, so that nothing is missed
+	files, err := tenantFiles(d.path)
 	if err != nil {
+		d.within = lookAgain
 		return d.list(), err
 	}
+	d.watch.report()
 	known := d.tenants
-	d.tenants = map[string]Tenant{}
+	d.tenants, d.within = map[string]Tenant{}, lookAnyway
 	names := slices.AppendSeq(slices.Collect(maps.Keys(known)), maps.Keys(files))
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
@@ -77,6 +80,9 @@ func (d *tenantsDir) look() ([]Tenant, error) {
 		before, was := d.looked[name]
 		old, had := known[name]
 		settled := !d.read || here == was && file.same(before)
+		if !settled {
+			d.within = lookAgain
+		}
 		switch {
 		case had && (!settled || here && file.same(old.file) && old.Problems == nil):
 			d.tenants[name] = old
@@ -91,7 +97,11 @@ func (d *tenantsDir) look() ([]Tenant, error) {
 	}
 	d.looked, d.read = files, true
 	d.refuseTwins(known)
-	return d.list(), nil
+	list := d.list()
+	if slices.ContainsFunc(list, func(t Tenant) bool { return t.Problems != nil }) {
+		d.within = min(d.within, lookMended)
+	}
+	return list, nil
 }
 
 func (d *tenantsDir) list() []Tenant {
@@ -105,12 +115,9 @@ func (d *tenantsDir) list() []Tenant {
 // largestTenant is more than a tenant's file can need; what is larger is refused.
 const largestTenant = 1 << 20
 
-// aging is longer than any file system's clock takes to move on, and than clocks of hosts are apart.
-const aging = time.Minute
-
-// tenantFiles reads the files of the folder that changed, by the tenant's name. Hidden files and
+// tenantFiles reads the files of the folder, by the tenant's name. Hidden files and
 // those that are not YAML are left out: secrets may lie there too, and Kubernetes mounts have hidden folders.
-func tenantFiles(dir string, before map[string]tenantFile) (map[string]tenantFile, error) {
+func tenantFiles(dir string) (map[string]tenantFile, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -127,7 +134,7 @@ func tenantFiles(dir string, before map[string]tenantFile) (map[string]tenantFil
 			files[name] = tenantFile{path: path, err: fmt.Errorf("has the same name as %s: remove one of them", other.path)}
 			continue
 		}
-		file := readTenantFile(path, before[name])
+		file := readTenantFile(path)
 		if errors.Is(file.err, os.ErrNotExist) {
 			if entry.Type()&os.ModeSymlink == 0 { // gone since the folder was read
 				continue
@@ -139,19 +146,17 @@ func tenantFiles(dir string, before map[string]tenantFile) (map[string]tenantFil
 	return files, nil
 }
 
-func readTenantFile(path string, before tenantFile) tenantFile {
+func readTenantFile(path string) tenantFile {
 	file := tenantFile{path: path}
-	file.info, file.err = os.Stat(path)
+	info, err := os.Stat(path)
 	switch {
-	case file.err != nil:
+	case err != nil:
+		file.err = err
 		return file
-	case !file.info.Mode().IsRegular() && !file.info.IsDir():
+	case !info.Mode().IsRegular() && !info.IsDir():
 		file.err = errors.New("it is no regular file") // a pipe would be waited for, and with it all tenants
 		return file
-	case before.path == path && before.aged && unchanged(before.info, file.info):
-		return before
 	}
-	began := time.Now()
 	f, err := os.Open(path)
 	if err != nil {
 		file.err = err
@@ -159,12 +164,7 @@ func readTenantFile(path string, before tenantFile) tenantFile {
 	}
 	defer f.Close()
 	file.data, file.err = io.ReadAll(io.LimitReader(f, largestTenant+1))
-	file.aged = file.err == nil && began.Sub(file.info.ModTime()) > aging
 	return file
-}
-
-func unchanged(a, b os.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 var tenantName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
