@@ -10,9 +10,8 @@
 // [Value], which is passed in registers. A [Machine] holds a record's fields and
 // the texts and lists that are made of them; it reads and decodes what an
 // expression asks for, once for a record, and allocates nothing in the steady
-// state. What is nil without fields that the record lacks is not evaluated at all
-// (absent.go, guess.go). For records of which more is known beforehand,
-// an expression is compiled anew with that (special.go). Operators and functions stand once each: operators.go, functions*.go.
+// state. For records of which more is known beforehand, an expression is compiled anew with that
+// (special.go), without what is nil for want of fields that they lack (guess.go). Operators and functions stand once each: operators.go, functions*.go.
 // Feeds evaluate single expressions over maps, with [Program.Eval]. A fuzz test
 // holds all of it to expr's own machine.
 //

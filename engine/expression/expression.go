@@ -63,7 +63,6 @@ type Unit struct {
 	slots    map[string]int // by name: the computed names first
 	programs []*Program
 
-	reads     map[int]int // how many names stand in the unit, by slot
 	same      *identities
 	memos     map[int32]int // of nodes, by their numbers
 	variables int
@@ -82,8 +81,6 @@ type Program struct {
 	field int // the slot of the field that the expression is and nothing else, or notField or isFixed
 	eval  eval
 	cond  cond
-	gives Needs // without these it is nil
-	asks  Needs // without these it does not hold
 	fixed Value // of a constant
 
 	source   string
@@ -109,7 +106,6 @@ func NewUnit(options Options) *Unit {
 	u := &Unit{
 		options: options,
 		slots:   make(map[string]int),
-		reads:   make(map[int]int),
 		same:    &identities{numbers: make(map[ast.Node]int32), known: make(map[string]int32)},
 		memos:   make(map[int32]int),
 		tables:  make(map[uintptr]map[string]Value),
@@ -172,7 +168,6 @@ func (u *Unit) Parse(source string) (*Program, error) {
 		if _, ok := u.slots[name.Name]; !ok {
 			u.slots[name.Name] = len(u.slots)
 		}
-		u.reads[u.slots[name.Name]]++
 	}
 	u.programs = append(u.programs, p)
 	return p, nil
@@ -211,8 +206,6 @@ func (u *Unit) Link() {
 		if v, ok := c.constant(p.syntax); ok {
 			p.field, p.fixed = isFixed, c.pooled(v)
 		}
-		p.gives = c.need(p.names, func(a *absence) guess { return a.value(p.syntax) }, isNil)
-		p.asks = c.need(p.names, func(a *absence) guess { return a.holds(p.syntax) }, isFalse)
 	}
 }
 
@@ -291,9 +284,6 @@ func (p *Program) Value(m *Machine) (Value, error) {
 	case p.field == isFixed:
 		return p.fixed, nil
 	}
-	if p.gives.Lacking(m) {
-		return Value{}, nil
-	}
 	m.start()
 	if m.patience > 0 && m.late() {
 		return Value{}, m.run.failure
@@ -311,9 +301,6 @@ func (p *Program) Value(m *Machine) (Value, error) {
 // Holds evaluates the expression as a condition: nil is false, and any other
 // value that is no boolean is an error.
 func (p *Program) Holds(m *Machine) (bool, error) {
-	if p.asks.Lacking(m) {
-		return false, nil
-	}
 	m.start()
 	if m.patience > 0 && m.late() {
 		return false, m.run.failure

@@ -6,8 +6,24 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// This file guesses what a tree gives, some names being nil, and whether it may
-// fail. What is not sure is anything, and may fail.
+// This file guesses what a tree gives, the fields that the records of a kind lack being nil, and
+// whether it may fail. What is not sure is anything, and may fail.
+
+// guesser guesses what a compiler's trees give.
+type guesser struct {
+	*compiler
+	known []bound // of let
+}
+
+type bound struct {
+	name string
+	guess
+}
+
+// Sure says that the expression, as a condition, fails on no record.
+func (p *Program) Sure() bool {
+	return p.sure || !(&guesser{compiler: &compiler{unit: p.unit}}).holds(p.syntax).fails
+}
 
 // guess is what is known of a value before it is computed.
 type guess struct {
@@ -46,7 +62,7 @@ func truth(holds, fails bool) guess {
 }
 
 // value guesses what a node is.
-func (a *absence) value(n ast.Node) guess {
+func (a *guesser) value(n ast.Node) guess {
 	if v, ok := a.compiler.value(n); ok {
 		switch v.kind {
 		case nilKind:
@@ -72,7 +88,7 @@ func (a *absence) value(n ast.Node) guess {
 		switch i := a.field(n); {
 		case i == notField:
 			return guess{}
-		case a.absent[i] || a.settling != nil && !a.has(i):
+		case a.settling != nil && !a.has(i):
 			return guess{is: isNil}
 		}
 		return guess{is: scalar}
@@ -211,7 +227,7 @@ var gentle = map[string]bool{
 	"hasPrefix": true, "hasSuffix": true,
 }
 
-func (a *absence) call(n *ast.CallNode) guess {
+func (a *guesser) call(n *ast.CallNode) guess {
 	name := n.Callee.(*ast.IdentifierNode).Value
 	f := functions[name]
 	out := guess{is: anything, fails: true}
@@ -235,7 +251,7 @@ func (a *absence) call(n *ast.CallNode) guess {
 }
 
 // table is a node that is a constant map.
-func (a *absence) table(n ast.Node) (map[string]any, bool) {
+func (a *guesser) table(n ast.Node) (map[string]any, bool) {
 	member, ok := n.(*ast.MemberNode)
 	if !ok {
 		return nil, false
@@ -250,7 +266,7 @@ func (a *absence) table(n ast.Node) (map[string]any, bool) {
 
 // holds guesses whether a node holds as a condition: scalar means that it may or
 // may not.
-func (a *absence) holds(n ast.Node) guess {
+func (a *guesser) holds(n ast.Node) guess {
 	if holds, ok := a.answer(n); ok {
 		return truth(holds, false)
 	}
@@ -314,7 +330,7 @@ func disjunction(left, right guess) guess {
 	return guess{scalar, fails}
 }
 
-func (a *absence) equal(n *ast.BinaryNode) guess {
+func (a *guesser) equal(n *ast.BinaryNode) guess {
 	left, right := a.value(n.Left), a.value(n.Right)
 	out := guess{scalar, left.fails || right.fails}
 	if left.is != isNil {
@@ -340,7 +356,7 @@ func isLiteral(n ast.Node) bool {
 	return false
 }
 
-func (a *absence) in(n *ast.BinaryNode) guess {
+func (a *guesser) in(n *ast.BinaryNode) guess {
 	v := a.value(n.Left)
 	out := guess{scalar, v.fails}
 	if list, ok := n.Right.(*ast.ArrayNode); ok {

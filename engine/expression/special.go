@@ -107,7 +107,7 @@ func (p *Program) Special(f *Facts) *Program {
 	default:
 		s.field = c.plain(p.syntax)
 	}
-	g := (&absence{compiler: &c}).holds(p.syntax)
+	g := (&guesser{compiler: &c}).holds(p.syntax)
 	s.sure = !g.fails
 	if s.pure {
 		slices.Sort(c.reads)
@@ -160,7 +160,7 @@ func (c *compiler) settle(n ast.Node) eval {
 	e := c.build(n)
 	v, ok := c.run(e)
 	if !ok {
-		g := (&absence{compiler: c}).value(n)
+		g := (&guesser{compiler: c}).value(n)
 		ok = g.is == isNil && !g.fails
 	}
 	c.end(outer, ok)
@@ -193,7 +193,7 @@ func (c *compiler) settleCond(n ast.Node) cond {
 	v, ok := c.run(func(m *Machine) Value { return boolean(holds(m)) })
 	answer := v.bits != 0
 	if !ok {
-		g := (&absence{compiler: c}).holds(n)
+		g := (&guesser{compiler: c}).holds(n)
 		answer, ok = g.is == isTrue, (g.is == isTrue || g.is == isFalse) && !g.fails
 	}
 	c.end(outer, ok)

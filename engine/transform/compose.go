@@ -25,7 +25,7 @@ func (d *drafting) compose() {
 			d.plan.programs[field] = d.program(d.m.rules[r].expression)
 		}
 		if !d.always[field] {
-			p.lacks = d.facts == nil
+			p.may = d.facts == nil
 			if slot, ok := d.copies(field); ok {
 				p.slot = int32(slot)
 			}

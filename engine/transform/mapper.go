@@ -36,15 +36,6 @@ type Mapper struct {
 	last    []string            // of them, the one that was met last
 }
 
-// ready ends the compiling of what only those need that map. Most mappings that are shipped belong to feeds that are off.
-func (m *Mapping) ready() {
-	m.unit.Link()
-	m.needs = make([]expression.Word, len(m.programs))
-	for r, program := range m.programs {
-		m.needs[r] = program.Needs().Word()
-	}
-}
-
 // NewMapper makes a mapper whose events carry the given further constants
 // (source_name, the partition's own).
 func (m *Mapping) NewMapper(constants ...Constant) *Mapper { return m.Mappers(constants...)() }
@@ -63,7 +54,7 @@ func (m *Mapping) Mappers(constants ...Constant) (another func() *Mapper) {
 func (m *Mapper) Redacts() bool { return m.redact != nil }
 
 func (m *Mapping) newMapper(shared *specials, constants []Constant) *Mapper {
-	m.link.Do(m.ready)
+	m.link.Do(m.unit.Link)
 	mapper := &Mapper{
 		m:        m,
 		fallback: make([]expression.Value, len(m.fields)),

@@ -84,7 +84,7 @@ type part struct {
 	slot   int32 // of the field of the record that it is, or -1
 	field  int16
 	of     int16 // of plan.alone: the field on which alone it depends, -1: none
-	lacks  bool  // it is absent where the fields are that its rule needs
+	may    bool  // it is absent where no rule gives it
 	read   bool  // another expression reads it
 	steady bool  // no step may give it another rule
 	firm   bool  // nor any field that it reads
@@ -213,10 +213,8 @@ func (m *Mapper) appendParts(dst []byte, p *plan) []byte {
 			dst = append(dst, p.text[start:part.end]...)
 			start = part.end
 		}
-		if part.lacks {
-			if r := m.winner[part.field]; r == noRule || m.machine.Lacks(m.m.needs[r]) {
-				continue
-			}
+		if part.may && m.winner[part.field] == noRule {
+			continue
 		}
 		switch {
 		case m.recall != nil && part.of >= 0 && (part.firm || m.recall.untouched):

@@ -99,7 +99,6 @@ type Mapping struct {
 	read        []bool         // by field: another expression reads it
 	rules       []rule
 	programs    []*expression.Program // of the rules
-	needs       []expression.Word     // of the rules: the fields without which they give nothing
 	targets     []int16               // of the rules: their fields
 	timestamp   int                   // the field of this name, and
 	message     int                   // of message_text
