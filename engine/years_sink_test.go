@@ -28,7 +28,7 @@ type sums struct {
 
 func (s *sums) add(w *world) {
 	s.simulated += w.until.Sub(w.start)
-	s.count, s.changes = s.count+len(w.records), s.changes+w.changes
+	s.count, s.changes = s.count+w.count, s.changes+w.changes
 	s.lost, s.gone, s.repeated, s.excused = s.lost+w.lost, s.gone+w.gone, s.repeated+w.repeated, s.excused+w.excused
 	s.kills, s.tenantFaults, s.sinkFaults, s.tooEarly = s.kills+w.kills, s.tenantFaults+w.tenantFaults, s.sinkFaults+w.sinkFaults, s.tooEarly+w.tooEarly
 	s.letterCount, s.claimCount, s.falseClaims, s.claimedFor = s.letterCount+w.letterCount, s.claimCount+w.claimCount, s.falseClaims+w.falseClaims, s.claimedFor+w.claimedFor
@@ -212,7 +212,7 @@ func (w *world) verify() {
 		switch {
 		case inGap:
 			w.gone++
-		case rec.bad || rec.seen.After(w.until):
+		case rec.bad || rec.seen.After(w.until) || rec.dead && rec.at.After(time.Now().Add(-w.keeps(time.Now()))):
 		default:
 			if w.lost++; w.lost < 5 {
 				w.t.Errorf("lost: %s of %v, to be had from %v on (damaged: %v)", rec.id, rec.at, rec.seen, rec.damaged)

@@ -71,7 +71,7 @@ func (w *world) tenant(r *http.Request, life int) (*http.Response, error) {
 	case "nothing":
 		return answer(r, 200, ``)
 	case "gone": // an item, in one round or two: it is there again
-		if id, ok := strings.CutPrefix(r.URL.Path, "/item/"); ok && (now.Unix()/60+int64(w.dice(id).IntN(15)))%15 == 0 {
+		if id, ok := strings.CutPrefix(r.URL.Path, "/item/"); ok && !w.item(id).dead && (now.Unix()/60+int64(w.dice(id).IntN(15)))%15 == 0 {
 			return answer(r, 404, `{"error":{"code":"gone","message":"content has expired"}}`)
 		}
 	case "premium", "flapping": // a licence that is not there, and one of which that is said nine times out of ten
@@ -93,6 +93,11 @@ func (w *world) tenant(r *http.Request, life int) (*http.Response, error) {
 	return answer(r, status, body)
 }
 
+func (w *world) item(id string) *record {
+	n, _ := strconv.Atoi(id[strings.IndexByte(id, '-')+1:])
+	return w.byFeed["items"][n]
+}
+
 // tenantPart is whose faults a path shares.
 func tenantPart(path string) string {
 	switch path {
@@ -107,9 +112,10 @@ func tenantPart(path string) string {
 func (w *world) serve(r *http.Request, feed string, now time.Time) (status int, body string) {
 	switch feed {
 	case "item":
-		id := strings.TrimPrefix(r.URL.Path, "/item/")
-		n, _ := strconv.Atoi(id[strings.IndexByte(id, '-')+1:])
-		rec := w.byFeed["items"][n]
+		rec := w.item(strings.TrimPrefix(r.URL.Path, "/item/"))
+		if rec.dead {
+			return 500, `{"error":{"code":"InternalError","message":"m"}}`
+		}
 		if rec.damaged {
 			return 200, fmt.Sprintf(`[{"id":"%s","at":"%s","x":"a`+"\x01"+`b"}]`, rec.id, rec.at.Format(time.RFC3339))
 		}

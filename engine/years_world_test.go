@@ -24,6 +24,7 @@ type record struct {
 	seen     time.Time // when it can be listed
 	bad      bool      // the service cannot write it
 	damaged  bool      // what the service writes of it is no JSON
+	dead     bool      // the service lists it, and never gives it
 }
 
 // object is one of a state that changes, or a row of a delta query: there from its first change on,
@@ -103,10 +104,14 @@ func (w *world) dice(names ...any) *rand.Rand {
 	return rand.New(rand.NewPCG(w.seed, h.Sum64()))
 }
 
+// momentMost is how much longer than its least a moment may be: of pairs that begin at once, one in two hundred million ends at
+// once, too. With a millisecond some world of ten years was not the same again, with a microsecond none was.
+const momentMost = 200 * time.Millisecond
+
 // moment takes a little longer than least: how much follows from the time and the names. Thus hardly two things
 // happen at one moment, where their order would be the scheduler's, which no second run has.
 func (w *world) moment(least time.Duration, names ...any) {
-	time.Sleep(least + time.Duration(w.dice(fmt.Sprint(names...), time.Now().UnixNano()).Int64N(int64(time.Millisecond))))
+	time.Sleep(least + time.Duration(w.dice(fmt.Sprint(names...), time.Now().UnixNano()).Int64N(int64(momentMost))))
 }
 
 // note tells what happens. The caller holds the lock.
@@ -178,8 +183,9 @@ func (w *world) populate() {
 			}
 			rec := &record{feed: feed, id: fmt.Sprintf("%s-%d", feed, i), at: at, seen: at.Add(late),
 				bad: feed == "list" && r.IntN(300) == 0, damaged: feed == "items" && r.IntN(200) == 0}
+			rec.dead = feed == "items" && w.dice("dead", rec.id).IntN(10_000) == 0 // rare: until it is gone, there is a round each minute
 			w.records = append(w.records, rec)
-			w.byFeed[feed] = append(w.byFeed[feed], rec)
+			w.byFeed[feed], w.count = append(w.byFeed[feed], rec), w.count+1
 		}
 	}
 	for _, feed := range []string{"state", "delta"} {
