@@ -103,7 +103,7 @@ func (e *Narrow) Unwrap() error { return e.Err }
 // them were taken but a few, which fail for now. The window must be read again for
 // them; nothing speaks against reading later windows meanwhile.
 type Incomplete struct {
-	Items int       // that failed
+	Items int       // that failed, or were not tried, as most others failed
 	At    time.Time // when the service made the earliest of them; zero where that is not known of all
 	Err   error     // of the first
 }
@@ -112,7 +112,7 @@ func (e *Incomplete) Error() string {
 	if e.Items == 1 {
 		return e.Err.Error()
 	}
-	return fmt.Sprintf("%v; %d more items failed", e.Err, e.Items-1)
+	return fmt.Sprintf("%v; %d more items are left for later", e.Err, e.Items-1)
 }
 
 func (e *Incomplete) Unwrap() error { return e.Err }

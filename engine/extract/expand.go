@@ -16,13 +16,15 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
+	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 const (
 	// ahead is how many listed items may wait to be fetched. A list is read
 	// without a pause up to there, so that its connection does not grow old.
 	ahead = 1000
-	// enoughFailures of items in one read, with none between them that could be had, mean that more would fail.
+	// enoughFailures of items in a row mean that more would fail: from then on ever fewer of them are tried, until one can be
+	// had, and then those before it.
 	enoughFailures = 5
 )
 
@@ -47,43 +49,76 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 		failures []error
 		gone     []error // of items that are tried again in a later round
 		row      int     // of failures
+		pass     int     // so many items before the next is tried
+		passed   []item  // since the last that was
+		untried  int     // in this round
 		earliest = time.Unix(1<<40, 0)
 	)
-	fail := func(err error) {
+	missed := func(it item) {
+		if it.at.Before(earliest) {
+			earliest = it.at
+		}
+	}
+	// giveUp leaves those that were passed to the next round, all but some of the last.
+	giveUp := func(most int) {
+		for ; len(passed) > most; passed = passed[1:] {
+			missed(passed[0])
+			untried++
+		}
+	}
+	fail := func(it item, err error) {
+		missed(it)
 		if is[*goneForNow](err) {
 			gone = append(gone, err)
 			return
 		}
 		failures = append(failures, err)
-		row++
+		giveUp(0)
+		if row++; row >= enoughFailures { // how far at random: each has its turn in one round or another
+			pass = int(transport.Jitter() * float64(int(2)<<min(row-enoughFailures, 20)))
+		}
 		if _, ours := errors.AsType[*sinkError](err); ours {
 			stop(err) // whatever else is read has no place to go
 		}
 	}
-	// hopeless says that further items would fail like those before.
+	// hopeless says that all items would fail.
 	hopeless := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return row >= enoughFailures || slices.ContainsFunc(failures, ofAll)
+		return slices.ContainsFunc(failures, ofAll)
+	}
+	passes := func(it item) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if pass == 0 {
+			return false
+		}
+		pass--
+		passed = append(passed, it)
+		giveUp(ahead)
+		return true
+	}
+	// had says whether an item could be had, and then gives the last one that was passed.
+	had := func(it item) (last item, goOn bool) {
+		err := r.fetch(ctx, it, env, sink)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			fail(it, fmt.Errorf("item %s: %w", oneLine(it.key), err))
+			return item{}, false
+		}
+		row, pass = 0, 0
+		if len(passed) == 0 {
+			return item{}, false
+		}
+		last, passed = passed[len(passed)-1], passed[:len(passed)-1]
+		return last, true
 	}
 	work := func() {
 		for it := range items {
-			tried := ctx.Err() == nil && !hopeless() // else the list must not block
-			var err error
-			if tried {
-				err = r.fetch(ctx, it, env, sink)
+			for goOn := ctx.Err() == nil && !hopeless() && !passes(it); goOn; { // the list must not block
+				it, goOn = had(it)
 			}
-			mu.Lock()
-			switch {
-			case tried && err == nil:
-				row = 0
-			case it.at.Before(earliest):
-				earliest = it.at
-			}
-			if err != nil {
-				fail(fmt.Errorf("item %s: %w", oneLine(it.key), err))
-			}
-			mu.Unlock()
 		}
 	}
 	list.handle = func(u *pageURL) handler {
@@ -111,6 +146,7 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 		close(items)
 	}
 	workers.Wait()
+	giveUp(0)
 	if cause, ok := errors.AsType[*sinkError](context.Cause(ctx)); ok {
 		return cause
 	}
@@ -124,13 +160,10 @@ func (r *Reader) readItems(ctx context.Context, list *walk, env map[string]any, 
 	if i := slices.IndexFunc(failures, ofAll); i >= 0 {
 		return failures[i]
 	}
-	if err != nil { // hopeless
-		return fmt.Errorf("%w; %d more items failed, and the rest is not tried", failures[0], len(failures)-1)
-	}
-	return &Incomplete{Items: len(failures), At: earliest, Err: failures[0]}
+	return &Incomplete{Items: len(failures) + untried, At: earliest, Err: failures[0]}
 }
 
-var errHopeless = errors.New("too many items failed")
+var errHopeless = errors.New("all items would fail")
 
 // ofAll reports whether an error of an item is about more than that.
 func ofAll(err error) bool {

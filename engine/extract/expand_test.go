@@ -112,7 +112,7 @@ func TestOneFailedItem(t *testing.T) {
 	f := s.items(t, "/list")
 	f.Cursor = &definition.Cursor{Field: "contentCreated", Format: time.RFC3339}
 	_, err := read(t, s.options(), f, to)
-	if err == nil || !strings.Contains(err.Error(), "item b0") || !strings.Contains(err.Error(), "1 more items failed") {
+	if err == nil || !strings.Contains(err.Error(), "item b0") || !strings.Contains(err.Error(), "1 more items are left for later") {
 		t.Errorf("error is %v", err)
 	}
 	if _, narrow := errors.AsType[*Narrow](err); narrow {
@@ -150,28 +150,50 @@ func TestFailedItemsAmongOthers(t *testing.T) {
 	}
 }
 
-func TestHopelessItems(t *testing.T) {
-	s := newService(t)
-	var names []string
-	for i := range 500 {
-		names = append(names, fmt.Sprint(i))
-	}
-	s.list(names...)
-	var asked atomic.Int64
-	s.mux.HandleFunc("/blob/", func(w http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
-		w.WriteHeader(403)
-		io.WriteString(w, `{"error":{"code":"no"}}`)
-	})
-	_, err := read(t, s.options(), s.items(t, "/list"), newSink())
-	if status, ok := errors.AsType[*StatusError](err); !ok || status.Code != "no" {
-		t.Errorf("error is %v", err)
-	}
-	if _, ok := errors.AsType[*Incomplete](err); ok {
-		t.Error("the list was not read to its end")
-	}
-	if got := asked.Load(); got > 20 {
-		t.Errorf("%d items were asked for though all fail", got)
+// TestManyItemsInARow: where all fail, few are tried; what lies behind a long row of them is had all the same.
+func TestManyItemsInARow(t *testing.T) {
+	const all = 500
+	for name, bad := range map[string]int{"all": all, "the first": 100} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			var names []string
+			for i := range all {
+				names = append(names, fmt.Sprint(i))
+			}
+			s.list(names...)
+			var refused atomic.Int64
+			s.mux.HandleFunc("/blob/", func(w http.ResponseWriter, r *http.Request) {
+				var n int
+				fmt.Sscanf(r.URL.Path, "/blob/%d", &n)
+				if n >= bad {
+					io.WriteString(w, `[{"id":"x"}]`)
+					return
+				}
+				refused.Add(1)
+				w.WriteHeader(403)
+				io.WriteString(w, `{"error":{"code":"no"}}`)
+			})
+			had := map[string]bool{}
+			for round := 0; round == 0 || len(had) < all-bad; round++ {
+				if round == 1000 {
+					t.Fatalf("%d rounds read %d of %d items", round, len(had), all-bad)
+				}
+				refused.Store(0)
+				to := newSink()
+				to.known = had
+				_, err := read(t, s.options(), s.items(t, "/list"), to)
+				for key := range to.whole {
+					had[key] = true
+				}
+				incomplete, ok := errors.AsType[*Incomplete](err)
+				if status, is := errors.AsType[*StatusError](err); !ok || !is || status.Code != "no" || incomplete.Items != all-len(had) {
+					t.Fatalf("%d items were read, the error is %v", len(had), err)
+				}
+				if tried := refused.Load(); tried > 60 {
+					t.Errorf("%d of those that fail were tried", tried)
+				}
+			}
+		})
 	}
 }
 
