@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"slices"
+	"bytes"
 	"sync"
 	"time"
 
@@ -47,30 +47,43 @@ func (c *claims) release(keys ...checkpoint.Key) {
 
 // batch is what one delivery and its commit hold.
 type batch struct {
-	arena  []byte // the events, one after the other
-	ends   []int  // where each ends in the arena
+	events [][]byte
 	keys   []checkpoint.Key
 	since  []time.Time      // when each event could be had first; zero: it does not count
 	also   []checkpoint.Key // items read to their end, keys to be remembered longer, and of what is not delivered
 	opened time.Time        // when the first event came
+	bytes  int              // of the events
+
+	chunks []*chunk // where the events stand
+	last   []byte   // of them, as far as it is in use
 
 	objects     []checkpoint.Object // new states of objects
 	objectBytes int
 }
 
-var batches = sync.Pool{New: func() any { return new(batch) }}
+// chunk is memory for events. All are of one size, so that what one batch gives back suits any other, and a batch
+// has hardly more of it than its events take.
+type chunk [64 << 10]byte
+
+var (
+	batches = sync.Pool{New: func() any { return new(batch) }}
+	chunks  = sync.Pool{New: func() any { return new(chunk) }}
+)
 
 // free gives the batch's memory to the next one.
 func (b *batch) free() {
-	b.arena, b.ends, b.keys, b.also = b.arena[:0], b.ends[:0], b.keys[:0], b.also[:0]
-	b.since = b.since[:0]
+	for _, c := range b.chunks {
+		chunks.Put(c)
+	}
+	clear(b.chunks)
+	clear(b.events)
 	clear(b.objects)
-	b.objects, b.objectBytes = b.objects[:0], 0
+	*b = batch{events: b.events[:0], keys: b.keys[:0], since: b.since[:0], also: b.also[:0], chunks: b.chunks[:0], objects: b.objects[:0]}
 	batches.Put(b)
 }
 
 // size is what the events take in the body of a request: each has a separator.
-func (b *batch) size() int { return len(b.arena) + len(b.ends) }
+func (b *batch) size() int { return b.bytes + len(b.events) }
 
 // weight is what the batch takes of the memory for what is in flight.
 func (b *batch) weight() int64 { return int64(b.size() + b.objectBytes) }
@@ -84,28 +97,25 @@ func (b *batch) with(object *checkpoint.Object, keys ...checkpoint.Key) {
 	}
 }
 
-// put adds an event to a batch of at most so many bytes. The arena doubles, and
-// ends a little over them: append's own smaller steps would leave several times as much for
-// the garbage collector.
-func (b *batch) put(key checkpoint.Key, event []byte, since time.Time, most int) {
-	const spare = 64 << 10
-	if n := len(event); cap(b.arena)-len(b.arena) < n {
-		b.arena = slices.Grow(b.arena, max(n, min(spare+len(b.arena), spare+most-len(b.arena))))
-	}
-	b.arena = append(b.arena, event...)
-	b.ends = append(b.ends, len(b.arena))
+// put adds a copy of an event.
+func (b *batch) put(key checkpoint.Key, event []byte, since time.Time) {
+	b.events = append(b.events, b.copied(event))
+	b.bytes += len(event)
 	b.keys = append(b.keys, key)
 	b.since = append(b.since, since)
 }
 
-func (b *batch) events() [][]byte {
-	events := make([][]byte, len(b.ends))
-	start := 0
-	for i, end := range b.ends {
-		events[i] = b.arena[start:end:end]
-		start = end
+func (b *batch) copied(event []byte) []byte {
+	if len(event) > len(chunk{})/4 { // the rest of a chunk would often be lost
+		return bytes.Clone(event)
 	}
-	return events
+	if cap(b.last)-len(b.last) < len(event) {
+		c := chunks.Get().(*chunk)
+		b.chunks, b.last = append(b.chunks, c), c[:0]
+	}
+	start := len(b.last)
+	b.last = append(b.last, event...)
+	return b.last[start:len(b.last):len(b.last)]
 }
 
 // accepted are the keys of the events that were not refused.

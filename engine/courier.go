@@ -69,7 +69,7 @@ func (c *courier) send(b *batch) {
 
 // deliver returns once the destination has accepted the events, but for the refused ones.
 func (c *courier) deliver(b *batch) ([]load.Refused, error) {
-	if len(b.ends) == 0 {
+	if len(b.events) == 0 {
 		return nil, nil
 	}
 	// When the connector is told to stop, what is in flight gets a moment: what
@@ -79,7 +79,7 @@ func (c *courier) deliver(b *batch) ([]load.Refused, error) {
 	defer context.AfterFunc(c.ctx, func() {
 		time.AfterFunc(grace, cancel)
 	})()
-	sent := load.Batch{Events: b.events(), IDs: b.keys, Key: c.p.key}
+	sent := load.Batch{Events: b.events, IDs: b.keys, Key: c.p.key}
 	if c.how.resend {
 		sent.IDs = nil // a destination that knows the events would leave them out
 	}
@@ -114,7 +114,7 @@ func (c *courier) putDown(b *batch) {
 	c.p.claims.release(b.also...)
 	c.items.release(b.also...)
 	c.out.arrived(b.weight())
-	if len(b.ends) > 0 {
+	if len(b.events) > 0 {
 		c.p.hold.end()
 	}
 	b.free()
@@ -123,13 +123,12 @@ func (c *courier) putDown(b *batch) {
 // commit writes what was delivered.
 func (c *courier) commit(d *delivery) error {
 	p, b := c.p, d.batch
-	events := b.events()
-	delivered, kept := int64(len(events)-len(d.refused)), int64(len(d.refused))
+	delivered, kept := int64(len(b.events)-len(d.refused)), int64(len(d.refused))
 	keys := b.keys
 	objects := b.objects
 	var unkept error
 	if len(d.refused) > 0 {
-		if err := p.engine.DeadLetters.AppendAll(p.feed.Name, events, d.refused); err != nil {
+		if err := p.engine.DeadLetters.AppendAll(p.feed.Name, b.events, d.refused); err != nil {
 			unkept = fmt.Errorf("the destination refused %d events, and they cannot be set aside: %w", len(d.refused), err)
 			// What was accepted is remembered all the same; the rest is read again.
 			keys, objects, kept = b.accepted(d.refused), nil, 0
@@ -152,7 +151,7 @@ func (c *courier) commit(d *delivery) error {
 	if err != nil {
 		return errors.Join(unkept, err)
 	}
-	p.engine.weights.add(p.engine.Now(), events, d.refused)
+	p.engine.weights.add(p.engine.Now(), b.events, d.refused)
 	latency := b.latency(d.at, d.refused)
 	p.observe(func(s *FeedStatus) {
 		s.Latency.Merge(&latency)
@@ -160,7 +159,7 @@ func (c *courier) commit(d *delivery) error {
 		s.DeadLettered += kept
 		s.Window = *entry
 	})
-	p.show(events, d.refused)
+	p.show(b.events, d.refused)
 	return unkept
 }
 

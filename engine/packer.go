@@ -56,14 +56,14 @@ func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte, sinc
 	}
 	defer p.leave()
 	most := p.limits.BatchBytes()
-	if b := p.batch; b != nil && len(b.ends) > 0 && b.size()+len(event)+1 > most {
+	if b := p.batch; b != nil && len(b.events) > 0 && b.size()+len(event)+1 > most {
 		p.hand(ctx)
 	}
 	if err := p.failure(ctx); err != nil {
 		return err
 	}
 	b := p.inHand()
-	if len(b.ends) == 0 {
+	if len(b.events) == 0 {
 		// No wait: the page or item that the event comes from is in hand.
 		if err := p.hold.begin(ctx); err != nil {
 			return err
@@ -71,9 +71,9 @@ func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte, sinc
 		b.opened = time.Now()
 		p.late.Reset(linger)
 	}
-	b.put(key, event, since, most)
+	b.put(key, event, since)
 	b.with(object, with...)
-	if len(b.ends) >= p.limits.BatchEvents() || b.size() >= most || b.objectBytes >= alsoBytes {
+	if len(b.events) >= p.limits.BatchEvents() || b.size() >= most || b.objectBytes >= alsoBytes {
 		p.hand(ctx)
 	}
 	return nil
@@ -98,14 +98,14 @@ func (p *packer) also(ctx context.Context, object *checkpoint.Object, keys ...ch
 func (p *packer) finish() (rest *batch, all bool) {
 	p.turn <- struct{}{} // whoever waits with a full batch ends with the window
 	defer p.leave()
-	if p.batch != nil && len(p.batch.ends) > 0 {
+	if p.batch != nil && len(p.batch.events) > 0 {
 		p.hand(p.ctx)
 	}
 	p.over = true
 	p.late.Stop()
 	b := p.batch
 	p.batch = nil
-	if b == nil || len(b.ends) == 0 {
+	if b == nil || len(b.events) == 0 {
 		return b, true
 	}
 	p.hold.end()
@@ -175,7 +175,7 @@ func (p *packer) lingered() {
 		return
 	}
 	b := p.batch
-	if p.over || b == nil || len(b.ends) == 0 {
+	if p.over || b == nil || len(b.events) == 0 {
 		return
 	}
 	if time.Since(b.opened) < linger || !p.out.try(b.weight()) {

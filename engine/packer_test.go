@@ -37,7 +37,7 @@ func newPacking(t *testing.T, l limits, batches int) *packing {
 	p.packer = newPacker(p.ctx, p.end, l, p.out, h, func(b *batch) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.log, p.size = append(p.log, [2]int{len(b.ends), len(b.also)}), append(p.size, b.size())
+		p.log, p.size = append(p.log, [2]int{len(b.events), len(b.also)}), append(p.size, b.size())
 	})
 	return p
 }
@@ -73,7 +73,7 @@ func TestPackerClosesBatches(t *testing.T) {
 			for _, size := range c.events {
 				p.event(t, size)
 			}
-			if rest, all := p.finish(); !all || rest != nil && len(rest.ends) > 0 {
+			if rest, all := p.finish(); !all || rest != nil && len(rest.events) > 0 {
 				t.Errorf("the end: %+v, all sent %v", rest, all)
 			}
 			if len(p.sent()) != len(c.want) {
@@ -163,7 +163,7 @@ func TestPackerEnds(t *testing.T) {
 		if failed != cap(errs)-1 { // the first was taken in hand
 			t.Errorf("%d of %d events told why", failed, cap(errs))
 		}
-		if rest, all := p.finish(); all || rest == nil || len(rest.ends) != 1 {
+		if rest, all := p.finish(); all || rest == nil || len(rest.events) != 1 {
 			t.Errorf("the batch in hand: %+v, all sent %v", rest, all)
 		}
 		if err := p.also(t.Context(), nil, checkpoint.Key{}); !errors.Is(err, why) {
