@@ -28,14 +28,24 @@ const (
 	isOpen
 )
 
-// newKind makes what is kept of the kind of the record in hand.
-func (m *Mapper) newKind() *kind {
+// planned is what is known of the kind of the record in hand.
+func (m *Mapper) planned() *planned {
+	m.planning.mutex.Lock()
+	defer m.planning.mutex.Unlock()
+	if k := m.planning.kinds[string(m.key)]; k != nil {
+		return k
+	}
 	d := m.draft()
-	k := &kind{plan: d.finish(), steady: make([]bool, len(m.m.values))}
+	k := &planned{plan: d.finish(), steady: make([]bool, len(m.m.values))}
+	k.special.Store(new([]*plan))
 	for i := range m.m.values {
 		v := &m.m.values[i]
 		k.steady[i] = d.decided(v.value) && !slices.ContainsFunc(v.when, func(when *compiled) bool { return !d.decided(when) })
 	}
+	if len(m.planning.kinds)%maxPlans == 0 {
+		m.planning.kinds, m.planning.special = make(map[string]*planned), 0
+	}
+	m.planning.kinds[string(m.key)] = k
 	return k
 }
 

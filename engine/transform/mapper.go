@@ -42,9 +42,9 @@ func (m *Mapping) NewMapper(constants ...Constant) *Mapper { return m.Mappers(co
 
 // Mappers makes mappers with the same constants. What one of them learned of kinds of records the others need not learn.
 func (m *Mapping) Mappers(constants ...Constant) (another func() *Mapper) {
-	shared := &m.specials
+	shared := &m.planning
 	if slices.ContainsFunc(constants, func(c Constant) bool { _, ok := m.fieldOf[c.Name]; return ok }) {
-		shared = &specials{} // the constants are part of what is known of a kind
+		shared = &planning{} // the constants are part of what is known of a kind
 	}
 	return func() *Mapper { return m.newMapper(shared, constants) }
 }
@@ -53,7 +53,7 @@ func (m *Mapping) Mappers(constants ...Constant) (another func() *Mapper) {
 // them: what stands in for them elsewhere must be, too.
 func (m *Mapper) Redacts() bool { return m.redact != nil }
 
-func (m *Mapping) newMapper(shared *specials, constants []Constant) *Mapper {
+func (m *Mapping) newMapper(shared *planning, constants []Constant) *Mapper {
 	m.link.Do(m.unit.Link)
 	mapper := &Mapper{
 		m:        m,
@@ -89,7 +89,7 @@ func (m *Mapping) newMapper(shared *specials, constants []Constant) *Mapper {
 	}
 	fixed := make(map[string]string)
 	var order []string
-	mapper.specials = shared
+	mapper.planning = shared
 	for _, list := range [][]Constant{m.options.Constants, constants} {
 		for _, c := range list {
 			v := expression.Constant(c.Value)

@@ -2,6 +2,8 @@ package transform
 
 import (
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/secure60/s60-m365-connector/engine/expression"
 )
@@ -46,14 +48,26 @@ func (c *compiler) telling(steps []step) (slots []int) {
 
 // kind is what a mapper keeps of a kind of record.
 type kind struct {
-	plan    *plan
+	*planned
 	last    *plan // the special one that fitted last
 	recalls map[*plan]*recall
-	special *specialKind
-	misses  int    // records that no special plan fitted
-	counted int    // of planner.records, when as many as it takes for the next were begun to be counted
-	steady  []bool // by field of few values: it has the same in all records
-	judged  bool   // those that are steady were judged
+	misses  int  // records that no special plan fitted
+	counted int  // of planner.records, when as many as it takes for the next were begun to be counted
+	judged  bool // the fields of few values that are steady were judged
+}
+
+// planned is what all mappers know of a kind of record.
+type planned struct {
+	plan    *plan
+	steady  []bool                  // by field of few values: it has the same in all records
+	special atomic.Pointer[[]*plan] // never changed, but replaced
+}
+
+// planning is what the mappers of a mapping plan together: each would have as much of its own to keep.
+type planning struct {
+	mutex   sync.Mutex
+	kinds   map[string]*planned
+	special int // plans
 }
 
 // plan is how records of a kind are mapped.
@@ -120,7 +134,7 @@ type planner struct {
 	key      []byte // scratch; of the record in hand
 	records  int    // since the plans were begun
 	off      bool
-	specials *specials
+	planning *planning
 }
 
 // kindOf is the kind of the record in hand; nil if kinds are not worth a plan.
@@ -151,7 +165,7 @@ func (m *Mapper) kindOf() *kind {
 		if p.kinds == nil {
 			p.kinds = make(map[string]*kind)
 		}
-		found = m.newKind()
+		found = &kind{planned: m.planned()}
 		p.kinds[string(p.key)] = found
 	}
 	p.before, p.lastKey = found, append(p.lastKey[:0], p.key...)

@@ -136,7 +136,7 @@ func TestSpecialPlans(t *testing.T) {
 		if special < 2000 || repeated < 500 {
 			t.Errorf("%d records had a special plan, of %d something was taken again: the test says little", special, repeated)
 		}
-		if shared := planned.specials == &m.specials; shared != (constants == nil) {
+		if shared := planned.planning == &m.planning; shared != (constants == nil) {
 			t.Errorf("special plans are shared: %v, with constants %v, on which they depend", shared, constants)
 		}
 	}
@@ -200,8 +200,8 @@ func TestSpecialPlansAreShared(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if m.specials.plans > 6 {
-		t.Errorf("%d special plans of three kinds of records", m.specials.plans)
+	if m.planning.special > 6 {
+		t.Errorf("%d special plans of three kinds of records", m.planning.special)
 	}
 }
 
@@ -212,7 +212,7 @@ func TestSpecialPlansOutliveTheirMapper(t *testing.T) {
 	for i, want := range []bool{false, true} {
 		mapper := another()
 		mapper.Append(nil, []byte(`{"Kind":"a","User":"u"}`))
-		if special := mapper.specials.plans > 0; special != want {
+		if special := mapper.planning.special > 0; special != want {
 			t.Errorf("mapper %d finds special plans: %v, want %v", i, special, want)
 		}
 		for range 2 * toSpecial {

@@ -1,10 +1,5 @@
 package transform
 
-import (
-	"sync"
-	"sync/atomic"
-)
-
 // This file keeps the special plans. Most records of a kind have the same fields, and lack the same of those that the
 // mapping reads: with that, most of what a rule asks is answered beforehand, and the rules are compiled anew
 // without it (expression.Program.Special). This costs as much as mapping some hundred records, and some memory; so it is done for records
@@ -17,18 +12,6 @@ const (
 	leastShare = 64  // one in so many records must be of the kind and without one: more plans in turn are slow, as no cache holds them
 )
 
-// specials are the special plans of a mapping, by kind.
-type specials struct {
-	mutex sync.Mutex
-	kinds map[string]*specialKind
-	plans int
-}
-
-// specialKind are the special plans of a kind. The list is never changed, but replaced.
-type specialKind struct {
-	list atomic.Pointer[[]*plan]
-}
-
 // fits says whether a special plan is one for the record in hand.
 func (m *Mapper) fits(p *plan) bool { return p.asked.Same(p.present, m.machine.Present()) }
 
@@ -37,12 +20,10 @@ func (m *Mapper) fitting(k *kind) *plan {
 	if k.last != nil && m.fits(k.last) {
 		return k.last
 	}
-	if k.special != nil {
-		for _, p := range *k.special.list.Load() {
-			if m.fits(p) {
-				k.last = p
-				return p
-			}
+	for _, p := range *k.special.Load() {
+		if m.fits(p) {
+			k.last = p
+			return p
 		}
 	}
 	if k.misses++; k.misses%toSpecial == 0 {
@@ -57,18 +38,13 @@ func (m *Mapper) fitting(k *kind) *plan {
 // specialize sees to it that the next record that is like the one in hand, which is of kind k, finds a special plan,
 // if there is to be one.
 func (m *Mapper) specialize(k *kind) {
-	s := m.specials
+	s := m.planning
 	if !s.mutex.TryLock() {
 		return // another is about it
 	}
 	defer s.mutex.Unlock()
-	of := s.kinds[string(m.key)]
-	if of == nil {
-		of = &specialKind{}
-		of.list.Store(new([]*plan))
-	}
-	list := *of.list.Load()
-	if k.special = of; s.plans >= maxSpecial || len(list) >= mostOfKind {
+	list := *k.special.Load()
+	if s.special >= maxSpecial || len(list) >= mostOfKind {
 		return
 	}
 	for _, p := range list {
@@ -77,10 +53,6 @@ func (m *Mapper) specialize(k *kind) {
 		}
 	}
 	list = append(list[:len(list):len(list)], m.newSpecial())
-	of.list.Store(&list)
-	s.plans++
-	if s.kinds == nil {
-		s.kinds = make(map[string]*specialKind)
-	}
-	s.kinds[string(m.key)] = of
+	k.special.Store(&list)
+	s.special++
 }

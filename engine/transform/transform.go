@@ -112,7 +112,7 @@ type Mapping struct {
 	samples     []filter
 	known       knownNames
 	values      []knownValues
-	specials    specials
+	planning    planning
 }
 
 // rule is one expression for one field.
