@@ -28,43 +28,12 @@ func (w *world) audit(dst []byte, c catalogue, r *record, first int) []byte {
 	return w.choose(c, r).append(dst, r, first)
 }
 
-// choose picks the kind of a record, and what follows from it.
+// choose picks the kind of a record.
 func (w *world) choose(c catalogue, r *record) *template {
 	if r.told != nil {
 		return r.told
 	}
-	t := c.pick(mix(r.seed ^ 8))
-	if s, minute := w.storyAt(r.at.Unix()); s != nil {
-		if told := tell(feedNames[r.id.feed], s, minute, r); told != nil {
-			t = told
-		}
-	}
-	return t
-}
-
-// tell puts a record into the story under way; nil when the story leaves it
-// alone.
-func tell(feed string, s *story, minute int64, r *record) *template {
-	chance := mix(r.seed^9) % 100
-	attacked := func(t *template, who *person) *template {
-		r.user, r.ip, r.place = who, s.ip, s.place
-		return t
-	}
-	switch {
-	case feed == AuditEntra && minute < 10 && chance < 60:
-		r.rank = 0 // wrong password
-		return attacked(named["stsFailure"], r.other)
-	case feed == AuditEntra && minute == 10 && chance < 30:
-		return attacked(named["stsSuccess"], s.victim)
-	case feed == AuditExchange && minute >= 12 && minute < 20 && chance < 20:
-		return attacked(named["inboxRule"], s.victim)
-	case feed == AuditSharePoint && minute >= 20 && minute < 40 && chance < 40:
-		return attacked(named["massDownload"], s.victim)
-	case feed == AuditGeneral && minute >= 14 && minute < 30 && chance < 5:
-		r.rank, r.user = 0, s.victim // a forwarding rule was created
-		return named["alertTriggered"]
-	}
-	return nil
+	return c.pick(mix(r.seed ^ 8))
 }
 
 // signIn renders one sign-in of the given kind.
@@ -86,16 +55,6 @@ func (w *world) signIn(dst []byte, feed string, r *record, beta bool) []byte {
 		t = set.failed
 	case chance < 14:
 		t = set.risky
-	}
-	if feed == SignInsInteractive {
-		if s, minute := w.storyAt(r.at.Unix()); s != nil {
-			switch chance := mix(r.seed^9) % 100; {
-			case minute < 10 && chance < 60:
-				t, r.user, r.ip, r.place = set.spray, r.other, s.ip, s.place
-			case minute == 10 && chance < 30:
-				t, r.user, r.ip, r.place = set.risky, s.victim, s.ip, s.place
-			}
-		}
 	}
 	if r.version < 0 {
 		t = set.pending

@@ -158,7 +158,7 @@ type Options struct {
 	Odd       float64       // share of records with stringly numbers, null or ip:port addresses, unknown record types
 	MissingID float64       // share of STS log-ons without Id
 
-	Calm bool // no attacks among the made-up records, and nothing alarming
+	Calm bool // nothing alarming among the made-up records
 
 	Throttle bool // enforce the documented rate limits
 	NoGzip   bool // never compress

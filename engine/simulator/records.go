@@ -118,7 +118,7 @@ func readRecords() {
 }
 
 // signInShapes are the forms that sign-ins of one kind take.
-type signInShapes struct{ ok, pending, failed, spray, risky *template }
+type signInShapes struct{ ok, pending, failed, risky *template }
 
 // shapesOf are those of a feed, which its file has in part: what is missing is as a failed one,
 // or one that went well.
@@ -132,7 +132,6 @@ func shapesOf(feed, api string) (s signInShapes) {
 		return nil
 	}
 	return signInShapes{
-		ok: first("ok"), pending: first("pending", "failed", "ok"), failed: first("failed", "ok"),
-		spray: first("spray", "failed", "ok"), risky: first("risky", "ok"),
+		ok: first("ok"), pending: first("pending", "failed", "ok"), failed: first("failed", "ok"), risky: first("risky", "ok"),
 	}
 }

@@ -138,10 +138,6 @@ func (t *table) prepare(r *record, row *tableRow) {
 		r.user = &w.people[row.seed.index]
 	case t.perRobot:
 		r.robot = &w.robots[row.seed.index]
-	default:
-		if s, _ := w.storyAt(row.made.Unix()); s != nil {
-			r.user, r.ip, r.place = s.victim, s.ip, s.place
-		}
 	}
 	r.rowID, r.version, r.created = row.id, row.version, row.at
 	// Detected a while after it happened, and listed a while after that.

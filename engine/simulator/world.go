@@ -8,7 +8,7 @@ import (
 // world is the made-up company behind the tenant: its people, their devices
 // and addresses, its applications, teams and files. It is fixed by the seed.
 type world struct {
-	calm   bool // nobody attacks it
+	calm   bool // nothing alarming happens
 	seed   uint64
 	tenant string
 	domain string
@@ -94,34 +94,6 @@ func newWorld(seed uint64, tenant string) *world {
 		w.boxes[i].resource = "/subscriptions/" + guidText(seed^0x5b) + "/resourcegroups/rg-freight/providers/Microsoft.Compute/virtualMachines/" + w.boxes[i].name
 	}
 	return w
-}
-
-// story is what happens in one hour of the company's life, told by every feed
-// that could see it: in every fourth hour somebody sprays passwords from one
-// address, gets in as the victim, hides their tracks with an inbox rule, and
-// downloads the victim's files.
-type story struct {
-	victim *person
-	ip     string
-	place  *city
-}
-
-// storyAt is the story under way at a time, and its minute; nil when the hour
-// is quiet.
-func (w *world) storyAt(unix int64) (*story, int64) {
-	if w.calm {
-		return nil, 0
-	}
-	hour := unix / 3600
-	h := mix(w.seed ^ 0x5709 ^ uint64(hour))
-	if h%4 != 0 {
-		return nil, 0
-	}
-	return &story{
-		victim: &w.people[h>>8%uint64(len(w.people))],
-		ip:     attackIPs[h>>40%uint64(len(attackIPs))],
-		place:  &company.Far[h>>50%uint64(len(company.Far))],
-	}, unix % 3600 / 60
 }
 
 var attackIPs = func() (ips []string) {
