@@ -100,9 +100,9 @@ type Leases interface {
 	Holder(feed, partition string) (name string, since time.Time)
 	// Replicas are the names of the processes that take part, and of this one.
 	Replicas() (all []string, here string)
-	// Joined reports whether this process takes part now: not while the others
-	// are out of reach.
-	Joined() bool
+	// Joined is nil while this process takes part. It does not while the others are out of reach,
+	// and says why, and what to do.
+	Joined() error
 }
 
 // Engine runs the enabled feeds of its Config.

@@ -38,15 +38,20 @@ func (e *Engine) beat(ctx context.Context) {
 // beatOnce sends one heartbeat. One that cannot be delivered before the next is due is given up: only the newest matters.
 func (e *Engine) beatOnce(ctx context.Context) {
 	if err := e.sendOwn(ctx, e.heartbeatEvent()); err != nil && ctx.Err() == nil {
-		level := slog.LevelWarn
-		if !e.Destination.State().OK { // which was told, with the cause
-			level = slog.LevelDebug
-		}
-		e.Log.Log(ctx, level, "heartbeat not delivered", "error", err)
+		e.Log.Log(ctx, e.unsent(), "heartbeat not delivered", "error", err)
 	}
 	if err := e.sendAccounts(ctx); err != nil && ctx.Err() == nil {
-		e.Log.Warn("the account of a day could not be sent, trying again with the next heartbeat", "error", err)
+		e.Log.Log(ctx, e.unsent(), "the account of a day could not be sent, trying again with the next heartbeat", "error", err)
 	}
+}
+
+// unsent is the level at which an event of its own that was not delivered is told: where the destination is in
+// trouble, that was told, with the cause.
+func (e *Engine) unsent() slog.Level {
+	if !e.Destination.State().OK {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 // heartbeatEvent is the connector's account of itself: a flat event, like those
@@ -98,23 +103,19 @@ func (e *Engine) heartbeatEvent() map[string]any {
 	event["event_feeds_failing"] = count[Failing]
 	event["event_feeds_gated"] = count[Gated]
 	event["event_feeds_not_consented"] = count[NotConsented]
-	apart := ""
+	standby := ""
 	if e.Leases != nil {
 		event["event_feeds_standby"] = count[Standby]
 		event["event_replica_joined"] = !status.Apart
 		status.replicaFields(event)
-		apart = fmt.Sprintf(", %d standby", count[Standby])
-	}
-	if status.Apart {
-		event["outcome"] = "failure"
-		apart += "; the shared state is out of reach, and nothing is collected here"
+		standby = fmt.Sprintf(", %d standby", count[Standby])
 	}
 	of := ""
 	if e.Tenant != "" {
 		of = " of tenant " + e.Tenant
 	}
 	event["message_text"] = fmt.Sprintf("%s %s: %d feeds%s ok, %d starting, %d failing, %d gated%s; delivery to %s %s",
-		e.Name, e.Version, count[OK], of, count[Starting], count[Failing], count[Gated], apart, status.Destination,
+		e.Name, e.Version, count[OK], of, count[Starting], count[Failing], count[Gated], standby, status.Destination,
 		map[bool]string{true: "works", false: "fails"}[status.Delivery.OK])
 	if cause := cmp.Or(status.Cause(), status.Stalled); cause != "" {
 		event["event_cause"] = cause

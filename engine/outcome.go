@@ -18,10 +18,15 @@ func (p *partition) unanswered(s *FeedStatus) {
 		return
 	}
 	if since, err := p.engine.Client.Unanswered(p.feed.Name, p.value, time.Now().Add(-stalledAfter)); err != nil {
-		s.become(Failing, since)
-		s.GateReason, s.GateUntil = "", time.Time{}
-		s.LastError, s.LastErrorAt = p.describe(err), p.engine.Now()
+		s.fails(since, p.describe(err), p.engine.Now())
 	}
+}
+
+// fails shows the partition as one that fails, for a cause that is no round's own.
+func (s *FeedStatus) fails(since time.Time, text string, now time.Time) {
+	s.become(Failing, since)
+	s.GateReason, s.GateUntil, s.Holder = "", time.Time{}, ""
+	s.LastError, s.LastErrorAt = text, now
 }
 
 // observe changes the status under its lock.

@@ -92,6 +92,6 @@ func (e *Engine) tellState(ctx context.Context) {
 		if err == nil || !Sleep(ctx, wait) {
 			return
 		}
-		e.Log.Warn("what became of the state could not be told to the destination, trying again", "error", err)
+		e.Log.Log(ctx, e.unsent(), "what became of the state could not be told to the destination, trying again", "error", err)
 	}
 }

@@ -28,7 +28,7 @@ func (l *leased) Hold(ctx context.Context, _, _ string, _ bool) (context.Context
 }
 func (l *leased) Holder(string, string) (string, time.Time) { return "", time.Time{} }
 func (l *leased) Replicas() ([]string, string)              { return nil, "" }
-func (l *leased) Joined() bool                              { return true }
+func (l *leased) Joined() error                             { return nil }
 
 // sharing has one partition held by another process, one given back, and the rest here.
 type sharing struct{ leased }

@@ -182,7 +182,6 @@ func (e *Engine) Status() Status {
 		Destination: e.Destination.Name(), Delivery: e.Destination.State(),
 		DeadLetters: int64(e.DeadLetters.Count()), Operations: e.weights.lastDay(e.Now()),
 	}
-	s.Apart = e.Leases != nil && s.Now.Sub(e.started) > joining && !e.Leases.Joined()
 	s.Stalled = e.stalled()
 	if e.CredentialExpires != nil {
 		s.CredentialExpires = e.CredentialExpires()
@@ -210,6 +209,14 @@ func (e *Engine) Status() Status {
 		s.Feeds = append(s.Feeds, status)
 	}
 	e.replicas(&s)
+	if e.Leases != nil && s.Now.Sub(e.started) > joining {
+		if err := e.Leases.Joined(); err != nil {
+			s.Apart = true
+			for i := range s.Feeds {
+				s.Feeds[i].fails(cmp.Or(s.Feeds[i].LastSuccess, s.Started), err.Error(), s.Now)
+			}
+		}
+	}
 	for _, feed := range e.disabled {
 		s.Feeds = append(s.Feeds, FeedStatus{Feed: feed.Name, State: Disabled})
 	}
@@ -277,14 +284,14 @@ func (s Status) ByFeed() []FeedStatus {
 }
 
 // Healthy reports whether collection works: no feed is failing, the destination
-// takes events, the state is written, and replicas, if there are any, know of each other.
+// takes events, and the state is written.
 func (s Status) Healthy() bool {
 	for _, f := range s.Feeds {
 		if f.State == Failing {
 			return false
 		}
 	}
-	return s.Delivery.OK && s.Stalled == "" && !s.Apart
+	return s.Delivery.OK && s.Stalled == ""
 }
 
 // Waiting is what a connector that has just started still waits for before it

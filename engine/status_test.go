@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -30,7 +31,10 @@ func TestLagOfAFeedWithAnEmptyCursor(t *testing.T) {
 }
 
 // failing leases refuse for a reason that passes.
-type failing struct{ asked int }
+type failing struct {
+	asked int
+	apart error
+}
 
 func (l *failing) Hold(context.Context, string, string, bool) (context.Context, time.Duration, func(time.Duration), error) {
 	l.asked++
@@ -38,7 +42,32 @@ func (l *failing) Hold(context.Context, string, string, bool) (context.Context, 
 }
 func (l *failing) Holder(string, string) (string, time.Time) { return "", time.Time{} }
 func (l *failing) Replicas() ([]string, string)              { return nil, "" }
-func (l *failing) Joined() bool                              { return true }
+func (l *failing) Joined() error                             { return l.apart }
+
+// One that cannot reach the others collects nothing, whatever its feeds said last: one cause, told everywhere.
+func TestApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leases := &failing{}
+		r := newRig(t, feedOf("a"), func(c *Config) { c.Leases = leases })
+		defer r.store.Close() //nolint:errcheck // the test is over
+		leases.apart = errors.New("the shared state is out of reach: NATS refuses the credentials. Check the password")
+		if s := r.engine.Status(); !s.Healthy() {
+			t.Errorf("not healthy while it joins: %+v", s)
+		}
+		time.Sleep(joining + time.Second)
+		s := r.engine.Status()
+		if got := s.Failures(); s.Healthy() || !s.Apart || len(got) != 1 || got[0].Text != leases.apart.Error() {
+			t.Errorf("healthy %t, apart %t, failures %+v", s.Healthy(), s.Apart, got)
+		}
+		if e := r.engine.heartbeatEvent(); e["outcome"] != "failure" || e["event_cause"] != "the shared state is out of reach: NATS refuses the credentials" || e["event_replica_joined"] != false {
+			t.Errorf("the heartbeat has %v", e)
+		}
+		leases.apart = nil
+		if s := r.engine.Status(); !s.Healthy() || s.Apart {
+			t.Errorf("it takes part again: %+v", s)
+		}
+	})
+}
 
 // What keeps a partition from being held is tried again, for as long as the program runs.
 func TestHoldingIsTriedAgain(t *testing.T) {

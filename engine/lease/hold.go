@@ -148,10 +148,14 @@ func (r *Replica) Replicas() (all []string, here string) {
 	return all, r.Name
 }
 
-// Joined reports whether this replica takes part now. It does not while the shared
-// state is out of reach: then nothing is collected here.
-func (r *Replica) Joined() bool {
+// Joined is nil while this replica takes part. It does not while the shared
+// state is out of reach: then nothing is collected here, and it says why.
+func (r *Replica) Joined() error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.session != nil && r.session.ended.Err() == nil && r.names != nil
+	joined := r.session != nil && r.session.ended.Err() == nil && r.names != nil
+	r.mu.Unlock()
+	if joined {
+		return nil
+	}
+	return cmp.Or(r.Claims.Reach(), errApart)
 }

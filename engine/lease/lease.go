@@ -68,6 +68,8 @@ type Claims interface {
 	// Weight of a partition, 1 at least, by how much work it was; the same for all who know the same
 	// of the log.
 	Weight(feed, partition string) int
+	// Reach is nil while the log is in reach, and else says why it is not, and what to do.
+	Reach() error
 	// Changed is closed when an owner changes.
 	Changed() <-chan struct{}
 	// Done is closed when the log can no longer be used; Err then says why.
@@ -131,6 +133,7 @@ type ruling struct {
 }
 
 var (
+	errApart   = errors.New("the shared state is out of reach: NATS gives this replica no session. See that its servers run, a majority of them in a cluster")
 	errLost    = errors.New("the session of this replica could not be renewed")
 	errUnknown = errors.New("whether a partition was claimed or given back is not known")
 	errDone    = errors.New("its work is done")

@@ -243,11 +243,11 @@ func (r *replicas) serverGone(stop, start func()) {
 	r.until("a and b hold halves", 2*ttl, halves)
 	stop()
 	r.until("nobody works without the server", ttl/2, func() bool { return a.holds()+b.holds() == 0 })
-	if a.Joined() || b.Joined() {
+	if a.Joined() == nil || b.Joined() == nil {
 		r.t.Error("a replica without the server says that it takes part")
 	}
 	start()
-	r.until("a and b work again, and say so", 4*ttl, func() bool { return halves() && a.Joined() && b.Joined() })
+	r.until("a and b work again, and say so", 4*ttl, func() bool { return halves() && a.Joined() == nil && b.Joined() == nil })
 	a.leave()
 	r.until("b holds all once a has left", ttl, func() bool { return b.holds() == parts })
 }

@@ -80,8 +80,20 @@ const (
 	pingInterval   = 5 * time.Second // a dead connection is noticed after two or three
 )
 
+// Reach implements lease.Claims.
+func (s *Store) Reach() error {
+	if s.nc.IsConnected() {
+		return nil
+	}
+	const out = "the shared state is out of reach: NATS at %s "
+	if err := s.nc.LastError(); refused(err) {
+		return fmt.Errorf(out+"refuses the credentials: %w. Check the user and password in STATE_URL, or the credentials file", s.servers, err)
+	}
+	return fmt.Errorf(out+"does not answer. Check that a server of STATE_URL runs and that this host reaches it", s.servers)
+}
+
 func (s *Store) connect() error {
-	at := s.servers
+	at, told := s.servers, "" // what was said of the connection since it stood; callbacks come one after the other
 	o := []nats.Option{
 		nats.Name(s.opts.Replica),
 		nats.Timeout(connectTimeout),
@@ -97,6 +109,7 @@ func (s *Store) connect() error {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			told = ""
 			s.log.Info("shared state: connected to NATS again", "server", nc.ConnectedServerName())
 			// What was on its way to the old connection is not sent again, and what was
 			// asked on it not answered.
@@ -105,7 +118,11 @@ func (s *Store) connect() error {
 			s.restart()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			s.log.Warn("shared state: NATS reports an error; where it is one of permissions, give the user of STATE_URL "+s.permissions(), "error", err)
+			// A server that refuses does so at each attempt to connect.
+			if text := s.failed("the connection", err).Error(); text != told {
+				told = text
+				s.log.Warn("shared state: NATS reports an error", "error", text)
+			}
 		}),
 		nats.ClosedHandler(func(*nats.Conn) {
 			s.stop(fmt.Errorf("%w: the connection to NATS (%s) was closed; open it again", checkpoint.ErrStopped, at))

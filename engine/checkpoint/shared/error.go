@@ -44,7 +44,7 @@ func (s *Store) failed(what string, err error) error {
 	}
 	where := fmt.Sprintf("shared state: %s: NATS at %s", what, s.servers)
 	switch {
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
+	case refused(err):
 		return fmt.Errorf("%s refuses the credentials: %w; check the user and password in STATE_URL, or the credentials file", where, err)
 	case errors.Is(err, nats.ErrPermissionViolation):
 		return fmt.Errorf("%s does not permit that: %w; give the user of STATE_URL %s", where, err, s.permissions())
@@ -70,6 +70,11 @@ func (s *Store) failed(what string, err error) error {
 		return fmt.Errorf("%s does not answer in time: %w; check that its servers run, a majority of them in a cluster", where, err)
 	}
 	return fmt.Errorf("%s: %w", where, err)
+}
+
+// refused reports whether a server does not take the credentials.
+func refused(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
 // permissions are what the servers must allow.

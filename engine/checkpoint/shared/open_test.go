@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +55,67 @@ func TestStreamOfURL(t *testing.T) {
 	}
 	if name, err := StreamOf("nats://u:hunter2@a/a.b"); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("%q %v, want an error without the password", name, err)
+	}
+}
+
+// doorkeeper counts the clients that it refuses.
+type doorkeeper struct {
+	shut    atomic.Bool
+	refused atomic.Int64
+}
+
+func (d *doorkeeper) Check(server.ClientAuthentication) bool {
+	if d.shut.Load() {
+		d.refused.Add(1)
+	}
+	return !d.shut.Load()
+}
+
+// guarded is a log that is read while it is written.
+type guarded struct {
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+func (g *guarded) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.log.Write(p)
+}
+
+func (g *guarded) String() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.log.String()
+}
+
+// TestPasswordChanged: a server that does not take the password any more refuses each attempt to connect; that is told once,
+// with what to do.
+func TestPasswordChanged(t *testing.T) {
+	door, log := &doorkeeper{}, &guarded{}
+	running := natstest.Start(t, func(o *server.Options) { o.CustomClientAuthentication = door })
+	s := openShared(t, Options{URL: "nats://app:first@" + running.Address(), Logger: slog.New(slog.NewTextHandler(log, nil))})
+	door.shut.Store(true)
+	running.Stop()
+	running.Start()
+	until := func(what string, holds func() bool) {
+		t.Helper()
+		for end := time.Now().Add(natstest.Forever); !holds(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("waited in vain for %s: %v\n%s", what, s.Reach(), log)
+			}
+		}
+	}
+	until("the cause", func() bool {
+		err := s.Reach()
+		return err != nil && strings.Contains(err.Error(), "refuses the credentials")
+	})
+	until("more attempts", func() bool { return door.refused.Load() > 4 })
+	door.shut.Store(false)
+	until("the end of it", func() bool { return s.Reach() == nil && strings.Contains(log.String(), "connected to NATS again") })
+	const told = "NATS reports an error"
+	if text := log.String(); strings.Count(text, told) != 1 || !strings.Contains(text, "check the user and password in STATE_URL") || strings.Contains(text, "first") {
+		t.Errorf("want %q once, with what to do and without the password:\n%s", told, text)
 	}
 }
 

@@ -212,8 +212,6 @@ func TestHeadline(t *testing.T) {
 	}
 	two := feed(engine.Failing, engine.Failing)
 	two.Feeds[0].LastError, two.Feeds[1].LastError = "HTTP 500", "HTTP 404"
-	apart := feed(engine.Standby)
-	apart.Apart = true
 	tests := []struct {
 		status engine.Status
 		level  level
@@ -230,7 +228,6 @@ func TestHeadline(t *testing.T) {
 		{refused, bad, "Not delivering: ingest: HTTP 401"},
 		{feed(engine.Standby), quiet, "Standing by, other replicas collect: 1 standby"},
 		{feed(engine.Standby, engine.OK), good, "Collecting: 1 ok, 1 standby"},
-		{apart, bad, "Not collecting: the shared state is out of reach"},
 	}
 	for _, test := range tests {
 		states := map[engine.State]int{}

@@ -269,9 +269,6 @@ func health(c *fleet.Connector, w http.ResponseWriter, _ *http.Request) {
 	if text := fleet.Undelivered(status); text != "" {
 		fmt.Fprintln(w, text)
 	}
-	if status.Apart {
-		fmt.Fprintln(w, "STATE_URL: the shared state is out of reach, and nothing is collected here")
-	}
 }
 
 // ready answers /readyz for the only tenant.

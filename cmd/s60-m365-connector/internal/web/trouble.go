@@ -66,10 +66,10 @@ func advice(text string, feed *definition.Feed) string {
 		return false
 	}
 	switch {
-	case wording.Remedied(text):
+	case wording.Remedied(text), has("(AADSTS", "STATE_URL"):
 		return "What it says. Collection then resumes by itself, and what was missed is read. " + check
 	case has("AADSTS"):
-		return "Mend the credential as the error says; collection resumes by itself, and what was missed is read. " + check
+		return "https://login.microsoftonline.com/error explains the code. Collection then resumes by itself, and what was missed is read. " + check
 	case has("HTTP 401", "HTTP 403", "Authorization_RequestDenied"):
 		if feed != nil && len(feed.Permissions) > 0 {
 			return "Grant the app " + strings.Join(feed.Permissions, ", ") + " as application permissions, with admin consent. " + check

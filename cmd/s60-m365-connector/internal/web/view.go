@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -157,16 +158,12 @@ func headline(s engine.Status, states map[engine.State]int) (level, string) {
 	switch {
 	case len(parts) == 0:
 		return careful, "No feed is switched on"
-	case s.Apart:
-		return bad, "Not collecting: the shared state is out of reach"
 	case !s.Delivery.OK && s.Delivery.LastError != "":
 		return bad, "Not delivering: " + s.Destination + ": " + s.Delivery.LastError
 	case !s.Delivery.OK:
 		return bad, "Not delivering: " + s.Destination + " does not take events"
-	case s.Stalled != "":
-		return bad, "Not collecting: " + s.Stalled
-	case s.Cause() != "":
-		return bad, "Not collecting: " + s.Cause()
+	case s.Cause() != "" || s.Stalled != "":
+		return bad, "Not collecting: " + cmp.Or(s.Cause(), s.Stalled)
 	case states[engine.Failing] > 0 && states[engine.OK]+states[engine.Starting]+states[engine.Standby] == 0:
 		return bad, "Not collecting: " + list
 	case states[engine.Failing] > 0:
