@@ -104,8 +104,12 @@ func TestWindowsByTheServicesClock(t *testing.T) {
 						t.Errorf("%s was delivered %d times", id, n)
 					}
 				}
-				if lag := e.Status().Feeds[0].Lag(time.Now()); lag > 6*time.Minute {
-					t.Errorf("it is shown %v behind", lag)
+				s := e.Status()
+				if off, lag := s.ClockOff().Round(time.Minute), s.Feeds[0].Lag(s.Now); off != test.ahead || lag > 6*time.Minute {
+					t.Errorf("told is that the service's clock is %s ahead, and a lag of %s", off, lag)
+				}
+				if ahead := e.heartbeatEvent()["event_service_ahead_seconds"]; (ahead != nil) != (test.ahead != 0) {
+					t.Errorf("the heartbeat says that the service's clock is %v ahead", ahead)
 				}
 				if n := len(got); n < (6*24+20)*4 {
 					t.Errorf("%d records were delivered", n)

@@ -65,6 +65,9 @@ func (e *Engine) heartbeatEvent() map[string]any {
 	if status.Delivery.LastError != "" {
 		event["event_delivery_last_error"] = status.Delivery.LastError
 	}
+	if off := status.ClockOff(); off != 0 {
+		event["event_service_ahead_seconds"] = int64(off.Seconds())
+	}
 	if !status.CredentialExpires.IsZero() {
 		event["event_credential_days"] = int64(math.Floor(status.CredentialExpires.Sub(status.Now).Hours() / 24))
 	}

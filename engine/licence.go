@@ -145,10 +145,10 @@ func (p *partition) askConsent(lacks []string, err error) {
 	var changed bool
 	p.observe(func(s *FeedStatus) {
 		changed = s.become(NotConsented, now)
-		s.GateReason, s.LastError = text, ""
+		s.GateReason, s.GateUntil, s.LastError = text, time.Time{}, ""
 	})
 	p.engine.recovers(p, true)
-	p.position.GateReason, p.position.LastError = text, ""
+	p.position.GateReason, p.position.GateUntil, p.position.LastError = text, time.Time{}, ""
 	if changed {
 		p.log.Warn("feed not consented; it is tried again at each poll", "remedy", text, "answer", p.describe(err))
 	}

@@ -294,6 +294,16 @@ func (s Status) Healthy() bool {
 	return s.Delivery.OK && s.Stalled == ""
 }
 
+// ClockOff is how far the services' clocks are ahead of this host's, where somebody should set it; else 0.
+func (s Status) ClockOff() time.Duration {
+	for _, f := range s.Feeds {
+		if f.Ahead.Abs() > wrongClock {
+			return f.Ahead
+		}
+	}
+	return 0
+}
+
 // Waiting is what a connector that has just started still waits for before it
 // is known to work, empty once it is: a round of some feed that ended well or
 // at its gate, and an event that the destination took.

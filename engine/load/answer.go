@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/engine/transport"
@@ -43,7 +44,7 @@ func (w *web) post(ctx context.Context, p *payload) reply {
 	attempt, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	attempt, stop := context.WithCancelCause(attempt)
-	patience := time.Duration(w.patience.Load())
+	patience := w.patience.get()
 	p.still = time.AfterFunc(patience, func() { stop(errStill) })
 	p.patience = patience
 	defer p.still.Stop()
@@ -64,15 +65,52 @@ func (w *web) post(ctx context.Context, p *payload) reply {
 			if t, ok := w.transport.(interface{ Renew() }); ok {
 				t.Renew()
 			}
-			w.patience.Store(int64(min(2*patience, w.timeout)))
+			w.patience.lost(patience)
 			return reply{failure: failure{class: transient, cause: fmt.Sprintf("no answer from %s within %s; it is tried on a new connection", w.target.Host, patience)}}
 		}
-		return reply{failure: failure{class: transient, cause: w.describe(attempt, err)}}
+		return reply{failure: w.describe(attempt, err)}
 	}
 	defer response.Body.Close()
 	p.still.Stop()
-	w.patience.Store(int64(min(max(2*time.Since(start), w.leastPatience), w.timeout)))
+	w.patience.learn(time.Since(start))
 	return w.judge(response, token)
+}
+
+// patience is how long a request may stand still, see [Config.Patience].
+type patience struct {
+	least, most time.Duration
+
+	mu   sync.Mutex
+	now  time.Duration
+	slow time.Time // when an answer last took so long that now is more than least
+}
+
+// patienceKept is for how long a slow answer counts: the next one after quick ones would be given up, and its event come twice.
+const patienceKept = time.Hour
+
+func (p *patience) get() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
+}
+
+// learn takes into account how long an answer took.
+func (p *patience) learn(took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch need := min(max(2*took, p.least), p.most); {
+	case need > p.least && need >= p.now:
+		p.now, p.slow = need, time.Now()
+	case time.Since(p.slow) > patienceKept:
+		p.now = need
+	}
+}
+
+// lost is for a request that had so much, and stood still: perhaps its connection has died.
+func (p *patience) lost(had time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = max(p.now, min(2*had, p.most))
 }
 
 var errStill = errors.New("the request stood still")
@@ -100,20 +138,25 @@ func (w *web) authorize() (http.Header, string, error) {
 }
 
 // describe says why no answer came.
-func (w *web) describe(attempt context.Context, err error) string {
+func (w *web) describe(attempt context.Context, err error) failure {
+	f := describe(err)
 	if errors.Is(attempt.Err(), context.DeadlineExceeded) {
-		return fmt.Sprintf("no answer from %s within %s", w.target.Host, w.timeout)
+		f.cause = fmt.Sprintf("no answer from %s within %s", w.target.Host, w.timeout)
+	} else {
+		f.cause = fmt.Sprintf("no answer from %s: %s", w.target.Host, f.cause)
 	}
-	return fmt.Sprintf("no answer from %s: %s", w.target.Host, describe(err))
+	return f
 }
 
-// describe is the text of an error of a connection, with what to do.
-func describe(err error) string {
-	text := transport.OneLine(err.Error(), 0)
-	if _, is := errors.AsType[*tls.CertificateVerificationError](err); is {
-		text += " (for a private certificate authority, set SSL_CERT_FILE)"
+// describe puts an error of a connection into words, with what to do.
+func describe(err error) failure {
+	f := failure{class: transient, cause: transport.OneLine(err.Error(), 0)}
+	if transport.OutOfDate(err) {
+		f.advice = "Renew its certificate; if that has not ended, set the clock of this host"
+	} else if _, is := errors.AsType[*tls.CertificateVerificationError](err); is {
+		f.advice = "For a private certificate authority, set SSL_CERT_FILE"
 	}
-	return text
+	return f
 }
 
 // judge says what an answer means, and reads so much of it that its connection

@@ -41,7 +41,7 @@ type kafka struct {
 	client *kgo.Client // nil: to be made
 	// lost is why the last connection could not be made, for the client tells it
 	// late or never.
-	lost atomic.Pointer[string]
+	lost atomic.Pointer[failure]
 }
 
 // openKafka makes the destination that writes to Kafka.
@@ -118,8 +118,8 @@ func (k *kafka) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Con
 		k.lost.Store(nil)
 		return
 	}
-	text := describe(err)
-	k.lost.Store(&text)
+	f := describe(err)
+	k.lost.Store(&f)
 }
 
 func (k *kafka) send(ctx context.Context, d *shipment, settle func(int, string)) failure {
@@ -217,7 +217,7 @@ func (k *kafka) produce(ctx context.Context, batch Batch, events []int, settle f
 // judge says what it means that a record was not written.
 func (k *kafka) judge(err error) failure {
 	topic := k.config.Address.Name
-	f := failure{class: transient, cause: describe(err)}
+	f := describe(err)
 	if said, is := errors.AsType[*kerr.Error](err); is {
 		f.cause = fmt.Sprintf("topic %s: %s", topic, strings.TrimSuffix(said.Error(), "."))
 	}
@@ -225,7 +225,7 @@ func (k *kafka) judge(err error) failure {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrRecordRetries), errors.Is(err, kgo.ErrRecordTimeout):
 		f.cause = "no acknowledgement came in time"
 		if lost := k.lost.Load(); lost != nil {
-			f.cause += ": " + *lost
+			f.cause, f.advice = f.cause+": "+lost.cause, lost.advice
 		}
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.InvalidTopicException):
 		f.class = denied

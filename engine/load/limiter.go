@@ -34,6 +34,7 @@ type limiter struct {
 	limit   int
 	busy    int
 	waiting []chan struct{} // in the order of coming; closed when the turn has come
+	answer  time.Duration   // that answers took of late
 
 	starting bool      // there was no sign of waiting yet
 	refused  time.Time // when the last refusal came
@@ -76,6 +77,13 @@ func (l *limiter) allowed() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.limit
+}
+
+// usual is how long an answer took of late.
+func (l *limiter) usual() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answer
 }
 
 // acquire waits until a request may be made. Each call that gives no error is followed by one of release.
@@ -130,6 +138,9 @@ const (
 func (l *limiter) release(size int, took time.Duration, o outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if o == answered {
+		l.answer += (took - l.answer) / 8
+	}
 	if l.adaptive {
 		l.reached = l.reached || l.busy >= l.limit
 		switch now := time.Now(); o {

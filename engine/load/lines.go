@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -27,14 +28,14 @@ func newLines(config Config, write func([]byte) (int, error), close func() error
 	l := &lines{write: write, busy: make(chan struct{}, 1)}
 	s := newStream(config)
 	s.send = l.send
-	s.close = func() error {
+	s.close = sync.OnceValue(func() error {
 		select {
 		case l.busy <- struct{}{}:
 			return close()
 		case <-time.After(writeGrace):
 			return errors.New("a write is still under way")
 		}
-	}
+	})
 	return s
 }
 

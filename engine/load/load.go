@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Destination takes batches of events. Implementations may be called from
@@ -98,5 +99,6 @@ type State struct {
 	Events    int64  `json:"events"`               // accepted
 	Refused   int64  `json:"refused"`
 	// Concurrency is how many requests may be in flight now, where it is bounded.
-	Concurrency int `json:"concurrency,omitempty"`
+	Concurrency int           `json:"concurrency,omitempty"`
+	Answer      time.Duration `json:"answer,omitempty"` // that the destination takes for an answer, where it gives one
 }

@@ -127,7 +127,9 @@ func (n *jetStream) connect(ctx context.Context) (*natsSession, failure) {
 	case errors.Is(err, nats.ErrNoServers) && dialer.err != nil:
 		err = dialer.err // which the client leaves out
 	}
-	return nil, failure{class: transient, cause: "no connection: " + describe(err)}
+	f := describe(err)
+	f.cause = "no connection: " + f.cause
+	return nil, f
 }
 
 // natsDialer makes connections until ctx ends, and those that wait for the

@@ -255,7 +255,11 @@ func (b *breaker) tell(f failure, wait time.Duration) {
 	case b.told == accepted && (b.failures >= failuresUntilDown || wait >= longWait || time.Since(b.since) >= longTrouble):
 		b.told = transient
 		next := max(time.Until(b.next), 0).Round(100 * time.Millisecond)
-		b.log.Warn(fmt.Sprintf("Destination %s does not take events: %s. It is tried until it does, next in %v; nothing is lost", b.name, f.cause, next))
+		text := f.cause
+		if f.advice != "" {
+			text += ". " + f.advice
+		}
+		b.log.Warn(fmt.Sprintf("Destination %s does not take events: %s. It is tried until it does, next in %v; nothing is lost", b.name, text, next))
 	case b.told == accepted && b.waits == nil:
 		b.waits = time.AfterFunc(time.Until(b.since.Add(longTrouble)), b.tellLater)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -75,6 +76,24 @@ func TestEventsAreNotReadAfterDeliverOverHTTP2(t *testing.T) {
 		for i := range event {
 			event[i]++
 		}
+	}
+}
+
+// What a person is to do about a certificate that is not taken depends on what is wrong with it.
+func TestCertificateAdvice(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{x509.CertificateInvalidError{Reason: x509.Expired}, "Renew its certificate"},
+		{x509.UnknownAuthorityError{}, "SSL_CERT_FILE"},
+	} {
+		if got := describe(fmt.Errorf("dial: %w", &tls.CertificateVerificationError{Err: test.err})); got.class != transient || !strings.Contains(got.advice, test.want) {
+			t.Errorf("%v: %+v, want the advice %q", test.err, got, test.want)
+		}
+	}
+	if got := describe(errors.New("reset")); got.advice != "" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -46,8 +46,7 @@ type web struct {
 	// what to do about an address where nothing takes events
 	addressAdvice string
 
-	leastPatience time.Duration
-	patience      atomic.Int64 // see Config.Patience
+	patience patience
 
 	transport    http.RoundTripper
 	ownTransport bool // of this destination alone
@@ -104,8 +103,7 @@ func newWeb(config Config, target *url.URL) *web {
 	}
 	w.payloads.New = func() any { return &payload{} }
 	w.bodyBytes.Store(batchBytes)
-	w.leastPatience = config.Patience
-	w.patience.Store(int64(config.Patience))
+	w.patience.least, w.patience.most, w.patience.now = config.Patience, config.Timeout, config.Patience
 	return w
 }
 
@@ -151,7 +149,7 @@ func (w *web) Batches() int {
 
 func (w *web) State() State {
 	state := w.state(w.breaker)
-	state.Concurrency = w.limiter.allowed()
+	state.Concurrency, state.Answer = w.limiter.allowed(), w.limiter.usual()
 	return state
 }
 

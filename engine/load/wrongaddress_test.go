@@ -195,6 +195,30 @@ func TestPatienceGrows(t *testing.T) {
 	})
 }
 
+// TestPatienceIsKept: a destination that takes its time now and then gets no event twice because it was quick in between.
+func TestPatienceIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := 180 * time.Millisecond
+		d := mustOpen(t, Config{Kind: KindCollector, URL: "http://127.0.0.1", Retry: quick, Concurrency: 1, Patience: 100 * time.Millisecond,
+			Transport: after(func(n int) time.Duration {
+				if n <= 2 || n%5 == 0 {
+					return slow
+				}
+				return 0
+			})})
+		deliver(t, d, testEvents(0, 20))
+		if got := d.State(); got.Retries != 1 {
+			t.Errorf("%d of %d requests made again for a destination that is slow now and then, want the first", got.Retries, got.Requests)
+		}
+		slow = 0
+		time.Sleep(patienceKept + time.Second)
+		deliver(t, d, testEvents(20, 1))
+		if got := d.(*web).patience.get(); got != 100*time.Millisecond {
+			t.Errorf("patient for %s with a destination that has been quick for an hour", got)
+		}
+	})
+}
+
 // TestSlowUpload: a body that goes on being sent is no silence.
 func TestSlowUpload(t *testing.T) {
 	server := newServer(t, nil)

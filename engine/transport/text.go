@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"crypto/x509"
+	"errors"
 	"net/netip"
 	"strings"
 	"unicode"
@@ -22,6 +24,12 @@ func OneLine(text string, most int) string {
 		text = string([]rune(text)[:most]) + "…"
 	}
 	return text
+}
+
+// OutOfDate reports whether a certificate was not taken because by this host's clock its time is over, or yet to come.
+func OutOfDate(err error) bool {
+	invalid, is := errors.AsType[x509.CertificateInvalidError](err)
+	return is && invalid.Reason == x509.Expired
 }
 
 // Loopback reports whether a host, by its name or address, is this one, so that what is

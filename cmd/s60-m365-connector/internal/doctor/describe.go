@@ -42,6 +42,9 @@ func unreached(err error) (cause, remedy string) {
 	if name, ok := errors.AsType[*net.DNSError](err); ok {
 		return fmt.Sprintf("%s cannot be resolved: %s", name.Name, name.Err), wording.LetResolve
 	}
+	if transport.OutOfDate(err) {
+		return err.Error(), wording.SetClock
+	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return err.Error(), wording.LetTrust
 	}

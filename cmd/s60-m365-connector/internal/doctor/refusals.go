@@ -27,6 +27,7 @@ var refusals = map[int]refusal{
 	650051:  {"the app asks for a permission that no longer exists", "remove ActivityReports.Read from the app registration's permissions"},
 	53003:   {"a Conditional Access policy blocks the app", "exclude the app from the policy, or let the connector run from an allowed location"},
 	7000112: {"the application is disabled in this tenant", "enable the enterprise application in Entra"},
+	7000229: {"the application has no enterprise application (service principal) in this tenant", "run the set-up script again, which makes it and grants what it needs; if the app belongs to another tenant, correct TENANT_ID"},
 	70001:   {"the application was not found or is disabled", "compare CLIENT_ID with the app registration, and enable the enterprise application"},
 	700027:  {"the certificate does not match the app registration", "upload the certificate of CLIENT_CERTIFICATE_FILE to the app registration, and check that it has not expired"},
 	700024:  {"the signed assertion is not within its time", "set the clock of this host (NTP)"},

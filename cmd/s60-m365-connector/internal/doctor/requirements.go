@@ -210,7 +210,7 @@ func (d *Doctor) checkClock() {
 	case !known:
 		d.skip(name, "no service answered")
 	case by >= skewFail:
-		d.fail(name, remedy, "this host's clock is %s %s the services'; windows and signed assertions are refused", by, direction)
+		d.fail(name, remedy, "this host's clock is %s %s the services'; windows go by theirs, but certificates and signed assertions are refused, and heartbeats bear a wrong time", by, direction)
 	case by >= skewWarn:
 		d.warn(name, remedy, "this host's clock is %s %s the services'", by, direction)
 	default:

@@ -53,6 +53,8 @@ func StoredFeeds(store checkpoint.Store, defs *definitions.Compiled, s *settings
 				status.GateReason, status.GateUntil = p.GateReason, p.GateUntil
 				status.FallbackUntil = p.FallbackUntil
 				switch {
+				case p.GateReason != "" && p.GateUntil.IsZero(): // it is asked for at each poll
+					status.State = engine.NotConsented
 				case p.GateReason != "":
 					status.State = engine.Gated
 				case p.LastError != "":

@@ -81,7 +81,7 @@ func TestOneCauseOnce(t *testing.T) {
 	hasTexts(t, text, map[string]string{
 		"the cause, with when it was met last": "2 feeds fail for one reason at 2026-03-01 11:59:00",
 		"whom it affects":                      "Affects o365-management-activity Audit.Exchange, entra-signins",
-		"what to do":                           "What to do Mend the credential",
+		"what to do":                           "What to do https://login.microsoftonline.com/error",
 		"another cause, of one feed":           "The last round failed at 2026-03-01 11:53:00 GET https://graph.example/v1.0/x: HTTP 500",
 	})
 }
@@ -242,6 +242,21 @@ func TestHeadline(t *testing.T) {
 		if level, text := headline(test.status, states); level != test.level || text != test.text {
 			t.Errorf("%v: %s %q, want %s %q", states, level, text, test.level, test.text)
 		}
+	}
+}
+
+// What slows down or confuses a connector that collects is told, too.
+func TestTroubleBeside(t *testing.T) {
+	s := engine.Status{Destination: "ingest", Delivery: load.State{OK: true, Answer: 25 * time.Second}, Feeds: []engine.FeedStatus{{Ahead: -24 * time.Hour}}}
+	if got, want := facts(s, engine.FeedStatus{}, 0), (fact{"Destination", "ingest", "takes events, but takes 25 s for an answer", careful}); !slices.Contains(got, want) {
+		t.Errorf("%v, want %v among them", got, want)
+	}
+	if got := clockProblem(s); len(got) != 1 || got[0].Text != "the services' is 1 d behind" {
+		t.Errorf("%+v", got)
+	}
+	s.Delivery.Answer, s.Feeds[0].Ahead = time.Second, 30*time.Second
+	if got := facts(s, engine.FeedStatus{}, 0); !slices.Contains(got, fact{"Destination", "ingest", "takes events", good}) || clockProblem(s) != nil {
+		t.Errorf("what is as it should be is told as trouble: %v", got)
 	}
 }
 

@@ -97,6 +97,17 @@ func destinationProblem(s engine.Status) []problemView {
 	return []problemView{{Level: bad, Title: "The destination does not take events", Text: s.Delivery.LastError, Advice: text}}
 }
 
+// clockProblem is that this host's clock is wrong, if it is.
+func clockProblem(s engine.Status) []problemView {
+	off := s.ClockOff()
+	if off == 0 {
+		return nil
+	}
+	return []problemView{{Level: careful, Title: "The clock of this host is wrong",
+		Text:   fmt.Sprintf("the services' is %s %s", wording.Span(off.Abs()), map[bool]string{true: "ahead", false: "behind"}[off > 0]),
+		Advice: "Set it (NTP); a container has the clock of its host. Until then windows go by the services' clock, and nothing is lost."}}
+}
+
 // fieldErrors are the fields of the mapping that failed, the most frequent first.
 func fieldErrors(counts map[string]int64) string {
 	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {

@@ -99,7 +99,7 @@ func (p *pages) view(s engine.Status, span time.Duration) statusView {
 	v := statusView{
 		frame: p.frame("status"), Status: s, Range: span, Span: wording.Span(plotSpan(samples)), Axis: axis(samples), Poll: p.set.Poll,
 		Traffic: throughputPlot(samples, -1, plotSteps), Rate: rate(perMinute(samples, -1)),
-		Deliveries: deliveries(s, samples), Problems: destinationProblem(s),
+		Deliveries: deliveries(s, samples), Problems: slices.Concat(destinationProblem(s), clockProblem(s)),
 		Weights: s.Operations[:min(len(s.Operations), shownWeights)],
 	}
 	for _, w := range s.Operations {
@@ -178,10 +178,17 @@ func headline(s engine.Status, states map[engine.State]int) (level, string) {
 	return good, "Collecting: " + list
 }
 
+// slowAnswer is from when on the destination, and not Microsoft, says how fast events arrive.
+const slowAnswer = 2 * time.Second
+
 func facts(s engine.Status, total engine.FeedStatus, behind time.Duration) []fact {
 	delivery := fact{"Destination", s.Destination, "takes events", good}
 	if n := s.Delivery.Concurrency; n > 0 {
 		delivery.Note = fmt.Sprintf("takes events, %d %s at once", n, wording.Plural(n, "request"))
+	}
+	if took := s.Delivery.Answer; took > slowAnswer {
+		delivery.Note += fmt.Sprintf(", but takes %s for an answer", wording.Span(took))
+		delivery.Level = careful
 	}
 	if !s.Delivery.OK {
 		delivery = fact{"Destination", s.Destination, "does not take events", bad}
