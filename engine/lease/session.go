@@ -131,6 +131,16 @@ func (r *Replica) holding() bool {
 	return false
 }
 
+// Living names those who take part, from outside. One that was killed lives on for a TTL.
+func Living(ctx context.Context, sessions jetstream.KeyValue) (who []string, err error) {
+	names, members, _, err := (&Replica{Options: Options{Sessions: sessions, TTL: DefaultTTL}}).living(ctx)
+	for _, id := range members {
+		who = append(who, names[id])
+	}
+	slices.Sort(who)
+	return who, err
+}
+
 // forget takes the session out of sight, of the others' too.
 func (r *Replica) forget(ctx context.Context, id string) {
 	r.Claims.Forget()

@@ -6,18 +6,21 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/settings"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
+	"github.com/secure60/s60-m365-connector/engine/lease"
 )
 
 // Imported is what was carried over.
 type Imported struct{ Partitions, Keys int }
 
 // ImportState copies the state from STATE_DIR into STATE_URL. back copies the other way, and then waits until the
-// requests of replicas that have just stopped no longer count. A state that is in use is [checkpoint.ErrLocked].
+// requests of replicas that have just stopped no longer count; while one runs it is refused. A state that is in use
+// is [checkpoint.ErrLocked].
 func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog.Logger) (done Imported, err error) {
 	own, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log, ReadOnly: !back})
 	if err != nil {
@@ -33,6 +36,13 @@ func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if back {
+		who, err := lease.Living(ctx, store.Sessions())
+		if err != nil {
+			return done, fmt.Errorf("STATE_URL: asking which replicas run: %w", err)
+		}
+		if len(who) > 0 {
+			return done, fmt.Errorf("replicas run, and what they deliver from now on would come twice: stop %s first; one that was killed counts for %v", strings.Join(who, ", "), lease.DefaultTTL)
+		}
 		if err = own.Import(done.counted(ctx, store.Export())); err == nil {
 			letRest(ctx, store, log)
 		}

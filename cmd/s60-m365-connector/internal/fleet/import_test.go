@@ -15,6 +15,7 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/natstest"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/shared"
 	"github.com/secure60/s60-m365-connector/engine/checkpoint/storetest"
+	"github.com/secure60/s60-m365-connector/engine/lease"
 )
 
 // on calls a function for each line that passes.
@@ -91,4 +92,40 @@ func TestImportBackBrokenOff(t *testing.T) {
 	if p, ok, err := own.Position(want.Feed, want.Partition); err != nil || !ok || !p.Cursor.Equal(want.Position.Cursor) {
 		t.Errorf("%+v %v %v", p, ok, err)
 	}
+}
+
+// TestImportBackWhileReplicasRun: what they deliver afterwards would come twice, so it is refused, and says who runs.
+func TestImportBackWhileReplicasRun(t *testing.T) {
+	s := &settings.Settings{StateDir: t.TempDir()}
+	s.Shared.URL, s.Shared.Name, s.Shared.Replica = natstest.URL(natstest.Start(t, nil)), "state", "one"
+	var store *shared.Store
+	answered(t, func() (err error) {
+		other := sharedOptions(s, slog.New(slog.DiscardHandler))
+		other.Dir = t.TempDir()
+		store, err = shared.Open(t.Context(), other)
+		return err
+	})
+	defer store.Close() //nolint:errcheck // the test is over
+	replica := lease.Join(lease.Options{Sessions: store.Sessions(), Claims: store, Name: "two", TTL: lease.DefaultTTL, Log: slog.New(slog.DiscardHandler)})
+	for end := time.Now().Add(natstest.Forever); replica.Joined() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not join")
+		}
+	}
+	back := func() (err error) {
+		_, err = ImportState(t.Context(), s, true, slog.New(slog.DiscardHandler))
+		return err
+	}
+	var err error
+	answered(t, func() error {
+		if err = back(); errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "stop two first") {
+		t.Errorf("while a replica runs: %v", err)
+	}
+	replica.Leave()
+	answered(t, back)
 }
