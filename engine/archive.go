@@ -69,7 +69,7 @@ func (e *Engine) archiveOf(of *partition) (*partition, error) {
 	if p.reader, err = e.reader(&asks, ""); err != nil {
 		return nil, err
 	}
-	p.reader.Pace(p.hold.begin, p.hold.end)
+	p.reader.Pace(p.inWork.begin, p.inWork.end)
 	p.kept, p.account = archive.Name, of.feed.Name
 	p.keep = of.retention() // what it delivered before is known by its spans
 	p.log = p.log.With("archive", archive.Name)
@@ -169,8 +169,8 @@ func (p *partition) backfillRest(ctx context.Context, parts []*partition, period
 		"from", rest[0].From, "to", rest[len(rest)-1].To, "of_it", length.Round(time.Second).String())
 	before, whole, given := p.position.Forwarded, period.To.Sub(period.From), period.To.Sub(own)
 	err = p.backfillArchive(ctx, rest, now, pass{resend: again}, func(read time.Duration) {
-		share := float64(read) / float64(length)
-		tell(given+time.Duration(share*float64(whole-given)), p.position.Forwarded-before)
+		part := float64(read) / float64(length)
+		tell(given+time.Duration(part*float64(whole-given)), p.position.Forwarded-before)
 	})
 	if err != nil {
 		return fmt.Errorf("archive of %s: %w", p.feed.Name, p.lacksConsent(ctx, err))

@@ -115,8 +115,8 @@ func (e *Engine) backfillParts(ctx context.Context, parts []*partition, from, to
 	if e.Leases != nil && (!e.Beside || e.Client.Idle(parts[0].feed)) { // else it draws on the share of who collects here
 		// One partition after the other, each with its own share, would wait at each for the
 		// share to be in force: a whole span of the limit.
-		e.share(parts[0], true, -1)
-		defer e.share(parts[0], false, 0)
+		e.apportion(parts[0], true, -1)
+		defer e.apportion(parts[0], false, 0)
 	}
 	how := pass{keepCursor: true, refetch: true, resend: resend}
 	for i, p := range parts {

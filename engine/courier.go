@@ -115,7 +115,7 @@ func (c *courier) putDown(b *batch) {
 	c.items.release(b.also...)
 	c.out.arrived(b.weight())
 	if len(b.events) > 0 {
-		c.p.hold.end()
+		c.p.inWork.end()
 	}
 	b.free()
 }
@@ -141,7 +141,7 @@ func (c *courier) commit(d *delivery) error {
 	if !c.failed && unkept == nil {
 		keys = append(keys, b.also...) // all that came before them is committed
 	}
-	c.p.hold.moves.Add(1)
+	c.p.inWork.moves.Add(1)
 	c.entry.Delivered += delivered
 	c.entry.DeadLettered += kept
 	c.position.Forwarded += delivered
@@ -306,7 +306,7 @@ func (p *partition) window(round context.Context, w extract.Window, started time
 	if p.feed.Window == nil { // each round has its own account
 		courier.entry.From, courier.entry.To = started, started
 	}
-	packer := newPacker(ctx, end, p.engine.Destination, out, &p.hold, courier.send)
+	packer := newPacker(ctx, end, p.engine.Destination, out, &p.inWork, courier.send)
 	live := !p.position.ReadAt.IsZero() && p.now().Sub(p.position.ReadAt) < 2*p.engine.Poll+time.Minute
 	in := &intake{p: p, how: how, live: live, tally: counts, packer: packer, items: items,
 		young: newClaims(), job: courier.job, listing: p.newListing()}

@@ -175,7 +175,7 @@ func (s *source) mapper() *transform.Mapper {
 }
 
 func (in *intake) count(change func(*checkpoint.Counts)) {
-	in.p.hold.moves.Add(1)
+	in.p.inWork.moves.Add(1)
 	in.tally.count(change)
 }
 
@@ -251,19 +251,19 @@ func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, objec
 	if news := s.mapper().Unknown(); len(news) > 0 {
 		in.p.drift.note(news)
 	}
-	as, filtered := s.mapper().Filtered(key[:])
+	rule := s.mapper().Filtered(key[:])
 	at, timed := s.time()
 	in.count(func(c *checkpoint.Counts) {
 		c.Fetched++
-		if filtered {
+		if rule != nil {
 			c.Filtered++
 		}
 		if timed {
 			in.tally.lateness.add(in.p.now().Sub(at))
 		}
 	})
-	if filtered {
-		in.tally.filter(as, len(event))
+	if rule != nil {
+		in.tally.filter(rule.As, len(event))
 		return in.packer.also(ctx, object, append(with, key)...)
 	}
 	since := at

@@ -26,7 +26,7 @@ type packer struct {
 	end    context.CancelCauseFunc
 	limits limits
 	out    *outgoing
-	hold   *hold        // a batch with events is something in hand
+	inWork *inWork      // a batch with events is something in hand
 	send   func(*batch) // takes a batch that has departed; called in order, and does not block
 
 	turn  chan struct{} // holds a token while somebody packs, or waits with a full batch
@@ -35,8 +35,8 @@ type packer struct {
 	over  bool
 }
 
-func newPacker(ctx context.Context, end context.CancelCauseFunc, l limits, out *outgoing, h *hold, send func(*batch)) *packer {
-	p := &packer{ctx: ctx, end: end, limits: l, out: out, hold: h, send: send, turn: make(chan struct{}, 1)}
+func newPacker(ctx context.Context, end context.CancelCauseFunc, l limits, out *outgoing, k *inWork, send func(*batch)) *packer {
+	p := &packer{ctx: ctx, end: end, limits: l, out: out, inWork: k, send: send, turn: make(chan struct{}, 1)}
 	p.late = time.AfterFunc(time.Hour, p.lingered)
 	p.late.Stop()
 	return p
@@ -65,7 +65,7 @@ func (p *packer) add(ctx context.Context, key checkpoint.Key, event []byte, sinc
 	b := p.inHand()
 	if len(b.events) == 0 {
 		// No wait: the page or item that the event comes from is in hand.
-		if err := p.hold.begin(ctx); err != nil {
+		if err := p.inWork.begin(ctx); err != nil {
 			return err
 		}
 		b.opened = time.Now()
@@ -108,7 +108,7 @@ func (p *packer) finish() (rest *batch, all bool) {
 	if b == nil || len(b.events) == 0 {
 		return b, true
 	}
-	p.hold.end()
+	p.inWork.end()
 	return b, false
 }
 
@@ -150,7 +150,7 @@ func (p *packer) hand(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(p.ctx, stop)()
-	if err := p.out.wait(ctx, p.batch.weight(), p.hold.givesUp()); err != nil {
+	if err := p.out.wait(ctx, p.batch.weight(), p.inWork.givesUp()); err != nil {
 		if err == errGaveUp {
 			p.end(err)
 		}

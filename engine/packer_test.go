@@ -33,7 +33,7 @@ type packing struct {
 func newPacking(t *testing.T, l limits, batches int) *packing {
 	p := &packing{out: &outgoing{outbox: newOutbox(nil, wants(batches), false)}}
 	p.ctx, p.end = context.WithCancelCause(t.Context())
-	h := &hold{waits: func(bool) {}}
+	h := &inWork{waits: func(bool) {}}
 	p.packer = newPacker(p.ctx, p.end, l, p.out, h, func(b *batch) {
 		p.mu.Lock()
 		defer p.mu.Unlock()

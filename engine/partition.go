@@ -34,7 +34,7 @@ type partition struct {
 	claims  *claims   // of records, shared by the partitions of the feed
 	drift   drift
 	log     *slog.Logger
-	hold    hold         // what is in hand of it
+	inWork  inWork       // what is in hand of it
 	ahead   atomic.Int64 // how far the service's clock is ahead of this host's: a time.Duration
 
 	// Of the goroutine of the round.
@@ -49,7 +49,7 @@ type partition struct {
 	stuck      map[time.Time]int   // where no window is small enough: rounds in a row
 	licence    licence             // what its rounds learn of it
 
-	held bool            // run by this process; guarded by Engine.holding, see Engine.share
+	held bool            // run by this process; guarded by Engine.holding, see Engine.apportion
 	run  context.Context // of the commits, where they outlast that of the round; see lease
 
 	mu     sync.Mutex
@@ -83,7 +83,7 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping func()
 	p := &partition{
 		engine: e, feed: feed, value: value, kept: feed.Name, account: value, key: feed.Name, reader: reader, claims: shared,
 		archive: e.archived(feed),
-		hold:    hold{workers: e.Workers, tenant: e.Tenant},
+		inWork:  inWork{workers: e.Workers, tenant: e.Tenant},
 		log:     e.Log.With("feed", feed.Name),
 		status:  FeedStatus{Feed: feed.Name, Partition: value, State: Starting, Since: e.Now()},
 	}
@@ -93,8 +93,8 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping func()
 	}
 	// A mapping may be shared with engines that have other constants.
 	own := append(slices.Clip(e.Constants), transform.Constant{Name: "source_name", Value: feed.Name})
-	p.hold.waits = p.waits
-	reader.Pace(p.hold.begin, p.hold.end)
+	p.inWork.waits = p.waits
+	reader.Pace(p.inWork.begin, p.inWork.end)
 	mapper := sync.OnceValue(func() func() *transform.Mapper { return mapping().Mappers(own...) })
 	p.mappers.New = func() any { return mapper()() }
 	if feed.Window != nil {

@@ -97,8 +97,8 @@ func (w *Workers) Status() WorkersStatus {
 	return s
 }
 
-// hold is what a partition has in hand: for anything of it, it holds one slot.
-type hold struct {
+// inWork is what a partition has in hand: for anything of it, it holds one slot.
+type inWork struct {
 	workers *Workers
 	tenant  string
 	waits   func(bool)   // told when it begins to wait for a slot, and when it has it
@@ -113,57 +113,57 @@ type hold struct {
 var errGaveUp = errors.New("the destination takes nothing, and other tenants need the worker: the window is read again later")
 
 // givesUp is closed once the window is asked to give up. It is for those who have something in hand.
-func (h *hold) givesUp() <-chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.slot == nil {
+func (k *inWork) givesUp() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.slot == nil {
 		return nil
 	}
-	return h.slot.giveUp
+	return k.slot.giveUp
 }
 
 // begin takes something in hand. Where it is the first, it waits for a slot until ctx ends,
 // whose error it returns.
-func (h *hold) begin(ctx context.Context) error {
-	h.moves.Add(1)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.n == 0 && h.workers != nil {
-		s, err := h.acquire(ctx)
+func (k *inWork) begin(ctx context.Context) error {
+	k.moves.Add(1)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.n == 0 && k.workers != nil {
+		s, err := k.acquire(ctx)
 		if err != nil {
 			return err
 		}
-		h.slot = s
+		k.slot = s
 	}
-	h.n++
+	k.n++
 	return nil
 }
 
 // end puts something down. The last gives the slot back.
-func (h *hold) end() {
-	h.moves.Add(1)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.n--; h.n == 0 && h.workers != nil {
-		h.workers.leave(h.slot)
-		h.slot = nil
+func (k *inWork) end() {
+	k.moves.Add(1)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.n--; k.n == 0 && k.workers != nil {
+		k.workers.leave(k.slot)
+		k.slot = nil
 	}
 }
 
-func (h *hold) acquire(ctx context.Context) (*slot, error) {
-	s := h.workers.enter(h.tenant, h.moves.Load)
+func (k *inWork) acquire(ctx context.Context) (*slot, error) {
+	s := k.workers.enter(k.tenant, k.moves.Load)
 	select {
 	case <-s.ready:
 		return s, nil
 	default:
 	}
-	h.waits(true)
-	defer h.waits(false)
+	k.waits(true)
+	defer k.waits(false)
 	select {
 	case <-s.ready:
 		return s, nil
 	case <-ctx.Done():
-		h.workers.leave(s)
+		k.workers.leave(s)
 		return nil, ctx.Err()
 	}
 }

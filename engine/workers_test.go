@@ -159,7 +159,7 @@ func TestWorkersOfADestinationThatHangs(t *testing.T) {
 		var gaveUp atomic.Int64
 		for range 10 {
 			windows.Go(func() {
-				h := &hold{workers: w, tenant: "hangs", waits: func(bool) {}}
+				h := &inWork{workers: w, tenant: "hangs", waits: func(bool) {}}
 				for ctx.Err() == nil {
 					window, end := context.WithCancelCause(ctx)
 					p := newPacker(window, end, many{}, &outgoing{outbox: out}, h, func(*batch) { t.Error("a batch departed") })
@@ -232,7 +232,7 @@ func TestWorkersStress(t *testing.T) {
 		tenant := i % len(got)
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(i), 0))
-			k := hold{workers: w, tenant: fmt.Sprint(tenant), waits: func(bool) {}}
+			k := inWork{workers: w, tenant: fmt.Sprint(tenant), waits: func(bool) {}}
 			for range 50 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(2000))*time.Microsecond)
 				var fetchers sync.WaitGroup
@@ -275,7 +275,7 @@ func TestWorkersStress(t *testing.T) {
 // TestNoWorkers: without a bound nobody waits.
 func TestNoWorkers(t *testing.T) {
 	var w *Workers
-	k := hold{workers: w, waits: func(bool) { t.Error("it waits") }}
+	k := inWork{workers: w, waits: func(bool) { t.Error("it waits") }}
 	for range 3 {
 		if err := k.begin(t.Context()); err != nil {
 			t.Error(err)
@@ -291,7 +291,7 @@ func TestNoWorkers(t *testing.T) {
 func TestHold(t *testing.T) {
 	w := NewWorkers(1)
 	var waits []bool
-	k := hold{workers: w, tenant: "a", waits: func(on bool) { waits = append(waits, on) }}
+	k := inWork{workers: w, tenant: "a", waits: func(on bool) { waits = append(waits, on) }}
 	hold := func(n int) {
 		t.Helper()
 		if got := w.Status().Busy; got != n {

@@ -76,7 +76,7 @@ func (m mapCommand) Run(std streams) (err error) {
 			}
 		}
 		event, _ = mapper.Append(event[:0], record)
-		if rule, filtered := mapper.FilteredBy(record); filtered {
+		if rule := mapper.Filtered(record); rule != nil {
 			fmt.Fprintf(std.err, "record %d is not delivered: %s, by %q (%s)\n", n, rule.As, wording.Shorten(rule.When.Value), rule.When.Pos())
 			return nil
 		}

@@ -45,27 +45,21 @@ func (m *Mapper) filter() {
 	}
 }
 
-// Filtered says whether the event that Append gave last is to be held back, and
-// by which rule. key is the record's own: of a sample, the same record always
+// Filtered is the rule by which the event that Append gave last is to be held back, nil
+// for none. key is the record's own: of a sample, the same record always
 // falls the same way.
-func (m *Mapper) Filtered(key []byte) (as string, filtered bool) {
-	rule, filtered := m.FilteredBy(key)
-	return rule.As, filtered
-}
-
-// FilteredBy is [Mapper.Filtered] with the whole of the rule.
-func (m *Mapper) FilteredBy(key []byte) (rule Rule, filtered bool) {
+func (m *Mapper) Filtered(key []byte) *Rule {
 	if len(m.filters) == 0 {
-		return rule, false
+		return nil
 	}
 	sum := sha256.Sum256(key)
 	share := float64(binary.BigEndian.Uint64(sum[:])) / math.MaxUint64
 	for _, f := range m.filters {
 		if f.keep == 0 || f.keep < 1 && share >= f.keep {
-			return f.rule, true
+			return &f.rule
 		}
 	}
-	return rule, false
+	return nil
 }
 
 // Holding are the rules that hold for the event that Append gave last, whatever its key.

@@ -203,8 +203,8 @@ func TestFilters(t *testing.T) {
 	} {
 		mapper := m.NewMapper(Constant{"source_name", test.source})
 		out, _ := mapper.Append(nil, []byte(test.record))
-		if as, filtered := mapper.Filtered([]byte("k")); as != test.as || filtered != (test.as != "") {
-			t.Errorf("%s: %q, %v, want %q", test.record, as, filtered, test.as)
+		if rule := mapper.Filtered([]byte("k")); (rule != nil) != (test.as != "") || rule != nil && rule.As != test.as {
+			t.Errorf("%s: %v, want %q", test.record, rule, test.as)
 		}
 		if got := decode(t, string(out)); string(got["source_name"]) != `"`+test.source+`"` || !strings.Contains(string(got["error_mapping"]), "cannot be added") {
 			t.Errorf("%s gives %s", test.record, out)
@@ -216,8 +216,8 @@ func TestFilters(t *testing.T) {
 	for i := range n {
 		key := fmt.Append(nil, "record-", i)
 		mapper.Append(nil, []byte(`{"Op":"read"}`))
-		_, filtered := mapper.Filtered(key)
-		if _, again := mapper.Filtered(key); again != filtered {
+		filtered := mapper.Filtered(key) != nil
+		if again := mapper.Filtered(key) != nil; again != filtered {
 			t.Fatal("the same record falls in two ways")
 		}
 		if !filtered {

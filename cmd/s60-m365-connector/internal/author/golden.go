@@ -84,8 +84,8 @@ func (c goldenCase) Event(mapping *transform.Mapping) ([]byte, error) {
 func GoldenEvent(mapping *transform.Mapping, name string, record []byte) ([]byte, error) {
 	mapper := mapping.NewMapper(transform.Constant{Name: "source_name", Value: name})
 	raw, _ := mapper.Append(nil, record)
-	if as, filtered := mapper.Filtered(record); filtered {
-		return fmt.Appendf(nil, "{\n  \"not_delivered\": %q\n}\n", as), nil
+	if rule := mapper.Filtered(record); rule != nil {
+		return fmt.Appendf(nil, "{\n  \"not_delivered\": %q\n}\n", rule.As), nil
 	}
 	fields, err := EventFields(raw)
 	if err != nil {

@@ -35,8 +35,8 @@ func Stats(mapper *transform.Mapper, in io.Reader, name string, out, notes io.Wr
 		size := len(event) + 1
 		all = weight{all.events + 1, all.bytes + size}
 		operations.add(gjson.GetBytes(event, "operation").String(), size)
-		if as, filtered := mapper.Filtered(record); filtered {
-			rules.add(as, size)
+		if rule := mapper.Filtered(record); rule != nil {
+			rules.add(rule.As, size)
 		}
 		return nil
 	}, name, notes)

@@ -13,6 +13,7 @@ import (
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/fleet"
 	"github.com/secure60/s60-m365-connector/cmd/s60-m365-connector/internal/wording"
 	"github.com/secure60/s60-m365-connector/engine/extract"
+	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
 // This file shows what a feed asked, what failed, and what it delivered lately.
@@ -22,8 +23,8 @@ type sampleView struct {
 	N         int
 	At        time.Time
 	Operation string
-	Text      string // message_text
-	Held      string // by which rule it is not delivered
+	Text      string          // message_text
+	Held      *transform.Rule // by which rule it is not delivered
 	Fields    []fieldView
 }
 

@@ -129,7 +129,7 @@ func (p *pages) readFirst(ctx context.Context, feed *definition.Feed, v *tryPage
 		event, _ := mapper.Append(nil, record)
 		shown := sampleOf(event, v.Values)
 		shown.N = i + 1
-		shown.Held, _ = mapper.Filtered(record)
+		shown.Held = mapper.Filtered(record)
 		v.Events = append(v.Events, shown)
 	}
 	v.Level, v.Headline = good, fmt.Sprintf("It can be read: the first %d %s", len(records), wording.Plural(len(records), "record"))

@@ -23,8 +23,8 @@ import (
 // eventView is one event, its fields in groups.
 type eventView struct {
 	N       int
-	Text    string // message_text
-	Held    string // by which rule it is not delivered
+	Text    string          // message_text
+	Held    *transform.Rule // by which rule it is not delivered
 	Differs []differenceView
 	Groups  []groupView
 	JSON    string
@@ -110,7 +110,7 @@ func (p *pages) compare(ctx context.Context, v *workbenchView, records [][]byte)
 		}
 		event, _ := mapper.Append(nil, record)
 		described := describeEvent(i+1, event, mapping.Explain(record, source))
-		described.Held, _ = mapper.Filtered(record)
+		described.Held = mapper.Filtered(record)
 		if before != nil {
 			was, _ := before.Append(nil, record)
 			described.Differs = differences(was, event)

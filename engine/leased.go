@@ -31,13 +31,13 @@ func (p *partition) lease(ctx context.Context, wait bool) (_ context.Context, re
 	context.AfterFunc(held, func() { time.AfterFunc(outlast, over) })
 	p.observe(func(s *FeedStatus) { s.become(Starting, p.engine.Now()) })
 	if p.account == p.value { // the share of a backfill stays the same, see Engine.Backfill
-		p.engine.share(p, true, rest)
+		p.engine.apportion(p, true, rest)
 	}
 	return held, func() {
 		defer over()
 		rest := time.Duration(-1)
 		if p.account == p.value {
-			rest = p.engine.share(p, false, 0)
+			rest = p.engine.apportion(p, false, 0)
 			p.engine.Client.Left(p.feed.Name, p.value)
 		}
 		p.observe(func(s *FeedStatus) {
@@ -72,11 +72,11 @@ func (p *partition) stored(s *FeedStatus) {
 	}
 }
 
-// share gives the budgets of requests their new shares: of a budget that several
+// apportion gives the budgets of requests their new shares: of a budget that several
 // partitions draw on, this process has the part that belongs to the partitions that it
 // holds. So all processes together stay within it, whoever holds what. rest is, of a partition
 // that comes, for how long its part is still in use, and given back of one that leaves.
-func (e *Engine) share(p *partition, held bool, rest time.Duration) time.Duration {
+func (e *Engine) apportion(p *partition, held bool, rest time.Duration) time.Duration {
 	e.holding.Lock()
 	defer e.holding.Unlock()
 	p.held = held
