@@ -42,6 +42,9 @@ func (s *Store) failed(what string, err error) error {
 	if over := s.over(); over != nil {
 		return over
 	}
+	if s.nc != nil && !s.nc.IsConnected() && refused(s.nc.LastError()) { // why no answer came
+		err = fmt.Errorf("%w (%w)", s.nc.LastError(), err)
+	}
 	where := fmt.Sprintf("shared state: %s: NATS at %s", what, s.servers)
 	switch {
 	case refused(err):

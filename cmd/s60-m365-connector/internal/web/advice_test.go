@@ -11,7 +11,7 @@ import (
 // The advice is of the error that is told: a proxy's 403 is no missing permission, and what carries its own remedy gets no second one.
 func TestAdvice(t *testing.T) {
 	feed := &definition.Feed{Permissions: []string{"AuditLog.Read.All"}}
-	const own, grant, wait, passes = "What it says.", "Grant the app AuditLog.Read.All", "Nothing: it waits", "Nothing if it passes"
+	const own, grant, wait, passes = "Do what the error says.", "Grant the app AuditLog.Read.All", "Nothing: it waits", "Nothing if it passes"
 	for text, want := range map[string]string{
 		"the proxy 192.0.2.1:3128 does not connect to login.example:443: HTTP 403 Forbidden. Let the proxy pass it": own,
 		"login.example cannot be resolved: no such host. " + wording.Sentence(wording.LetResolve):                   own,

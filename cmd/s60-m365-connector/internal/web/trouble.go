@@ -67,7 +67,7 @@ func advice(text string, feed *definition.Feed) string {
 	}
 	switch {
 	case wording.Remedied(text), has("(AADSTS", "STATE_URL"):
-		return "What it says. Collection then resumes by itself, and what was missed is read. " + check
+		return "Do what the error says. Collection then resumes by itself, and what was missed is read. " + check
 	case has("AADSTS"):
 		return "https://login.microsoftonline.com/error explains the code. Collection then resumes by itself, and what was missed is read. " + check
 	case has("HTTP 401", "HTTP 403", "Authorization_RequestDenied"):
