@@ -152,16 +152,12 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	fs.Uint64Var(&o.Seed, "seed", 7, "")
 	fs.IntVar(&o.Records, "records", 400, "")
 	fs.DurationVar(&o.History, "history", 5*time.Hour, "")
-	fs.Float64Var(&o.PerMinute, "per-minute", 0, "")
 	fs.StringVar(&o.Licence, "licence", "", "")
 	fs.DurationVar(&o.TokenLifetime, "token-lifetime", 0, "")
 	fs.IntVar(&o.PageSize, "page", 0, "")
 	fs.IntVar(&o.ListPage, "list-page", 0, "")
 	fs.IntVar(&o.BlobMax, "blob-max", 0, "")
 	fs.Float64Var(&o.Repeated, "repeated", 0, "")
-	fs.Float64Var(&o.Odd, "odd", 0, "")
-	fs.IntVar(&o.BlobMin, "blob-min", 0, "")
-	fs.Float64Var(&o.Late, "late", 0, "")
 	fs.IntVar(&o.KeepEvents, "keep", 0, "")
 	fs.Int64Var(&o.MaxBody, "max-body", 0, "")
 	fs.IntVar(&o.MaxWalk, "max-walk", 0, "")
@@ -170,10 +166,8 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	fs.IntVar(&o.SearchLimit, "search-limit", 0, "")
 	fs.DurationVar(&o.Quiet, "quiet", 0, "")       // what a report judges ends 6 minutes before now
 	subscribed := fs.Bool("subscribed", false, "") // from the start, and long before
-	fs.Float64Var(&o.MissingID, "missing-id", 0, "")
 	fs.BoolVar(&o.ExpiresAsString, "expires-as-string", false, "")
 	secretLasts := fs.Duration("secret-lasts", 0, "")
-	roles := fs.String("roles", "", "")
 	if err := fs.Parse(args); err != nil {
 		ts.Fatalf("simulator: %v", err)
 	}
@@ -182,9 +176,6 @@ func startSimulator(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if *subscribed {
 		o.Subscribed = simulator.ContentTypes
-	}
-	if *roles != "" {
-		o.Roles = strings.Split(*roles, ",")
 	}
 	sim, err := simulator.Start(o)
 	ts.Check(err)

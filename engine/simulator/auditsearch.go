@@ -217,7 +217,7 @@ func (h auditHit) append(dst []byte) []byte {
 	var r record
 	h.of.record(&r, h.blob, h.index)
 	r.sensitive = true
-	inner := h.of.sim.world.audit(nil, h.of.kinds, &r, 0)
+	inner := h.of.kinds.append(nil, &r, 0)
 	var common struct {
 		Operation, UserId, ObjectId, ClientIP, Workload, OrganizationId any
 	}

@@ -49,7 +49,7 @@ func BenchmarkJudge(b *testing.B) {
 	c.extend(time.Now())
 	var r record
 	c.record(&r, c.blobs[0], 0)
-	body := sim.world.audit(nil, c.kinds, &r, 0)
+	body := c.kinds.append(nil, &r, 0)
 	flat := []byte(`{"operation":"user-logon","vendor":"Microsoft","event_Id":"` + string(r.guid[:]) + `","event_raw":"` + string(make([]byte, 0)) + `"`)
 	for len(flat) < len(body) {
 		flat = append(flat, `,"event_ExtendedProperties_UserAgent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64)"`...)

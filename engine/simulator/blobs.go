@@ -251,17 +251,6 @@ func (c *contentType) record(r *record, b blob, index uint64) {
 			r.odd = oddType
 		}
 	}
-	if o.MissingID > 0 && c.name == AuditEntra && unit(mix(h^4)) < o.MissingID {
-		r.odd |= oddNoID
-	}
-}
-
-// anonymous reports whether a record is published without an id, so that nobody
-// can tell its repetitions from new records.
-func (c *contentType) anonymous(b blob, index uint64) bool {
-	var r record
-	c.record(&r, b, index)
-	return r.odd&oddNoID != 0 && c.sim.world.choose(c.kinds, &r).spareID
 }
 
 // write renders the first n records of a blob as a JSON array, and what the
@@ -272,7 +261,7 @@ func (c *contentType) write(w io.Writer, b blob, n uint32, sensitive bool) error
 	again := func(index uint64) {
 		c.record(&r, b, index)
 		r.sensitive = sensitive
-		buf = c.sim.world.audit(append(buf, ','), c.kinds, &r, 1+int(mix(index)%7))
+		buf = c.kinds.append(append(buf, ','), &r, 1+int(mix(index)%7))
 	}
 	for i := range uint64(n) {
 		index := b.first + i
@@ -285,7 +274,7 @@ func (c *contentType) write(w io.Writer, b blob, n uint32, sensitive bool) error
 		if i > 0 {
 			buf = append(buf, ',')
 		}
-		buf = c.sim.world.audit(buf, c.kinds, &r, first)
+		buf = c.kinds.append(buf, &r, first)
 		if share := c.sim.opts.Repeated; share > 0 && b.class == scheduled {
 			if h := c.salt(0xd0b1 ^ index<<8); unit(h) < share {
 				if h%3 == 0 || index == 0 {

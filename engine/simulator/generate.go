@@ -22,20 +22,6 @@ func (w *world) begin(r *record, id recordID, guid [36]byte, at time.Time) {
 	}
 }
 
-// audit renders one record of the Management Activity API: first is the line
-// its members begin with.
-func (w *world) audit(dst []byte, c catalogue, r *record, first int) []byte {
-	return w.choose(c, r).append(dst, r, first)
-}
-
-// choose picks the kind of a record.
-func (w *world) choose(c catalogue, r *record) *template {
-	if r.told != nil {
-		return r.told
-	}
-	return c.pick(mix(r.seed ^ 8))
-}
-
 // signIn renders one sign-in of the given kind.
 func (w *world) signIn(dst []byte, feed string, r *record, beta bool) []byte {
 	switch feed {

@@ -156,7 +156,6 @@ type Options struct {
 	Revised   float64       // share of sign-ins published again with other content
 	RevisedBy time.Duration // at most this long after the first time; default 2 h
 	Odd       float64       // share of records with stringly numbers, null or ip:port addresses, unknown record types
-	MissingID float64       // share of STS log-ons without Id
 
 	Calm bool // nothing alarming among the made-up records
 

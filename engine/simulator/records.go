@@ -65,6 +65,16 @@ type catalogue []*template // each once per unit of its weight
 
 func (c catalogue) pick(h uint64) *template { return c[h%uint64(len(c))] }
 
+// append renders a record, of a kind that its seed picks unless it is told of an attack: first is the
+// line its members begin with.
+func (c catalogue) append(dst []byte, r *record, first int) []byte {
+	t := r.told
+	if t == nil {
+		t = c.pick(mix(r.seed ^ 8))
+	}
+	return t.append(dst, r, first)
+}
+
 // readRecords reads the files of records. What is wrong in them is wrong in the program.
 func readRecords() {
 	catalogues, named, parts = map[string]catalogue{}, map[string]*template{}, map[string]string{}

@@ -30,7 +30,7 @@ type counted struct {
 	Received   int64 `json:"received"` // of the offered records, those that arrived
 	Lost       int64 `json:"lost"`
 	Duplicated int64 `json:"duplicated"` // arrivals beyond the first
-	Revisions  int64 `json:"revisions"`  // further arrivals that are no fault: sign-ins published again with other content, records repeated without an id
+	Revisions  int64 `json:"revisions"`  // further arrivals that are no fault: of sign-ins published again with other content
 	Outside    int64 `json:"outside"`    // records that arrived from outside the period
 }
 
@@ -295,11 +295,7 @@ func (c *contentType) report(from, to, now time.Time) FeedReport {
 				if n > 0 {
 					weighed++
 				}
-				allowed := int64(1)
-				if n > 1 && c.anonymous(b, b.first+i) {
-					allowed = n
-				}
-				f.weigh(n, allowed, c.sim.naming(id, time.UnixMilli(b.created)))
+				f.weigh(n, 1, c.sim.naming(id, time.UnixMilli(b.created)))
 			}
 		}
 	}

@@ -131,14 +131,14 @@ func (s *Simulator) admitted(w http.ResponseWriter, r *http.Request, target stri
 // delivered is one event of a delivery: its text, and what the judge needs of it.
 type delivered struct {
 	raw       string
-	ids       [3]string // event_Id, event_id, event_IntraSystemId
+	ids       [2]string // event_Id, event_id
 	clocks    [3]string // by clockNames
 	operation string
 	flaw      string // what a flat event must not have; "" for none
 }
 
 var (
-	idNames = [3]string{"event_Id", "event_id", "event_IntraSystemId"}
+	idNames = [2]string{"event_Id", "event_id"}
 	// clockNames are the properties that tell versions of a row apart.
 	clockNames = [3]string{"event_lastUpdatedDateTime", "event_riskLastUpdatedDateTime", "event_lastUpdateDateTime"}
 )

@@ -139,7 +139,7 @@ func (s *stream) append(dst []byte, p place, now int64, beta, policies bool) []b
 	w.begin(&r, id, s.sim.guid(id), time.Unix(0, p.at).UTC())
 	switch s.name {
 	case DirectoryAudits:
-		return w.kindsOf(DirectoryAudits).pick(mix(r.seed^8)).append(dst, &r, 0)
+		return w.kindsOf(DirectoryAudits).append(dst, &r, 0)
 	case Provisioning, DeviceAudits:
 		return named[s.name].append(dst, &r, 0)
 	}

@@ -12,10 +12,6 @@ import (
 // writing.
 type template struct {
 	lines [][]segment
-	// idLine is the line that holds the record's id, -1 if none.
-	idLine int
-	// spareID says that the id is in another member too.
-	spareID bool
 	// policyLine is the line of what only readers of policies are shown.
 	policyLine int
 }
@@ -65,7 +61,6 @@ const (
 	oddNumbers oddity = 1 << iota // numbers as text
 	oddNullIP                     // "ClientIP": null
 	oddPort                       // "ClientIP": "192.0.2.7:51234"
-	oddNoID                       // no Id
 	oddType                       // an unpublished RecordType
 )
 
@@ -73,7 +68,7 @@ const policyMember = `"appliedConditionalAccessPolicies":`
 
 // compile compiles the text of a record; part is the text of a part.
 func compile(text string, part func(name string) string) *template {
-	t := &template{idLine: -1, policyLine: -1}
+	t := &template{policyLine: -1}
 	t.add(text, part)
 	return t
 }
@@ -85,10 +80,6 @@ func (t *template) add(text string, part func(name string) string) {
 			t.add(part(name), part)
 			continue
 		}
-		if strings.Contains(line, `"Id":"{{id}}"`) {
-			t.idLine = len(t.lines)
-		}
-		t.spareID = t.spareID || line == `"IntraSystemId":"{{id}}"`
 		if strings.HasPrefix(line, policyMember+"[{") {
 			t.policyLine = len(t.lines)
 		}
@@ -113,16 +104,11 @@ func (t *template) add(text string, part func(name string) string) {
 // append writes the record as a JSON object, beginning with the given line.
 func (t *template) append(dst []byte, r *record, first int) []byte {
 	dst = append(dst, '{')
-	written := false
 	for i := range t.lines {
 		n := (i + first) % len(t.lines)
-		if n == t.idLine && r.odd&oddNoID != 0 && t.spareID {
-			continue
-		}
-		if written {
+		if i > 0 {
 			dst = append(dst, ',')
 		}
-		written = true
 		if n == t.policyLine && !r.policies {
 			dst = append(append(dst, policyMember...), "[]"...)
 			continue
