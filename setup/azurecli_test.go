@@ -1,15 +1,17 @@
 package setup
 
 import (
-	"bytes"
+	"bufio"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,23 +19,74 @@ import (
 	"github.com/jmespath/go-jmespath"
 )
 
-// The test binary is the script's az, too: under that name it answers the few
-// commands that the script uses, with the options that the Azure CLI has, its
-// JMESPath and its way to print tab-separated values, and passes `az rest` on
-// to a tenant of the test.
-
 const (
 	tenantURL = "SETUP_TEST_TENANT_URL" // where that tenant listens
-	loginFile = "SETUP_TEST_LOGIN"      // holds the id of the tenant that az is signed in to
 	azLog     = "SETUP_TEST_AZ_LOG"     // takes one line for each call
 	meantFor  = "X-Meant-For"           // the base that a call was for
 )
 
-func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "az" {
-		os.Exit(az(os.Args[1:]))
+// azureCLI answers for the az of a workplace the few commands that the script uses, with the options
+// that the Azure CLI has, its JMESPath and its way to print tab-separated values, and passes `az rest` on
+// to a tenant of the test.
+type azureCLI struct {
+	log    string // file of the calls
+	tenant string // URL
+	cloud  string
+	login  string // id of the tenant that az is signed in to
+}
+
+// azScript hands its arguments to the test that waits at the port, and ends as it is told.
+const azScript = `#!/usr/bin/env bash
+exec 3<>/dev/tcp/127.0.0.1/%d
+printf '%%s\0' $# "$@" >&3
+IFS= read -r code <&3
+IFS= read -r -d '' printed <&3
+[ "$code" = 0 ] || exec >&2
+printf %%s "$printed"
+exit "$code"
+`
+
+// startAzureCLI puts az into a folder of the PATH.
+func startAzureCLI(t *testing.T, folder string, a *azureCLI) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	os.Exit(m.Run())
+	t.Cleanup(func() { listener.Close() })
+	if err := os.WriteFile(filepath.Join(folder, "az"), fmt.Appendf(nil, azScript, listener.Addr().(*net.TCPAddr).Port), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return // the test has ended
+			}
+			a.serve(connection)
+		}
+	}()
+}
+
+// serve answers one call: the number of arguments and each of them, a NUL behind each, then the exit code, a line, and what is printed.
+func (a *azureCLI) serve(connection net.Conn) {
+	defer connection.Close()
+	r := bufio.NewReader(connection)
+	text := func() string {
+		text, _ := r.ReadString(0) // what broke off is a command that nobody knows
+		return strings.TrimSuffix(text, "\x00")
+	}
+	count, _ := strconv.Atoi(text())
+	args := make([]string, count)
+	for i := range args {
+		args[i] = text()
+	}
+	printed, err := a.call(args)
+	if err != nil {
+		fmt.Fprintf(connection, "1\nERROR: %v\n", err)
+		return
+	}
+	fmt.Fprint(connection, "0\n"+printed)
 }
 
 // The options of each command: true where it takes a value.
@@ -46,28 +99,29 @@ var azOptions = map[string]map[string]bool{
 		"--only-show-errors": false, "--headers": true, "--body": true},
 }
 
-func az(args []string) int {
-	log, err := os.OpenFile(os.Getenv(azLog), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+func (a *azureCLI) call(args []string) (printed string, err error) {
+	log, err := os.OpenFile(a.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		return azFail(err.Error())
+		return "", err
 	}
 	fmt.Fprintln(log, strings.Join(args, " "))
 	log.Close()
 
+	args = append(args, "", "")
 	command := args[0]
-	rest := args[1:]
+	rest := args[1 : len(args)-2]
 	if command != "rest" && command != "login" {
-		command, rest = args[0]+" "+args[1], args[2:]
+		command, rest = args[0]+" "+args[1], args[2:len(args)-2]
 	}
 	known, ok := azOptions[command]
 	if !ok {
-		return azFail("'" + command + "' is misspelled or not recognized by the system.")
+		return "", fmt.Errorf("'%s' is misspelled or not recognized by the system.", command)
 	}
 	options := map[string]string{}
 	for len(rest) > 0 {
 		takesValue, ok := known[rest[0]]
 		if !ok || takesValue && len(rest) < 2 {
-			return azFail("unrecognized arguments: " + rest[0])
+			return "", fmt.Errorf("unrecognized arguments: %s", rest[0])
 		}
 		options[rest[0]] = "true"
 		if takesValue {
@@ -77,104 +131,76 @@ func az(args []string) int {
 		rest = rest[1:]
 	}
 
-	state := os.Getenv(loginFile)
 	switch command {
 	case "cloud show":
-		name, err := os.ReadFile(state + ".cloud")
-		if err != nil {
-			name = []byte("AzureCloud")
-		}
-		return azPrint(map[string]any{"name": string(name)}, options)
+		return azPrint(map[string]any{"name": cmp.Or(a.cloud, "AzureCloud")}, options)
 	case "cloud set":
-		return azSave(state+".cloud", options["--name"])
+		a.cloud = options["--name"]
+		return "", nil
 	case "login":
-		tenant := options["--tenant"]
-		if tenant == "" {
-			tenant = "11111111-2222-4333-8444-555555555555"
-		}
-		return azSave(state, tenant)
+		a.login = cmp.Or(options["--tenant"], "11111111-2222-4333-8444-555555555555")
+		return "", nil
 	case "account show":
-		tenant, err := os.ReadFile(state)
-		if err != nil {
-			return azFail("Please run 'az login' to setup account.")
+		if a.login == "" {
+			return "", errors.New("Please run 'az login' to setup account.")
 		}
-		return azPrint(map[string]any{"tenantId": string(tenant)}, options)
+		return azPrint(map[string]any{"tenantId": a.login}, options)
 	}
-	return azRest(options)
+	return a.rest(options)
 }
 
-func azRest(options map[string]string) int {
+func (a *azureCLI) rest(options map[string]string) (printed string, err error) {
 	target, err := url.Parse(options["--url"])
 	if err != nil {
-		return azFail(err.Error())
+		return "", err
 	}
 	base := target.Scheme + "://" + target.Host
 	if options["--resource"] != base {
-		return azFail("a token for " + options["--resource"] + " would go to " + base)
+		return "", fmt.Errorf("a token for %s would go to %s", options["--resource"], base)
 	}
-	request, err := http.NewRequest(strings.ToUpper(options["--method"]), os.Getenv(tenantURL)+target.RequestURI(), strings.NewReader(options["--body"]))
+	request, err := http.NewRequest(strings.ToUpper(options["--method"]), a.tenant+target.RequestURI(), strings.NewReader(options["--body"]))
 	if err != nil {
-		return azFail(err.Error())
+		return "", err
 	}
 	if options["--body"] != "" && options["--headers"] != "Content-Type=application/json" {
-		return azFail("a body without its type")
+		return "", errors.New("a body without its type")
 	}
 	request.Header.Set(meantFor, base)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return azFail(err.Error())
+		return "", err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return azFail(err.Error())
+		return "", err
 	}
 	if response.StatusCode >= 300 {
-		return azFail(http.StatusText(response.StatusCode) + "(" + strings.TrimSpace(string(body)) + ")")
+		return "", fmt.Errorf("%s(%s)", http.StatusText(response.StatusCode), strings.TrimSpace(string(body)))
 	}
 	if len(body) == 0 {
-		return 0
+		return "", nil
 	}
 	var value any
 	if err := json.Unmarshal(body, &value); err != nil {
-		return azFail(err.Error())
+		return "", err
 	}
 	return azPrint(value, options)
 }
 
-func azFail(message string) int {
-	fmt.Fprintln(os.Stderr, "ERROR: "+message)
-	return 1
-}
-
-func azSave(file, text string) int {
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return azFail(err.Error())
-	}
-	return 0
-}
-
 // azPrint prints as az does: nothing for null, else what --output asks for.
-func azPrint(value any, options map[string]string) int {
+func azPrint(value any, options map[string]string) (printed string, err error) {
 	if query := options["--query"]; query != "" {
-		found, err := jmespath.Search(query, value)
-		if err != nil {
-			return azFail("argument --query: invalid jmespath_type value: " + query)
+		if value, err = jmespath.Search(query, value); err != nil {
+			return "", fmt.Errorf("argument --query: invalid jmespath_type value: %s", query)
 		}
-		value = found
 	}
 	if value == nil {
-		return 0
+		return "", nil
 	}
 	if options["--output"] == "json" {
-		var out bytes.Buffer
-		encoder := json.NewEncoder(&out)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(value); err != nil {
-			return azFail(err.Error())
-		}
-		fmt.Print(out.String())
-		return 0
+		text, err := json.MarshalIndent(value, "", "  ")
+		return string(text) + "\n", err
 	}
 	rows, isList := value.([]any)
 	if !isList {
@@ -189,9 +215,9 @@ func azPrint(value any, options map[string]string) int {
 		for _, cell := range cells {
 			texts = append(texts, azCell(cell))
 		}
-		fmt.Println(strings.Join(texts, "\t"))
+		printed += strings.Join(texts, "\t") + "\n"
 	}
-	return 0
+	return printed, nil
 }
 
 func azCell(value any) string {
@@ -223,40 +249,9 @@ func TestAzPrint(t *testing.T) {
 		{"a[?x=='3'].x", ""},
 		{"[[a[0].x,a[1].x]]", "1\t2\n"},
 	} {
-		got := captureStdout(t, func() {
-			if code := azPrint(value, map[string]string{"--query": test.query, "--output": "tsv"}); code != 0 {
-				t.Errorf("%s: exit %d", test.query, code)
-			}
-		})
-		if got != test.want {
-			t.Errorf("%s prints %q, want %q", test.query, got, test.want)
+		got, err := azPrint(value, map[string]string{"--query": test.query, "--output": "tsv"})
+		if err != nil || got != test.want {
+			t.Errorf("%s prints %q, %v, want %q", test.query, got, err, test.want)
 		}
 	}
-}
-
-func captureStdout(t *testing.T, do func()) string {
-	t.Helper()
-	read, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout := os.Stdout
-	os.Stdout = write
-	do()
-	os.Stdout = stdout
-	write.Close()
-	data, err := io.ReadAll(read)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
-func readAzLog(t *testing.T, file string) []string {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
-	return slices.DeleteFunc(strings.Split(string(data), "\n"), func(line string) bool { return line == "" })
 }

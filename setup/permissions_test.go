@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/secure60/s60-m365-connector/engine/definition"
@@ -52,16 +53,22 @@ type row struct {
 
 var packName = regexp.MustCompile(`"([a-z-]+)" in FEEDS`)
 
+var settings = map[string]any{
+	"TENANT_ID": "11111111-2222-4333-8444-555555555555", "PUBLISHER_ID": "11111111-2222-4333-8444-555555555555",
+	"MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com", "MS_DEFENDER_BASE": "https://api.securitycenter.microsoft.com",
+	"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "MGMT_CONTENT_TYPES": []any{"Audit.General", "DLP.All"}, "FEEDS": []any{},
+}
+
+// shipped are the feeds, loaded once for all tests.
+var shipped = sync.OnceValues(func() (*definition.Set, []definition.Problem) {
+	return definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: settings})
+})
+
 // rows are what the scripts carry, made from the shipped feeds.
 func rows(t *testing.T) []row {
 	t.Helper()
 	table := readTable(t)
-	settings := map[string]any{
-		"TENANT_ID": "11111111-2222-4333-8444-555555555555", "PUBLISHER_ID": "11111111-2222-4333-8444-555555555555",
-		"MS_MANAGE_BASE": "https://manage.office.com", "MS_GRAPH_BASE": "https://graph.microsoft.com", "MS_DEFENDER_BASE": "https://api.securitycenter.microsoft.com",
-		"ENABLE_MGMT_ACTIVITY": true, "ENABLE_GRAPH": true, "MGMT_CONTENT_TYPES": []any{"Audit.General", "DLP.All"}, "FEEDS": []any{},
-	}
-	set, problems := definition.Load(definition.Options{Feeds: feeds.FS, Mappings: mappings.FS, Settings: settings})
+	set, problems := shipped()
 	for _, p := range problems {
 		t.Error(p)
 	}

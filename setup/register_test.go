@@ -46,22 +46,6 @@ func TestRegisterFromNothing(t *testing.T) {
 	}
 }
 
-func TestRegisterAgainChangesNothing(t *testing.T) {
-	w := newWorkplace(t)
-	w.mustRun("--write-env", "--identity-protection")
-	before, env := len(w.tenant.writes()), w.read(".env")
-	got := w.mustRun("--write-env", "--identity-protection")
-	if writes := w.tenant.writes()[before:]; len(writes) > 0 {
-		t.Errorf("the second run wrote: %v", writes)
-	}
-	if again := w.read(".env"); again != env {
-		t.Errorf(".env changed from\n%s\nto\n%s", env, again)
-	}
-	if strings.Contains(got.stderr, "cannot be read again") {
-		t.Errorf("asks for a rotation although .env has the secret:\n%s", got.stderr)
-	}
-}
-
 func TestRegisterAddsPermissionsLater(t *testing.T) {
 	w := newWorkplace(t)
 	w.mustRun("--dlp-detail")
@@ -147,9 +131,23 @@ func TestWriteEnv(t *testing.T) {
 	if entries, _ := os.ReadDir(w.dir); len(entries) != 1 {
 		t.Errorf("files were left: %v", entries)
 	}
+
+	// Once more: there is nothing to change.
+	before := len(w.tenant.writes())
+	got = w.mustRun("--write-env")
+	if writes := w.tenant.writes()[before:]; len(writes) > 0 {
+		t.Errorf("the second run wrote: %v", writes)
+	}
+	if again := w.read(".env"); again != want {
+		t.Errorf(".env changed from\n%s\nto\n%s", want, again)
+	}
+	if strings.Contains(got.stderr, "cannot be read again") {
+		t.Errorf("asks for a rotation although .env has the secret:\n%s", got.stderr)
+	}
 }
 
-func TestWriteEnvStartsFromExample(t *testing.T) {
+// A .env that is not there yet starts from the example.
+func TestRotateSecret(t *testing.T) {
 	w := newWorkplace(t)
 	example, err := os.ReadFile("../.env.example")
 	if err != nil {
@@ -163,11 +161,6 @@ func TestWriteEnvStartsFromExample(t *testing.T) {
 			t.Errorf(".env does not have the line %s once:\n%s", line, env)
 		}
 	}
-}
-
-func TestRotateSecret(t *testing.T) {
-	w := newWorkplace(t)
-	w.mustRun("--write-env")
 	app := w.tenant.apps[0]
 	stranger := map[string]any{"displayName": "made in the portal", "keyId": "stranger", "startDateTime": "2020-01-01T00:00:00Z", "endDateTime": "2020-06-01T00:00:00Z"}
 	expired := map[string]any{"displayName": "s60-m365-connector", "keyId": "expired", "startDateTime": "2020-01-01T00:00:00Z", "endDateTime": "2020-06-01T00:00:00Z"}
@@ -233,7 +226,7 @@ func TestCertificate(t *testing.T) {
 
 func TestRemove(t *testing.T) {
 	w := newWorkplace(t)
-	w.mustRun()
+	w.tenant.apps = append(w.tenant.apps, &application{ID: w.tenant.id(), AppID: w.tenant.id(), DisplayName: "s60-m365-connector"})
 	if got := w.run("--remove"); got.code != 1 || len(w.tenant.apps) != 1 {
 		t.Errorf("--remove without a terminal and without --yes: exit %d, %d apps left; want 1 and 1", got.code, len(w.tenant.apps))
 	}

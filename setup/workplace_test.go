@@ -24,6 +24,7 @@ import (
 type workplace struct {
 	t      *testing.T
 	dir    string
+	log    string
 	tenant *tenant
 	env    []string
 }
@@ -43,30 +44,24 @@ func newWorkplace(t *testing.T) *workplace {
 	server := httptest.NewServer(n.handler(t))
 	t.Cleanup(server.Close)
 	bin := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, filepath.Join(bin, "az")); err != nil {
-		t.Fatal(err)
-	}
+	log := filepath.Join(bin, "log")
+	startAzureCLI(t, bin, &azureCLI{log: log, tenant: server.URL})
 	dir := t.TempDir()
-	return &workplace{t: t, dir: dir, tenant: n, env: append(os.Environ(),
+	return &workplace{t: t, dir: dir, log: log, tenant: n, env: append(os.Environ(),
 		"PATH="+bin+":"+os.Getenv("PATH"),
 		tenantURL+"="+server.URL,
-		loginFile+"="+filepath.Join(bin, "login"),
-		azLog+"="+filepath.Join(bin, "log"),
+		azLog+"="+log,
 		"SETUP_RETRY_SECONDS=0",
 	)}
 }
 
+// azCalls are the calls of az or, of the PowerShell script, the cmdlets that act.
 func (w *workplace) azCalls() []string {
-	for _, variable := range w.env {
-		if file, ok := strings.CutPrefix(variable, azLog+"="); ok {
-			return readAzLog(w.t, file)
-		}
+	data, err := os.ReadFile(w.log)
+	if err != nil && !os.IsNotExist(err) {
+		w.t.Fatal(err)
 	}
-	return nil
+	return strings.FieldsFunc(string(data), func(r rune) bool { return r == '\n' })
 }
 
 func (w *workplace) run(args ...string) outcome {
