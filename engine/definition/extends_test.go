@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -194,7 +195,8 @@ func TestMerged(t *testing.T) {
 }
 
 // TestReplacedByTheSmallest: whatever shipped definition is replaced by a minimal one of its name,
-// nothing else becomes invalid, and every mapping that runs compiles.
+// nothing else becomes invalid, and every mapping that runs compiles. Those that no other file names, and
+// nothing can depend on, are replaced all at once.
 func TestReplacedByTheSmallest(t *testing.T) {
 	for kind, c := range map[string]struct {
 		shipped fs.FS
@@ -204,22 +206,42 @@ func TestReplacedByTheSmallest(t *testing.T) {
 		"mappings": {mappings.FS, "name: %s\nfields: {operation: '\"thing-do\"'}\n"},
 	} {
 		files, _ := fs.Glob(c.shipped, "*.yaml")
-		if len(files) < 10 {
-			t.Fatalf("%d %s", len(files), kind)
+		texts := map[string]string{}
+		for _, path := range files {
+			text, err := fs.ReadFile(c.shipped, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[path] = string(text)
 		}
-		for i, path := range files {
+		unnamed, groups := fstest.MapFS{}, []fstest.MapFS{}
+		for _, path := range files {
+			name := strings.TrimSuffix(path, ".yaml")
+			naming := regexp.MustCompile(`(?m)^((extends|archive|include):.*[ \[]| +- )` + name + `([,\]\s]|$)`)
+			group := unnamed
+			for of, text := range texts {
+				if of != path && naming.MatchString(text) {
+					group = fstest.MapFS{}
+					groups = append(groups, group)
+					break
+				}
+			}
+			group[kind+"/"+path] = file(c.minimal, name)
+		}
+		if len(groups) < 10 || len(unnamed) < 10 {
+			t.Fatalf("of %d %s %d are named by others", len(files), kind, len(groups))
+		}
+		for i, group := range append(groups, unnamed) {
 			if testing.Short() && i%4 > 0 {
 				continue
 			}
-			name := strings.TrimSuffix(path, ".yaml")
-			t.Run(kind+"/"+name, func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%d", kind, i), func(t *testing.T) {
 				set, problems := definition.Load(definition.Options{
-					Feeds: feeds.FS, Mappings: mappings.FS, Tested: true, Settings: settings,
-					Overlay: fstest.MapFS{kind + "/" + path: file(c.minimal, name)}, OverlayName: "/config",
+					Feeds: feeds.FS, Mappings: mappings.FS, Tested: true, Settings: settings, Overlay: group, OverlayName: "/config",
 				})
 				for _, named := range set.Whole {
 					m := named.Read()
-					if !reaches(m, name) {
+					if !reaches(m, group) {
 						continue // it is as it was
 					}
 					_, found := transform.Compile(m, transform.Options{})
@@ -238,7 +260,7 @@ func TestReplacedByTheSmallest(t *testing.T) {
 	}
 }
 
-// reaches reports whether a mapping is of that name, or includes one that is.
-func reaches(m *definition.Mapping, name string) bool {
-	return m.Name == name || slices.ContainsFunc(m.Include, func(part *definition.Mapping) bool { return reaches(part, name) })
+// reaches reports whether a mapping is one of those, or includes one that is.
+func reaches(m *definition.Mapping, those fstest.MapFS) bool {
+	return those["mappings/"+m.Name+".yaml"] != nil || slices.ContainsFunc(m.Include, func(part *definition.Mapping) bool { return reaches(part, those) })
 }

@@ -62,9 +62,12 @@ func FuzzMapping(f *testing.F) {
 		}
 		if m != nil { // places within its texts
 			for _, field := range m.Fields {
-				for offset := range utf8.RuneCountInString(field.Expr.Value) + 2 {
-					problems := []Problem{field.Expr.Problem(offset, 3, "here")}
-					check(t, data, problems)
+				length := utf8.RuneCountInString(field.Expr.Value)
+				for offset := range length + 2 {
+					if offset < length && offset%(1+length/50) > 0 {
+						continue // of a long one, every so many
+					}
+					problems = append(problems, field.Expr.Problem(offset, 3, "here"))
 				}
 			}
 		}
