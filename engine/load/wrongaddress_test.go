@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,8 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/secure60/s60-m365-connector/engine/transport"
 )
 
 // nobody are the answers of hosts where nothing takes events.
@@ -221,23 +220,24 @@ func TestPatienceIsKept(t *testing.T) {
 
 // TestSlowUpload: a body that goes on being sent is no silence.
 func TestSlowUpload(t *testing.T) {
-	server := newServer(t, nil)
-	handler := server.Config.Handler
-	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for range 20 { // 4 MiB, in a second
-			if _, err := r.Body.Read(make([]byte, 1)); err != nil {
-				break
+	synctest.Test(t, func(t *testing.T) {
+		var length int
+		slow := answering(func(r *http.Request) (*http.Response, error) {
+			defer r.Body.Close()
+			for part := make([]byte, 64<<10); ; time.Sleep(time.Second) {
+				n, err := r.Body.Read(part)
+				if length += n; err == io.EOF {
+					return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody}, nil
+				}
+				if err = cmp.Or(err, r.Context().Err()); err != nil {
+					return nil, err
+				}
 			}
-			time.Sleep(20 * time.Millisecond)
+		})
+		d := mustOpen(t, Config{Kind: KindCollector, URL: "http://127.0.0.1", Retry: quick, Concurrency: 1, Patience: 5 * time.Second, Transport: slow})
+		deliver(t, d, [][]byte{[]byte(`{"id":1,"text":"` + strings.Repeat("x", 1<<20) + `"}`)})
+		if got := d.State().Retries; got != 0 || length < 1<<20 {
+			t.Errorf("%d retries of %d bytes", got, length)
 		}
-		handler.ServeHTTP(w, r)
 	})
-	d := server.open(t, Config{Concurrency: 1, Patience: 5 * time.Second, Transport: transport.New(transport.Options{})})
-	big := []byte(`{"id":1,"text":"` + strings.Repeat("x", 4<<20) + `"}`)
-	if refused, err := d.Deliver(t.Context(), Batch{Events: [][]byte{big}}); err != nil || len(refused) > 1 {
-		t.Errorf("%v, %v", refused, err)
-	}
-	if got := d.State().Retries; got != 0 {
-		t.Errorf("%d retries", got)
-	}
 }
