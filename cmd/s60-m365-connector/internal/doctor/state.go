@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,8 @@ func (d *Doctor) checkState(ctx context.Context) {
 		d.ok(name, "%s is writable, and empty", dir)
 		return
 	case err != nil && d.Settings.Shared.URL != "":
-		d.fail("shared state", "see that the NATS servers of STATE_URL run with JetStream, can be reached from here, and accept the credentials", "%v", err)
+		cause, remedy, _ := strings.Cut(err.Error(), "; ")
+		d.fail("shared state", cmp.Or(remedy, "see that the NATS servers of STATE_URL run with JetStream, can be reached from here, and accept the credentials"), "%s", cause)
 		return
 	case err != nil:
 		d.warn(name, "nothing: at its next start the connector sets the state aside and reads again what the services keep", "%v", err)
