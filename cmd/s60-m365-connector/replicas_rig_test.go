@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -57,6 +58,7 @@ type replicas struct {
 	view    *shared.Store // of the test itself, to look on
 	nodes   []*replicaProcess
 	faults  int
+	late    atomic.Int64 // nanoseconds; see watchLate
 }
 
 // replicaProcess is one replica.
@@ -72,6 +74,7 @@ type replicaProcess struct {
 func newReplicas(t *testing.T, spaces bool, tenant simulator.Options) *replicas {
 	dir := t.TempDir()
 	c := &replicas{t: t, rng: rand.New(rand.NewPCG(*replicasSeed, 0)), dir: dir, config: filepath.Join(dir, "config"), binary: buildProgram(t), spaces: spaces}
+	go c.watchLate()
 	tenant.Seed = *replicasSeed
 	var err error
 	if c.sim, err = simulator.Start(tenant); err != nil {
