@@ -52,6 +52,16 @@ func ImportState(ctx context.Context, s *settings.Settings, back bool, log *slog
 	return done, err
 }
 
+// tellAlone tells of a state in STATE_DIR that nobody carried over into the shared one, which is new.
+func tellAlone(dir string, log *slog.Logger) {
+	own, err := checkpoint.Open(dir, checkpoint.Options{ReadOnly: true})
+	if err != nil {
+		return // there is none, or one that cannot be carried over
+	}
+	own.Close() //nolint:errcheck // nothing was written
+	log.Warn("STATE_DIR holds the state of a connector that ran alone, and the replicas begin without it: stop them, run state import, and start them again; else what it delivered since INITIAL_LOOKBACK_MINUTES comes twice, and what it had not delivered before is missing")
+}
+
 // letRest waits until what replicas have sent no longer counts. The state is already copied, so an interrupted wait is
 // logged and fails nothing.
 func letRest(ctx context.Context, store *shared.Store, log *slog.Logger) {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -128,4 +129,47 @@ func TestImportBackWhileReplicasRun(t *testing.T) {
 	}
 	replica.Leave()
 	answered(t, back)
+}
+
+// TestStateThatWasNotImported: replicas that begin anew beside the state of a connector that ran alone say how it is carried over; others
+// say nothing of it.
+func TestStateThatWasNotImported(t *testing.T) {
+	server := natstest.URL(natstest.Start(t, nil))
+	for _, alone := range []bool{true, false} {
+		var s *settings.Settings
+		told := func() (bool, error) {
+			var log bytes.Buffer
+			store, replica, _, _, err := openStore(t.Context(), s, slog.New(slog.NewTextHandler(on(func(line []byte) { log.Write(line) }), nil)))
+			if err != nil {
+				return false, err
+			}
+			replica.Leave()
+			return strings.Contains(log.String(), "run state import"), store.Close()
+		}
+		check := func(when string, want bool, prepare func()) {
+			answered(t, func() error {
+				prepare() // anew: a first start that failed may have made the stream
+				got, err := told()
+				if err == nil && got != want {
+					t.Errorf("alone before: %v, %s: told: %v", alone, when, got)
+				}
+				return err
+			})
+		}
+		check("the first start", alone, func() {
+			s = &settings.Settings{StateDir: t.TempDir()}
+			s.Shared.URL, s.Shared.Name, s.Shared.Replica = server, rand.Text(), "one"
+			if !alone {
+				return
+			}
+			own, err := checkpoint.Open(s.StateDir, checkpoint.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(own.Commit(storetest.Numbered("a", 0)), own.Close()); err != nil {
+				t.Fatal(err)
+			}
+		})
+		check("another start", false, func() {})
+	}
 }

@@ -157,6 +157,9 @@ func openStore(ctx context.Context, s *settings.Settings, log *slog.Logger) (_ c
 		if err != nil {
 			return nil, nil, false, "", err // not a store that holds a nil
 		}
+		if store.New() {
+			tellAlone(s.StateDir, log)
+		}
 		return store, replica, store.Rebuild(), store.Restored(), nil
 	}
 	store, err := checkpoint.Open(s.StateDir, checkpoint.Options{Logger: log})
