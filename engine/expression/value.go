@@ -83,13 +83,6 @@ func (v Value) Raw() (text string, ok bool) {
 // IsText says that a value is this text.
 func (v Value) IsText(s string) bool { return v.kind == textKind && v.text == s }
 
-// Fraction says that a value is a number, but not written as a whole one of 64
-// bits.
-func (v Value) Fraction() bool {
-	_, whole := v.whole()
-	return !whole && (v.kind == floatKind || v.kind == numberKind)
-}
-
 // Constant is the value of a string, a bool, an int, a float64 or nil, which
 // holds for ever.
 func Constant(v any) Value {

@@ -133,7 +133,7 @@ func TestSignInWindowsAndOrder(t *testing.T) {
 
 func TestNextLinksCarryTheQueryAndExpire(t *testing.T) {
 	now := time.Now()
-	c := start(t, Options{Seed: 12, Records: 2000, PageSize: 10, SkipTokenLives: time.Minute, Now: func() time.Time { return now }})
+	c := start(t, Options{Seed: 12, Records: 2000, PageSize: 10, Now: func() time.Time { return now }})
 	_, body := c.get(c.sim.GraphBase(), "/v1.0/auditLogs/directoryAudits"+q("$top", "5", "$orderby", "activityDateTime"))
 	var page struct {
 		Context string `json:"@odata.context"`
@@ -149,7 +149,7 @@ func TestNextLinksCarryTheQueryAndExpire(t *testing.T) {
 	if page.Context != c.sim.GraphBase()+"/v1.0/$metadata#auditLogs/directoryAudits" {
 		t.Errorf("context %q", page.Context)
 	}
-	now = now.Add(2 * time.Minute)
+	now = now.Add(skipTokenLives + time.Minute)
 	c.wantGraph(strings.TrimPrefix(page.Next, c.sim.GraphBase()), 400, "Token not found: token is either invalid or expired")
 }
 

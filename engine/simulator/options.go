@@ -136,12 +136,11 @@ type Options struct {
 	TokenLifetime   time.Duration // default 1 h
 	ExpiresAsString bool          // expires_in as text, as older endpoints answer
 
-	PageSize       int // Graph rows a page at most, below what $top asks; 0: as asked
-	ListPage       int // blobs a page of the content listing; default 100
-	BlobMin        int // records in a blob; default 1
-	BlobMax        int // default 40
-	BlobEvery      time.Duration
-	SkipTokenLives time.Duration // default 10 m
+	PageSize  int // Graph rows a page at most, below what $top asks; 0: as asked
+	ListPage  int // blobs a page of the content listing; default 100
+	BlobMin   int // records in a blob; default 1
+	BlobMax   int // default 40
+	BlobEvery time.Duration
 	// MaxWalk is how many rows one walk of pages gets before the service gives up
 	// on it with 504, as deep walks end; 0: any number.
 	MaxWalk    int
@@ -218,7 +217,6 @@ func (o Options) withDefaults() Options {
 	}
 	span(&o.History, 23*time.Hour)
 	span(&o.TokenLifetime, time.Hour)
-	span(&o.SkipTokenLives, 10*time.Minute)
 	span(&o.LateBy, 90*time.Minute)
 	span(&o.RevisedBy, 2*time.Hour)
 	span(&o.SearchTakes, time.Second)

@@ -158,7 +158,7 @@ func (p *page) write(w http.ResponseWriter, r *http.Request, q url.Values, hit f
 			base = s.ForeignBase()
 		}
 		maps.DeleteFunc(q, func(name string, _ []string) bool { return strings.TrimPrefix(name, "$") == "skiptoken" })
-		link = strings.ReplaceAll(base+r.URL.Path+"?"+q.Encode(), "%24", "$") + "&$skiptoken=" + s.tokens.put(s.opts.Seed, *p.walk, s.opts.SkipTokenLives)
+		link = strings.ReplaceAll(base+r.URL.Path+"?"+q.Encode(), "%24", "$") + "&$skiptoken=" + s.tokens.put(s.opts.Seed, *p.walk)
 	}
 	for i, row := range p.rows {
 		p.rows[i] = shaped(row, p.walk.selected)

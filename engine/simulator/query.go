@@ -32,16 +32,19 @@ type skipTokens struct {
 	n     uint64
 }
 
+// skipTokenLives is how long a token can be used.
+const skipTokenLives = 10 * time.Minute
+
 // maxWalks bounds the memory; the oldest walks are forgotten, as a service
 // does.
 const maxWalks = 10_000
 
-func (t *skipTokens) put(seed uint64, w walkState, lives time.Duration) string {
+func (t *skipTokens) put(seed uint64, w walkState) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.known) >= maxWalks {
 		for token, old := range t.known {
-			if len(t.known) >= maxWalks/2 || w.made.Sub(old.made) > lives {
+			if len(t.known) >= maxWalks/2 || w.made.Sub(old.made) > skipTokenLives {
 				delete(t.known, token)
 			}
 		}
@@ -89,7 +92,7 @@ func (s *Simulator) listRows(w http.ResponseWriter, r *http.Request, e *endpoint
 		case option(q, "skiptoken") == "":
 			s.graphError(w, 400, "BadRequest", "Invalid Skip Token, skip token is null")
 			return
-		case !ok || known.path != r.URL.Path || now.Sub(known.made) > s.opts.SkipTokenLives || hit.has(ExpireToken):
+		case !ok || known.path != r.URL.Path || now.Sub(known.made) > skipTokenLives || hit.has(ExpireToken):
 			s.graphError(w, 400, "UnknownError", "Token not found: token is either invalid or expired")
 			return
 		}
