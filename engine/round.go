@@ -161,7 +161,7 @@ func (p *partition) wholeUntil(started time.Time, err, look error) time.Time {
 	}
 	whole, w := started, p.feed.Window
 	for _, err := range []error{err, look} {
-		if some, ok := errors.AsType[*extract.Incomplete](err); ok && !some.At.IsZero() {
+		if some, ok := errors.AsType[*extract.Incomplete](err); ok && !some.At.IsZero() && (some == late || some.At.Before(p.position.Cursor)) {
 			item := some.At.Truncate(time.Second).Add(w.Delay + w.Overlap)
 			whole = earlier(whole, earlier(item, started.Add(-wholeEvery))) // the next round looks for it again
 		}

@@ -202,8 +202,11 @@ func (s *Embedded) apply(b *pebble.Batch) error {
 	for full := s.disk.Full(); full != nil; full = s.disk.Full() {
 		select {
 		case <-limit.C:
-			explained, _ := Explain(s.dir, full)
-			return errors.Join(explained, b.Close())
+			if full := s.disk.Full(); full != nil {
+				explained, _ := Explain(s.dir, full)
+				return errors.Join(explained, b.Close())
+			}
+			limit.Reset(fullPatience)
 		case <-s.stopped:
 			return s.cause
 		case <-time.After(retryFull):
