@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"math/bits"
 	"slices"
@@ -139,6 +140,7 @@ func (l *limiter) release(size int, took time.Duration, o outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if o == answered {
+		l.answer = cmp.Or(l.answer, took)
 		l.answer += (took - l.answer) / 8
 	}
 	if l.adaptive {

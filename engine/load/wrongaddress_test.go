@@ -190,6 +190,8 @@ func TestPatienceGrows(t *testing.T) {
 		deliver(t, d, testEvents(0, 3))
 		if got := d.State(); got.Requests != 5 || got.Retries != 2 {
 			t.Errorf("%d requests, %d of them again, for three events of a slow destination", got.Requests, got.Retries)
+		} else if got.Answer != 300*time.Millisecond {
+			t.Errorf("an answer is said to take %s", got.Answer)
 		}
 	})
 }
