@@ -266,6 +266,9 @@ func TestWorkbench(t *testing.T) {
 
 // TestEveryMappingOnTheWorkbench: each takes a record that is not of its kind.
 func TestEveryMappingOnTheWorkbench(t *testing.T) {
+	if testing.Short() {
+		t.Skip("each mapping, one after the other")
+	}
 	h := testPages(t, pageStatus)
 	_, body := fetch(h, httptest.NewRequest("GET", "/workbench", nil))
 	options := regexp.MustCompile(`<option(?: selected)?>([^<]*)</option>`).FindAllStringSubmatch(body, -1)
