@@ -62,7 +62,7 @@ func (e *Engine) archiveOf(of *partition) (*partition, error) {
 	asks.Key = of.feed.Key
 	tells := asks
 	tells.Name, tells.Mapping = of.feed.Name, of.feed.Mapping
-	p, err := newPartition(e, &tells, "", e.Mappings[tells.Mapping], of.claims)
+	p, err := newPartition(e, &tells, "", e.mappers(&tells), of.claims)
 	if err != nil {
 		return nil, err
 	}

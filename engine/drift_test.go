@@ -47,7 +47,7 @@ func TestDrift(t *testing.T) {
 		return r.window(t.Context(), span(), now, pass{})
 	}
 	// A process that is new has learned nothing.
-	restart := func() { r.mappers = sync.Pool{New: func() any { return m.NewMapper() }}; r.drift = drift{} }
+	restart := func() { r.mappers = &sync.Pool{New: func() any { return m.NewMapper() }}; r.drift = drift{} }
 	told := func() (names []string) {
 		for _, event := range spy.events {
 			if event["operation"] == "connector-schema-drift" {

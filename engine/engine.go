@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -158,13 +159,12 @@ func (e *Engine) add(feed *definition.Feed) error {
 	if err != nil {
 		return err
 	}
-	mapping := e.Mappings[feed.Mapping]
-	if mapping == nil {
+	if e.Mappings[feed.Mapping] == nil {
 		return fmt.Errorf("its mapping %q is not loaded", feed.Mapping)
 	}
-	shared := newClaims()
+	mappers, shared := e.mappers(feed), newClaims()
 	for _, value := range values {
-		p, err := newPartition(e, feed, value, mapping, shared)
+		p, err := newPartition(e, feed, value, mappers, shared)
 		if err != nil {
 			return err
 		}
@@ -172,6 +172,16 @@ func (e *Engine) add(feed *definition.Feed) error {
 		e.partitions = append(e.partitions, p)
 	}
 	return nil
+}
+
+// mappers are those of a feed's records, which its partitions share: a mapper learns of what it maps, so the fewer there are, the
+// less is learned twice. There is none, nor is the mapping compiled, before there is a record.
+func (e *Engine) mappers(feed *definition.Feed) *sync.Pool {
+	another := sync.OnceValue(func() func() *transform.Mapper {
+		// A mapping may be shared with engines that have other constants.
+		return e.Mappings[feed.Mapping]().Mappers(append(slices.Clip(e.Constants), transform.Constant{Name: "source_name", Value: feed.Name})...)
+	})
+	return &sync.Pool{New: func() any { return another()() }}
 }
 
 // holdAgain is how long after a partition could not be held that is tried again.

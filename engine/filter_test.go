@@ -87,7 +87,7 @@ func TestFiltered(t *testing.T) {
 	}
 
 	changed := drop(rule("system", "s"))
-	r.mappers = sync.Pool{New: func() any { return changed.NewMapper() }}
+	r.mappers = &sync.Pool{New: func() any { return changed.NewMapper() }}
 	r.taker.got = nil
 	if err := read(pass{resend: true, refetch: true, keepCursor: true}); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestFilteredUnderFaults(t *testing.T) {
 		if err == nil && (items != 0 || difference != 0 || entry.Fetched != records+50 || byRule != entry.Filtered) {
 			t.Fatalf("round %d: the ledger does not add up: %+v", round, entry)
 		}
-		r.mappers = sync.Pool{New: func() any { return m.NewMapper() }} // as after a restart
+		r.mappers = &sync.Pool{New: func() any { return m.NewMapper() }} // as after a restart
 		if err == nil {
 			break
 		}

@@ -166,12 +166,21 @@ func (in *intake) Open(item string, at time.Time) extract.Source {
 	return s
 }
 
-// mapper is what maps the records of the source.
+// mapper is what maps the record in hand.
 func (s *source) mapper() *transform.Mapper {
 	if s.maps == nil {
 		s.maps = s.in.p.mappers.Get().(*transform.Mapper)
 	}
 	return s.maps
+}
+
+// mapped lets others map. No mapper waits with a source, for the network or the destination: so there are hardly
+// more than processors, and what they learn and work on stays in the processor's cache.
+func (s *source) mapped() {
+	if s.maps != nil {
+		s.in.p.mappers.Put(s.maps)
+		s.maps = nil
+	}
 }
 
 func (in *intake) count(change func(*checkpoint.Counts)) {
@@ -184,7 +193,7 @@ type source struct {
 	in      *intake
 	item    string
 	listed  time.Time         // when the service made the item; zero for a page
-	maps    *transform.Mapper // nil until there is a record: without one, no mapping is compiled
+	maps    *transform.Mapper // while a record is mapped
 	keyless occurrences
 	event   []byte
 }
@@ -192,6 +201,7 @@ type source struct {
 // Record implements [extract.Source].
 func (s *source) Record(ctx context.Context, raw []byte) error {
 	in := s.in
+	defer s.mapped()
 	switch {
 	case in.listing != nil:
 		return s.object(ctx, raw)
@@ -253,6 +263,7 @@ func (s *source) take(ctx context.Context, key checkpoint.Key, raw []byte, objec
 	}
 	rule := s.mapper().Filtered(key[:])
 	at, timed := s.time()
+	s.mapped()
 	in.count(func(c *checkpoint.Counts) {
 		c.Fetched++
 		if rule != nil {
@@ -285,6 +296,7 @@ func (s *source) Damaged(ctx context.Context, raw []byte, reason string) error {
 	if seen {
 		return in.again(ctx, key, expires)
 	}
+	defer s.mapped()
 	kept := raw
 	if s.mapper().Redacts() {
 		kept = []byte(transform.Digest(raw))
@@ -321,9 +333,6 @@ func (in *intake) again(ctx context.Context, key checkpoint.Key, expires time.Ti
 // hand or in earlier ones, so its key may be committed with this one.
 func (s *source) End() error {
 	in := s.in
-	if s.maps != nil {
-		in.p.mappers.Put(s.maps)
-	}
 	s.keyless.settle()
 	if s.item == "" {
 		return nil

@@ -62,7 +62,7 @@ func TestKept(t *testing.T) {
 			r.engine.OnEvent = func(_ string, event []byte) { told = append(told, string(event)) }
 			for i, listed := range test.list {
 				own := test.mappings[i]
-				r.mappers = sync.Pool{New: func() any { return own.NewMapper() }} // without those of the mapping before
+				r.mappers = &sync.Pool{New: func() any { return own.NewMapper() }} // without those of the mapping before
 				r.service.read = func(ctx context.Context, _ extract.Window, sink extract.Sink) error {
 					if listed == "" {
 						return list(ctx, sink)
@@ -115,7 +115,7 @@ func TestKeptRows(t *testing.T) {
 	const row = `{"id":"secret","v":"secret"}`
 	round(row)
 	own := redacting(t, "a key that is long enough to be one", redact("pseudonym", "event_id", "event_v"))
-	r.mappers = sync.Pool{New: func() any { return own.NewMapper() }}
+	r.mappers = &sync.Pool{New: func() any { return own.NewMapper() }}
 	if got := round(row); len(got) > 0 {
 		t.Errorf("a row that is as it was is told: %v", got)
 	}

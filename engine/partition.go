@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/secure60/s60-m365-connector/engine/checkpoint"
 	"github.com/secure60/s60-m365-connector/engine/definition"
 	"github.com/secure60/s60-m365-connector/engine/extract"
-	"github.com/secure60/s60-m365-connector/engine/transform"
 )
 
 // unbounded is the retention of a feed that names none.
@@ -30,8 +28,8 @@ type partition struct {
 	keep    time.Duration    // how long records may be offered again; 0: as long as the service keeps them
 	key     string           // of its events, for their order: feed and value
 	reader  reader
-	mappers sync.Pool // of *transform.Mapper
-	claims  *claims   // of records, shared by the partitions of the feed
+	mappers *sync.Pool // see [Engine.mappers]
+	claims  *claims    // of records, shared by the partitions of the feed
 	drift   drift
 	log     *slog.Logger
 	inWork  inWork       // what is in hand of it
@@ -75,13 +73,13 @@ func (e *Engine) reader(feed *definition.Feed, value string) (reader, error) {
 	return extract.NewReader(e.Client, feed, value, e.Settings)
 }
 
-func newPartition(e *Engine, feed *definition.Feed, value string, mapping func() *transform.Mapping, shared *claims) (*partition, error) {
+func newPartition(e *Engine, feed *definition.Feed, value string, mappers *sync.Pool, shared *claims) (*partition, error) {
 	reader, err := e.reader(feed, value)
 	if err != nil {
 		return nil, err
 	}
 	p := &partition{
-		engine: e, feed: feed, value: value, kept: feed.Name, account: value, key: feed.Name, reader: reader, claims: shared,
+		engine: e, feed: feed, value: value, kept: feed.Name, account: value, key: feed.Name, reader: reader, mappers: mappers, claims: shared,
 		archive: e.archived(feed),
 		inWork:  inWork{workers: e.Workers, tenant: e.Tenant},
 		log:     e.Log.With("feed", feed.Name),
@@ -91,12 +89,8 @@ func newPartition(e *Engine, feed *definition.Feed, value string, mapping func()
 		p.key += "/" + value
 		p.log = p.log.With(feed.ForEach.Variable, value)
 	}
-	// A mapping may be shared with engines that have other constants.
-	own := append(slices.Clip(e.Constants), transform.Constant{Name: "source_name", Value: feed.Name})
 	p.inWork.waits = p.waits
 	reader.Pace(p.inWork.begin, p.inWork.end)
-	mapper := sync.OnceValue(func() func() *transform.Mapper { return mapping().Mappers(own...) })
-	p.mappers.New = func() any { return mapper()() }
 	if feed.Window != nil {
 		p.width.span = feed.Window.Max
 	}
