@@ -109,7 +109,7 @@ func (s *Embedded) Commit(c *Commit) error {
 	if err := c.write(b); err != nil {
 		return errors.Join(err, b.Close())
 	}
-	if err := s.apply(b); err != nil {
+	if err := s.apply(b, c); err != nil {
 		return fmt.Errorf("committing what was delivered of %s %s: %w", c.Feed, c.Partition, err)
 	}
 	return nil
@@ -124,10 +124,23 @@ func (s *Embedded) Apply(commits []*Commit) error {
 	}
 	defer s.leave()
 	return guard(s, func() error {
+		if err := s.beginTable(); err != nil {
+			return err
+		}
 		s.commits.RLock()
 		defer s.commits.RUnlock()
 		return s.applyLocked(commits)
 	})
+}
+
+// beginTable begins a new memory table where it is time.
+func (s *Embedded) beginTable() error {
+	if !s.readers.full() {
+		return nil
+	}
+	s.commits.Lock()
+	defer s.commits.Unlock()
+	return s.readers.begin()
 }
 
 func (s *Embedded) applyLocked(commits []*Commit) error {
@@ -140,11 +153,17 @@ func (s *Embedded) applyLocked(commits []*Commit) error {
 			return errors.Join(err, b.Close())
 		}
 	}
-	if err := s.db.Apply(b, pebble.NoSync); err != nil {
+	if err := s.put(b, pebble.NoSync, commits...); err != nil {
 		return err
 	}
-	s.readers.renew()
 	return b.Close()
+}
+
+// put hands b to the engine, with the keys of the commits in it. The caller holds s.commits.
+func (s *Embedded) put(b *pebble.Batch, how *pebble.WriteOptions, commits ...*Commit) error {
+	s.readers.change(b, commits)
+	defer s.readers.changed()
+	return s.db.Apply(b, how)
 }
 
 // write puts the commit into b, which is indexed where it has a fold.
@@ -194,9 +213,9 @@ func (c *Commit) write(b *pebble.Batch) error {
 	return nil
 }
 
-// apply makes b durable and takes it over. On a full disk it gives up waiting after a while;
+// apply makes b, which is the commit, durable and takes it over. On a full disk it gives up waiting after a while;
 // b is then written once there is space, or never.
-func (s *Embedded) apply(b *pebble.Batch) error {
+func (s *Embedded) apply(b *pebble.Batch, c *Commit) error {
 	limit := time.NewTimer(fullPatience)
 	defer limit.Stop()
 	for full := s.disk.Full(); full != nil; full = s.disk.Full() {
@@ -214,12 +233,14 @@ func (s *Embedded) apply(b *pebble.Batch) error {
 	}
 	count := uint64(b.Count())
 	done := start(s, func() error {
-		s.commits.RLock()
-		defer s.commits.RUnlock()
-		if err := s.db.Apply(b, pebble.Sync); err != nil {
+		if err := s.beginTable(); err != nil {
 			return err
 		}
-		s.readers.renew()
+		s.commits.RLock()
+		defer s.commits.RUnlock()
+		if err := s.put(b, pebble.Sync, c); err != nil {
+			return err
+		}
 		// The commit is durable whether or not its witness can be written.
 		// A batch too large for the memory table no longer knows its number; the
 		// commits around it are witnessed.
@@ -264,7 +285,7 @@ func (s *Embedded) closeDB() error {
 		return nil
 	}
 	closed := start(s, func() error {
-		s.readers.renew()
+		s.readers.close()
 		err := s.db.Close()
 		s.cache.Unref()
 		return err

@@ -252,7 +252,8 @@ func (s *Embedded) openDB() error {
 		s.cache.Unref()
 		return err
 	}
-	s.db, s.readers.db = db, db
+	s.db = db
+	s.readers.open(db, s.opts.memTable, s.opts.ReadOnly)
 	return nil
 }
 

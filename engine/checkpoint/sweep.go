@@ -73,6 +73,7 @@ func (s *Embedded) sweepLocked(from []byte, now time.Time) (next []byte, err err
 		return nil, err
 	}
 	b := s.db.NewBatch()
+	var gone Commit
 	looked := 0
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		if looked++; looked > sweepKeys || b.Count() >= sweepBatch {
@@ -85,6 +86,7 @@ func (s *Embedded) sweepLocked(from []byte, now time.Time) (next []byte, err err
 			expires, err = decodeExpiry(v)
 		}
 		if err == nil && expires.Before(now) {
+			gone.Keys = append(gone.Keys, Key(it.Key()[1:]))
 			err = b.Delete(it.Key(), nil)
 		}
 	}
@@ -92,10 +94,9 @@ func (s *Embedded) sweepLocked(from []byte, now time.Time) (next []byte, err err
 		return next, errors.Join(err, b.Close())
 	}
 	// A deletion that a power cut undoes is done again by the next sweep.
-	if err := s.db.Apply(b, pebble.NoSync); err != nil {
+	if err := s.put(b, pebble.NoSync, &gone); err != nil {
 		return nil, err
 	}
-	s.readers.renew()
 	return next, b.Close()
 }
 
