@@ -34,27 +34,23 @@ func (a reply) retry() bool {
 	return a.class == transient || a.class == throttled || a.class == denied
 }
 
-// post sends the payload once, and says what the answer means. It returns when
-// nothing reads the payload any more.
+// post sends the payload once, and says what the answer means.
 func (w *web) post(ctx context.Context, p *payload) reply {
 	header, token, err := w.authorize()
 	if err != nil {
 		return reply{failure: failure{class: denied, cause: err.Error(), advice: w.deniedAdvice}}
 	}
-	attempt, cancel := context.WithTimeout(ctx, w.timeout)
-	defer cancel()
-	attempt, stop := context.WithCancelCause(attempt)
-	patience := w.patience.get()
-	p.still = time.AfterFunc(patience, func() { stop(errStill) })
-	p.patience = patience
-	defer p.still.Stop()
-	start := time.Now()
-	request := w.template.WithContext(attempt)
+	attempt, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	start, patience := time.Now(), w.patience.get()
+	c := startClock(patience, start.Add(w.timeout), stop)
+	defer c.timer.Stop()
+	body := func() (io.ReadCloser, error) { return p.reader(func() { c.moves(patience) }), nil }
+	request := w.template.WithContext(p.followed(attempt))
 	request.Header = header
 	request.ContentLength = int64(p.size())
-	request.Body = p.reader()
-	request.GetBody = func() (io.ReadCloser, error) { return p.reader(), nil }
-	defer p.settle()
+	request.Body, _ = body()
+	request.GetBody = body
 
 	// The transport itself, not a client: no redirect is followed, and no
 	// Authorization is made up.
@@ -71,7 +67,7 @@ func (w *web) post(ctx context.Context, p *payload) reply {
 		return reply{failure: w.describe(attempt, err)}
 	}
 	defer response.Body.Close()
-	p.still.Stop()
+	c.moves(w.timeout) // an answer that has begun may take the rest of the time
 	w.patience.learn(time.Since(start))
 	return w.judge(response, token)
 }
@@ -140,7 +136,7 @@ func (w *web) authorize() (http.Header, string, error) {
 // describe says why no answer came.
 func (w *web) describe(attempt context.Context, err error) failure {
 	f := describe(err)
-	if errors.Is(attempt.Err(), context.DeadlineExceeded) {
+	if context.Cause(attempt) == context.DeadlineExceeded {
 		f.cause = fmt.Sprintf("no answer from %s within %s", w.target.Host, w.timeout)
 	} else {
 		f.cause = fmt.Sprintf("no answer from %s: %s", w.target.Host, f.cause)

@@ -208,7 +208,10 @@ func (l *limiter) decide(now time.Time, waited float64) {
 	default:
 		l.starting = false
 	}
-	if now.Sub(l.probed) < renewBest || l.starting {
+	if l.starting || l.probed.IsZero() { // the shortest times are new
+		l.probed = now
+	}
+	if now.Sub(l.probed) < renewBest {
 		return
 	}
 	l.probed = now

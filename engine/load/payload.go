@@ -2,10 +2,11 @@ package load
 
 import (
 	"bytes"
-	"errors"
+	"context"
 	"io"
+	"net/http/httptrace"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -14,22 +15,41 @@ import (
 // payload is the body of a request, made once and sent as often as need be. Its
 // buffers are used again for the next.
 //
-// The transport may go on reading a body after its answer has come, so memory
-// that it reads must not change before it has stopped. A small body is a copy
-// that nobody uses again; of a large one, the readers are counted. (A counted
-// reader for all would be simpler, but the transport sends the headers ahead of
-// any reader that it does not know, and two packets for a small event halve
-// the rate.)
+// The transport may go on reading a body after its answer has come, and memory
+// that it reads must not change before it has stopped: it tells when it has sent a
+// body, and where it does not, the buffers are left to it.
 type payload struct {
 	content []byte // what is sent
 	plain   []byte
 	packed  bytes.Buffer
 	zip     *gzip.Writer
-	open    sync.WaitGroup // readers of content that the transport has not closed
-	events  int            // in it
+	sending *sending
+	events  int // in it
+}
 
-	still    *time.Timer // of the request under way: ends it when it stands still
-	patience time.Duration
+// sending counts how often the transport began to send the buffers of a payload, and was done with it.
+type sending struct {
+	requests    int32
+	begun, done atomic.Int32
+	trace       httptrace.ClientTrace
+}
+
+func newSending() *sending {
+	s := &sending{}
+	s.trace.GotConn = func(httptrace.GotConnInfo) { s.begun.Add(1) }
+	s.trace.WroteRequest = func(httptrace.WroteRequestInfo) { s.done.Add(1) }
+	return s
+}
+
+// over reports whether nothing reads the buffers any more.
+func (s *sending) over() bool {
+	return s != nil && s.begun.Load() >= s.requests && s.begun.Load() == s.done.Load()
+}
+
+// followed is the context of a request with the body.
+func (p *payload) followed(ctx context.Context) context.Context {
+	p.sending.requests++
+	return httptrace.WithClientTrace(ctx, &p.sending.trace)
 }
 
 // smallBytes is the size up to which a body leaves in one write with its headers.
@@ -41,24 +61,16 @@ const maxKeptBytes = 4 << 20
 // fill lays events into the body.
 func (p *payload) fill(format string, zip bool, events [][]byte) error {
 	p.events = len(events)
-	if err := p.encode(format, zip, events); err != nil {
-		return err
+	if !p.sending.over() {
+		p.plain, p.packed, p.sending = nil, bytes.Buffer{}, newSending()
 	}
-	if len(p.content) <= smallBytes {
-		p.content = bytes.Clone(p.content)
-	}
-	return nil
-}
-
-// encode points content at the body, in a buffer or in the event itself.
-func (p *payload) encode(format string, zip bool, events [][]byte) error {
 	if cap(p.plain) > maxKeptBytes {
 		p.plain = nil
 	}
 	plain := p.plain[:0]
 	switch format {
 	case FormatObject:
-		p.content = events[0]
+		plain = append(plain, events[0]...)
 	case FormatArray:
 		plain = slices.Grow(plain, 1+bytesOf(events))
 		for i, event := range events {
@@ -69,11 +81,10 @@ func (p *payload) encode(format string, zip bool, events [][]byte) error {
 			plain = append(append(plain, separator), event...)
 		}
 		plain = append(plain, ']')
-		p.plain, p.content = plain, plain
 	case FormatNDJSON:
 		plain = appendLines(plain, events)
-		p.plain, p.content = plain, plain
 	}
+	p.plain, p.content = plain, plain
 	if !zip {
 		return nil
 	}
@@ -120,50 +131,41 @@ func bytesOf(events [][]byte) int {
 
 func (p *payload) size() int { return len(p.content) }
 
-// reader gives a reader of the content.
-func (p *payload) reader() io.ReadCloser {
-	if len(p.content) <= smallBytes {
-		return io.NopCloser(bytes.NewReader(p.content))
+// reader gives a reader of the content, which says when it moves. The transport sends the headers ahead of any reader
+// that it does not know, and two packets for a small event halve the rate.
+func (p *payload) reader(moves func()) io.ReadCloser {
+	content := bytes.NewReader(p.content)
+	if len(p.content) > smallBytes {
+		return io.NopCloser(&movingReader{content, moves})
 	}
-	p.open.Add(1)
-	return &payloadReader{payload: p, content: p.content}
+	return io.NopCloser(content)
 }
 
-// settle waits until nobody reads memory that will be used again.
-func (p *payload) settle() { p.open.Wait() }
-
-// payloadReader is a reader that is counted until it is closed, and reads
-// nothing after that: HTTP/2 closes a body while it is being read.
-type payloadReader struct {
-	payload *payload
-	mu      sync.Mutex
-	content []byte // what is left to read
-	closed  bool
+type movingReader struct {
+	content io.Reader
+	moves   func()
 }
 
-func (r *payloadReader) Read(dst []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.closed:
-		return 0, errBodyClosed
-	case len(r.content) == 0:
-		return 0, io.EOF
-	}
-	n := copy(dst, r.content)
-	r.content = r.content[n:]
-	r.payload.still.Reset(r.payload.patience)
-	return n, nil
+func (r *movingReader) Read(dst []byte) (int, error) {
+	r.moves()
+	return r.content.Read(dst)
 }
 
-func (r *payloadReader) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.closed {
-		r.closed, r.content = true, nil
-		r.payload.open.Done()
-	}
-	return nil
+// clock ends a request that stands still, or takes too long.
+type clock struct {
+	timer *time.Timer
+	until time.Time
 }
 
-var errBodyClosed = errors.New("the request was given up")
+func startClock(patience time.Duration, until time.Time, stop context.CancelCauseFunc) *clock {
+	return &clock{until: until, timer: time.AfterFunc(min(patience, time.Until(until)), func() {
+		if time.Now().Before(until) {
+			stop(errStill)
+		} else {
+			stop(context.DeadlineExceeded)
+		}
+	})}
+}
+
+// moves says that the request may stand still for so long from now on.
+func (c *clock) moves(patience time.Duration) { c.timer.Reset(min(patience, time.Until(c.until))) }
