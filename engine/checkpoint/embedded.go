@@ -41,6 +41,7 @@ type Embedded struct {
 	disk   *disk
 	db     *pebble.DB
 	cache  *pebble.Cache
+	room   cacheRoom
 	unlock func() error
 	report *Report
 
@@ -163,6 +164,7 @@ func (s *Embedded) applyLocked(commits []*Commit) error {
 func (s *Embedded) put(b *pebble.Batch, how *pebble.WriteOptions, commits ...*Commit) error {
 	s.readers.change(b, commits)
 	defer s.readers.changed()
+	s.came(b.Count())
 	return s.db.Apply(b, how)
 }
 

@@ -142,7 +142,7 @@ func openState(d *disk, dir, state string, o Options) (*Embedded, error) {
 	if err := s.openDB(); err != nil {
 		return nil, unopened(dir, err)
 	}
-	if err := guard(s, func() error { return s.admit(mark) }); err != nil {
+	if err := guard(s, func() error { s.sizeCache(); return s.admit(mark) }); err != nil {
 		err = unopened(dir, err)
 		if e := s.closeDB(); e != nil {
 			s.opts.Logger.Debug("state store: closing what cannot be used", "error", e)
@@ -216,8 +216,8 @@ func (s *Embedded) admit(mark watermark) error {
 }
 
 func (s *Embedded) openDB() error {
-	// Memory tables take their place out of the cache's.
-	s.cache = pebble.NewCache(cacheSize + int64(memTables*s.opts.memTable))
+	// Memory tables take their place out of the cache's. There are hardly ever more than two.
+	s.cache = pebble.NewCache(cacheSize + int64(2*s.opts.memTable))
 	o := &pebble.Options{
 		FS:                          s.disk,
 		Cache:                       s.cache,
@@ -257,14 +257,10 @@ func (s *Embedded) openDB() error {
 	return nil
 }
 
-// Measured with 21 million keys, a week of a large tenant: the filters take
-// 21 MB of the cache; where they do not fit, each look-up reads one from the disk. The rest of it
-// serves the keys that repeat. It is a limit: a small state fills little of it.
 const (
 	memTableSize = 4 << 20 // see BenchmarkMemTable
 	// In years in virtual time: each sync of a disk in memory copies the log, which is as large as the table.
 	memTableSmall = 256 << 10
 	memTables     = 4 // one to write to, others on their way to the disk
-	cacheSize     = 28 << 20
 	filterBits    = 8 // 1 new key in 40 costs a read
 )
