@@ -137,9 +137,8 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 			maps.DeleteFunc(p.stuck, func(at time.Time, _ int) bool { return !at.Before(from) && at.Before(to) })
 		}
 		if some, ok := errors.AsType[*extract.Incomplete](err); ok && !how.keepCursor {
-			// What lies before the first of the items that fail is whole, and the cursor goes as far.
 			if at := some.At.Truncate(time.Second); at.After(later(from, p.position.Cursor)) && at.Before(to) {
-				err = errors.Join(err, p.window(ctx, extract.Window{From: from, To: at}, started, how))
+				err = errors.Join(err, p.upTo(ctx, from, at, started))
 			}
 		}
 		if is[*extract.Incomplete](err) || is[*unreadable](err) {
@@ -160,6 +159,21 @@ func (p *partition) walk(ctx context.Context, from, target, started time.Time, h
 		}
 	}
 	return incomplete
+}
+
+// upTo moves the cursor to at, before which lies none of the items that failed in a window from from: all that is there
+// was delivered with the others, whose counts stand in the window's own entry.
+func (p *partition) upTo(ctx context.Context, from, at, started time.Time) error {
+	position := p.position
+	position.Cursor, position.ReadAt = at, started
+	err := p.commit(ctx, &checkpoint.Commit{Position: &position, Entry: &checkpoint.Entry{
+		Feed: p.kept, Partition: p.account, From: from, To: at, Complete: true,
+	}})
+	if err == nil {
+		p.position = position
+		p.observe(func(s *FeedStatus) { s.Cursor = at })
+	}
+	return err
 }
 
 func is[E error](err error) bool {
