@@ -156,7 +156,7 @@ func (r *Reader) send(ctx context.Context, q *request) (err error) {
 			r.trouble(q, v, begun, time.Now().Add(wait))
 		}
 		r.stats.retries.Add(1)
-		r.client.log.Debug("trying again", "feed", r.feed.Name, "partition", r.partition, "what", q.what, "because", v.then, "cause", v.err, "wait", wait)
+		r.client.log.Debug("trying again", "feed", r.feed.Name, "partition", r.partition, "what", q.what, "because", v.then, "cause", v.err, "wait", wait.Round(time.Millisecond))
 		if err := transport.Sleep(ctx, wait); err != nil {
 			return err
 		}

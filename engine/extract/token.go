@@ -145,7 +145,7 @@ func (t *tokens) request(ctx context.Context, name string) (token string, expire
 	if own, ok := o.Credential.(*managed); ok {
 		started := time.Now()
 		token, expires, err = own.token(ctx, name)
-		t.client.log.Debug("token request", "scope", name, "duration", time.Since(started), "expires", expires, "error", err)
+		t.client.log.Debug("token request", "scope", name, "duration", time.Since(started).Round(time.Millisecond), "expires", expires, "error", err)
 		return token, expires, err
 	}
 	u, err := url.Parse(o.TokenURL)
@@ -173,10 +173,10 @@ func (t *tokens) request(ctx context.Context, name string) (token string, expire
 	answer, err := config.Token(context.WithValue(ctx, oauth2.HTTPClient, t.http))
 	if err != nil {
 		err = t.authError(err, parameters)
-		t.client.log.Debug("token request", "scope", name, "duration", time.Since(started), "error", err)
+		t.client.log.Debug("token request", "scope", name, "duration", time.Since(started).Round(time.Millisecond), "error", err)
 		return "", time.Time{}, err
 	}
-	t.client.log.Debug("token request", "scope", name, "duration", time.Since(started), "expires", answer.Expiry)
+	t.client.log.Debug("token request", "scope", name, "duration", time.Since(started).Round(time.Millisecond), "expires", answer.Expiry)
 	expires = answer.Expiry
 	if expires.IsZero() {
 		expires = time.Now().Add(unknownLifetime)

@@ -130,7 +130,7 @@ func (s *stream) attempt(ctx context.Context, d *shipment, reasons []string, own
 	s.inFlight.Add(-1)
 	d.left = slices.DeleteFunc(d.left, func(event int) bool { return settled[event] })
 	s.log.Debug("Delivery attempt", "destination", s.kind, "events", events, "left", len(d.left),
-		"cause", failed.cause, "took", time.Since(start).Round(time.Microsecond))
+		"cause", failed.cause, "duration", time.Since(start).Round(time.Millisecond))
 	switch {
 	case len(d.left) == 0:
 		s.breaker.pass(probe)

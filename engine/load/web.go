@@ -354,7 +354,7 @@ func (w *web) attempt(ctx context.Context, p *payload, own **transport.Delays) (
 	}
 	if w.log.Enabled(ctx, slog.LevelDebug) {
 		w.log.Debug("Delivery attempt", "destination", w.kind, "bytes", p.size(), "status", a.status,
-			"cause", a.cause, "took", a.took.Round(time.Microsecond))
+			"cause", a.cause, "duration", a.took.Round(time.Millisecond))
 	}
 	// A body of several events is a batch of its own.
 	if a.class == misplaced && (p.events > 1 || !w.proven.Load()) {

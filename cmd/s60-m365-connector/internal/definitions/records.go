@@ -94,5 +94,5 @@ func unwrapped(value []byte) (records [][]byte, wrapped bool, note string) {
 }
 
 func unreadable(name string, n int, err error) error {
-	return fmt.Errorf("%s: after %d %s: not JSON: %w", name, n, wording.Plural(n, "record"), err)
+	return fmt.Errorf("%s: after %d %s: not JSON: %s", name, n, wording.Plural(n, "record"), strings.TrimPrefix(err.Error(), "jsontext: "))
 }
