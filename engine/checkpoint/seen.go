@@ -29,17 +29,17 @@ func (s *Embedded) Seen(key Key) (expires time.Time, ok bool, err error) {
 //
 // The memory table has no filter, and most keys that are asked for are new: to find that in its list took an eighth of a
 // record's processor time. So those that came since it began have a filter here, and the iterators for all others
-// leave it out. That one can be told when a table ends, it is flushed from here, before the engine would.
+// leave it out. A table is flushed from here, before the engine would, so that it is known when it ends.
 type lookups struct {
 	db *pebble.DB
 
 	mu      sync.Mutex
 	all     readers
-	written readers // of what is on the disk
-	fresh   filter  // the keys that changed since the memory table began; nil: all may have
-	leaving filter  // those of the table before, until it is on the disk
-	flushed <-chan struct{}
-	size    uint64 // of the memory table, about
+	written readers         // of what is on the disk
+	fresh   filter          // the keys that changed since the memory table began; nil: all may have
+	leaving filter          // those of the table before, until it is on the disk
+	flushed <-chan struct{} // closed once it is; nil: none is leaving
+	size    uint64          // of the memory table, about
 	most    uint64
 }
 
@@ -146,9 +146,11 @@ func (r *lookups) change(b *pebble.Batch, commits []*Commit) {
 func (r *lookups) changed() {
 	r.mu.Lock()
 	old := r.all.renew()
-	if r.leaving != nil && closed(r.flushed) {
+	select {
+	case <-r.flushed:
 		old = append(old, r.written.renew()...) // which do not show what was leaving
-		r.leaving = nil
+		r.leaving, r.flushed = nil, nil
+	default:
 	}
 	r.mu.Unlock()
 	closeAll(old)
@@ -195,15 +197,6 @@ func closeAll(list []*lookup) {
 	for _, one := range list {
 		// Its reads have all been answered; nothing is left to fail.
 		_ = one.it.Close()
-	}
-}
-
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
 	}
 }
 
