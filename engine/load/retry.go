@@ -47,7 +47,7 @@ const (
 type failure struct {
 	class  class         // transient, throttled or denied
 	cause  string        // for a person; holds nothing of a token, an event or an answer's body
-	advice string        // for denied: what to do
+	advice string        // what to do about it; "": time will do
 	after  time.Duration // what the destination asked for; 0: nothing
 	took   time.Duration // the attempt
 	fatal  error         // of what can never work
